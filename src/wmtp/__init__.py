@@ -1,0 +1,3 @@
+"""Weighted multi-token prediction experiments."""
+
+__version__ = "0.1.0"

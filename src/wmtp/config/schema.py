@@ -1,0 +1,446 @@
+"""The typed configuration. One frozen dataclass per section of params.yaml; DVC tracks the sections.
+
+Every field is read somewhere. Ranges are checked when a section is built, with the section's name in the error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from wmtp.errors import ConfigError
+
+
+def _require(holds: bool, key: str, value: Any, allowed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key}={value!r} is not allowed: {allowed}")
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, key, value, "use one of " + ", ".join(allowed))
+
+
+# --------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Web-like noise in the policy's training mix: shares of all solutions, by kind."""
+
+    frac: float = 0.5
+    comments: float = 0.45
+    boilerplate: float = 0.25
+    corrupted: float = 0.15
+    mismatched: float = 0.15
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.frac <= 1, "data.noise.frac", self.frac, "a number in [0, 1]")
+        kinds = (self.comments, self.boilerplate, self.corrupted, self.mismatched)
+        _require(min(kinds) >= 0, "data.noise", kinds, "shares are not negative")
+        _require(abs(sum(kinds) - 1) < 1e-6, "data.noise", kinds, "the four kinds' shares add up to 1")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """`path`: a Hugging Face tokenizer (folder or hub id); without it, byte-pair merges are learnt from the data."""
+
+    path: Optional[str] = None
+    vocab_size: int = 768
+
+    def __post_init__(self) -> None:
+        _require(self.vocab_size >= 260, "data.tokenizer.vocab_size", self.vocab_size, "at least 260 (256 bytes + specials)")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What `sample` reads and what it keeps. Counts are problems unless they say otherwise."""
+
+    source: str = "synthetic"
+    train_path: Optional[str] = None
+    validation_path: Optional[str] = None
+    seed: int = 0
+    num_problems: Optional[int] = 6000
+    num_reference_problems: int = 1500
+    num_validation_problems: int = 300
+    num_test_problems: int = 150
+    max_per_problem: int = 2
+    correct_ratio: Optional[float] = None
+    pairwise: bool = True
+    curriculum: bool = False
+    heldout_frac: float = 0.2
+    mutants_per_solution: int = 1
+    max_length: int = 192
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+
+    def __post_init__(self) -> None:
+        _one_of("data.source", self.source, ("synthetic", "mbpp", "codecontests", "jsonl"))
+        for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
+            _require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
+        _require(self.num_problems is None or self.num_problems > 0, "data.num_problems", self.num_problems, "positive, or null for all")
+        _require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
+        _require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
+        ratio = self.correct_ratio
+        _require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
+        if self.source != "synthetic":
+            for key in ("train_path", "validation_path"):
+                _require(getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path")
+
+
+# --------------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`n_layers` counts trunk layers plus all heads (the paper's convention). `pretrained` overrides the shape."""
+
+    pretrained: Optional[str] = None
+    hidden_size: int = 96
+    intermediate_size: int = 256
+    n_layers: int = 7
+    n_heads: int = 4
+    n_kv_heads: int = 4
+    n_future: int = 4
+    rope_theta: float = 10000.0
+    tie_embeddings: bool = True
+    lora_rank: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
+        _require(self.n_layers >= self.n_future, "model.n_layers", self.n_layers, f"at least n_future={self.n_future}: it counts the heads")
+        _require(self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}")
+        _require(self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}")
+        _require(self.lora_rank >= 0, "model.lora_rank", self.lora_rank, "0 (full training) or more")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest. Learning rates are peaks."""
+
+    name: str = "muon"
+    lr: float = 4e-3
+    muon_lr: float = 0.02
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    warmup_steps: int = 30
+    schedule: str = "cosine"
+    min_lr_frac: float = 0.1
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _one_of("optim.name", self.name, ("adamw", "muon"))
+        _one_of("optim.schedule", self.schedule, ("cosine", "linear", "constant"))
+        for key in ("lr", "muon_lr", "clip_norm"):
+            _require(getattr(self, key) > 0, f"optim.{key}", getattr(self, key), "a positive number")
+        for key in ("beta1", "beta2"):
+            _require(0 <= getattr(self, key) < 1, f"optim.{key}", getattr(self, key), "a number in [0, 1)")
+        _require(0 <= self.min_lr_frac <= 1, "optim.min_lr_frac", self.min_lr_frac, "a number in [0, 1]")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+        _require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "0 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop. A step is an optimizer step over `global_batch_size` examples; intervals are in steps."""
+
+    steps: int = 300
+    global_batch_size: int = 32
+    micro_batch_size: int = 32
+    seed: int = 0
+    dtype: str = "float32"
+    activation_checkpointing: bool = False
+    log_interval: int = 10
+    eval_interval: int = 50
+    checkpoint_interval: int = 100
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "global_batch_size", "micro_batch_size", "log_interval", "eval_interval", "checkpoint_interval", "keep_checkpoints"):
+            _require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "a positive whole number")
+        _require(
+            self.global_batch_size % self.micro_batch_size == 0,
+            "train.micro_batch_size",
+            self.micro_batch_size,
+            f"a divisor of global_batch_size={self.global_batch_size} (examples over all ranks)",
+        )
+        _one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
+
+
+@dataclass(frozen=True)
+class TuneReferenceConfig:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.model.n_future == 1, "tune_reference.model.n_future", self.model.n_future, "1: the reference is a next-token model")
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """`init`: `reference` starts from the tuned reference, `scratch` from `model`. `reference_nll_input` feeds it the
+    reference NLL of the token just seen. `lambda_*`: 1.0 held, then linear to `lambda_final`."""
+
+    init: str = "reference"
+    reference_nll_input: bool = True
+    head: str = "linear"
+    dropout: float = 0.0
+    loss: str = "mse"
+    gamma: float = 1.0
+    lambda_final: float = 0.997
+    lambda_hold_steps: int = 300
+    lambda_ramp_steps: int = 600
+    pairwise_coef: float = 0.0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        _one_of("train_critic.init", self.init, ("reference", "scratch"))
+        _one_of("train_critic.head", self.head, ("linear", "mlp"))
+        _one_of("train_critic.loss", self.loss, ("mse", "bce", "huber"))
+        _require(0 <= self.dropout < 1, "train_critic.dropout", self.dropout, "a number in [0, 1)")
+        _require(0 < self.gamma <= 1, "train_critic.gamma", self.gamma, "a number in (0, 1]")
+        _require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
+        for key in ("lambda_hold_steps", "lambda_ramp_steps", "pairwise_coef"):
+            _require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Scoring passes: one forward over every training example."""
+
+    batch_tokens: int = 8192
+
+    def __post_init__(self) -> None:
+        _require(self.batch_tokens > 0, "score.batch_tokens", self.batch_tokens, "a positive whole number")
+
+
+@dataclass(frozen=True)
+class TrainPolicyConfig:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+# --------------------------------------------------------------------------------------- arms
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """1 on every valid target."""
+
+
+@dataclass(frozen=True)
+class Rho1:
+    """1 on the ceil(keep_frac * N_h) targets of each head with the largest score, else 0."""
+
+    keep_frac: float = 0.6
+    mode: str = "signed"
+    always_keep_head0: bool = False
+
+    def __post_init__(self) -> None:
+        _require(0 < self.keep_frac <= 1, "weighting.keep_frac", self.keep_frac, "a number in (0, 1]")
+        _one_of("weighting.mode", self.mode, ("signed", "absolute", "difficult"))
+
+
+@dataclass(frozen=True)
+class Random:
+    """As rho1 with a seeded random selection of the same size."""
+
+    keep_frac: float = 0.6
+
+    def __post_init__(self) -> None:
+        _require(0 < self.keep_frac <= 1, "weighting.keep_frac", self.keep_frac, "a number in (0, 1]")
+
+
+@dataclass(frozen=True)
+class Entropy(Random):
+    """Top `keep_frac` targets of each head by the policy's own predictive entropy."""
+
+
+@dataclass(frozen=True)
+class Rho1Soft:
+    """softmax(excess / temperature) over the valid targets x their count, clipped."""
+
+    temperature: float = 1.0
+    clip_min: float = 0.0
+    clip_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        _require(self.temperature > 0, "weighting.temperature", self.temperature, "a positive number")
+        _require(0 <= self.clip_min < self.clip_max, "weighting.clip_min", self.clip_min, f"in [0, clip_max={self.clip_max})")
+
+
+@dataclass(frozen=True)
+class Verifiable:
+    """clip(exp(z(td_error) / beta), clip_min, clip_max), td_error from the critic's per-token values."""
+
+    beta: float = 0.9
+    clip_min: float = 0.1
+    clip_max: float = 3.0
+    gamma: float = 1.0
+    initial_value: str = "prompt"
+
+    def __post_init__(self) -> None:
+        _require(self.beta > 0, "weighting.beta", self.beta, "a positive number")
+        _require(0 <= self.clip_min < self.clip_max, "weighting.clip_min", self.clip_min, f"in [0, clip_max={self.clip_max})")
+        _require(0 < self.gamma <= 1, "weighting.gamma", self.gamma, "a number in (0, 1]")
+        _one_of("weighting.initial_value", self.initial_value, ("prompt", "half"))
+
+
+@dataclass(frozen=True)
+class Shuffled(Verifiable):
+    """The verifiable weights, permuted (seeded) among each example's response tokens."""
+
+
+@dataclass(frozen=True)
+class Hybrid(Verifiable):
+    """rho1 selection x verifiable weight."""
+
+    keep_frac: float = 0.6
+    mode: str = "signed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 < self.keep_frac <= 1, "weighting.keep_frac", self.keep_frac, "a number in (0, 1]")
+        _one_of("weighting.mode", self.mode, ("signed", "absolute", "difficult"))
+
+
+WeightingConfig = Uniform | Rho1 | Random | Entropy | Rho1Soft | Verifiable | Shuffled | Hybrid
+
+WEIGHTINGS: dict[str, type] = {
+    "uniform": Uniform,
+    "rho1": Rho1,
+    "random": Random,
+    "entropy": Entropy,
+    "rho1_soft": Rho1Soft,
+    "verifiable": Verifiable,
+    "shuffled": Shuffled,
+    "hybrid": Hybrid,
+}
+"""`weighting.name` of an arm -> its own keys. The functions themselves are `wmtp.objectives.weighting.ARMS`."""
+
+NEEDS_REFERENCE = ("rho1", "rho1_soft", "hybrid")
+NEEDS_VALUE = ("verifiable", "shuffled", "hybrid")
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One arm: how tokens are weighted, and nothing else that could make a difference.
+
+    `weighting` holds `name` and that weighting's keys. `n_future: 1` makes a next-token arm of the same number of
+    layers. `solutions`: train on `all` solutions or on `correct` ones only.
+    """
+
+    weighting: Any
+    n_future: Optional[int] = None
+    solutions: str = "all"
+    alignment: str = "target"
+    reduction: str = "head_mean"
+    normalise: str = "mean_one"
+
+    def __post_init__(self) -> None:
+        _one_of("arm.solutions", self.solutions, ("all", "correct"))
+        _one_of("arm.alignment", self.alignment, ("target", "source"))
+        _one_of("arm.reduction", self.reduction, ("head_mean", "position_mean"))
+        _one_of("arm.normalise", self.normalise, ("mean_one", "none"))
+        _require(self.n_future is None or self.n_future >= 1, "arm.n_future", self.n_future, "at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One policy run. The two score folders are `artifacts/data` where the arm needs no scores (DVC needs a path)."""
+
+    arm: str
+    seed: int
+    reference_scores: str
+    value_scores: str
+
+
+# --------------------------------------------------------------------------------------- evaluation and report
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """`allow_unsafe` runs programs without isolation where none can be had; it is recorded in the results."""
+
+    allow_unsafe: bool = False
+    time_limit_s: float = 4.0
+    memory_limit_bytes: int = 536870912
+
+    def __post_init__(self) -> None:
+        _require(self.time_limit_s > 0, "evaluate.sandbox.time_limit_s", self.time_limit_s, "a positive number")
+        _require(self.memory_limit_bytes >= 2**26, "evaluate.sandbox.memory_limit_bytes", self.memory_limit_bytes, "at least 64 MiB")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`num_samples` completions per task at `temperature`, plus one greedy one; pass@k for every k in `k`."""
+
+    benchmark: str = "synthetic"
+    num_samples: int = 10
+    k: list[int] = field(default_factory=lambda: [1, 10])
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_new_tokens: int = 128
+    batch_size: int = 128
+    seed: int = 0
+    limit: Optional[int] = None
+    num_bootstrap: int = 2000
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+
+    def __post_init__(self) -> None:
+        _one_of("evaluate.benchmark", self.benchmark, ("synthetic", "mbpp", "humaneval", "codecontests", "gsm8k"))
+        for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
+            _require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
+        _require(self.temperature > 0, "evaluate.temperature", self.temperature, "a positive number (the greedy score is always reported too)")
+        _require(0 < self.top_p <= 1, "evaluate.top_p", self.top_p, "a number in (0, 1]")
+        _require(self.limit is None or self.limit > 0, "evaluate.limit", self.limit, "a positive whole number, or null for all tasks")
+        _require(all(1 <= k <= self.num_samples for k in self.k), "evaluate.k", self.k, f"every k in [1, num_samples={self.num_samples}]")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    title: str = "wmtp"
+    baseline_arm: str = "baseline"
+    num_examples: int = 3
+    num_bootstrap: int = 2000
+
+
+@dataclass(frozen=True)
+class Config:
+    """params.yaml, whole."""
+
+    profile: str
+    data: DataConfig
+    tune_reference: TuneReferenceConfig
+    score: ScoreConfig
+    train_critic: CriticConfig
+    train_policy: TrainPolicyConfig
+    evaluate: EvaluateConfig
+    report: ReportConfig
+    arms: dict[str, ArmConfig]
+    runs: dict[str, RunConfig]
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """Where and how processes run. Reaches no hash; results do not depend on it. See configs/launch/."""
+
+    nproc_per_node: int = 2
+    nnodes: int = 1
+    threads_per_process: int = 1
+    device: str = "auto"
+    slots: int = 1
+    launcher: str = "local"
+    tracking_uri: Optional[str] = None
+    sandbox_workers: int = 2
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers"):
+            _require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
+        _one_of("launch.device", self.device, ("auto", "cpu", "cuda"))
+        _one_of("launch.launcher", self.launcher, ("local",))

@@ -1,0 +1,101 @@
+"""Plain records shared by every layer. No imports from wmtp, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+IGNORE_INDEX = -100
+"""Label of prompt and padding tokens; also torch's own default."""
+
+VerdictStatus = Literal[
+    "passed",
+    "wrong_answer",
+    "runtime_error",
+    "timeout",
+    "memory_limit",
+    "output_limit",
+    "compile_error",
+    "sandbox_error",
+]
+
+
+@dataclass(frozen=True)
+class IOTest:
+    """Run the program with `stdin`; it passes if it prints `stdout` (whitespace tokens are compared)."""
+
+    stdin: str
+    stdout: str
+
+
+@dataclass(frozen=True)
+class AssertTest:
+    """Statements run after the program in its namespace; they pass by running to their end."""
+
+    code: str
+
+
+Test = IOTest | AssertTest
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one program run (one test of one program)."""
+
+    time_limit_s: float = 4.0
+    memory_limit_bytes: int = 512 * 2**20
+    output_limit_bytes: int = 2**20
+
+
+@dataclass(frozen=True)
+class Program:
+    """One candidate program and all tests that it must pass."""
+
+    source: str
+    tests: tuple[Test, ...]
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happened to one `Program`: the first failure decides `status`."""
+
+    status: VerdictStatus
+    num_tests: int
+    num_passed: int
+    wall_s: float = 0.0
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.status == "passed"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One solution text of a problem, with the label that its tests gave it."""
+
+    code: str
+    is_correct: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One programming (or question-answering) problem in the one form that every dataset is read into."""
+
+    problem_id: str
+    prompt: str
+    tests: tuple[Test, ...]
+    difficulty: int = 0
+    time_limit_s: float = 4.0
+    memory_limit_bytes: int = 512 * 2**20
+    solutions: tuple[Solution, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage hands back: scalar metrics (logged and printed) and counts of what was dropped or changed."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)

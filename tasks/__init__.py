@@ -1,0 +1,1 @@
+"""Prefect tasks: one cached task per DVC stage."""
