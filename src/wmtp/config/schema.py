@@ -103,14 +103,12 @@ class ModelConfig:
     n_future: int = 4
     rope_theta: float = 10000.0
     tie_embeddings: bool = True
-    lora_rank: int = 0
 
     def __post_init__(self) -> None:
         _require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
         _require(self.n_layers >= self.n_future, "model.n_layers", self.n_layers, f"at least n_future={self.n_future}: it counts the heads")
         _require(self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}")
         _require(self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}")
-        _require(self.lora_rank >= 0, "model.lora_rank", self.lora_rank, "0 (full training) or more")
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,6 @@ class CriticConfig:
     lambda_final: float = 0.997
     lambda_hold_steps: int = 300
     lambda_ramp_steps: int = 600
-    pairwise_coef: float = 0.0
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -203,7 +200,7 @@ class CriticConfig:
         _require(0 <= self.dropout < 1, "train_critic.dropout", self.dropout, "a number in [0, 1)")
         _require(0 < self.gamma <= 1, "train_critic.gamma", self.gamma, "a number in (0, 1]")
         _require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
-        for key in ("lambda_hold_steps", "lambda_ramp_steps", "pairwise_coef"):
+        for key in ("lambda_hold_steps", "lambda_ramp_steps"):
             _require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
 
 

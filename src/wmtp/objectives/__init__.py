@@ -1,0 +1,12 @@
+"""Pure tensor functions: the MTP loss, its memory-exact NLL, and every arm's weights."""
+
+from wmtp.objectives.linear_nll import linear_nll
+from wmtp.objectives.loss import LossOutput, local_normaliser, mtp_loss
+from wmtp.objectives.returns import lambda_returns, td_errors
+from wmtp.objectives.shift import expand_weights, shift_labels
+from wmtp.objectives.weighting import ARMS, WeightInputs, compute_weights
+
+__all__ = [
+    "ARMS", "LossOutput", "WeightInputs", "compute_weights", "expand_weights", "lambda_returns", "linear_nll",
+    "local_normaliser", "mtp_loss", "shift_labels", "td_errors",
+]

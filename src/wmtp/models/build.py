@@ -1,0 +1,91 @@
+"""A configured model, from scratch or from somebody's weights, and its FSDP layout."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+from wmtp.errors import ConfigError
+from wmtp.models.convert import from_causal_lm
+from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from wmtp.config.schema import ModelConfig
+
+
+def build_model(
+    config: ModelConfig, *, vocab_size: int, max_length: int, pad_token_id: int, eos_token_id: int, seed: int, n_future: int | None = None
+) -> MTPForCausalLM:
+    """A model on the CPU, the same on every rank.
+
+    Args:
+        n_future: overrides `config.n_future` (arm `ntp` is the same number of layers with one head).
+    Raises:
+        ConfigError: the pretrained model's vocabulary is smaller than the tokenizer's.
+    """
+    heads = n_future if n_future is not None else config.n_future
+    if config.pretrained is not None:
+        return _pretrained(config.pretrained, heads, vocab_size)
+    torch.manual_seed(seed)
+    return MTPForCausalLM(
+        MTPConfig(
+            vocab_size=vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            num_key_value_heads=config.n_kv_heads,
+            max_position_embeddings=max_length,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            tie_word_embeddings=config.tie_embeddings,
+            n_future=heads,
+            embedding_multiplier=math.sqrt(config.hidden_size),
+            bos_token_id=None,
+            eos_token_id=eos_token_id,
+            pad_token_id=pad_token_id,
+        )
+    )
+
+
+def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(path)
+    if model.config.vocab_size < vocab_size:
+        raise ConfigError(f"model.pretrained={path}: {model.config.vocab_size} embeddings, but the tokenizer has {vocab_size} tokens")
+    if not isinstance(model, MTPForCausalLM):
+        return from_causal_lm(model, n_future)
+    if model.config.n_future != n_future:
+        raise ConfigError(f"model.pretrained={path} has n_future={model.config.n_future}, but n_future={n_future} is configured")
+    return model
+
+
+def parallelize(model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_checkpointing: bool) -> nn.Module:
+    """FSDP2 over `mesh`: every decoder block a unit, the rest (embedding, norm, unembedding) with the root.
+
+    Activation checkpointing wraps blocks before they are sharded; the NLL stays outside of it. Parameters and reductions
+    are float32; `dtype` is what is computed in.
+    """
+    backbone = model if isinstance(model, MTPForCausalLM) else model.backbone
+    assert isinstance(backbone, MTPForCausalLM)
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if dtype == "bfloat16" else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    model.to(mesh.device_type)
+    for blocks in (backbone.layers, backbone.heads):
+        for index, block in enumerate(blocks):
+            wrapped = checkpoint_wrapper(block) if activation_checkpointing else block
+            blocks[index] = fully_shard(wrapped, mesh=mesh, mp_policy=policy)
+    if model is backbone and not backbone.config.tie_word_embeddings:
+        fully_shard(backbone.unembedding, mesh=mesh, mp_policy=policy)
+        for name in ("nll", "entropy"):
+            register_fsdp_forward_method(backbone.unembedding, name)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    return model

@@ -1,0 +1,232 @@
+"""Multi-token prediction on transformers' Llama layers: one trunk, H parallel heads, one norm, one unembedding.
+
+Shapes: B batch, T sequence, H heads, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from transformers import initialization as init
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
+
+from wmtp.objectives.linear_nll import linear_nll
+from wmtp.objectives.loss import mtp_loss
+from wmtp.objectives.shift import shift_labels
+
+
+@strict
+class MTPConfig(LlamaConfig):
+    """A Llama configuration with `n_future` heads.
+
+    `num_hidden_layers` counts trunk layers and heads together (the paper's parameter matching).
+    `embedding_multiplier` scales the input embeddings (sqrt(D) for models initialised here, 1 for converted ones).
+    """
+
+    model_type = "wmtp_mtp"
+    n_future: int = 1
+    embedding_multiplier: float = 1.0
+
+    @property
+    def num_trunk_layers(self) -> int:
+        return self.num_hidden_layers - self.n_future
+
+
+@dataclass
+class MTPOutput(CausalLMOutputWithPast):
+    """`logits` are head 0's. `nll_BTH`, `entropy_BTH`: only when `labels_BTH` was given (and entropy asked for)."""
+
+    nll_BTH: torch.Tensor | None = None  # noqa: N815
+    entropy_BTH: torch.Tensor | None = None  # noqa: N815
+
+
+class Unembedding(nn.Module):
+    """Owns the final norm and the unembedding, so that both are gathered where FSDP expects them."""
+
+    def __init__(self, config: MTPConfig) -> None:
+        super().__init__()
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.lm_head(self.norm(hidden_BTD))
+        return logits
+
+    def nll(self, hidden_BTD: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+        """NLL of one head's targets, float32, 0 where ignored."""
+        rows_ND = self.norm(hidden_BTD).flatten(0, 1)
+        return linear_nll(rows_ND, self.lm_head.weight, labels_BT.flatten()).view(labels_BT.shape)
+
+    @torch.no_grad()
+    def entropy(self, hidden_BTD: torch.Tensor, rows: int = 1024) -> torch.Tensor:
+        """Predictive entropy in nats at every position, float32."""
+        flat_ND = self.norm(hidden_BTD).flatten(0, 1)
+        parts = [torch.distributions.Categorical(logits=self.lm_head(part).float()).entropy() for part in flat_ND.split(rows)]
+        return torch.cat(parts).view(hidden_BTD.shape[:2])
+
+
+class MTPForCausalLM(PreTrainedModel, GenerationMixin):
+    """Head h at position t predicts token t+1+h. Without `labels_BTH` only the trunk and head 0 run.
+
+    Source: Gloeckle et al. 2024, arXiv 2404.19737.
+    """
+
+    config_class = MTPConfig
+    base_model_prefix = ""
+    supports_gradient_checkpointing = False
+    _no_split_modules = ["LlamaDecoderLayer"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _tied_weights_keys = {"unembedding.lm_head.weight": "embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: MTPConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        trunk = config.num_trunk_layers
+        self.layers = nn.ModuleList([LlamaDecoderLayer(config, i) for i in range(trunk)])
+        self.heads = nn.ModuleList([LlamaDecoderLayer(config, trunk + h) for h in range(config.n_future)])
+        self.rotary_emb = LlamaRotaryEmbedding(config)
+        self.unembedding = Unembedding(config)
+        for block in (*self.layers, *self.heads):
+            for linear in (block.self_attn.o_proj, block.mlp.down_proj):
+                linear.writes_residual = True
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Embeddings of std 1/sqrt(D) scaled back up at the input; matrices of std 1/sqrt(fan_in); blocks start as identity."""
+        if isinstance(module, nn.Linear):
+            std = 0.0 if getattr(module, "writes_residual", False) else module.in_features**-0.5
+            init.normal_(module.weight, mean=0.0, std=std)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, mean=0.0, std=module.embedding_dim**-0.5)
+        else:
+            super()._init_weights(module)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embed_tokens = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.unembedding.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.unembedding.lm_head = new_embeddings
+
+    # ------------------------------------------------------------------------------- forward
+
+    def _prepare(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        past_key_values: Any,
+    ) -> dict[str, Any]:
+        """Keyword arguments that every decoder layer takes."""
+        if position_ids is None:
+            seen = past_key_values.get_seq_length() if past_key_values is not None else 0
+            position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        return {
+            "attention_mask": mask,
+            "position_ids": position_ids,
+            "position_embeddings": self.rotary_emb(inputs_embeds, position_ids=position_ids),
+            "past_key_values": past_key_values,
+            "use_cache": past_key_values is not None,
+        }
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Scaled input embeddings, (B, T, D)."""
+        embeds: torch.Tensor = self.embed_tokens(input_ids) * self.config.embedding_multiplier
+        return embeds
+
+    def _trunk(self, inputs_embeds: torch.Tensor, layer_args: dict[str, Any]) -> torch.Tensor:
+        hidden_BTD = inputs_embeds
+        for layer in self.layers:
+            hidden_BTD = layer(hidden_BTD, **layer_args)
+        return hidden_BTD
+
+    def features(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        """Head 0's normalised hidden states for right-padded embeddings, (B, T, D); what the critic's value head reads."""
+        layer_args = self._prepare(inputs_embeds, None, None, None)
+        normed: torch.Tensor = self.unembedding.norm(self.heads[0](self._trunk(inputs_embeds, layer_args), **layer_args))
+        return normed
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        *,
+        labels_BTH: torch.Tensor | None = None,
+        return_entropy: bool = False,
+        **kwargs: Any,
+    ) -> MTPOutput:
+        """Next-token logits, or the NLL of every head.
+
+        Args:
+            input_ids: (B, T) int64; attention_mask: (B, T), 0 on padding (training batches are right-padded and need none).
+            labels: (B, T) unshifted labels as Hugging Face has them; sets `loss` to the mean over heads.
+            labels_BTH: targets per head (see `shift_labels`); `nll_BTH` comes back and no logits are made.
+            return_entropy: also return each head's predictive entropy (no gradient).
+            logits_to_keep: logits of the last positions only (0 for all).
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            assert input_ids is not None
+            inputs_embeds = self.embed(input_ids)
+        if labels is not None and labels_BTH is None:
+            labels_BTH = shift_labels(labels, self.config.n_future)
+        if use_cache and past_key_values is None and labels_BTH is None:
+            past_key_values = DynamicCache(config=self.config)
+        layer_args = self._prepare(inputs_embeds, attention_mask, position_ids, past_key_values)
+        trunk_BTD = self._trunk(inputs_embeds, layer_args)
+        if labels_BTH is None:
+            hidden_BTD = self.heads[0](trunk_BTD, **layer_args)
+            return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=past_key_values)
+        nlls, entropies = [], []
+        for h, head in enumerate(self.heads):
+            hidden_BTD = head(trunk_BTD, **layer_args)
+            nlls.append(self.unembedding.nll(hidden_BTD, labels_BTH[..., h]))
+            if return_entropy:
+                entropies.append(self.unembedding.entropy(hidden_BTD))
+        nll_BTH = torch.stack(nlls, dim=-1)
+        return MTPOutput(
+            loss=None if labels is None else mtp_loss(nll_BTH, labels_BTH).loss,
+            nll_BTH=nll_BTH,
+            entropy_BTH=torch.stack(entropies, dim=-1) if entropies else None,
+        )
+
+    def head_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        """Logits of every head, H tensors (B, T, V): for small evaluations and tests."""
+        embeds = self.embed(input_ids)
+        layer_args = self._prepare(embeds, attention_mask, None, None)
+        trunk_BTD = self._trunk(embeds, layer_args)
+        return tuple(self.unembedding(head(trunk_BTD, **layer_args)) for head in self.heads)
+
+
+AutoConfig.register(MTPConfig.model_type, MTPConfig)
+AutoModelForCausalLM.register(MTPConfig, MTPForCausalLM)

@@ -1,0 +1,88 @@
+"""The critic: a backbone with one value per token, P(solution is correct | prefix).
+
+Shapes: B batch, T sequence, D width.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from wmtp.errors import CheckpointError
+from wmtp.models.mtp import MTPForCausalLM
+
+_HEAD_FILE, _CONFIG_FILE = "value_head.safetensors", "critic.json"
+
+
+class ValueModel(nn.Module):
+    """V(s_t) in logits from a causal backbone.
+
+    Args:
+        backbone: its head 0's features are read.
+        head: `linear`, or `mlp` (one hidden layer of the same width, GELU).
+        dropout: on the features.
+        reference_nll_input: add a learnt embedding of the reference NLL of the token just seen to that token's input;
+            the surprise is the best single clue to a mistake.
+    """
+
+    def __init__(self, backbone: MTPForCausalLM, *, head: str = "linear", dropout: float = 0.0, reference_nll_input: bool = True):
+        super().__init__()
+        width = backbone.config.hidden_size
+        self.backbone = backbone
+        self.settings = {"head": head, "dropout": dropout, "reference_nll_input": reference_nll_input}
+        hidden = [nn.Linear(width, width), nn.GELU()] if head == "mlp" else []
+        self.head = nn.Sequential(nn.Dropout(dropout), *hidden, nn.Linear(width, 1))
+        self.nll_projection = nn.Linear(2, width) if reference_nll_input else None
+        output = self.head[-1]
+        assert isinstance(output, nn.Linear)
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
+        if not backbone.config.tie_word_embeddings:
+            backbone.unembedding.lm_head.requires_grad_(False)  # not used here
+
+    def forward(self, input_ids: torch.Tensor, reference_nll_BT: torch.Tensor | None = None) -> torch.Tensor:
+        """Value logits (B, T), float32; sigmoid makes them probabilities (0.5 at initialisation)."""
+        embeds_BTD = self.backbone.embed(input_ids)
+        if self.nll_projection is not None:
+            assert reference_nll_BT is not None, "this critic reads the reference NLL"
+            clues = torch.stack([reference_nll_BT, torch.log1p(reference_nll_BT)], dim=-1)
+            embeds_BTD = embeds_BTD + self.nll_projection(clues.to(embeds_BTD.dtype))
+        values: torch.Tensor = self.head(self.backbone.features(embeds_BTD)).squeeze(-1).float()
+        return values
+
+
+def save_value_model(model: ValueModel, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Backbone in Hugging Face format; the value head's tensors and settings beside it.
+
+    Args:
+        state: the full (unsharded) state dict of `model`.
+    """
+    prefix = "backbone."
+    backbone = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    model.backbone.save_pretrained(folder, state_dict=backbone)
+    rest = {key: value.contiguous() for key, value in state.items() if not key.startswith(prefix)}
+    save_file(rest, folder / _HEAD_FILE)
+    (folder / _CONFIG_FILE).write_text(json.dumps(model.settings, indent=1) + "\n", encoding="utf-8")
+
+
+def load_value_model(folder: Path) -> ValueModel:
+    """Read what `save_value_model` wrote.
+
+    Raises:
+        CheckpointError: a file is missing or does not fit.
+    """
+    try:
+        settings = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
+        head = load_file(folder / _HEAD_FILE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is not a critic: {error}") from None
+    model = ValueModel(MTPForCausalLM.from_pretrained(folder), **settings)
+    missing, unexpected = model.load_state_dict(head, strict=False)
+    missing = [key for key in missing if not key.startswith("backbone.")]
+    if missing or unexpected:
+        raise CheckpointError(f"{folder / _HEAD_FILE}: missing {missing}, unexpected {unexpected}")
+    return model

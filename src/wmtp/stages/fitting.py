@@ -1,0 +1,142 @@
+"""What the three training stages share: wiring between a step function, the loop, tracking and the output folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from wmtp.checkpoint import Checkpointer
+from wmtp.data.loader import Rows, TrainLoader
+from wmtp.errors import ConfigError
+from wmtp.metrics import History, Progress
+from wmtp.models.build import parallelize
+from wmtp.models.mtp import MTPForCausalLM
+from wmtp.training.loop import LoopState, Row, TrainStep, train
+
+if TYPE_CHECKING:
+    from wmtp.config.schema import OptimConfig, TrainConfig
+    from wmtp.distributed import World
+    from wmtp.stages.context import StageContext
+
+VALIDATION_BATCH_TOKENS = 8192
+
+
+def read_meta(context: StageContext) -> dict[str, Any]:
+    """What `sample` says about the data: vocab_size, eos_token_id, pad_token_id, max_length, counts."""
+    meta: dict[str, Any] = json.loads(context.input("artifacts/data/meta.json").read_text(encoding="utf-8"))
+    return meta
+
+
+def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:
+    """`model` under FSDP as configured."""
+    return parallelize(model, world.mesh, dtype=config.dtype, activation_checkpointing=config.activation_checkpointing)
+
+
+def fit(
+    context: StageContext,
+    world: World,
+    *,
+    model: nn.Module,
+    step_function: TrainStep,
+    rows: Rows,
+    validate: Callable[[], dict[str, float]],
+    config: TrainConfig,
+    optim: OptimConfig,
+    seed: int,
+    pad_token_id: int,
+    folder: str,
+) -> LoopState:
+    """Train, tell everyone, and write history.jsonl to the output `folder`.
+
+    Raises:
+        ConfigError: the batch cannot be dealt out to the ranks.
+    """
+    try:
+        loader = TrainLoader(
+            rows,
+            batch_size=config.global_batch_size,
+            num_micro=config.global_batch_size // config.micro_batch_size,
+            seed=seed,
+            pad_token_id=pad_token_id,
+            rank=world.rank,
+            world_size=world.size,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
+
+    def on_row(row: Row) -> None:
+        context.tracker.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+        progress.update(int(row["step"]), loss=row.get("train/loss"), tokens_per_s=row["perf/tokens_per_s"])
+
+    state = train(
+        world=world,
+        model=model,
+        step_function=step_function,
+        loader=loader,
+        config=config,
+        optim=optim,
+        checkpointer=Checkpointer(context.resume, world, keep=config.keep_checkpoints),
+        validate=validate,
+        on_row=on_row,
+    )
+    progress.close()
+    if world.is_main:
+        history = History(context.out(folder) / "history.jsonl")
+        for row in state.rows:
+            history.append(row)
+    return state
+
+
+def summary(context: StageContext, world: World, state: LoopState, num_parameters: int) -> dict[str, Any]:
+    """What every training stage's summary.json starts with."""
+    last = state.rows[-1]
+    return {
+        "stage": context.stage,
+        "run": context.run,
+        "num_parameters": num_parameters,
+        "steps": state.step,
+        "tokens": state.tokens,
+        "wall_s": state.time_s,
+        "tokens_per_s": last["perf/tokens_per_s"],
+        "peak_memory_bytes": last["perf/peak_memory_bytes"],
+        "valid_token_ratio": last.get("data/valid_token_ratio"),
+        "world_size": world.size,
+        "final": {key: value for key, value in last.items() if key.startswith(("train/", "val/", "weight/"))},
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def full_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The unsharded state dict on rank 0's CPU (empty elsewhere). All ranks call it."""
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
+def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Hugging Face format, from a full state dict."""
+    with torch.device("meta"):
+        plain = MTPForCausalLM(model.config)
+    plain.load_state_dict(state, strict=False, assign=True)
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+
+
+def copy_tokenizer(context: StageContext, folder: Path) -> None:
+    """The tokenizer's files beside the model's, as Hugging Face expects them."""
+    for path in context.input("artifacts/data/tokenizer").iterdir():
+        shutil.copyfile(path, folder / path.name)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable parameters, shared ones once (call it before sharding or after: DTensors count whole)."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

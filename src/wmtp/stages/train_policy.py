@@ -1,0 +1,96 @@
+"""Weighted multi-token training of one arm and seed."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wmtp.config import ArmConfig, Config, weighting
+from wmtp.config.schema import NEEDS_REFERENCE, NEEDS_VALUE
+from wmtp.data.loader import Rows
+from wmtp.distributed import world as join_world
+from wmtp.models.build import build_model
+from wmtp.objectives.td import TDStatistics
+from wmtp.stages import fitting
+from wmtp.stages.context import StageContext
+from wmtp.training.scoring import validation_nll
+from wmtp.training.steps import LanguageModelStep
+from wmtp.training.weight_report import td_statistics, weight_examples, weight_summary
+from wmtp.types import StageResult
+
+
+def run(config: Config, context: StageContext) -> StageResult:
+    """Train on `train.arrow` with the arm's weights, validate on clean held-out text, write `artifacts/policy/<run>`."""
+    section, meta = config.train_policy, fitting.read_meta(context)
+    spec = config.runs[context.run]
+    arm, pad = config.arms[spec.arm], meta["pad_token_id"]
+    n_future = arm.n_future if arm.n_future is not None else section.model.n_future
+    folder = f"artifacts/training/{context.run}"
+    with join_world(context.launch.device) as world:
+        rows = _rows(arm, context, spec.reference_scores, spec.value_scores)
+        model = build_model(
+            section.model,
+            vocab_size=meta["vocab_size"],
+            max_length=meta["max_length"],
+            pad_token_id=pad,
+            eos_token_id=meta["eos_token_id"],
+            seed=spec.seed,
+            n_future=n_future,
+        )
+        num_parameters = fitting.count_parameters(model)
+        sharded = fitting.shard(model, world, section.train)
+        step_function = LanguageModelStep(
+            world, sharded, arm, n_future, seed=spec.seed, td_statistics=_statistics(arm, rows)
+        )
+        validation = Rows(context.input("artifacts/data/validation.arrow"))
+        state = fitting.fit(
+            context,
+            world,
+            model=sharded,
+            step_function=step_function,
+            rows=rows,
+            validate=partial(
+                validation_nll, world, sharded, validation, n_future, batch_tokens=fitting.VALIDATION_BATCH_TOKENS, pad_token_id=pad
+            ),
+            config=section.train,
+            optim=section.optim,
+            seed=spec.seed,
+            pad_token_id=pad,
+            folder=folder,
+        )
+        sharded.eval()
+        weights = weight_summary(world, step_function, rows, section.train.steps, pad)
+        tokenizer = context.input("artifacts/data/tokenizer/tokenizer.json")
+        examples = weight_examples(world, step_function, rows, section.train.steps, pad, tokenizer)
+        tensors = fitting.full_state(sharded)
+        if world.is_main:
+            fitting.save_language_model(model, tensors, context.out(f"artifacts/policy/{context.run}"))
+            fitting.copy_tokenizer(context, context.out(f"artifacts/policy/{context.run}"))
+            values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)
+            values |= {"arm": spec.arm, "seed": spec.seed, "n_future": n_future, "num_examples": len(rows), "weights": weights}
+            _write(context.out(folder), values, examples)
+    return StageResult(metrics=state.rows[-1])
+
+
+def _rows(arm: ArmConfig, context: StageContext, reference_scores: str, value_scores: str) -> Rows:
+    """Training rows with the score columns that the arm needs."""
+    name = arm.weighting["name"]
+    scores: dict[str, Path] = {}
+    if name in NEEDS_REFERENCE:
+        scores["reference_nll"] = context.input(reference_scores)
+    if name in NEEDS_VALUE:
+        scores["value"] = context.input(value_scores)
+    return Rows(context.input("artifacts/data/train.arrow"), scores, correct_only=arm.solutions == "correct")
+
+
+def _statistics(arm: ArmConfig, rows: Rows) -> TDStatistics | None:
+    if arm.weighting["name"] not in NEEDS_VALUE:
+        return None
+    keys = weighting(arm)
+    return td_statistics(rows, gamma=keys.gamma, initial_value=keys.initial_value)
+
+
+def _write(folder: Path, summary: dict[str, Any], examples: list[dict[str, Any]]) -> None:
+    fitting.write_json(folder / "summary.json", summary)
+    fitting.write_json(folder / "examples.json", examples)

@@ -1,0 +1,146 @@
+"""The one training loop. What is learnt is the step function's business; how long, how fast and how safely is here."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from wmtp.checkpoint import Checkpointer, TrainState
+from wmtp.config.schema import OptimConfig, TrainConfig
+from wmtp.data.loader import Batch, TrainLoader
+from wmtp.distributed import World
+from wmtp.errors import NumericsError
+from wmtp.training.meters import Meters, StepMetrics
+from wmtp.training.optim import build_optimizers, lr_factor, set_learning_rates
+
+
+class TrainStep(Protocol):
+    """Forward and backward of one global batch; gradients are left on the model, scaled for FSDP's mean over ranks."""
+
+    def __call__(self, batches: Sequence[Batch], step: int) -> StepMetrics: ...
+
+
+Row = dict[str, float]
+
+
+@dataclass
+class LoopState:
+    """Everything that a resumed run needs besides the tensors. Plain data."""
+
+    step: int = 0
+    tokens: int = 0
+    time_s: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+
+
+def train(
+    *,
+    world: World,
+    model: nn.Module,
+    step_function: TrainStep,
+    loader: TrainLoader,
+    config: TrainConfig,
+    optim: OptimConfig,
+    checkpointer: Checkpointer,
+    validate: Callable[[], dict[str, float]],
+    on_row: Callable[[Row], None],
+) -> LoopState:
+    """Run `config.steps` optimizer steps, from the newest checkpoint if there is one.
+
+    Args:
+        model: already sharded; step_function: see `TrainStep`; validate: metrics named `val/...`, called by all ranks.
+        on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
+    Returns:
+        the final state; `rows` holds every flushed row since step 0, also those before a restart.
+    Raises:
+        NumericsError: NaN or Inf in the loss or the gradients, on every rank at once; the last checkpoint is kept.
+    """
+    optimizers = build_optimizers(model, optim)
+    train_state = TrainState(model, optimizers)
+    restored = checkpointer.load_newest(train_state)
+    state = LoopState(**restored) if restored else LoopState()
+    if restored and world.is_main:
+        print(f"resumed from step {state.step}", flush=True)
+    meters, gate = Meters(world), _Gate(world)
+    started = time.monotonic() - state.time_s
+    model.train()
+    while state.step < config.steps:
+        factor = lr_factor(optim, state.step, config.steps)
+        set_learning_rates(optimizers, factor)
+        metrics = step_function(loader.micro_batches(state.step), state.step)
+        norm = _clip(model, optim.clip_norm)
+        metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
+        gate.watch(norm, state.step)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        meters.add(metrics)
+        rows = loader.global_rows(state.step)
+        state.tokens += int((loader.rows.offsets[rows + 1] - loader.rows.offsets[rows]).sum())
+        state.step += 1
+        last = state.step == config.steps
+        saves = state.step % config.checkpoint_interval == 0 and not last
+        validates = state.step % config.eval_interval == 0 or last
+        if saves or validates or state.step % config.log_interval == 0:
+            gate.check()
+            row: Row = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
+            if validates:
+                row.update(_validated(model, validate))
+            state.time_s = time.monotonic() - started
+            row["time_s"] = state.time_s
+            row["perf/tokens_per_s"] = state.tokens / state.time_s
+            row["perf/peak_memory_bytes"] = peak_memory_bytes(world)
+            state.rows.append(row)
+            on_row(row)
+        if saves:
+            checkpointer.save(state.step, train_state, vars(state))
+    return state
+
+
+def _validated(model: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+    model.eval()
+    with torch.no_grad():
+        metrics = validate()
+    model.train()
+    return metrics
+
+
+def _clip(model: nn.Module, max_norm: float) -> torch.Tensor:
+    """Clip the global gradient norm; the norm before clipping, on the device."""
+    norm: Any = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+class _Gate:
+    """Remembers the first step whose gradient norm (NaN or Inf whenever the loss is) was not finite."""
+
+    def __init__(self, world: World) -> None:
+        self._first_bad = torch.tensor(math.inf, dtype=torch.float64, device=world.device)
+
+    def watch(self, norm: torch.Tensor, step: int) -> None:
+        here = torch.where(torch.isfinite(norm), math.inf, float(step + 1)).to(self._first_bad)
+        self._first_bad = torch.minimum(self._first_bad, here)
+
+    def check(self) -> None:
+        """The norm is global, so every rank comes to the same conclusion."""
+        first = float(self._first_bad)
+        if first != math.inf:
+            raise NumericsError(f"loss or gradient became NaN or Inf at step {int(first)}; the last checkpoint is kept")
+
+
+def peak_memory_bytes(world: World) -> float:
+    """Largest memory of this rank's process (CPU: resident set; CUDA: allocated), the maximum over ranks."""
+    if world.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    largest = torch.tensor(float(peak), dtype=torch.float64, device=world.device)
+    return float(world.all_reduce(largest, op=torch.distributed.ReduceOp.MAX))
