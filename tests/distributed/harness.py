@@ -1,0 +1,49 @@
+"""Run a function on N gloo ranks, in forked processes of this one, and hand back what each rank returned."""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import traceback
+from pathlib import Path
+
+import torch
+
+from wmtp.distributed import world as join_world
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _main(rank, size, port, function, arguments, options, path):
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        with join_world("cpu") as world:
+            result = ("ok", function(world, *arguments, **options))
+    except Exception:
+        result = ("error", traceback.format_exc())
+    Path(path).write_bytes(pickle.dumps(result))
+
+
+def run_on_ranks(size, function, *arguments, tmp_path, **options):
+    """`[function(world, *arguments, **options) of rank 0, ...]`; fails with the first rank's traceback."""
+    fork = multiprocessing.get_context("fork")
+    port, paths = free_port(), [tmp_path / f"result-{os.urandom(4).hex()}-{rank}" for rank in range(size)]
+    processes = [fork.Process(target=_main, args=(rank, size, port, function, arguments, options, path)) for rank, path in enumerate(paths)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    alive = [process for process in processes if process.is_alive()]
+    for process in alive:
+        process.kill()
+    codes = [process.exitcode for process in processes]
+    assert not alive and not any(codes), f"ranks died or hung, exit codes {codes}"
+    results = [pickle.loads(path.read_bytes()) for path in paths]
+    for status, value in results:
+        assert status == "ok", value
+    return [value for _, value in results]

@@ -1,0 +1,221 @@
+"""The engine's promises on real gloo ranks: the same numbers for every topology, and bit-exact resumption."""
+
+import os
+import signal
+
+import pytest
+import torch
+from tests.distributed.harness import run_on_ranks
+from tests.tables import VOCAB, make_tables
+
+from wmtp.checkpoint import Checkpointer
+from wmtp.config import ArmConfig
+from wmtp.config.schema import CriticConfig, ModelConfig, OptimConfig, TrainConfig
+from wmtp.data.loader import Rows, TrainLoader
+from wmtp.errors import NumericsError
+from wmtp.models.build import build_model, parallelize
+from wmtp.models.value import ValueModel
+from wmtp.stages.fitting import full_state
+from wmtp.training.loop import train
+from wmtp.training.scoring import reference_nll, score_rows, validation_nll
+from wmtp.training.steps import CriticStep, LanguageModelStep
+from wmtp.training.weight_report import td_statistics
+
+MODEL = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=4, n_heads=2, n_kv_heads=2, n_future=3)
+OPTIM = OptimConfig(warmup_steps=2)
+
+
+def fit(world, folder, *, arm="baseline", accumulation=1, remat=False, steps=6, optim=OPTIM, kill_at=None, resume="resume", poison=None):
+    """Train a tiny policy; (rows of metrics, full state dict)."""
+    data, reference, value = (folder / name for name in ("data", "reference", "value"))
+    rows = Rows(data / "train.arrow", {"reference_nll": reference, "value": value})
+    config = TrainConfig(
+        steps=steps,
+        global_batch_size=16,
+        micro_batch_size=16 // accumulation,
+        log_interval=1,
+        eval_interval=3,
+        checkpoint_interval=2,
+        activation_checkpointing=remat,
+    )
+    model = build_model(MODEL, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
+    sharded = parallelize(model, world.mesh, dtype="float32", activation_checkpointing=remat)
+    loader = TrainLoader(
+        rows, batch_size=16, num_micro=accumulation, seed=5, pad_token_id=0, rank=world.rank, world_size=world.size
+    )
+    step_function = LanguageModelStep(
+        world,
+        sharded,
+        ArmConfig(weighting={"name": "uniform" if arm == "baseline" else arm}),
+        3,
+        seed=3,
+        td_statistics=td_statistics(rows, gamma=1.0, initial_value="prompt"),
+    )
+
+    def interrupted(batches, step):
+        if step == kill_at and world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == poison:
+            with torch.no_grad():
+                next(p for p in sharded.parameters()).mul_(float("nan"))
+        return step_function(batches, step)
+
+    state = train(
+        world=world,
+        model=sharded,
+        step_function=interrupted,
+        loader=loader,
+        config=config,
+        optim=optim,
+        checkpointer=Checkpointer(folder / resume, world),
+        validate=lambda: validation_nll(world, sharded, rows, 3, batch_tokens=64, pad_token_id=0),
+        on_row=lambda row: None,
+    )
+    tensors = full_state(sharded)
+    return state.rows, tensors
+
+
+def losses(result):
+    return torch.tensor([[row["train/loss"], row["train/nll_head2"]] for row in result[0]], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    make_tables(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tables, tmp_path_factory):
+    """One rank, no accumulation: what every other topology must agree with."""
+
+    def train_alone(arm):
+        folder = tmp_path_factory.mktemp("alone")
+        return run_on_ranks(1, fit, tables, tmp_path=folder, arm=arm, resume=str(folder / "resume"))[0]
+
+    results = {}
+    return lambda arm: results.setdefault(arm, train_alone(arm))
+
+
+@pytest.mark.parametrize("arm", ["baseline", "rho1", "verifiable", "random"])
+@pytest.mark.parametrize(("ranks", "accumulation", "remat"), [(2, 1, False), (2, 4, True), (4, 1, True), (1, 4, False)])
+def test_every_topology_trains_the_same_model(tables, alone, tmp_path, arm, ranks, accumulation, remat):
+    expected = alone(arm)
+    results = run_on_ranks(
+        ranks, fit, tables, tmp_path=tmp_path, arm=arm, accumulation=accumulation, remat=remat, resume=str(tmp_path / "resume")
+    )
+    for result in results:
+        torch.testing.assert_close(losses(result), losses(expected), rtol=2e-5, atol=2e-5)
+        assert torch.equal(losses(result), losses(results[0])), "every rank reports the same loss"
+    for name, tensor in expected[1].items():
+        torch.testing.assert_close(results[0][1][name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_a_killed_and_resumed_run_is_bit_identical(tables, tmp_path):
+    whole = run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", resume=str(tmp_path / "whole"))
+    with pytest.raises(AssertionError, match="ranks died"):
+        run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", resume=str(tmp_path / "cut"), kill_at=5)
+    assert [path.name for path in sorted((tmp_path / "cut").glob("step-*"))] == ["step-00000002", "step-00000004"]
+    resumed = run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", resume=str(tmp_path / "cut"))
+    assert all(torch.equal(resumed[0][1][name], tensor) for name, tensor in whole[0][1].items())
+    assert torch.equal(losses(resumed[0]), losses(whole[0]))
+
+
+def test_resuming_on_another_number_of_ranks_agrees_to_rounding(tables, tmp_path):
+    whole = run_on_ranks(2, fit, tables, tmp_path=tmp_path, resume=str(tmp_path / "whole"))
+    run_on_ranks(2, fit, tables, tmp_path=tmp_path, steps=6, resume=str(tmp_path / "cut"))
+    resumed = run_on_ranks(1, fit, tables, tmp_path=tmp_path, resume=str(tmp_path / "cut"))
+    torch.testing.assert_close(losses(resumed[0]), losses(whole[0]), rtol=2e-5, atol=2e-5)
+
+
+def test_a_truncated_checkpoint_is_passed_over(tables, tmp_path, capfd):
+    resume = tmp_path / "resume"
+    whole = run_on_ranks(2, fit, tables, tmp_path=tmp_path, resume=str(resume))
+    damaged = next((resume / "step-00000004").glob("*.distcp"))
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    resumed = run_on_ranks(2, fit, tables, tmp_path=tmp_path, resume=str(resume))
+    assert "step-00000004 is damaged" in capfd.readouterr().out
+    assert all(torch.equal(resumed[0][1][name], tensor) for name, tensor in whole[0][1].items())
+
+
+def poisoned(world, folder, resume):
+    try:
+        fit(world, folder, resume=resume, poison=4)
+    except NumericsError as error:
+        return str(error)
+    return None
+
+
+def test_nan_stops_every_rank_and_names_the_step(tables, tmp_path):
+    messages = run_on_ranks(2, poisoned, tables, str(tmp_path / "resume"), tmp_path=tmp_path)
+    assert len(set(messages)) == 1 and "step 5" in messages[0]
+    assert (tmp_path / "resume" / "step-00000004").is_dir()
+
+
+def train_critic(world, folder, resume):
+    rows = Rows(folder / "data" / "train.arrow", {"reference_nll": folder / "reference"})
+    backbone = build_model(
+        ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1),
+        vocab_size=VOCAB,
+        max_length=32,
+        pad_token_id=0,
+        eos_token_id=1,
+        seed=0,
+    )
+    sharded = parallelize(ValueModel(backbone), world.mesh, dtype="float32", activation_checkpointing=False)
+    loader = TrainLoader(rows, batch_size=16, num_micro=1, seed=0, pad_token_id=0, rank=world.rank, world_size=world.size)
+    state = train(
+        world=world,
+        model=sharded,
+        step_function=CriticStep(world, sharded, CriticConfig()),
+        loader=loader,
+        config=TrainConfig(steps=30, global_batch_size=16, micro_batch_size=16, log_interval=1),
+        optim=OptimConfig(warmup_steps=2, lr=0.01),
+        checkpointer=Checkpointer(folder / resume, world),
+        validate=dict,
+        on_row=lambda row: None,
+    )
+    return [row["train/loss"] for row in state.rows]
+
+
+def test_the_critic_starts_at_a_half_learns_and_does_not_depend_on_ranks(tables, tmp_path):
+    (one,) = run_on_ranks(1, train_critic, tables, str(tmp_path / "one"), tmp_path=tmp_path)
+    two = run_on_ranks(2, train_critic, tables, str(tmp_path / "two"), tmp_path=tmp_path)
+    assert one[0] == pytest.approx(0.25) and one[-1] < 0.2
+    assert two[0] == two[1] and two[0] == pytest.approx(one, abs=1e-3)
+
+
+def score(world, folder, scratch):
+    rows = Rows(folder / "data" / "train.arrow")
+    model = build_model(
+        ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1),
+        vocab_size=VOCAB,
+        max_length=32,
+        pad_token_id=0,
+        eos_token_id=1,
+        seed=0,
+    ).eval()
+    sharded = parallelize(model, world.mesh, dtype="float32", activation_checkpointing=False)
+    flat = score_rows(world, rows, reference_nll(sharded), scratch, batch_tokens=70, pad_token_id=0, say=lambda line: None)
+    return torch.from_numpy(flat.copy())
+
+
+def test_scores_are_each_tokens_nll_for_any_number_of_ranks(tables, tmp_path):
+    (one,) = run_on_ranks(1, score, tables, tmp_path / "one.npy", tmp_path=tmp_path)
+    for scores in run_on_ranks(2, score, tables, tmp_path / "two.npy", tmp_path=tmp_path):
+        torch.testing.assert_close(scores, one, rtol=1e-5, atol=1e-5)
+    rows = Rows(tables / "data" / "train.arrow")
+    model = build_model(
+        ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1),
+        vocab_size=VOCAB,
+        max_length=32,
+        pad_token_id=0,
+        eos_token_id=1,
+        seed=0,
+    ).eval()
+    ids = torch.from_numpy(rows.tokens[: rows.offsets[1]].astype("int64"))
+    with torch.no_grad():
+        logprobs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
+    expected = torch.cat([torch.zeros(1), -logprobs[:-1].gather(1, ids[1:, None]).squeeze(1)])
+    torch.testing.assert_close(one[: len(ids)], expected, rtol=1e-4, atol=1e-5)
