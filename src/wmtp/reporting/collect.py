@@ -1,0 +1,224 @@
+"""Turn the runs' files into one plain dictionary: everything that tables, figures, text and report.json show."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmtp.reporting.curves import curves_of, tokens_to_reach
+from wmtp.reporting.examples import select_examples
+from wmtp.reporting.findings import build_findings
+from wmtp.reporting.inputs import Inputs, Run, Tasks
+from wmtp.reporting.statistics import Difference, compare_runs, pool, score_matrix, task_pass_at_k
+
+if TYPE_CHECKING:
+    from wmtp.config import Config
+
+ARM_ORDER = ("baseline", "ntp", "filtered", "random", "shuffled", "entropy", "rho1", "rho1_soft", "verifiable", "hybrid")
+"""Reading order: the plain arms, the controls, the weightings. Other names follow alphabetically."""
+
+CONTROLS = {"rho1": "random", "verifiable": "shuffled"}
+"""A weighting and the one that spends the same weights blindly."""
+
+
+def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
+    """The report's data: JSON types only, the same for the same inputs."""
+    baseline = config.report.baseline_arm if config.report.baseline_arm in {run.arm for run in inputs.runs} else None
+    runs_by_arm = group_by_arm(inputs.runs, baseline)
+    num_bootstrap = config.report.num_bootstrap
+    first = inputs.runs[0].metrics
+    report: dict[str, Any] = {
+        "title": config.report.title,
+        "profile": config.profile,
+        "baseline": baseline,
+        "setting": _setting(inputs, config, first),
+        "arms": {arm: _arm(arm, runs, config, num_bootstrap) for arm, runs in runs_by_arm.items()},
+        "runs": [_run_row(run, config) for runs in runs_by_arm.values() for run in runs],
+        "curves": {run.name: curves_of(run.history) for run in inputs.runs},
+        "examples": select_examples(
+            {arm: runs[0] for arm, runs in runs_by_arm.items() if is_weighted(config, arm)}, config.report.num_examples
+        ),
+        "critic": dict(inputs.critic_metrics) or None,
+        "shared_stages": {
+            name: _cost(summary)
+            for name, summary in (("tune_reference", inputs.reference), ("train_critic", inputs.critic))
+            if summary is not None
+        },
+        "data": inputs.data,
+    }
+    if baseline is not None:
+        _add_differences(report, runs_by_arm, baseline, num_bootstrap)
+        _add_tokens_to_baseline(report, runs_by_arm, baseline)
+    report["pairs"] = _pairs(runs_by_arm, config, num_bootstrap)
+    report["findings"] = build_findings(report)
+    return report
+
+
+def group_by_arm(runs: Sequence[Run], baseline: str | None) -> dict[str, list[Run]]:
+    """Runs by arm in reading order, the baseline first, each arm's by seed."""
+
+    def rank(arm: str) -> tuple[bool, int, str]:
+        return arm != baseline, ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm
+
+    arms = sorted({run.arm for run in runs}, key=rank)
+    return {arm: sorted((run for run in runs if run.arm == arm), key=lambda run: run.seed) for arm in arms}
+
+
+def is_weighted(config: Config, arm: str) -> bool:
+    """Whether the arm weighs tokens differently at all."""
+    return str(config.arms[arm].weighting["name"]) != "uniform"
+
+
+def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
+    train, sizes = config.train_policy.train, {run.summary.get("num_parameters") for run in inputs.runs}
+    return {
+        "benchmark": metrics["benchmark"],
+        "num_tasks": metrics["num_tasks"],
+        "num_samples": metrics["num_samples"],
+        "limit": metrics.get("limit"),
+        "temperature": config.evaluate.temperature,
+        "top_p": config.evaluate.top_p,
+        "seeds": sorted({run.seed for run in inputs.runs}),
+        "steps": train.steps,
+        "global_batch_size": train.global_batch_size,
+        "num_parameters": sorted(size for size in sizes if size is not None),
+        "source": config.data.source,
+        "allow_unsafe": any((run.metrics.get("sandbox") or {}).get("allow_unsafe", False) for run in inputs.runs),
+        "isolation": sorted({str((run.metrics.get("sandbox") or {}).get("isolation", "not recorded")) for run in inputs.runs}),
+    }
+
+
+def _greedy(tasks: Tasks) -> np.ndarray:
+    return tasks.greedy_correct.astype(float)
+
+
+def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> dict[str, Any]:
+    def pooled(score: Callable[[Tasks], np.ndarray]) -> dict[str, Any]:
+        return dataclasses.asdict(pool(score_matrix(runs, score), num_bootstrap))
+
+    largest = min(int(run.tasks.num_samples.min()) for run in runs)
+    reported = [k for k in config.evaluate.k if k <= largest]
+    plotted = sorted({*reported, *(int(k) for k in np.unique(np.geomspace(1, largest, 10).round()))})
+    at_k = {str(k): pooled(partial(task_pass_at_k, k=k)) for k in plotted}
+    return {
+        "arm": arm,
+        "weighting": dict(config.arms[arm].weighting),
+        "solutions": config.arms[arm].solutions,
+        "seeds": [run.seed for run in runs],
+        "runs": [run.name for run in runs],
+        "is_weighted": is_weighted(config, arm),
+        "pass_at_k": at_k,
+        "reported_k": reported,
+        "greedy": pooled(_greedy),
+        "nll": _mean_by_key([run.metrics["nll"] for run in runs]),
+        "token_accuracy": _mean_by_key([run.metrics.get("token_accuracy") or {} for run in runs]),
+        "by_difficulty": _by_difficulty(runs),
+        "verdicts": _sum_by_key([run.metrics.get("verdicts") or {} for run in runs]),
+        "weights": _mean_weights([run.summary["weights"] for run in runs if run.summary.get("weights")]),
+        "cost": _mean_cost(runs),
+    }
+
+
+def _by_difficulty(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    difficulty_T = runs[0].tasks.difficulty
+    scores_T = score_matrix(runs, partial(task_pass_at_k, k=1)).mean(axis=0)
+    levels = sorted({int(level) for level in difficulty_T})
+    return {
+        str(level): {"num_tasks": int((difficulty_T == level).sum()), "pass@1": float(scores_T[difficulty_T == level].mean())}
+        for level in levels
+    }
+
+
+def _mean_by_key(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    keys = sorted({key for row in rows for key in row})
+    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
+
+
+def _sum_by_key(rows: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {key: int(sum(row.get(key, 0) for row in rows)) for key in sorted({key for row in rows for key in row})}
+
+
+def _mean_weights(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Means over seeds; a kind or mean that a run could not measure (None) does not count."""
+    if not rows:
+        return None
+    scalars = [{k: v for k, v in row.items() if k != "by_noise_kind" and v is not None} for row in rows]
+    kinds = [{k or "clean": v for k, v in (row.get("by_noise_kind") or {}).items() if v is not None} for row in rows]
+    return {**_mean_by_key(scalars), "by_noise_kind": _mean_by_key(kinds)}
+
+
+def _cost(summary: dict[str, Any]) -> dict[str, Any]:
+    keys = ("num_parameters", "steps", "tokens", "wall_s", "tokens_per_s", "peak_memory_bytes", "world_size")
+    return {key: summary.get(key) for key in keys}
+
+
+def _mean_cost(runs: Sequence[Run]) -> dict[str, Any]:
+    rows = [{key: value for key, value in _cost(run.summary).items() if value is not None} for run in runs]
+    generation = [(run.metrics.get("generation") or {}).get("tokens_per_s") for run in runs]
+    speeds = [speed for speed in generation if speed is not None]
+    return {**_mean_by_key(rows), "generation_tokens_per_s": float(np.mean(speeds)) if speeds else None}
+
+
+def _run_row(run: Run, config: Config) -> dict[str, Any]:
+    """One line of summary.csv."""
+    row: dict[str, Any] = {"run": run.name, "arm": run.arm, "seed": run.seed}
+    for k in config.evaluate.k:
+        for key in (f"pass@{k}", f"pass@{k}_low", f"pass@{k}_high"):
+            row[key] = run.metrics.get(key)
+    for key in ("greedy_pass@1", "greedy_pass@1_low", "greedy_pass@1_high", "perplexity", "num_tasks", "num_samples"):
+        row[key] = run.metrics.get(key)
+    row.update({f"nll_{head}": value for head, value in sorted(run.metrics["nll"].items())})
+    weights = run.summary.get("weights") or {}
+    row.update({f"weight_{key}": weights.get(key) for key in ("signal_mean", "noise_mean")})
+    return {**row, **_cost(run.summary)}
+
+
+def _as_json(difference: Difference | None) -> dict[str, Any] | None:
+    return None if difference is None else {**dataclasses.asdict(difference), "verdict": difference.verdict}
+
+
+def _add_differences(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str, num_bootstrap: int) -> None:
+    at_1 = partial(task_pass_at_k, k=1)
+    for arm, runs in runs_by_arm.items():
+        for key, score in (("difference", at_1), ("greedy_difference", _greedy)):
+            found = None if arm == baseline else compare_runs(runs, runs_by_arm[baseline], score, num_bootstrap)
+            report["arms"][arm][key] = _as_json(found)
+
+
+def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str) -> None:
+    """Per run: where its validation curve first reaches the final nll of the baseline run of the same seed."""
+    curves = report["curves"]
+    targets = {run.seed: curves[run.name]["validation"][-1] for run in runs_by_arm[baseline] if curves[run.name]["validation"]}
+    for arm, runs in runs_by_arm.items():
+        rows = [
+            {"run": run.name, "seed": run.seed, "final_nll": curves[run.name]["validation"][-1]["value"]}
+            | tokens_to_reach(curves[run.name]["validation"], targets[run.seed])
+            for run in runs
+            if run.seed in targets and curves[run.name]["validation"]
+        ]
+        reached = [row["frac_of_baseline"] for row in rows if row["frac_of_baseline"] is not None]
+        report["arms"][arm]["tokens_to_baseline"] = {
+            "runs": rows,
+            "num_reached": len(reached),
+            "num_runs": len(rows),
+            "mean_frac": float(np.mean(reached)) if reached else None,
+        }
+
+
+def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, num_bootstrap: int) -> list[dict[str, Any]]:
+    """Comparisons beside those with the baseline: filtering against every weighting, a weighting against its control."""
+    named = {arm: str(config.arms[arm].weighting["name"]) for arm in runs_by_arm}
+    filtered = [arm for arm in runs_by_arm if config.arms[arm].solutions == "correct" and not is_weighted(config, arm)]
+    weighted = [arm for arm in runs_by_arm if is_weighted(config, arm) and named[arm] not in CONTROLS.values()]
+    pairs = [("filtered", one, other) for one in filtered for other in weighted]
+    pairs += [("control", one, other) for one in weighted for other in runs_by_arm if named[other] == CONTROLS.get(named[one])]
+    at_1 = partial(task_pass_at_k, k=1)
+    return [
+        {"kind": kind, "arm": one, "against": other}
+        | {"difference": _as_json(compare_runs(runs_by_arm[one], runs_by_arm[other], at_1, num_bootstrap))}
+        for kind, one, other in pairs
+    ]

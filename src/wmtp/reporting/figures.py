@@ -1,0 +1,288 @@
+"""The report's PNG plots, drawn from `collect`'s dictionary. Each says in its title what is measured and on how much."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmtp.reporting.findings import plural
+from wmtp.reporting.style import LIGHT, ArmStyle, Theme, arm_styles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Report = dict[str, Any]
+WIDTH = 8.0
+"""Inches; 130 dots each."""
+
+
+def draw_figures(report: Report, theme: Theme = LIGHT) -> dict[str, bytes]:
+    """Name -> PNG of every figure that the report has data for, in page order."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    with mpl.rc_context(_rc(theme)):
+        drawn = {name: draw(report) for name, draw in FIGURES.items()}
+        return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+
+
+def _rc(theme: Theme) -> Any:
+    keys = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    return {
+        **dict.fromkeys(keys, theme.text),
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor"), theme.background),
+        "grid.color": theme.grid,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "axes.titlelocation": "left",
+        "axes.titlepad": 10,
+        "font.size": 10,
+        "font.family": "DejaVu Sans",
+        "legend.frameon": False,
+        "figure.dpi": 130,
+    }
+
+
+def _png(figure: Figure) -> bytes:
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def _new(height: float, columns: int = 1, **keys: Any) -> tuple[Figure, Any]:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", **keys)
+
+
+def _scope(report: Report) -> str:
+    setting = report["setting"]
+    return f"{plural(setting['num_tasks'], 'task')}, {plural(len(setting['seeds']), 'seed')}"
+
+
+def _rows(axes: Axes, report: Report, arms: list[str]) -> None:
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_ylim(len(arms) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+
+
+def _interval(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -> None:
+    axes.plot([entry["low"], entry["high"]], [y, y], color=style.color, lw=2.5, solid_capstyle="round")
+    axes.plot(entry["mean"], y, style.marker, color=style.color, ms=9)
+
+
+def pass_at_1(report: Report) -> Figure:
+    """Sampled and greedy pass@1 of every arm, with intervals over tasks and a dot per seed."""
+    arms, styles = list(report["arms"]), arm_styles(report["arms"])
+    figure, axes = _new(1.3 + 0.5 * len(arms))
+    for y, arm in enumerate(arms):
+        entry = report["arms"][arm]
+        _interval(axes, y - 0.12, entry["pass_at_k"]["1"], styles[arm])
+        greedy = entry["greedy"]
+        axes.plot([greedy["low"], greedy["high"]], [y + 0.2, y + 0.2], color=styles[arm].color, lw=1)
+        axes.plot(greedy["mean"], y + 0.2, "o", mfc="none", mec=styles[arm].color, ms=6)
+        seeds = [row["pass@1"] for row in report["runs"] if row["arm"] == arm]
+        if len(seeds) > 1:
+            axes.plot(seeds, [y - 0.12] * len(seeds), "|", color=axes.xaxis.label.get_color(), ms=9, mew=1)
+    _rows(axes, report, arms)
+    axes.set_xlim(0, None)
+    axes.set_xlabel("pass@1 (share of programs that pass every test)")
+    axes.set_title(f"pass@1, sampled (filled) and greedy (hollow), with 95 % intervals ({_scope(report)})")
+    return figure
+
+
+def difference(report: Report) -> Figure | None:
+    """Paired pass@1 differences against the baseline, with both intervals."""
+    arms = [arm for arm, entry in report["arms"].items() if entry.get("difference")]
+    if not arms:
+        return None
+    styles = arm_styles(report["arms"])
+    figure, axes = _new(1.3 + 0.45 * len(arms))
+    axes.axvline(0, color=axes.xaxis.label.get_color(), lw=1)
+    for y, arm in enumerate(arms):
+        entry = report["arms"][arm]["difference"]
+        if entry["seed_low"] is not None:
+            axes.plot([entry["seed_low"], entry["seed_high"]], [y, y], color=styles[arm].color, lw=8, alpha=0.25)
+        _interval(axes, y, entry, styles[arm])
+    _rows(axes, report, arms)
+    axes.set_xlabel(f"pass@1 minus {report['baseline']}'s, same tasks and seeds")
+    axes.set_title(f"Paired difference from {report['baseline']} in sampled pass@1, 95 % intervals ({_scope(report)})")
+    return figure
+
+
+def pass_at_k(report: Report) -> Figure | None:
+    """pass@k against k, sampled."""
+    styles = arm_styles(report["arms"])
+    if max(len(entry["pass_at_k"]) for entry in report["arms"].values()) < 2:
+        return None
+    figure, axes = _new(4.0)
+    for arm, entry in report["arms"].items():
+        ks = sorted(int(k) for k in entry["pass_at_k"])
+        rows = [entry["pass_at_k"][str(k)] for k in ks]
+        axes.fill_between(ks, [r["low"] for r in rows], [r["high"] for r in rows], color=styles[arm].color, alpha=0.1, lw=0)
+        axes.plot(ks, [r["mean"] for r in rows], marker=styles[arm].marker, color=styles[arm].color, label=arm)
+    if ks[-1] > 20:
+        axes.set_xscale("log")
+    else:
+        axes.set_xticks(ks)
+    axes.set_ylim(0, None)
+    axes.set(xlabel="k", ylabel="pass@k")
+    setting = report["setting"]
+    axes.set_title(
+        f"pass@k, bands 95 % over tasks ({_scope(report)}, {setting['num_samples']} samples at T = {setting['temperature']:g})"
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def by_difficulty(report: Report) -> Figure | None:
+    """Sampled pass@1 by task difficulty."""
+    levels = sorted({level for entry in report["arms"].values() for level in entry["by_difficulty"]}, key=int)
+    if len(levels) < 2:
+        return None
+    styles = arm_styles(report["arms"])
+    counts = next(iter(report["arms"].values()))["by_difficulty"]
+    figure, axes = _new(3.4)
+    _bars(axes, {arm: [e["by_difficulty"][level]["pass@1"] for level in levels] for arm, e in report["arms"].items()}, styles)
+    axes.set_xticks(range(len(levels)), [f"difficulty {level}\n({counts[level]['num_tasks']} tasks)" for level in levels])
+    axes.set(ylabel="pass@1")
+    axes.set_title(f"Sampled pass@1 by difficulty ({_scope(report)})")
+    return figure
+
+
+def _bars(axes: Axes, values: dict[str, list[float | None]], styles: dict[str, ArmStyle]) -> None:
+    """Groups of bars side by side, one bar per arm; an absent value leaves a gap."""
+    width = 0.84 / len(values)
+    for index, (arm, heights) in enumerate(values.items()):
+        shown = [(x, height) for x, height in enumerate(heights) if height is not None]
+        offset = (index - (len(values) - 1) / 2) * width
+        axes.bar([x + offset for x, _ in shown], [h for _, h in shown], 0.92 * width, color=styles[arm].color, label=arm)
+    axes.grid(False, axis="x")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def nll_per_head(report: Report) -> Figure:
+    """Held-out nll of every head."""
+    heads = sorted(
+        {head for entry in report["arms"].values() for head in entry["nll"]}, key=lambda head: int(head.removeprefix("head"))
+    )
+    figure, axes = _new(3.4)
+    _bars(axes, {arm: [e["nll"].get(head) for head in heads] for arm, e in report["arms"].items()}, arm_styles(report["arms"]))
+    axes.set_xticks(range(len(heads)), [f"head {head.removeprefix('head')}" for head in heads])
+    axes.set(ylabel="nll (nats per token), lower is better")
+    axes.set_title(f"nll per head on clean held-out solutions ({plural(len(report['setting']['seeds']), 'seed')})")
+    return figure
+
+
+def learning_curves(report: Report) -> Figure | None:
+    """Validation nll and training loss against tokens seen; thin lines are seeds, thick ones their mean."""
+    if not any(curve["validation"] or curve["train"] for curve in report["curves"].values()):
+        return None
+    from matplotlib.ticker import LogLocator
+
+    styles = arm_styles(report["arms"])
+    figure, panels = _new(3.8, columns=2)
+    for axes, key in zip(panels, ("validation", "train"), strict=True):
+        for arm, entry in report["arms"].items():
+            curves = [report["curves"][run][key] for run in entry["runs"] if report["curves"][run][key]]
+            for curve in curves if len(curves) > 1 else []:
+                axes.plot(*_xy(curve), color=styles[arm].color, lw=0.7, alpha=0.45)
+            if curves:
+                marker = styles[arm].marker if key == "validation" else None
+                axes.plot(*_mean_curve(curves), color=styles[arm].color, lw=1.8, marker=marker, ms=4, label=arm)
+        axes.set_xlabel("training tokens seen")
+        axes.xaxis.set_major_formatter(_short)
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].yaxis.set_minor_formatter("")
+    panels[0].set_title(f"nll of head 0, clean held-out ({plural(len(report['setting']['seeds']), 'seed')})")
+    panels[1].set_title("training loss (each arm's own weights)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(report["arms"]), 6))
+    return figure
+
+
+def _xy(curve: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+    return [point["tokens"] for point in curve], [point["value"] for point in curve]
+
+
+def _mean_curve(curves: list[list[dict[str, float]]]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over runs at the first run's tokens, others interpolated to them."""
+    tokens = np.array(_xy(curves[0])[0], dtype=float)
+    return tokens, np.mean([np.interp(tokens, *_xy(curve)) for curve in curves], axis=0)
+
+
+def _short(value: float, _position: int) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def weights(report: Report) -> Figure | None:
+    """Mean weight on signal and noise tokens, and by the example's kind of noise."""
+    shown = {arm: e["weights"] for arm, e in report["arms"].items() if e["is_weighted"] and e["weights"]}
+    if not shown:
+        return None
+    styles = arm_styles(report["arms"])
+    figure, panels = _new(3.6, columns=2, gridspec_kw={"width_ratios": [2, 3]})
+    means = {arm: [w.get("signal_mean"), w.get("noise_mean")] for arm, w in shown.items()}
+    _bars(panels[0], means, styles)
+    panels[0].set_xticks([0, 1], ["signal tokens", "noise tokens"])
+    panels[0].set(ylabel="mean training weight (1 = unweighted)")
+    panels[0].set_title("Mean weight: signal and noise")
+    kinds = sorted({kind for w in shown.values() for kind in w["by_noise_kind"]}, key=lambda kind: (kind != "clean", kind))
+    _bars(panels[1], {arm: [w["by_noise_kind"].get(kind) for kind in kinds] for arm, w in shown.items()}, styles)
+    panels[1].set_xticks(range(len(kinds)), kinds, fontsize=8)
+    panels[1].set_title(f"by kind of noise ({plural(len(report['setting']['seeds']), 'seed')})")
+    for axes in panels:
+        axes.axhline(1, color=axes.xaxis.label.get_color(), lw=1, ls=":")
+        axes.get_legend().remove()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return figure
+
+
+def calibration(report: Report) -> Figure | None:
+    """Reliability diagram of the critic's final value."""
+    critic = report["critic"]
+    if critic is None or not critic["calibration"]:
+        return None
+    points = sorted(critic["calibration"], key=lambda point: point["p"])
+    sizes = np.array([point["n"] for point in points], dtype=float)
+    figure, axes = _new(4.4)
+    axes.plot([0, 1], [0, 1], ":", color=axes.xaxis.label.get_color(), lw=1, label="perfectly calibrated")
+    axes.plot([p["p"] for p in points], [p["y"] for p in points], color="#2f7fd0", lw=1.5)
+    area = 20 + 220 * sizes / sizes.max()
+    axes.scatter(
+        [p["p"] for p in points], [p["y"] for p in points], s=area, color="#2f7fd0", label="critic (area: examples)", zorder=3
+    )
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.06), xlabel="predicted P(correct), final value", ylabel="share that is correct")
+    axes.set_aspect("equal")
+    scores = ", ".join(
+        f"{label} {critic[key]:.3f}" for key, label in (("brier", "Brier"), ("ece", "ECE")) if critic[key] is not None
+    )
+    axes.set_title(f"Critic on unseen problems (n = {int(sizes.sum()):,})\n{scores}")
+    axes.legend(loc="upper left")
+    return figure
+
+
+FIGURES: dict[str, Callable[[Report], Figure | None]] = {
+    "pass_at_1": pass_at_1,
+    "difference": difference,
+    "pass_at_k": pass_at_k,
+    "by_difficulty": by_difficulty,
+    "nll_per_head": nll_per_head,
+    "learning_curves": learning_curves,
+    "weights": weights,
+    "calibration": calibration,
+}

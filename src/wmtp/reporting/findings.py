@@ -1,0 +1,208 @@
+"""Sentences made from the numbers. They claim no more than the intervals allow, and say so where an arm is worse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def build_findings(report: dict[str, Any]) -> dict[str, Any]:
+    """All generated text of the report.
+
+    Args:
+        report: what `collect` has so far.
+    Returns:
+        {"arms": [{"arm", "verdict", "text"}], "pairs": [str], "curves": [str], "weights": [str], "critic": [str],
+        "caveats": [str], "limits": str}.
+    """
+    return {
+        "arms": _arm_findings(report),
+        "pairs": [_pair_sentence(pair) for pair in report["pairs"] if pair["difference"] is not None],
+        "curves": _curve_sentences(report),
+        "weights": _weight_sentences(report),
+        "critic": _critic_sentences(report["critic"]),
+        "caveats": _caveats(report),
+        "limits": _limits(report),
+    }
+
+
+def signed(value: float) -> str:
+    """+0.123 or -0.123; a value that rounds to nothing has no sign."""
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def evidence(difference: dict[str, Any]) -> str:
+    """`+0.210, 95 % over tasks +0.100 to +0.320, over seeds -0.020 to +0.440, n = 3 seeds, 150 tasks`."""
+    text = f"{signed(difference['mean'])}, 95 % over tasks {signed(difference['low'])} to {signed(difference['high'])}"
+    if difference["seed_low"] is not None:
+        text += f", over seeds {signed(difference['seed_low'])} to {signed(difference['seed_high'])}"
+    return f"{text}, n = {plural(difference['num_seeds'], 'seed')}, {plural(difference['num_tasks'], 'task')}"
+
+
+def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
+    baseline = report["baseline"]
+    if baseline is None:
+        return []
+    rows = []
+    for arm, entry in report["arms"].items():
+        difference = entry["difference"]
+        if arm == baseline:
+            continue
+        if difference is None:
+            rows.append(
+                {"arm": arm, "verdict": "unclear", "text": f"has no seed in common with {baseline}, so no paired difference."}
+            )
+            continue
+        one_pair = " in this one pair of runs" if difference["num_seeds"] == 1 else ""
+        says = {
+            "better": f"beats {baseline}{one_pair}",
+            "worse": f"does not beat {baseline}: it is worse{one_pair}",
+            "unclear": f"cannot be told from {baseline}",
+        }[difference["verdict"]]
+        text = f"{says} (pass@1 {evidence(difference)}). {_greedy_clause(entry)}"
+        rows.append({"arm": arm, "verdict": difference["verdict"], "text": text})
+    return rows
+
+
+def _greedy_clause(entry: dict[str, Any]) -> str:
+    greedy, sampled = entry["greedy_difference"], entry["difference"]
+    text = f"Greedy pass@1: {signed(greedy['mean'])} ({signed(greedy['low'])} to {signed(greedy['high'])} over tasks)"
+    if greedy["mean"] * sampled["mean"] < 0:
+        return f"{text}: the opposite direction."
+    return f"{text}."
+
+
+def _pair_sentence(pair: dict[str, Any]) -> str:
+    difference = pair["difference"]
+    one_pair = " in this one pair of runs" if difference["num_seeds"] == 1 else ""
+    says = {
+        "better": f"beats {pair['against']}{one_pair}",
+        "worse": f"is below {pair['against']}{one_pair}",
+        "unclear": f"cannot be told from {pair['against']}",
+    }[difference["verdict"]]
+    why = {
+        "filtered": "training on correct solutions only, with no weights at all",
+        "control": "against its control",
+    }[pair["kind"]]
+    return f"{pair['arm']} ({why}) {says}: {evidence(difference)}."
+
+
+def _curve_sentences(report: dict[str, Any]) -> list[str]:
+    rows = []
+    for arm, entry in report["arms"].items():
+        reach = entry.get("tokens_to_baseline")
+        if arm == report["baseline"] or not reach or not reach["num_runs"]:
+            continue
+        runs = plural(reach["num_runs"], "run")
+        if reach["mean_frac"] is None:
+            rows.append(f"{arm} never reached {report['baseline']}'s final validation nll ({runs}).")
+            continue
+        share = f"{100 * reach['mean_frac']:.0f} % of its tokens"
+        rows.append(
+            f"{arm} reached {report['baseline']}'s final validation nll after {share} ({reach['num_reached']} of {runs})."
+        )
+    return rows
+
+
+def _weight_sentences(report: dict[str, Any]) -> list[str]:
+    rows = []
+    for arm, entry in report["arms"].items():
+        weights = entry["weights"] or {}
+        if not entry["is_weighted"] or "noise_mean" not in weights or "signal_mean" not in weights:
+            continue
+        noise, signal = weights["noise_mean"], weights["signal_mean"]
+        means = f"mean weight {noise:.2f} on noise tokens, {signal:.2f} on signal tokens"
+        if abs(noise - signal) <= 0.02 * max(signal, noise):
+            rows.append(f"{arm} does not tell noise from signal: {means}.")
+        elif noise < signal:
+            rows.append(f"{arm} turns away from noise: {means}.")
+        else:
+            rows.append(f"{arm} puts more weight on noise than on signal: {means}.")
+    return rows
+
+
+def _critic_sentences(critic: dict[str, Any] | None) -> list[str]:
+    if critic is None:
+        return []
+    auc, control = critic.get("auc"), critic.get("auc_max_reference_nll")
+    if auc is None:
+        return ["The critic's AUC could not be measured: its validation examples are all right or all wrong."]
+    if control is None:
+        return [
+            f"The critic's AUC on unseen problems is {auc:.3f}; without reference scores there is no control to compare with."
+        ]
+    if auc > control:
+        gain = f"{auc - control:.3f} above"
+    else:
+        gain = "no better than" if auc == control else f"{control - auc:.3f} below"
+    return [
+        f"The critic's AUC on unseen problems is {auc:.3f}, {gain} the raw maximum reference nll ({control:.3f}), "
+        "a control that has seen no label."
+    ]
+
+
+def _caveats(report: dict[str, Any]) -> list[str]:
+    rows = []
+    num_seeds = min(len(entry["seeds"]) for entry in report["arms"].values())
+    if num_seeds == 1:
+        rows.append(
+            "One seed is not evidence of a method effect: the intervals cover the choice of tasks, not how training varies. "
+            "Greedy scores in particular vary by seed. Run at least three seeds before you claim anything."
+        )
+    elif num_seeds < 5:
+        rows.append(
+            f"{num_seeds} seeds are few: a difference counts only where both its intervals, over tasks and over seeds, "
+            "exclude zero. " + _seed_spread(report)
+        )
+    if report["baseline"] is None:
+        rows.append("The baseline arm is not among these runs, so nothing here says whether an arm beats it.")
+    comparisons = max(len(report["arms"]) - 1, 0)
+    if report["baseline"] is not None and comparisons > 1:
+        rows.append(f"{comparisons} arms are compared with {report['baseline']}; the intervals are not corrected for that.")
+    setting = report["setting"]
+    if setting["limit"] is not None:
+        rows.append(
+            f"Evaluation was limited to {plural(setting['num_tasks'], 'task')} of {setting['benchmark']}: "
+            "not the benchmark's score."
+        )
+    if setting["allow_unsafe"]:
+        rows.append("Programs ran without a sandbox (allow_unsafe).")
+    return rows
+
+
+def _seed_spread(report: dict[str, Any]) -> str:
+    """How far the arm whose greedy score varies most moves between seeds."""
+    arm, entry = max(report["arms"].items(), key=lambda item: item[1]["greedy"]["seed_max"] - item[1]["greedy"]["seed_min"])
+    greedy, sampled = entry["greedy"], entry["pass_at_k"]["1"]
+    return (
+        f"Greedy scores vary by seed: {arm}'s from {greedy['seed_min']:.3f} to {greedy['seed_max']:.3f} "
+        f"(sampled pass@1 {sampled['seed_min']:.3f} to {sampled['seed_max']:.3f})."
+    )
+
+
+def _limits(report: dict[str, Any]) -> str:
+    setting = report["setting"]
+    sizes = setting["num_parameters"]
+    if not sizes:
+        model = "one model"
+    elif len(sizes) == 1:
+        model = f"a model of {sizes[0] / 1e6:.2f} M parameters"
+    else:
+        model = f"models of {sizes[0] / 1e6:.2f} to {sizes[-1] / 1e6:.2f} M parameters"
+    data = "problems that a generator composes" if setting["source"] == "synthetic" else f"problems of {setting['source']}"
+    steps, batch = plural(setting["steps"], "step"), plural(setting["global_batch_size"], "example")
+    text = (
+        f"These numbers hold for {model}, {steps} of {batch} and {data}; they say nothing about larger models or other text. "
+        "Arms share steps, data order and settings that were not tuned for each arm."
+    )
+    if report["shared_stages"]:
+        wall = sum(stage["wall_s"] or 0 for stage in report["shared_stages"].values())
+        text += (
+            f" Arms that use a reference or a critic also profit from training that is not in their own cost "
+            f"({wall:.0f} s here, on data selected as clean or labelled by running it)."
+        )
+    return text

@@ -1,0 +1,109 @@
+"""index.html: one page with everything inlined, made from report.json's content by a jinja2 template."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from wmtp.reporting.examples import spans, weight_class
+from wmtp.reporting.findings import plural, signed
+from wmtp.reporting.style import arm_styles
+from wmtp.reporting.tables import interval_text, scope_text, verdict_text
+
+FIGURE_NOTES = {
+    "pass_at_1": "A task's pass@1 is the share of its samples that pass all tests; greedy is one program per task. "
+    "Bars: over tasks; ticks: seeds.",
+    "difference": "Right of zero is better. Narrow bar: resampled tasks, trained models fixed. "
+    "Wide pale bar: Student's t over seeds, if several.",
+    "pass_at_k": "Unbiased estimate 1 - C(n-c, k) / C(n, k), averaged over tasks.",
+    "by_difficulty": "Difficulty is the depth of the composition or the dataset's own grade.",
+    "nll_per_head": "Never weighted, the same clean solutions of unseen problems for every arm. "
+    "Head h predicts the token h + 1 ahead.",
+    "learning_curves": "Only the left panel compares arms: a training loss is weighted by its own arm.",
+    "weights": "Head 0's weights under the trained policy; dotted: unweighted. Right: noise tokens by kind, and clean solutions. "
+    "Where weights are normalised to mean one, what one token loses another gains.",
+    "calibration": "On the diagonal, of the solutions given p a share of p is correct.",
+}
+"""A line under each figure, and its text for those who do not see it."""
+
+
+def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
+    """The page's HTML.
+
+    Args:
+        report: `collect`'s dictionary.
+        light, dark: name -> PNG; the reader's colour scheme picks one.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("wmtp.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"interval": interval_text, "signed": signed, "duration": duration, "size": size, "count": count}
+    figures = {
+        name: {"light": _data_uri(light[name]), "dark": _data_uri(dark[name]), "note": FIGURE_NOTES[name]} for name in light
+    }
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        figures=figures,
+        styles=arm_styles(report["arms"]),
+        scope=scope_text(report),
+        plural=plural,
+        verdict_text=verdict_text,
+        spans=spans,
+        legend=[(weight_class(weight), text) for weight, text in _LEGEND],
+        counts=flat_counts(report["data"]["counts"]),
+    )
+
+
+_LEGEND = (
+    (0.0, "0"),
+    (0.3, "below 0.5"),
+    (0.7, "0.5 to 0.9"),
+    (1.0, "about 1"),
+    (1.3, "1.1 to 1.6"),
+    (2.0, "1.6 to 2.2"),
+    (3.0, "above 2.2"),
+)
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def flat_counts(counts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """meta.json's counts, nested or not, as (dotted name, value) rows."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in counts.items():
+        name = f"{prefix}{key}"
+        rows += flat_counts(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
+    return rows
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `3 min 05 s`, `2 h 10 min`; a dash when unknown."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(num_bytes: float | None) -> str:
+    """MiB or GiB; a dash when unknown."""
+    if num_bytes is None:
+        return "-"
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.0f} MiB"
+
+
+def count(value: float | str | None) -> str:
+    """A number with thousands separators; a dash when unknown; other things as they are."""
+    if value is None:
+        return "-"
+    return (
+        f"{value:,.0f}" if isinstance(value, int | float) and (float(value).is_integer() or abs(value) >= 100) else str(value)
+    )

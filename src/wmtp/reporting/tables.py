@@ -1,0 +1,186 @@
+"""summary.csv, arms.csv, curves.csv, metrics.json, report.md and the terminal's table. No torch, no matplotlib."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wmtp.reporting.findings import plural, signed
+
+Report = Mapping[str, Any]
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV, columns in order of first appearance, absent values empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def arm_rows(report: Report) -> list[dict[str, Any]]:
+    """One flat row per arm."""
+    rows = []
+    for arm, entry in report["arms"].items():
+        row: dict[str, Any] = {"arm": arm, "num_seeds": len(entry["seeds"])}
+        for k in entry["reported_k"]:
+            row |= _flat(f"pass@{k}", entry["pass_at_k"][str(k)])
+        row |= _flat("greedy_pass@1", entry["greedy"])
+        row |= {f"nll_{head}": value for head, value in entry["nll"].items()}
+        difference = entry.get("difference") or {}
+        row |= {f"difference_{key}": value for key, value in difference.items() if not key.startswith("num_")}
+        reach = entry.get("tokens_to_baseline") or {}
+        row |= {"tokens_to_baseline_frac": reach.get("mean_frac"), "num_reached_baseline": reach.get("num_reached")}
+        weights = entry["weights"] or {}
+        row |= {f"weight_{key}": weights.get(key) for key in ("signal_mean", "noise_mean")}
+        rows.append(row | dict(entry["cost"]))
+    return rows
+
+
+def _flat(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {
+        "mean": name,
+        "low": f"{name}_low",
+        "high": f"{name}_high",
+        "seed_min": f"{name}_seed_min",
+        "seed_max": f"{name}_seed_max",
+    }
+    return {column: entry[key] for key, column in keys.items()}
+
+
+def curve_rows(report: Report) -> list[dict[str, Any]]:
+    """One row per run and logged step: for `dvc plots`."""
+    rows = []
+    for run, curves in report["curves"].items():
+        by_step: dict[float, dict[str, Any]] = {}
+        for column, name in (("train_loss", "train"), ("val_nll_head0", "validation")):
+            for point in curves[name]:
+                row = by_step.setdefault(point["step"], {"run": run, "step": point["step"], "tokens": point["tokens"]})
+                row[column] = point["value"]
+        rows += [by_step[step] for step in sorted(by_step)]
+    return rows
+
+
+def metrics_tree(report: Report) -> dict[str, Any]:
+    """The few numbers per arm that `dvc metrics show` and `dvc metrics diff` should list."""
+    tree: dict[str, Any] = {}
+    for arm, entry in report["arms"].items():
+        tree[arm] = {f"pass@{k}": round(entry["pass_at_k"][str(k)]["mean"], 6) for k in entry["reported_k"]}
+        tree[arm]["greedy_pass@1"] = round(entry["greedy"]["mean"], 6)
+        tree[arm] |= {f"nll_{head}": round(value, 6) for head, value in entry["nll"].items()}
+        if entry.get("difference"):
+            tree[arm]["difference"] = round(entry["difference"]["mean"], 6)
+    if report["critic"]:
+        keys = ("auc", "brier", "ece", "auc_max_reference_nll")
+        tree["critic"] = {key: round(report["critic"][key], 6) for key in keys if report["critic"].get(key) is not None}
+    return tree
+
+
+# --------------------------------------------------------------------------------------- the main table
+
+
+def interval_text(entry: Mapping[str, Any]) -> str:
+    return f"{entry['mean']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the arms' table, as text: the same in markdown and in the terminal."""
+    ks = next(iter(report["arms"].values()))["reported_k"]
+    header = ["arm", "seeds", *(f"pass@{k}" for k in ks), "greedy", f"minus {report['baseline']}", "verdict", "nll", "tokens"]
+    rows = []
+    for arm, entry in report["arms"].items():
+        difference = entry.get("difference")
+        rows.append(
+            [
+                arm,
+                str(len(entry["seeds"])),
+                *(interval_text(entry["pass_at_k"][str(k)]) for k in ks),
+                f"{entry['greedy']['mean']:.3f}",
+                f"{signed(difference['mean'])} [{signed(difference['low'])}, {signed(difference['high'])}]"
+                if difference
+                else "",
+                verdict_text(difference) if difference else "",
+                f"{entry['nll']['head0']:.4f}",
+                reach_text(entry.get("tokens_to_baseline"), is_baseline=arm == report["baseline"]),
+            ]
+        )
+    if report["baseline"] is None:
+        keep = [i for i, name in enumerate(header) if not name.startswith(("minus", "verdict", "tokens"))]
+        return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
+    return header, rows
+
+
+def verdict_text(difference: Mapping[str, Any]) -> str:
+    """`beats`, `worse` or `cannot tell`, with `(1 seed)` where that is all there is."""
+    word = {"better": "beats", "worse": "worse", "unclear": "cannot tell"}[difference["verdict"]]
+    return f"{word} (1 seed)" if difference["num_seeds"] == 1 else word
+
+
+def reach_text(reach: Mapping[str, Any] | None, *, is_baseline: bool) -> str:
+    """`61 %`, `61 % (2 of 3)` or `never`."""
+    if is_baseline or not reach or not reach["num_runs"]:
+        return ""
+    if reach["mean_frac"] is None:
+        return "never"
+    some = "" if reach["num_reached"] == reach["num_runs"] else f" ({reach['num_reached']} of {reach['num_runs']})"
+    return f"{100 * reach['mean_frac']:.0f} %{some}"
+
+
+def scope_text(report: Report) -> str:
+    setting = report["setting"]
+    return (
+        f"{setting['benchmark']}: {plural(setting['num_tasks'], 'task')} x {plural(setting['num_samples'], 'sample')} "
+        f"(T = {setting['temperature']:g}, top-p {setting['top_p']:g}); seed{'s' if len(setting['seeds']) > 1 else ''} "
+        f"{', '.join(map(str, setting['seeds']))}"
+    )
+
+
+def table_note(report: Report) -> str:
+    text = "Brackets: 95 % over tasks. nll: head 0 on clean held-out solutions."
+    if report["baseline"] is None:
+        return text
+    return f"{text} tokens: share of {report['baseline']}'s training tokens needed to reach its final validation nll."
+
+
+def markdown(report: Report) -> str:
+    """report.md: the main table and what can be said of it."""
+    header, rows = main_table(report)
+    lines = [f"# {report['title']}", "", f"{scope_text(report)}. {table_note(report)}", ""]
+    lines += ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+    findings = report["findings"]
+    if findings["arms"]:
+        lines += ["", *(f"- **{row['arm']}** {row['text']}" for row in findings["arms"])]
+    groups = ("pairs", "curves", "weights", "critic", "caveats")
+    lines += ["", *(f"- {text}" for group in groups for text in findings[group]), "", findings["limits"], ""]
+    return "\n".join(lines)
+
+
+def terminal_table(report_json: Path | str, width: int = 120) -> str:
+    """The arms side by side, for the end of a run; reads report.json.
+
+    Args:
+        width: columns to lay the table out in.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    report = json.loads(Path(report_json).read_text(encoding="utf-8"))
+    header, rows = main_table(report)
+    caption = f"{scope_text(report)}. {table_note(report)}"
+    table = Table(title=report["title"], caption=caption, title_justify="left", caption_justify="left")
+    for name in header:
+        table.add_column(name, justify="left" if name in ("arm", "verdict") else "right")
+    for cells in rows:
+        table.add_row(*(cell.replace(" [", "\n[").replace(" (", "\n(") for cell in cells))
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table)
+    for text in report["findings"]["caveats"]:
+        console.print(f"! {text}", highlight=False)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()

@@ -1,0 +1,83 @@
+"""What the report says follows from the numbers, also where they are bad news."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.reporting.artifacts import make_config, write_artifacts
+from wmtp.reporting.collect import collect
+from wmtp.reporting.findings import evidence, signed
+from wmtp.reporting.inputs import load_inputs
+
+
+def report_of(root: Path, arms: list[str], seeds: list[int], *overrides: str, **keys: Any) -> dict[str, Any]:
+    config = make_config(arms, seeds, *overrides)
+    write_artifacts(root, config, num_tasks=60, **keys)
+    return collect(load_inputs(config, root), config)
+
+
+def text_of(report: dict[str, Any], arm: str) -> str:
+    return next(row["text"] for row in report["findings"]["arms"] if row["arm"] == arm)
+
+
+def test_one_seed_is_no_evidence(tmp_path):
+    report = report_of(tmp_path, ["baseline", "verifiable"], [0])
+    assert "beats baseline in this one pair of runs" in text_of(report, "verifiable")
+    assert "n = 1 seed, 60 tasks" in text_of(report, "verifiable")
+    assert any(text.startswith("One seed is not evidence of a method effect") for text in report["findings"]["caveats"])
+
+
+def test_several_seeds_bring_the_interval_over_seeds(tmp_path):
+    report = report_of(tmp_path, ["baseline", "verifiable"], [0, 1, 2])
+    text = text_of(report, "verifiable")
+    assert "over seeds" in text and "n = 3 seeds" in text and "one pair" not in text
+    assert not any("One seed" in caveat for caveat in report["findings"]["caveats"])
+
+
+def test_a_worse_arm_is_called_worse(tmp_path):
+    report = report_of(tmp_path, ["baseline", "rho1"], [0], skill={"baseline": 2.0, "rho1": -2.5})
+    assert text_of(report, "rho1").startswith("does not beat baseline: it is worse in this one pair of runs (pass@1 -")
+
+
+def test_equal_skill_cannot_be_told_apart(tmp_path):
+    report = report_of(tmp_path, ["baseline", "rho1"], [0, 1, 2], skill={"baseline": 0.0, "rho1": 0.0})
+    assert text_of(report, "rho1").startswith("cannot be told from baseline (pass@1 ")
+
+
+def test_filtering_that_beats_the_weightings_is_said(tmp_path):
+    report = report_of(tmp_path, ["baseline", "filtered", "rho1", "random"], [0])
+    pairs = report["findings"]["pairs"]
+    assert any(text.startswith("filtered (training on correct solutions only") and "beats rho1" in text for text in pairs)
+    assert any(text.startswith("rho1 (against its control)") and "random" in text for text in pairs)
+    assert not any("filtered" in text and "random" in text for text in pairs)
+
+
+def test_without_the_baseline_nothing_is_claimed(tmp_path):
+    report = report_of(tmp_path, ["rho1"], [0])
+    assert report["findings"]["arms"] == [] and report["baseline"] is None
+    assert any("baseline arm is not among these runs" in text for text in report["findings"]["caveats"])
+
+
+def test_a_baseline_by_another_name(tmp_path):
+    report = report_of(tmp_path, ["baseline", "rho1"], [0], "report.baseline_arm=rho1")
+    assert report["baseline"] == "rho1" and next(iter(report["arms"])) == "rho1"
+    assert "rho1" in text_of(report, "baseline")
+
+
+def test_the_curve_and_weight_sentences(tmp_path):
+    findings = report_of(tmp_path, ["baseline", "rho1", "random"], [0])["findings"]
+    assert "random never reached baseline's final validation nll (1 run)." in findings["curves"]
+    assert any(text.startswith("rho1 reached baseline's final validation nll after 61 %") for text in findings["curves"])
+    assert any(text.startswith("rho1 turns away from noise: mean weight 0.45") for text in findings["weights"])
+    assert any(text.startswith("random does not tell noise from signal") for text in findings["weights"])
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.5, "-0.500"), (-0.0001, "0.000"), (0.0, "0.000")])
+def test_signed(value, text):
+    assert signed(value) == text
+
+
+def test_evidence_names_both_intervals():
+    values = {"mean": 0.2, "low": 0.1, "high": 0.3, "seed_low": -0.1, "seed_high": 0.5, "num_seeds": 3, "num_tasks": 1}
+    assert evidence(values) == "+0.200, 95 % over tasks +0.100 to +0.300, over seeds -0.100 to +0.500, n = 3 seeds, 1 task"
