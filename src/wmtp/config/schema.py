@@ -53,9 +53,15 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What `sample` reads and what it keeps. Counts are problems unless they say otherwise."""
+    """What `sample` reads and what it keeps. Counts are problems unless they say otherwise.
+
+    `operations`: the synthetic catalogue. `difficulty_weights`: shares of the bins that the edges `difficulty_bins` cut
+    (one more than edges); empty takes difficulties as they come.
+    """
 
     source: str = "synthetic"
+    operations: str = "core"
+    operations: str = "core"
     train_path: Optional[str] = None
     validation_path: Optional[str] = None
     seed: int = 0
@@ -67,6 +73,8 @@ class DataConfig:
     correct_ratio: Optional[float] = None
     pairwise: bool = True
     curriculum: bool = False
+    difficulty_bins: list[int] = field(default_factory=list)
+    difficulty_weights: list[float] = field(default_factory=list)
     heldout_frac: float = 0.2
     mutants_per_solution: int = 1
     max_length: int = 192
@@ -75,11 +83,20 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _one_of("data.source", self.source, ("synthetic", "mbpp", "codecontests", "jsonl"))
+        _one_of("data.operations", self.operations, ("core", "all"))
         for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
             _require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
         _require(self.num_problems is None or self.num_problems > 0, "data.num_problems", self.num_problems, "positive, or null for all")
         _require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
         _require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
+        _one_of("data.operations", self.operations, ("core", "all"))
+        bins, weights = self.difficulty_bins, self.difficulty_weights
+        _require(bins == sorted(set(bins)), "data.difficulty_bins", bins, "rising edges")
+        fits = not bins and not weights or len(weights) == len(bins) + 1
+        _require(fits, "data.difficulty_weights", weights, f"{len(bins) + 1} shares for {len(bins)} edges, or both lists empty")
+        _require(not weights or (min(weights) >= 0 and max(weights) > 0), "data.difficulty_weights", weights, "shares, not all 0")
+        pairs = self.max_per_problem >= 2 or not self.pairwise
+        _require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
         ratio = self.correct_ratio
         _require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
         if self.source != "synthetic":

@@ -51,8 +51,8 @@ class ValueModel(nn.Module):
             assert reference_nll_BT is not None, "this critic reads the reference NLL"
             clues = torch.stack([reference_nll_BT, torch.log1p(reference_nll_BT)], dim=-1)
             embeds_BTD = embeds_BTD + self.nll_projection(clues.to(embeds_BTD.dtype))
-        values: torch.Tensor = self.head(self.backbone.features(embeds_BTD)).squeeze(-1).float()
-        return values
+        values = self.head(self.backbone.features(embeds_BTD)).squeeze(-1).float().clone()  # FSDP wants no view
+        return torch.as_tensor(values)
 
 
 def save_value_model(model: ValueModel, state: dict[str, torch.Tensor], folder: Path) -> None:

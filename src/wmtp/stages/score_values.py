@@ -9,6 +9,7 @@ from wmtp.models.build import parallelize
 from wmtp.models.value import load_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
+from wmtp.stages.output import write_json
 from wmtp.training.scoring import critic_values, score_rows, write_scores
 from wmtp.types import StageResult
 
@@ -40,6 +41,6 @@ def run(config: Config, context: StageContext) -> StageResult:
                 "value/mean_correct": float(final[rows.is_correct].mean()) if rows.is_correct.any() else float("nan"),
                 "value/mean_incorrect": float(final[~rows.is_correct].mean()) if not rows.is_correct.all() else float("nan"),
             }
-            fitting.write_json(out / "metrics.json", metrics)
+            write_json(out / "metrics.json", metrics)
     context.tracker.log_metrics(metrics, step=0)
     return StageResult(metrics=metrics)

@@ -17,6 +17,7 @@ from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.value import ValueModel, save_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
+from wmtp.stages.output import write_json
 from wmtp.training.critic_metrics import critic_metrics
 from wmtp.training.scoring import critic_values, score_rows
 from wmtp.training.steps import CriticStep
@@ -94,7 +95,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         if world.is_main:
             save_critic(model, tensors, context)
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}
-            fitting.write_json(context.out("artifacts/training/critic") / "summary.json", values)
+            write_json(context.out("artifacts/training/critic") / "summary.json", values)
     return StageResult(metrics=state.rows[-1])
 
 

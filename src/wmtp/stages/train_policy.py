@@ -14,6 +14,7 @@ from wmtp.models.build import build_model
 from wmtp.objectives.td import TDStatistics
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
+from wmtp.stages.output import write_json
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
 from wmtp.training.weight_report import td_statistics, weight_examples, weight_summary
@@ -92,5 +93,5 @@ def _statistics(arm: ArmConfig, rows: Rows) -> TDStatistics | None:
 
 
 def _write(folder: Path, summary: dict[str, Any], examples: list[dict[str, Any]]) -> None:
-    fitting.write_json(folder / "summary.json", summary)
-    fitting.write_json(folder / "examples.json", examples)
+    write_json(folder / "summary.json", summary)
+    write_json(folder / "examples.json", examples)

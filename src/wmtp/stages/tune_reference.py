@@ -10,6 +10,7 @@ from wmtp.distributed import world as join_world
 from wmtp.models.build import build_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
+from wmtp.stages.output import write_json
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 from wmtp.types import StageResult
@@ -56,5 +57,5 @@ def run(config: Config, context: StageContext) -> StageResult:
             fitting.save_language_model(model, tensors, context.out("artifacts/reference"))
             fitting.copy_tokenizer(context, context.out("artifacts/reference"))
             values = fitting.summary(context, world, state, num_parameters)
-            fitting.write_json(context.out("artifacts/training/reference") / "summary.json", values)
+            write_json(context.out("artifacts/training/reference") / "summary.json", values)
     return StageResult(metrics=state.rows[-1])
