@@ -21,7 +21,7 @@ FIGURE_NOTES = {
     "nll_per_head": "Never weighted, the same clean solutions of unseen problems for every arm. "
     "Head h predicts the token h + 1 ahead.",
     "learning_curves": "Only the left panel compares arms: a training loss is weighted by its own arm.",
-    "weights": "Head 0's weights under the trained policy; dotted: unweighted. Right: noise tokens by kind, and clean solutions. "
+    "weights": "Head 0's weights under the trained policy; dotted: unweighted. Right: noise tokens by kind, clean solutions. "
     "Where weights are normalised to mean one, what one token loses another gains.",
     "calibration": "On the diagonal, of the solutions given p a share of p is correct.",
 }
