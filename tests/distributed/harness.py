@@ -20,7 +20,9 @@ def free_port():
 
 def _main(rank, size, port, function, arguments, options, path):
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     try:
         with join_world("cpu") as world:
             result = ("ok", function(world, *arguments, **options))
@@ -33,7 +35,10 @@ def run_on_ranks(size, function, *arguments, tmp_path, **options):
     """`[function(world, *arguments, **options) of rank 0, ...]`; fails with the first rank's traceback."""
     fork = multiprocessing.get_context("fork")
     port, paths = free_port(), [tmp_path / f"result-{os.urandom(4).hex()}-{rank}" for rank in range(size)]
-    processes = [fork.Process(target=_main, args=(rank, size, port, function, arguments, options, path)) for rank, path in enumerate(paths)]
+    processes = [
+        fork.Process(target=_main, args=(rank, size, port, function, arguments, options, path))
+        for rank, path in enumerate(paths)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -5,9 +5,9 @@ import signal
 
 import pytest
 import torch
+
 from tests.distributed.harness import run_on_ranks
 from tests.tables import VOCAB, make_tables
-
 from wmtp.checkpoint import Checkpointer
 from wmtp.config import ArmConfig
 from wmtp.config.schema import CriticConfig, ModelConfig, OptimConfig, TrainConfig
@@ -25,7 +25,19 @@ MODEL = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=4, n_heads=2,
 OPTIM = OptimConfig(warmup_steps=2)
 
 
-def fit(world, folder, *, arm="baseline", accumulation=1, remat=False, steps=6, optim=OPTIM, kill_at=None, resume="resume", poison=None):
+def fit(
+    world,
+    folder,
+    *,
+    arm="baseline",
+    accumulation=1,
+    remat=False,
+    steps=6,
+    optim=OPTIM,
+    kill_at=None,
+    resume="resume",
+    poison=None,
+):
     """Train a tiny policy; (rows of metrics, full state dict)."""
     data, reference, value = (folder / name for name in ("data", "reference", "value"))
     rows = Rows(data / "train.arrow", {"reference_nll": reference, "value": value})

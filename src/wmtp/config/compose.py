@@ -47,17 +47,21 @@ def compose(
     assert isinstance(tree, DictConfig)
     arm_names = list(arms if arms is not None else tree.pop("arms"))
     seed_list = list(seeds if seeds is not None else tree.pop("seeds"))
-    tree.pop("arms", None), tree.pop("seeds", None)
+    tree.pop("arms", None)
+    tree.pop("seeds", None)
     arm_overlay = overlay.pop("arms", OmegaConf.create({}))
     _reject_unknown(overlay.keys(), SECTIONS, "override")
     arm_trees = {name: _load(configs / "arms", name, "arm") for name in arm_names}
     _reject_unknown(arm_overlay.keys(), tuple(arm_trees), "arm in an override")
     plain = OmegaConf.to_container(OmegaConf.merge(tree, overlay), resolve=True)
     assert isinstance(plain, dict)
-    _check_list(arm_names, "arms"), _check_list(seed_list, "seeds")
-    plain["arms"] = {name: OmegaConf.to_container(OmegaConf.merge(arm, arm_overlay.get(name, {}))) for name, arm in arm_trees.items()}
+    _check_list(arm_names, "arms")
+    _check_list(seed_list, "seeds")
+    plain["arms"] = {
+        name: OmegaConf.to_container(OmegaConf.merge(arm, arm_overlay.get(name, {}))) for name, arm in arm_trees.items()
+    }
     plain["runs"] = {}
-    config = build(plain, profile=profile)
+    config = build(typing.cast("dict[str, Any]", plain), profile=profile)
     runs = {f"{arm}-s{seed}": _run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
     return dataclasses.replace(config, runs=runs)
 
@@ -78,7 +82,10 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     profile = str(plain.pop("profile", profile or ""))
     _reject_unknown(plain.keys(), (*SECTIONS, "arms", "runs"), "key")
     sections = {key: structured(cls, plain.get(key) or {}, key) for key, cls in _SECTION_TYPES.items()}
-    arms = {name: structured(ArmConfig, _check_weighting(value, name), f"arms.{name}") for name, value in (plain.get("arms") or {}).items()}
+    arms = {
+        name: structured(ArmConfig, _check_weighting(value, name), f"arms.{name}")
+        for name, value in (plain.get("arms") or {}).items()
+    }
     runs = {name: structured(RunConfig, value, f"runs.{name}") for name, value in (plain.get("runs") or {}).items()}
     for name, run in runs.items():
         if run.arm not in arms:
@@ -172,7 +179,9 @@ def _pop_list(overlay: DictConfig, key: str, kind: type, given: Sequence[Any] | 
         return given
     value = overlay.pop(key)
     if not OmegaConf.is_list(value) or not all(isinstance(item, kind) for item in value):
-        raise ConfigError(f"{key}={value} is not a list of {kind.__name__}, e.g. {key}=[{'0,1' if kind is int else 'baseline,rho1'}]")
+        raise ConfigError(
+            f"{key}={value} is not a list of {kind.__name__}, e.g. {key}=[{'0,1' if kind is int else 'baseline,rho1'}]"
+        )
     return list(value)
 
 
@@ -196,8 +205,8 @@ def _sorted(value: Any) -> Any:
 def dump(config: Config) -> str:
     """params.yaml's text."""
     head = (
-        f"# Resolved by `wmtp params --profile {config.profile}` from configs/base.yaml, configs/profiles/{config.profile}.yaml,\n"
-        f"# configs/arms/ ({', '.join(config.arms)}) and the overrides given. Compose again rather than edit.\n"
+        f"# Resolved by `wmtp params --profile {config.profile}` from configs/base.yaml,\n# configs/profiles/{config.profile}.yaml, "
+        f"configs/arms/ ({', '.join(config.arms)}) and the overrides given. Compose again rather than edit.\n"
     )
     return head + OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
 

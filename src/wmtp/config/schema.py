@@ -61,7 +61,6 @@ class DataConfig:
 
     source: str = "synthetic"
     operations: str = "core"
-    operations: str = "core"
     train_path: Optional[str] = None
     validation_path: Optional[str] = None
     seed: int = 0
@@ -83,25 +82,35 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _one_of("data.source", self.source, ("synthetic", "mbpp", "codecontests", "jsonl"))
-        _one_of("data.operations", self.operations, ("core", "all"))
         for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
             _require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
-        _require(self.num_problems is None or self.num_problems > 0, "data.num_problems", self.num_problems, "positive, or null for all")
+        _require(
+            self.num_problems is None or self.num_problems > 0,
+            "data.num_problems",
+            self.num_problems,
+            "positive, or null for all",
+        )
         _require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
         _require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
         _one_of("data.operations", self.operations, ("core", "all"))
         bins, weights = self.difficulty_bins, self.difficulty_weights
         _require(bins == sorted(set(bins)), "data.difficulty_bins", bins, "rising edges")
-        fits = not bins and not weights or len(weights) == len(bins) + 1
+        fits = (not bins and not weights) or len(weights) == len(bins) + 1
         _require(fits, "data.difficulty_weights", weights, f"{len(bins) + 1} shares for {len(bins)} edges, or both lists empty")
-        _require(not weights or (min(weights) >= 0 and max(weights) > 0), "data.difficulty_weights", weights, "shares, not all 0")
+        _require(
+            not weights or (min(weights) >= 0 and max(weights) > 0), "data.difficulty_weights", weights, "shares, not all 0"
+        )
         pairs = self.max_per_problem >= 2 or not self.pairwise
         _require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
         ratio = self.correct_ratio
-        _require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
+        _require(
+            ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own"
+        )
         if self.source != "synthetic":
             for key in ("train_path", "validation_path"):
-                _require(getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path")
+                _require(
+                    getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
+                )
 
 
 # --------------------------------------------------------------------------------------- training
@@ -123,9 +132,18 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
-        _require(self.n_layers >= self.n_future, "model.n_layers", self.n_layers, f"at least n_future={self.n_future}: it counts the heads")
-        _require(self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}")
-        _require(self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}")
+        _require(
+            self.n_layers >= self.n_future,
+            "model.n_layers",
+            self.n_layers,
+            f"at least n_future={self.n_future}: it counts the heads",
+        )
+        _require(
+            self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}"
+        )
+        _require(
+            self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}"
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +189,15 @@ class TrainConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for key in ("steps", "global_batch_size", "micro_batch_size", "log_interval", "eval_interval", "checkpoint_interval", "keep_checkpoints"):
+        for key in (
+            "steps",
+            "global_batch_size",
+            "micro_batch_size",
+            "log_interval",
+            "eval_interval",
+            "checkpoint_interval",
+            "keep_checkpoints",
+        ):
             _require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "a positive whole number")
         _require(
             self.global_batch_size % self.micro_batch_size == 0,
@@ -189,7 +215,12 @@ class TuneReferenceConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        _require(self.model.n_future == 1, "tune_reference.model.n_future", self.model.n_future, "1: the reference is a next-token model")
+        _require(
+            self.model.n_future == 1,
+            "tune_reference.model.n_future",
+            self.model.n_future,
+            "1: the reference is a next-token model",
+        )
 
 
 @dataclass(frozen=True)
@@ -386,7 +417,9 @@ class SandboxConfig:
 
     def __post_init__(self) -> None:
         _require(self.time_limit_s > 0, "evaluate.sandbox.time_limit_s", self.time_limit_s, "a positive number")
-        _require(self.memory_limit_bytes >= 2**26, "evaluate.sandbox.memory_limit_bytes", self.memory_limit_bytes, "at least 64 MiB")
+        _require(
+            self.memory_limit_bytes >= 2**26, "evaluate.sandbox.memory_limit_bytes", self.memory_limit_bytes, "at least 64 MiB"
+        )
 
 
 @dataclass(frozen=True)
@@ -409,10 +442,22 @@ class EvaluateConfig:
         _one_of("evaluate.benchmark", self.benchmark, ("synthetic", "mbpp", "humaneval", "codecontests", "gsm8k"))
         for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
             _require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
-        _require(self.temperature > 0, "evaluate.temperature", self.temperature, "a positive number (the greedy score is always reported too)")
+        _require(
+            self.temperature > 0,
+            "evaluate.temperature",
+            self.temperature,
+            "a positive number (the greedy score is always reported too)",
+        )
         _require(0 < self.top_p <= 1, "evaluate.top_p", self.top_p, "a number in (0, 1]")
-        _require(self.limit is None or self.limit > 0, "evaluate.limit", self.limit, "a positive whole number, or null for all tasks")
-        _require(all(1 <= k <= self.num_samples for k in self.k), "evaluate.k", self.k, f"every k in [1, num_samples={self.num_samples}]")
+        _require(
+            self.limit is None or self.limit > 0, "evaluate.limit", self.limit, "a positive whole number, or null for all tasks"
+        )
+        _require(
+            all(1 <= k <= self.num_samples for k in self.k),
+            "evaluate.k",
+            self.k,
+            f"every k in [1, num_samples={self.num_samples}]",
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def build_model(
-    config: ModelConfig, *, vocab_size: int, max_length: int, pad_token_id: int, eos_token_id: int, seed: int, n_future: int | None = None
+    config: ModelConfig,
+    *,
+    vocab_size: int,
+    max_length: int,
+    pad_token_id: int,
+    eos_token_id: int,
+    seed: int,
+    n_future: int | None = None,
 ) -> MTPForCausalLM:
     """A model on the CPU, the same on every rank.
 
@@ -59,11 +66,15 @@ def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
 
     model = AutoModelForCausalLM.from_pretrained(path)
     if model.config.vocab_size < vocab_size:
-        raise ConfigError(f"model.pretrained={path}: {model.config.vocab_size} embeddings, but the tokenizer has {vocab_size} tokens")
+        raise ConfigError(
+            f"model.pretrained={path}: {model.config.vocab_size} embeddings, but the tokenizer has {vocab_size} tokens"
+        )
     if not isinstance(model, MTPForCausalLM):
         return from_causal_lm(model, n_future)
     if model.config.n_future != n_future:
-        raise ConfigError(f"model.pretrained={path} has n_future={model.config.n_future}, but n_future={n_future} is configured")
+        raise ConfigError(
+            f"model.pretrained={path} has n_future={model.config.n_future}, but n_future={n_future} is configured"
+        )
     return model
 
 
@@ -82,7 +93,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_ch
     for blocks in (backbone.layers, backbone.heads):
         for index, block in enumerate(blocks):
             wrapped = checkpoint_wrapper(block) if activation_checkpointing else block
-            blocks[index] = fully_shard(wrapped, mesh=mesh, mp_policy=policy)
+            fully_shard(wrapped, mesh=mesh, mp_policy=policy)
+            blocks[index] = wrapped
     if model is backbone and not backbone.config.tie_word_embeddings:
         fully_shard(backbone.unembedding, mesh=mesh, mp_policy=policy)
         for name in ("nll", "entropy"):

@@ -66,7 +66,9 @@ def meta_mtp(source: Path, target: Path) -> MTPForCausalLM:
 
 
 def _meta_config(params: dict[str, float], tensors: dict[str, torch.Tensor]) -> MTPConfig:
-    n_future = int(params.get("n_future_tokens", 1 + len({key.split(".")[1] for key in tensors if key.startswith("extra_heads.")})))
+    n_future = int(
+        params.get("n_future_tokens", 1 + len({key.split(".")[1] for key in tensors if key.startswith("extra_heads.")}))
+    )
     heads = int(params["n_heads"])
     return MTPConfig(
         vocab_size=tensors["output.weight"].shape[0],
@@ -126,7 +128,8 @@ def split_rotary_halves(weight: torch.Tensor, head_dim: int) -> torch.Tensor:
 
 
 def _filled(config: MTPConfig, state: dict[str, torch.Tensor], where: str) -> MTPForCausalLM:
-    model = MTPForCausalLM(config).to(next(iter(state.values())).dtype)
+    model = MTPForCausalLM(config)
+    torch.nn.Module.to(model, next(iter(state.values())).dtype)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if config.tie_word_embeddings:
         missing = [key for key in missing if key != "unembedding.lm_head.weight"]
@@ -134,5 +137,3 @@ def _filled(config: MTPConfig, state: dict[str, torch.Tensor], where: str) -> MT
     if missing or unexpected:
         raise CheckpointError(f"{where} is not a Llama-like model: missing {missing[:3]}, unexpected {unexpected[:3]}")
     return model
-
-

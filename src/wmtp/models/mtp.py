@@ -6,7 +6,7 @@ Shapes: B batch, T sequence, H heads, D width, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -46,8 +46,8 @@ class MTPConfig(LlamaConfig):
 class MTPOutput(CausalLMOutputWithPast):
     """`logits` are head 0's. `nll_BTH`, `entropy_BTH`: only when `labels_BTH` was given (and entropy asked for)."""
 
-    nll_BTH: torch.Tensor | None = None  # noqa: N815
-    entropy_BTH: torch.Tensor | None = None  # noqa: N815
+    nll_BTH: torch.Tensor | None = None
+    entropy_BTH: torch.Tensor | None = None
 
 
 class Unembedding(nn.Module):
@@ -116,12 +116,12 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         return self.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embed_tokens = value
+        self.embed_tokens = cast(nn.Embedding, value)
 
     def get_output_embeddings(self) -> nn.Module:
         return self.unembedding.lm_head
 
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         self.unembedding.lm_head = new_embeddings
 
     # ------------------------------------------------------------------------------- forward

@@ -29,7 +29,9 @@ class ValueModel(nn.Module):
             the surprise is the best single clue to a mistake.
     """
 
-    def __init__(self, backbone: MTPForCausalLM, *, head: str = "linear", dropout: float = 0.0, reference_nll_input: bool = True):
+    def __init__(
+        self, backbone: MTPForCausalLM, *, head: str = "linear", dropout: float = 0.0, reference_nll_input: bool = True
+    ):
         super().__init__()
         width = backbone.config.hidden_size
         self.backbone = backbone

@@ -7,6 +7,15 @@ from wmtp.objectives.shift import expand_weights, shift_labels
 from wmtp.objectives.weighting import ARMS, WeightInputs, compute_weights
 
 __all__ = [
-    "ARMS", "LossOutput", "WeightInputs", "compute_weights", "expand_weights", "lambda_returns", "linear_nll",
-    "local_normaliser", "mtp_loss", "shift_labels", "td_errors",
+    "ARMS",
+    "LossOutput",
+    "WeightInputs",
+    "compute_weights",
+    "expand_weights",
+    "lambda_returns",
+    "linear_nll",
+    "local_normaliser",
+    "mtp_loss",
+    "shift_labels",
+    "td_errors",
 ]

@@ -35,7 +35,11 @@ def _check(reduction: str, normalise: str) -> None:
 
 
 def local_normaliser(
-    labels_BTH: torch.Tensor, weights_BTH: torch.Tensor | None = None, *, reduction: str = "head_mean", normalise: str = "mean_one"
+    labels_BTH: torch.Tensor,
+    weights_BTH: torch.Tensor | None = None,
+    *,
+    reduction: str = "head_mean",
+    normalise: str = "mean_one",
 ) -> torch.Tensor:
     """What this batch adds to the global normaliser; sum it over ranks and micro-batches, then pass it to `mtp_loss`.
 
@@ -84,7 +88,9 @@ def mtp_loss(
     """
     _check(reduction, normalise)
     if nll_BTH.shape != labels_BTH.shape or (weights_BTH is not None and weights_BTH.shape != labels_BTH.shape):
-        raise ValueError(f"nll {tuple(nll_BTH.shape)}, labels {tuple(labels_BTH.shape)} and weights must have one shape (B, T, H)")
+        raise ValueError(
+            f"nll {tuple(nll_BTH.shape)}, labels {tuple(labels_BTH.shape)} and weights must have one shape (B, T, H)"
+        )
     valid_BTH = labels_BTH != IGNORE_INDEX
     if normaliser is None:
         normaliser = local_normaliser(labels_BTH, weights_BTH, reduction=reduction, normalise=normalise)

@@ -24,7 +24,9 @@ class TDStatistics:
             raise ValueError(f"the TD errors' standard deviation is {self.std}: the critic's values say nothing")
 
 
-def td_weights(deltas_BT: torch.Tensor, statistics: TDStatistics, *, beta: float, clip_min: float, clip_max: float) -> torch.Tensor:
+def td_weights(
+    deltas_BT: torch.Tensor, statistics: TDStatistics, *, beta: float, clip_min: float, clip_max: float
+) -> torch.Tensor:
     """`clip(exp(z / beta), clip_min, clip_max)` with `z` the whitened TD error.
 
     Args:

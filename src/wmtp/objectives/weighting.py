@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from wmtp.objectives.returns import td_errors
 from wmtp.objectives.rho1 import Gather, hashed_uniform, rho1_scores, select_top
 from wmtp.objectives.shift import expand_weights
 from wmtp.objectives.td import TDStatistics, shuffle_response, td_weights
-from wmtp.objectives.returns import td_errors
 from wmtp.types import IGNORE_INDEX
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from wmtp.data.loader import Rows, TrainLoader
 from wmtp.errors import ConfigError
 from wmtp.metrics import History, Progress
 from wmtp.models.build import parallelize
-from wmtp.models.mtp import MTPForCausalLM
+from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.training.loop import LoopState, Row, TrainStep, train
 
 if TYPE_CHECKING:
@@ -115,13 +115,14 @@ def summary(context: StageContext, world: World, state: LoopState, num_parameter
 
 def full_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The unsharded state dict on rank 0's CPU (empty elsewhere). All ranks call it."""
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    tensors: dict[str, Any] = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return tensors
 
 
 def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], folder: Path) -> None:
     """Hugging Face format, from a full state dict."""
     with torch.device("meta"):
-        plain = MTPForCausalLM(model.config)
+        plain = MTPForCausalLM(cast("MTPConfig", model.config))
     plain.load_state_dict(state, strict=False, assign=True)
     plain.tie_weights()
     plain.save_pretrained(folder)

@@ -8,10 +8,10 @@ from wmtp.config import Config
 from wmtp.data.loader import Rows
 from wmtp.distributed import world as join_world
 from wmtp.errors import DataError
+from wmtp.models.build import parallelize
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
-from wmtp.models.build import parallelize
 from wmtp.training.scoring import reference_nll, score_rows, write_scores
 from wmtp.types import StageResult
 

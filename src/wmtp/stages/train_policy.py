@@ -41,9 +41,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         )
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
-        step_function = LanguageModelStep(
-            world, sharded, arm, n_future, seed=spec.seed, td_statistics=_statistics(arm, rows)
-        )
+        step_function = LanguageModelStep(world, sharded, arm, n_future, seed=spec.seed, td_statistics=_statistics(arm, rows))
         validation = Rows(context.input("artifacts/data/validation.arrow"))
         state = fitting.fit(
             context,
@@ -52,7 +50,13 @@ def run(config: Config, context: StageContext) -> StageResult:
             step_function=step_function,
             rows=rows,
             validate=partial(
-                validation_nll, world, sharded, validation, n_future, batch_tokens=fitting.VALIDATION_BATCH_TOKENS, pad_token_id=pad
+                validation_nll,
+                world,
+                sharded,
+                validation,
+                n_future,
+                batch_tokens=fitting.VALIDATION_BATCH_TOKENS,
+                pad_token_id=pad,
             ),
             config=section.train,
             optim=section.optim,

@@ -12,7 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 
 def critic_metrics(
-    final_value_N: np.ndarray, is_correct_N: np.ndarray, problem_ids_N: np.ndarray, max_reference_nll_N: np.ndarray | None = None
+    final_value_N: np.ndarray,
+    is_correct_N: np.ndarray,
+    problem_ids_N: np.ndarray,
+    max_reference_nll_N: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Metrics of the value after the last token, as a prediction of correctness.
 

@@ -45,7 +45,9 @@ class Meters:
         if self._sums:
             sums = self.world.all_reduce(torch.stack(list(self._sums.values())))
             values = (sums[:, 0] / sums[:, 1]).tolist()
-            row.update({name: value for name, value in zip(self._sums, values, strict=True) if value == value or name == "train/loss"})
+            row.update(
+                {name: value for name, value in zip(self._sums, values, strict=True) if value == value or name == "train/loss"}
+            )
         if self._maxima:
             maxima = self.world.all_reduce(torch.stack(list(self._maxima.values())), op=dist.ReduceOp.MAX)
             row.update(zip(self._maxima, maxima.tolist(), strict=True))

@@ -146,7 +146,9 @@ def _by_shape(matrices: list[torch.Tensor], indices: Iterable[int]) -> list[torc
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """AdamW on every trainable parameter; with `muon`, Muon takes the decoder blocks' matrices."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in named if p.ndim == 2 and (".self_attn." in name or ".mlp." in name)] if config.name == "muon" else []
+    matrices = (
+        [p for name, p in named if p.ndim == 2 and (".self_attn." in name or ".mlp." in name)] if config.name == "muon" else []
+    )
     chosen = {id(p) for p in matrices}
     rest = [p for _, p in named if id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [

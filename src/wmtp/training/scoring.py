@@ -47,7 +47,14 @@ def critic_values(model: nn.Module) -> ScoreFunction:
 
 @torch.no_grad()
 def score_rows(
-    world: World, rows: Rows, score: ScoreFunction, scratch: Path, *, batch_tokens: int, pad_token_id: int, say: Callable[[str], None]
+    world: World,
+    rows: Rows,
+    score: ScoreFunction,
+    scratch: Path,
+    *,
+    batch_tokens: int,
+    pad_token_id: int,
+    say: Callable[[str], None],
 ) -> np.ndarray:
     """Score every token of every row; ranks write into one memory-mapped file.
 
@@ -85,7 +92,9 @@ def write_scores(path: Path, rows: Rows, name: str, flat: np.ndarray) -> None:
     write_table(path, pa.table({name: column}).replace_schema_metadata({b"wmtp_fingerprint": rows.fingerprint}))
 
 
-def validation_nll(world: World, model: nn.Module, rows: Rows, n_future: int, *, batch_tokens: int, pad_token_id: int) -> dict[str, float]:
+def validation_nll(
+    world: World, model: nn.Module, rows: Rows, n_future: int, *, batch_tokens: int, pad_token_id: int
+) -> dict[str, float]:
     """`val/nll_head<h>`: mean NLL of the response tokens of every row, per head. All ranks call it."""
     sums = torch.zeros(2, n_future, dtype=torch.float64, device=world.device)
     for batch in sequential_batches(

@@ -45,7 +45,14 @@ class LanguageModelStep:
     """
 
     def __init__(
-        self, world: World, model: nn.Module, arm: ArmConfig, n_future: int, *, seed: int = 0, td_statistics: TDStatistics | None = None
+        self,
+        world: World,
+        model: nn.Module,
+        arm: ArmConfig,
+        n_future: int,
+        *,
+        seed: int = 0,
+        td_statistics: TDStatistics | None = None,
     ) -> None:
         self.world, self.model, self.arm, self.n_future, self.seed = world, model, arm, n_future, seed
         self.td_statistics = td_statistics
@@ -109,7 +116,9 @@ class LanguageModelStep:
         entropies = [entropy for _, entropy in parts if entropy is not None]
         return torch.cat([nll for nll, _ in parts]), torch.cat(entropies) if entropies else None
 
-    def _weigh(self, batch: Batch, labels_BTH: torch.Tensor, forward: tuple[torch.Tensor, torch.Tensor | None] | None, step: int) -> _Weighted:
+    def _weigh(
+        self, batch: Batch, labels_BTH: torch.Tensor, forward: tuple[torch.Tensor, torch.Tensor | None] | None, step: int
+    ) -> _Weighted:
         nll_BTH, entropy_BTH = forward if forward is not None else (None, None)
         inputs = WeightInputs(
             labels_BTH=labels_BTH,
@@ -142,7 +151,9 @@ def _check_weights(weights_BTH: torch.Tensor, normaliser: torch.Tensor, counts_H
     broken = ~torch.isfinite(normaliser).all() | (normaliser.sum() <= 0) & (counts_H.sum() > 0)
     broken = broken | (weights_BTH.min() < 0 if weights_BTH.numel() else torch.zeros_like(broken))
     if bool(broken):
-        raise NumericsError(f"step {step + 1}: weights must be finite, >= 0 and not all zero (their sums are {normaliser.tolist()})")
+        raise NumericsError(
+            f"step {step + 1}: weights must be finite, >= 0 and not all zero (their sums are {normaliser.tolist()})"
+        )
 
 
 def _scaled(weighted: _Weighted) -> torch.Tensor:
@@ -188,7 +199,10 @@ class CriticStep:
     def __call__(self, batches: Sequence[Batch], step: int) -> StepMetrics:
         metrics = StepMetrics()
         batches = [batch.to(self.world.device) for batch in batches]
-        local = sum(((batch.lengths_B - batch.prompt_lens_B + 1).sum() for batch in batches), start=torch.tensor(0, device=self.world.device))
+        local = sum(
+            ((batch.lengths_B - batch.prompt_lens_B + 1).sum() for batch in batches),
+            start=torch.tensor(0, device=self.world.device),
+        )
         num_states = self.world.all_reduce(local.double())
         for batch in batches:
             logits_BT = self.model(batch.input_ids, batch.columns.get("reference_nll"))

@@ -97,7 +97,13 @@ def test_a_new_model_starts_as_the_identity_with_unit_inputs():
 
 def llama(**changes):
     torch.manual_seed(0)
-    keys = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1}
+    keys = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     return LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, max_position_embeddings=64, **keys, **changes)).eval()
 
 
@@ -147,7 +153,14 @@ def test_meta_checkpoint_becomes_the_same_model(ids, tmp_path):
         tensors[f"{place}.{inner[rest]}.weight"] = value
     (tmp_path / "meta").mkdir()
     torch.save(tensors, tmp_path / "meta" / "consolidated.pth")
-    params = {"dim": 16, "n_layers": 4, "n_heads": 2, "n_kv_heads": 1, "norm_eps": model.config.rms_norm_eps, "n_future_tokens": 3}
+    params = {
+        "dim": 16,
+        "n_layers": 4,
+        "n_heads": 2,
+        "n_kv_heads": 1,
+        "norm_eps": model.config.rms_norm_eps,
+        "n_future_tokens": 3,
+    }
     (tmp_path / "meta" / "params.json").write_text(json.dumps(params))
     meta_mtp(tmp_path / "meta", tmp_path / "hf")
     converted = AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()

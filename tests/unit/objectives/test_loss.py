@@ -72,7 +72,13 @@ def test_mtp_loss_and_gradients_match_naive_float64(reduction, normalise, alignm
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 40), width=st.integers(1, 8), vocab=st.integers(1, 30), chunk=st.integers(1, 50), seed=st.integers(0, 999))
+@given(
+    rows=st.integers(1, 40),
+    width=st.integers(1, 8),
+    vocab=st.integers(1, 30),
+    chunk=st.integers(1, 50),
+    seed=st.integers(0, 999),
+)
 def test_linear_nll_is_the_same_for_every_chunk_size(rows, width, vocab, chunk, seed):
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(rows, width, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -83,7 +89,9 @@ def test_linear_nll_is_the_same_for_every_chunk_size(rows, width, vocab, chunk, 
     oracle = linear_nll_reference(hidden, weight, labels)
     torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
     for a, b in zip(
-        torch.autograd.grad(nll, [hidden, weight], upstream), torch.autograd.grad(oracle, [hidden, weight], upstream), strict=True
+        torch.autograd.grad(nll, [hidden, weight], upstream),
+        torch.autograd.grad(oracle, [hidden, weight], upstream),
+        strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
@@ -112,7 +120,9 @@ def test_rows_without_upstream_gradient_cost_no_backward_work():
     assert torch.isfinite(grad_weight).all() and (grad_hidden[2] == 0).all()
 
 
-@pytest.mark.parametrize("bad", [{"labels": torch.zeros(3, dtype=torch.long)}, {"chunk_size": 0}, {"weight": torch.zeros(5, 2)}])
+@pytest.mark.parametrize(
+    "bad", [{"labels": torch.zeros(3, dtype=torch.long)}, {"chunk_size": 0}, {"weight": torch.zeros(5, 2)}]
+)
 def test_linear_nll_refuses_what_does_not_fit(bad):
     arguments = {"labels": torch.zeros(4, dtype=torch.long), "weight": torch.zeros(5, 3), "chunk_size": None} | bad
     with pytest.raises(ValueError):
@@ -120,7 +130,12 @@ def test_linear_nll_refuses_what_does_not_fit(bad):
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 999), reduction=st.sampled_from(["head_mean", "position_mean"]), extra=st.integers(0, 4), cut=st.integers(1, 4))
+@given(
+    seed=st.integers(0, 999),
+    reduction=st.sampled_from(["head_mean", "position_mean"]),
+    extra=st.integers(0, 4),
+    cut=st.integers(1, 4),
+)
 def test_loss_does_not_depend_on_padding_or_micro_batches(seed, reduction, extra, cut):
     generator = torch.Generator().manual_seed(seed)
     labels_BT = random_labels(generator, 5, 6, 9)

@@ -78,7 +78,7 @@ def test_weights_do_not_depend_on_how_the_batch_is_dealt_out(name):
     calls = [[], []]
     for rank, rows in enumerate(ranks):
         compute_weights(name, keys_of(name), make_inputs(rows=rows, gather=lambda x, r=rank: calls[r].append(x) or x), "target")
-    for rank, rows in enumerate(ranks):
+    for rows in ranks:
         turn = iter(range(10**6))
 
         def gather(_, turn=turn):
@@ -128,7 +128,12 @@ def test_td_errors_match_a_loop(initial, gamma):
         inputs.value_BT, inputs.is_correct_B, inputs.prompt_lens_B, inputs.lengths_B, gamma=gamma, initial_value=initial
     )
     for b in range(4):
-        row = (inputs.value_BT[b].tolist(), inputs.is_correct_B[b].item(), int(inputs.prompt_lens_B[b]), int(inputs.lengths_B[b]))
+        row = (
+            inputs.value_BT[b].tolist(),
+            inputs.is_correct_B[b].item(),
+            int(inputs.prompt_lens_B[b]),
+            int(inputs.lengths_B[b]),
+        )
         torch.testing.assert_close(deltas[b], torch.tensor(naive_td(*row, gamma, initial)))
 
 
@@ -192,5 +197,5 @@ def test_shuffle_keeps_each_rows_weights_and_its_order_for_a_seed():
 
 def test_hashed_uniform_is_uniform_and_depends_on_every_key():
     x = hashed_uniform(3, torch.arange(20000))
-    assert 0 <= x.min() and x.max() < 1 and abs(x.mean() - 0.5) < 0.01 and abs(x.var() - 1 / 12) < 0.003
+    assert x.min() >= 0 and x.max() < 1 and abs(x.mean() - 0.5) < 0.01 and abs(x.var() - 1 / 12) < 0.003
     assert not torch.equal(x, hashed_uniform(4, torch.arange(20000)))
