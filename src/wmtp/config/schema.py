@@ -102,6 +102,8 @@ class DataConfig:
         )
         pairs = self.max_per_problem >= 2 or not self.pairwise
         _require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
+        single = self.mutants_per_solution <= 1 or not self.pairwise
+        _require(single, "data.mutants_per_solution", self.mutants_per_solution, "0 or 1 where data.pairwise is true")
         ratio = self.correct_ratio
         _require(
             ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own"

@@ -37,7 +37,9 @@ def _time_limit_s(record: Record, where: str) -> float:
         return 4.0
     if not isinstance(limit, dict):
         raise DataError(f"{where}: field 'time_limit' must hold seconds and nanos")
-    seconds = take(limit, f"{where}: time_limit", "seconds", int, 0) + take(limit, f"{where}: time_limit", "nanos", int, 0) * 1e-9
+    seconds = (
+        take(limit, f"{where}: time_limit", "seconds", int, 0) + take(limit, f"{where}: time_limit", "nanos", int, 0) * 1e-9
+    )
     return seconds or 4.0
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wmtp.config.schema import DataConfig
-from wmtp.types import Problem
 
 
 @dataclass(frozen=True)
@@ -20,15 +19,6 @@ class Row:
     is_correct: bool
     difficulty: int
     length: int
-
-
-def solution_rows(problems: Iterable[Problem]) -> list[Row]:
-    """Metadata of every solution; the problems themselves need not stay in memory."""
-    return [
-        Row(i, j, solution.is_correct, problem.difficulty, len(solution.code))
-        for i, problem in enumerate(problems)
-        for j, solution in enumerate(problem.solutions)
-    ]
 
 
 def difficulty_weight(config: DataConfig, difficulty: int) -> float:
@@ -85,7 +75,8 @@ def keep_correct_ratio(labels: Sequence[bool], ratio: float | None, seed: str) -
         return indices
     right, wrong = [i for i in indices if labels[i]], [i for i in indices if not labels[i]]
     draw = random.Random(f"ratio {seed}")
-    draw.shuffle(right), draw.shuffle(wrong)
+    draw.shuffle(right)
+    draw.shuffle(wrong)
     if ratio > 0:
         wrong = wrong[: round(len(right) * (1 - ratio) / ratio)]
     if ratio < 1:

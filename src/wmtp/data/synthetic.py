@@ -10,11 +10,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from wmtp.config.schema import DataConfig
-from wmtp.data.operations import CATALOGUES, Constant, Operation, Reducer
+from wmtp.data.catalogue import CATALOGUES
+from wmtp.data.operations import Constant, Operation, Reducer
 from wmtp.data.problems import Counts, count
 from wmtp.data.sampling import difficulty_weight
 from wmtp.errors import DataError
@@ -33,11 +34,15 @@ NAMINGS = (("a", "b", "c", "d", "x"), ("nums", "one", "two", "three", "n"))
 """Variables of the list as read and after each step, and of an item."""
 
 STYLES = ("comprehensions", "loops")
+_MAX_REDRAWS = 500
+"""Draws without a new problem after which a depth counts as used up; the other depths then share its part."""
+
 _TEST_LENGTHS = ((8, 12), (6, 10), (3, 6), (0, 2))
-_WORDS = (
-    "area rose east tree star note oats sea ear rest toast otter sort arrow erase reset test art too at sat rate stereo "
-    "taste error robot sense tease store roar seat tart ore era toe"
-).split()
+_VOCABULARY = """
+area rose east tree star note oats sea ear rest toast otter sort arrow erase reset test art too at sat rate stereo taste
+error robot sense tease store roar seat tart ore era toe
+"""
+_WORDS = _VOCABULARY.split()
 
 Names = tuple[str, ...]
 """The operations of a composition, in order."""
@@ -87,7 +92,9 @@ def _step_lines(operation: Operation, constant: Constant, style: str, src: str, 
     if style == "comprehensions":
         return [f"{out} = [{each} for {item} in {src}{f' if {condition}' if condition else ''}]"]
     head = [f"{out} = []", f"for {item} in {src}:"]
-    return [*head, f"    if {condition}:", f"        {out}.append({item})"] if condition else [*head, f"    {out}.append({each})"]
+    return (
+        [*head, f"    if {condition}:", f"        {out}.append({item})"] if condition else [*head, f"    {out}.append({each})"]
+    )
 
 
 def operation_tuples(operations: Sequence[Operation], depth: int) -> list[Names]:
@@ -95,11 +102,13 @@ def operation_tuples(operations: Sequence[Operation], depth: int) -> list[Names]
     return [
         tuple(op.name for op in ops)
         for ops in product(operations, repeat=depth)
-        if all(left.gives == right.takes for left, right in zip(ops, ops[1:], strict=False))
+        if all(left.gives == right.takes for left, right in pairwise(ops))
     ]
 
 
-def split_tuples(operations: Sequence[Operation], heldout_frac: float, seed: int) -> tuple[dict[int, list[Names]], dict[int, list[Names]]]:
+def split_tuples(
+    operations: Sequence[Operation], heldout_frac: float, seed: int
+) -> tuple[dict[int, list[Names]], dict[int, list[Names]]]:
     """Tuples by depth for training and for evaluation; those of depth 1 are all for training."""
     train, heldout = {1: operation_tuples(operations, 1)}, {}
     for depth in (2, 3):
@@ -130,29 +139,34 @@ class Generator:
         tuples = self.heldout if heldout else self.train
         weights = [DEPTH_WEIGHTS[d] * difficulty_weight(self.config, d) for d in tuples]
         problems: list[Problem] = []
-        for _ in range(50 * number + 1000):
-            if len(problems) == number:
-                return problems
-            composition = self._draw(draw, tuples, weights)
-            statement = composition.statement()
-            tests = _tests(composition, draw)
-            if len({test.stdout for test in tests}) < 2:
-                count(counts, f"{split}_constant_answers_redrawn")
-            elif statement in self.statements:
-                count(counts, f"{split}_duplicates_redrawn")
+        while len(problems) < number:
+            if not any(weights):
+                raise DataError(f"only {len(problems)} distinct synthetic problems for {split}, asked for {number}")
+            depth = draw.choices(list(tuples), weights)[0]
+            for _ in range(_MAX_REDRAWS):
+                composition = self._draw(draw, tuples[depth])
+                statement = composition.statement()
+                tests = _tests(composition, draw)
+                if len({test.stdout for test in tests}) < 2:
+                    count(counts, f"{split}_constant_answers_redrawn")
+                elif statement in self.statements:
+                    count(counts, f"{split}_duplicates_redrawn")
+                else:
+                    self.statements.add(statement)
+                    problems.append(_problem(f"{split}-{len(problems):05d}", composition, statement, tests, draw))
+                    break
             else:
-                self.statements.add(statement)
-                problems.append(_problem(f"{split}-{len(problems):05d}", composition, statement, tests, draw))
-        raise DataError(f"only {len(problems)} distinct synthetic problems for {split}, asked for {number}: use data.operations=all")
+                weights[list(tuples).index(depth)] = 0.0
+                count(counts, f"{split}_depths_used_up")
+        return problems
 
-    def _draw(self, draw: random.Random, tuples: dict[int, list[Names]], weights: list[float]) -> Composition:
-        depth = draw.choices(list(tuples), weights)[0]
-        steps = [self.operations[name] for name in draw.choice(tuples[depth])]
+    def _draw(self, draw: random.Random, tuples: list[Names]) -> Composition:
+        steps = [self.operations[name] for name in draw.choice(tuples)]
         reducers = [reducer for reducer in self.reducers if reducer.takes == steps[-1].gives]
         return Composition(
             steps=tuple((operation, draw.choice(operation.constants)) for operation in steps),
             reducer=draw.choice(reducers),
-            wordings=tuple(draw.randrange(2) for _ in range(depth + 2)),
+            wordings=tuple(draw.randrange(2) for _ in range(len(steps) + 2)),
         )
 
 
@@ -169,7 +183,9 @@ def _tests(composition: Composition, draw: random.Random) -> tuple[IOTest, ...]:
     return tuple(tests)
 
 
-def _problem(problem_id: str, composition: Composition, statement: str, tests: tuple[IOTest, ...], draw: random.Random) -> Problem:
+def _problem(
+    problem_id: str, composition: Composition, statement: str, tests: tuple[IOTest, ...], draw: random.Random
+) -> Problem:
     codes = [composition.code(style, naming) for style in STYLES for naming in NAMINGS]
     draw.shuffle(codes)
     return Problem(

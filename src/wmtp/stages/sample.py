@@ -1,176 +1,144 @@
-"""Dataset to problems to selected, deduplicated, executed and tokenised splits."""
+"""From a dataset to tokenised, labelled splits, the test problems and the tokenizer."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
 from wmtp.config import Config
 from wmtp.config.schema import DataConfig
-from wmtp.data.examples import tokenize
-from wmtp.data.noise import Example, add_noise
-from wmtp.data.problems import load_problems, write_problems
-from wmtp.data.sampling import add_wrong_solutions, decontaminate, example_of, relabel, select, verify
-from wmtp.data.synthetic import Generator
+from wmtp.data.labels import Execute, make_examples
+from wmtp.data.problems import Counts, count, write_problems
+from wmtp.data.render import Example
+from wmtp.data.sampling import curriculum_order, keep_correct_ratio
+from wmtp.data.sources import Splits, load_splits, resolve
 from wmtp.data.tables import write_table
-from wmtp.data.tokenizer import copy_tokenizer, save_tokenizer, special_ids, train_tokenizer
-from wmtp.errors import DataError
-from wmtp.evaluation.sandbox import run_tests
+from wmtp.data.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
-from wmtp.types import Limits, Problem, Program, StageResult, Verdict
+from wmtp.types import Limits, Program, StageResult, Verdict
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-
-@dataclass(frozen=True)
-class Pools:
-    """Problems by what they are for, with solutions except in `test`."""
-
-    train: list[Problem]
-    reference: list[Problem]
-    validation: list[Problem]
-    test: list[Problem]
+PROGRESS_INTERVAL_S = 2.0
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/data`: tokenizer, five tables, test problems, meta.json."""
-    data, counts = config.data, Counter[str]()
-    execute = _executor(config, context)
-    pools = _pools(data, context.root, counts)
-    held_out = [*pools.validation, *pools.test]
-    pools = replace(
-        pools, train=decontaminate(pools.train, held_out, counts), reference=decontaminate(pools.reference, held_out, counts)
+    """Write `artifacts/data`: five token tables, the test problems, the tokenizer and meta.json."""
+    data, out, counts = config.data, context.out("artifacts/data"), Counts()
+    out.mkdir(parents=True, exist_ok=True)
+    splits = load_splits(data, context.root, counts)
+    print(
+        f"sample: {data.source}: " + ", ".join(f"{len(p)} {name}" for name, p in vars(splits).items()) + " problems", flush=True
     )
-    splits = _splits(data, pools, execute, counts)
-    out = context.out("artifacts/data")
-    tokenizer = _tokenizer(data, splits, out / "tokenizer")
-    pad, eos = special_ids(tokenizer, out / "tokenizer")
-    for name, examples in splits.items():
-        table = tokenize(examples, tokenizer, eos_token_id=eos, max_length=data.max_length, counts=counts, split=name)
-        if table.num_rows == 0:
-            raise DataError(f"split {name!r} is empty: of {len(examples)} examples none is at most data.max_length={data.max_length} tokens")
+    execute = _executor(context, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
+    examples = _examples(splits, data, execute, counts)
+    tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
+    tables = {name: encode_examples(tokenizer, rows, data.max_length, name, counts) for name, rows in examples.items()}
+    tables["critic"] = tables["train"]
+    for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
-    write_problems(out / "test_problems.jsonl", [replace(p, solutions=()) for p in pools.test])
-    counts["test_problems"] = len(pools.test)
-    meta = {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "pad_token_id": pad,
-        "eos_token_id": eos,
-        "max_length": data.max_length,
-        "tokenizer_sha256": hashlib.sha256((out / "tokenizer" / "tokenizer.json").read_bytes()).hexdigest(),
-        "counts": dict(sorted(counts.items())),
-    }
-    write_json(out / "meta.json", meta)
-    metrics = {
-        "data/mean_length": counts["train_tokens"] / counts["train_examples"],
-        "data/correct_frac": counts["train_correct"] / counts["train_examples"],
-    }
-    context.tracker.log_metrics({**metrics, **{f"count/{k}": float(v) for k, v in counts.items()}}, step=0)
-    return StageResult(metrics=metrics, counts=dict(sorted(counts.items())))
+    counts["test_problems"] = write_problems(
+        out / "test_problems.jsonl", (replace(problem, solutions=()) for problem in splits.test)
+    )
+    statistics = _statistics(tables)
+    _write_meta(out, data, tokenizer, counts, statistics)
+    for name, number in sorted(counts.items()):
+        print(f"sample: {name} {number}", flush=True)
+    return StageResult(metrics=statistics, counts=counts)
 
 
-def _executor(config: Config, context: StageContext):  # type: ignore[no-untyped-def]
-    """The sandbox as a function of programs, with progress lines."""
+def _examples(splits: Splits, data: DataConfig, execute: Execute, counts: Counts) -> dict[str, list[Example]]:
+    """The four different tables' examples; the critic's is the policy's."""
+    plan = (
+        ("train", splits.train, True),
+        ("reference", splits.reference, False),
+        ("validation", splits.validation, False),
+        ("critic_validation", splits.validation, True),
+    )
+    examples = {
+        name: make_examples(problems, data, execute, split=name, noisy=mixed, wrong=mixed, counts=counts)
+        for name, problems, mixed in plan
+    }
+    examples["train"] = _selected(examples["train"], data, counts)
+    return examples
+
+
+def _selected(examples: Sequence[Example], data: DataConfig, counts: Counts) -> list[Example]:
+    """The training mix without repetitions, thinned to the ratio of correct ones, in curriculum order if configured."""
+    distinct = list({(example.prompt, example.code): example for example in reversed(examples)}.values())[::-1]
+    count(counts, "train_duplicate_examples", len(examples) - len(distinct))
+    kept = keep_correct_ratio([example.is_correct for example in distinct], data.correct_ratio, f"{data.seed}")
+    count(counts, "train_over_correct_ratio", len(distinct) - len(kept))
+    chosen = [distinct[i] for i in kept]
+    if data.curriculum:
+        order = curriculum_order([e.difficulty for e in chosen], [len(e.code) for e in chosen])
+        chosen = [chosen[i] for i in order]
+    return chosen
+
+
+def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder: Path) -> TextTokenizer:
+    if data.tokenizer.path is not None:
+        return copy_tokenizer(resolve(data.tokenizer.path, root), folder)
+    tokenizer = train_tokenizer((example.prompt + example.code for example in examples), data.tokenizer.vocab_size)
+    save_tokenizer(tokenizer, folder, data.max_length)
+    print(f"sample: tokenizer of {tokenizer.vocab_size} tokens learnt from {len(examples)} examples", flush=True)
+    return tokenizer
+
+
+def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
+    """The sandbox, with sparse progress lines."""
+    from wmtp.evaluation.sandbox import run_tests
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
-        started = spoken = time.monotonic()
+        start = last = time.monotonic()
         done = 0
 
         def on_verdict(index: int, verdict: Verdict) -> None:
-            nonlocal spoken, done
+            nonlocal last, done
             done += 1
-            if time.monotonic() - spoken > 2:
-                spoken = time.monotonic()
-                print(f"{context.name} executed {done:,}/{len(programs):,} programs, {done / (spoken - started):,.0f}/s", flush=True)
+            now = time.monotonic()
+            if now - last >= PROGRESS_INTERVAL_S:
+                last = now
+                print(f"sample: ran {done}/{len(programs)} programs ({done / (now - start):.0f}/s)", flush=True)
 
         return run_tests(
             programs,
             limits=Limits(),
             num_workers=context.launch.sandbox_workers,
-            allow_unsafe=config.evaluate.sandbox.allow_unsafe,
+            allow_unsafe=allow_unsafe,
             on_verdict=on_verdict,
         )
 
     return execute
 
 
-def _pools(data: DataConfig, root: Path, counts: Counter[str]) -> Pools:
-    if data.source == "synthetic":
-        return _synthetic(data)
-    assert data.train_path is not None and data.validation_path is not None
-    train = list(load_problems(data.source, _resolve(data.train_path, root)))
-    held_out = list(load_problems(data.source, _resolve(data.validation_path, root)))
-    counts["train_problems_read"], counts["validation_problems_read"] = len(train), len(held_out)
-    order = np.random.default_rng([data.seed, 4]).permutation(len(train))
-    train = [train[i] for i in order[: data.num_problems]]
-    reference = train[: data.num_reference_problems]
-    return Pools(train, reference, held_out[: data.num_validation_problems], held_out[: data.num_test_problems])
+def _statistics(tables: dict[str, pa.Table]) -> dict[str, float]:
+    """What the tables look like, in numbers."""
+    values: dict[str, float] = {}
+    for name, table in tables.items():
+        lengths = table["input_ids"].combine_chunks().value_lengths().to_numpy()
+        values[f"{name}/examples"] = table.num_rows
+        values[f"{name}/mean_length"] = float(lengths.mean())
+        values[f"{name}/correct_frac"] = float(table["is_correct"].to_numpy().mean())
+        values[f"{name}/noisy_frac"] = sum(kind != "" for kind in table["noise_kind"].to_pylist()) / table.num_rows
+        values[f"{name}/noise_token_frac"] = float(
+            table["is_noise"].combine_chunks().values.to_numpy(zero_copy_only=False).mean()
+        )
+    return values
 
 
-def _resolve(path: str, root: Path) -> str:
-    """A file relative to the workspace, or else the hub id as given."""
-    local = Path(path) if Path(path).is_absolute() else root / path
-    return str(local) if local.exists() or Path(path).suffix else path
-
-
-def _synthetic(data: DataConfig) -> Pools:
-    """Training and reference problems from the common compositions, validation and test from the held-out ones."""
-    generator = Generator(data.operations, seed=data.seed, heldout_frac=data.heldout_frac)
-    if data.num_problems is None:
-        raise DataError("data.num_problems=null means all, and a generator has no end: give a number")
-    pick = np.random.default_rng([data.seed, 5])
-
-    def solved(problems: list[Problem]) -> list[Problem]:
-        per_problem = max(1, data.max_per_problem // 2)
-        result = []
-        for problem in problems:
-            every = generator.solutions(problem)
-            chosen = pick.permutation(len(every))[:per_problem]
-            result.append(replace(problem, solutions=tuple(every[i] for i in chosen)))
-        return result
-
-    held_out = generator.problems(data.num_validation_problems + data.num_test_problems, heldout=True, stream=2)
-    return Pools(
-        train=solved(generator.problems(data.num_problems, heldout=False, stream=0)),
-        reference=solved(generator.problems(data.num_reference_problems, heldout=False, stream=1)),
-        validation=solved(held_out[: data.num_validation_problems]),
-        test=held_out[data.num_validation_problems :],
-    )
-
-
-def _splits(data: DataConfig, pools: Pools, execute, counts: Counter[str]) -> dict[str, list[Example]]:  # type: ignore[no-untyped-def]
-    """Examples of every table. The critic trains on the policy's mix; the reference on clean, correct solutions."""
-    print("sample verifying solutions and making wrong ones", flush=True)
-    train = add_wrong_solutions(verify(pools.train, execute, counts), execute, data, counts)
-    held_out = add_wrong_solutions(verify(pools.validation, execute, counts), execute, data, counts)
-    reference = verify(pools.reference, execute, counts)
-    print("sample adding noise and executing noisy programs", flush=True)
-    mix = relabel(add_noise(select(train, data, counts), data.noise, data.seed), pools.train, execute, counts)
-    unused = Counter[str]()
-    held_out_mix = relabel(
-        add_noise(select(held_out, data, unused), data.noise, data.seed + 1), pools.validation, execute, unused
-    )
-    return {
-        "train": mix,
-        "critic": mix,
-        "reference": [example_of(p, s) for p in reference for s in p.solutions if s.is_correct],
-        "validation": [example_of(p, s) for p in held_out for s in p.solutions if s.is_correct],
-        "critic_validation": held_out_mix,
+def _write_meta(out: Path, data: DataConfig, tokenizer: TextTokenizer, counts: Counts, statistics: dict[str, float]) -> None:
+    meta: dict[str, Any] = {
+        "vocab_size": tokenizer.vocab_size,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "max_length": data.max_length,
+        "tokenizer_sha256": folder_sha256(out / "tokenizer"),
+        "counts": counts,
+        "statistics": statistics,
     }
-
-
-def _tokenizer(data: DataConfig, splits: dict[str, list[Example]], folder: Path) -> Tokenizer:
-    if data.tokenizer.path is not None:
-        return copy_tokenizer(data.tokenizer.path, folder)
-    tokenizer = train_tokenizer((e.prompt + e.code for e in splits["train"]), data.tokenizer.vocab_size)
-    save_tokenizer(tokenizer, folder)
-    return tokenizer
+    write_json(out / "meta.json", meta)
