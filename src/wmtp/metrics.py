@@ -1,0 +1,70 @@
+"""What a person sees of a running stage: a bar or sparse lines, a progress file, and the history as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 2.0
+
+
+class Progress:
+    """Progress of a counted piece of work: a line at most every two seconds, and `.wmtp/progress/<stage>.json`.
+
+    Args:
+        name: the stage; total: steps in all; root: the workspace; enabled: False on ranks other than 0.
+    """
+
+    def __init__(self, name: str, *, total: int, root: Path, enabled: bool = True) -> None:
+        self.name, self.total, self.enabled = name, total, enabled
+        self.path = root / ".wmtp" / "progress" / f"{name}.json"
+        self._first: tuple[float, int] | None = None
+        self._spoken = -1e9
+        if enabled:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def update(self, step: int, *, loss: float | None = None, tokens_per_s: float | None = None) -> None:
+        if not self.enabled:
+            return
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, step)
+        since, first_step = self._first
+        eta_s = (now - since) / (step - first_step) * (self.total - step) if step > first_step else None
+        record: dict[str, Any] = {"stage": self.name, "step": step, "total": self.total, "loss": loss, "tokens_per_s": tokens_per_s, "eta_s": eta_s}
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(record), encoding="utf-8")
+        os.replace(temporary, self.path)
+        if now - self._spoken >= SECONDS_BETWEEN_LINES or step == self.total:
+            self._spoken = now
+            print(_line(record), flush=True)
+
+    def close(self) -> None:
+        """Remove the progress file: the work is done."""
+        if self.enabled:
+            self.path.unlink(missing_ok=True)
+
+
+def _line(record: dict[str, Any]) -> str:
+    parts = [f"{record['stage']} step {record['step']}/{record['total']}"]
+    if record["loss"] is not None:
+        parts.append(f"loss {record['loss']:.4f}")
+    if record["tokens_per_s"] is not None:
+        parts.append(f"{record['tokens_per_s']:,.0f} tokens/s")
+    if record["eta_s"] is not None:
+        parts.append(f"ETA {record['eta_s']:.0f} s")
+    return "  ".join(parts)
+
+
+class History:
+    """Metrics as JSON lines, one row a flush."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: dict[str, float]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, sort_keys=True) + "\n")
