@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from wmtp.config.schema import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS, ArmConfig, Config, LaunchConfig, RunConfig
+from wmtp.config.schema import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS, ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
 from wmtp.errors import ConfigError
 
 SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report")
@@ -63,7 +63,21 @@ def compose(
     plain["runs"] = {}
     config = build(typing.cast("dict[str, Any]", plain), profile=profile)
     runs = {f"{arm}-s{seed}": _run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
-    return dataclasses.replace(config, runs=runs)
+    return dataclasses.replace(config, runs=runs, inputs=_inputs(config, runs.values()))
+
+
+def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
+    """The data files, where the source reads any, and the training records of the models that some arm needs."""
+    default, data = InputsConfig(), config.data
+    runs = list(runs)
+    needs_value = any(run.value_scores != "artifacts/data" for run in runs)
+    needs_reference = needs_value or any(run.reference_scores != "artifacts/data" for run in runs)
+    return InputsConfig(
+        train=data.train_path or default.train,
+        validation=data.validation_path or default.validation,
+        reference_training="artifacts/tuning/reference" if needs_reference else default.reference_training,
+        critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
+    )
 
 
 def _run(arm: ArmConfig, name: str, seed: int) -> RunConfig:
@@ -80,7 +94,7 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     """A plain mapping (params.yaml's content) as a checked `Config`."""
     plain = dict(plain)
     profile = str(plain.pop("profile", profile or ""))
-    _reject_unknown(plain.keys(), (*SECTIONS, "arms", "runs"), "key")
+    _reject_unknown(plain.keys(), (*SECTIONS, "arms", "inputs", "runs"), "key")
     sections = {key: structured(cls, plain.get(key) or {}, key) for key, cls in _SECTION_TYPES.items()}
     arms = {
         name: structured(ArmConfig, _check_weighting(value, name), f"arms.{name}")
@@ -90,7 +104,8 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     for name, run in runs.items():
         if run.arm not in arms:
             raise ConfigError(f"runs.{name}.arm={run.arm!r} is not one of the arms {sorted(arms)}")
-    return Config(profile=profile, arms=arms, runs=runs, **sections)
+    inputs = structured(InputsConfig, plain.get("inputs") or {}, "inputs")
+    return Config(profile=profile, inputs=inputs, arms=arms, runs=runs, **sections)
 
 
 def structured(cls: type, tree: Any, where: str) -> Any:

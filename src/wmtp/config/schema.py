@@ -406,6 +406,17 @@ class RunConfig:
     value_scores: str
 
 
+@dataclass(frozen=True)
+class InputsConfig:
+    """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
+    need is a path that another dependency of the stage already names (DVC needs a path)."""
+
+    train: str = "src/wmtp/data"
+    validation: str = "src/wmtp/data"
+    reference_training: str = "artifacts/data"
+    critic_training: str = "artifacts/data"
+
+
 # --------------------------------------------------------------------------------------- evaluation and report
 
 
@@ -475,6 +486,7 @@ class Config:
     """params.yaml, whole."""
 
     profile: str
+    inputs: InputsConfig
     data: DataConfig
     tune_reference: TuneReferenceConfig
     score: ScoreConfig

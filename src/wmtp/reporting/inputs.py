@@ -68,16 +68,12 @@ def load_inputs(config: Config, root: Path) -> Inputs:
     if not runs:
         raise DataError("params.yaml names no runs: there is nothing to report")
     _check_same_tasks(runs, root / "artifacts" / "evaluation")
-    uses_critic = any(run.value_scores != "artifacts/data" for run in config.runs.values())
-    critic_reads_reference = config.train_critic.init == "reference" or config.train_critic.reference_nll_input
-    uses_reference = any(run.reference_scores != "artifacts/data" for run in config.runs.values())
-    training = root / "artifacts" / "training"
     reference = critic = None
     critic_metrics: dict[str, Any] = {}
-    if uses_reference or (uses_critic and critic_reads_reference):
-        reference = read_object(training / "reference" / "summary.json", SUMMARY_KEYS)
-    if uses_critic:
-        path = training / "critic" / "summary.json"
+    if config.inputs.reference_training != "artifacts/data":
+        reference = read_object(root / config.inputs.reference_training / "summary.json", SUMMARY_KEYS)
+    if config.inputs.critic_training != "artifacts/data":
+        path = root / config.inputs.critic_training / "summary.json"
         critic = read_object(path, (*SUMMARY_KEYS, "critic"))
         critic_metrics = _require_keys(critic["critic"], CRITIC_KEYS, path, "critic.")
     data = read_object(root / "artifacts" / "data" / "meta.json", ("counts", "vocab_size", "max_length"))

@@ -87,7 +87,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             optim=section.optim,
             seed=section.train.seed,
             pad_token_id=meta["pad_token_id"],
-            folder="artifacts/training/critic",
+            folder="artifacts/tuning/critic",
         )
         sharded.eval()
         final = quality()
@@ -95,7 +95,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         if world.is_main:
             save_critic(model, tensors, context)
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}
-            write_json(context.out("artifacts/training/critic") / "summary.json", values)
+            write_json(context.out("artifacts/tuning/critic") / "summary.json", values)
     return StageResult(metrics=state.rows[-1])
 
 

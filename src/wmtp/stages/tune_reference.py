@@ -50,12 +50,12 @@ def run(config: Config, context: StageContext) -> StageResult:
             optim=section.optim,
             seed=section.train.seed,
             pad_token_id=meta["pad_token_id"],
-            folder="artifacts/training/reference",
+            folder="artifacts/tuning/reference",
         )
         tensors = fitting.full_state(sharded)
         if world.is_main:
             fitting.save_language_model(model, tensors, context.out("artifacts/reference"))
             fitting.copy_tokenizer(context, context.out("artifacts/reference"))
             values = fitting.summary(context, world, state, num_parameters)
-            write_json(context.out("artifacts/training/reference") / "summary.json", values)
+            write_json(context.out("artifacts/tuning/reference") / "summary.json", values)
     return StageResult(metrics=state.rows[-1])

@@ -55,7 +55,7 @@ def write_artifacts(
         _write_evaluation(root / "artifacts/evaluation" / name, identity, ability_T, difficulty_T, config, run_rng)
         _write_training(root / "artifacts/training" / name, identity, config, run_rng)
     for stage in ("reference", "critic"):
-        write_json(root / "artifacts/training" / stage / "summary.json", _stage_summary(stage, rng))
+        write_json(root / "artifacts/tuning" / stage / "summary.json", _stage_summary(stage, rng))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -26,8 +26,8 @@ def root(tmp_path: Path) -> Path:
         f"{TRAINING}/summary.json",
         f"{TRAINING}/history.jsonl",
         f"{TRAINING}/examples.json",
-        "artifacts/training/reference/summary.json",
-        "artifacts/training/critic/summary.json",
+        "artifacts/tuning/reference/summary.json",
+        "artifacts/tuning/critic/summary.json",
         "artifacts/data/meta.json",
     ],
 )
@@ -39,7 +39,7 @@ def test_a_missing_file_is_named(root, path):
 
 def test_what_no_run_needs_is_not_read(root):
     for stage in ("reference", "critic"):
-        (root / "artifacts/training" / stage / "summary.json").unlink()
+        (root / "artifacts/tuning" / stage / "summary.json").unlink()
     inputs = load_inputs(make_config(["baseline"], [0]), root)
     assert inputs.reference is None and inputs.critic is None
 

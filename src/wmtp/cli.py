@@ -1,0 +1,159 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 the user's input. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wmtp.errors import ConfigError, WmtpError
+
+PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except WmtpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted; the next run continues from the last checkpoint", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wmtp", description="Weighted multi-token prediction experiments.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    stage = commands.add_parser("stage", help="run one stage now, as params.yaml says")
+    stage.add_argument("name", help="as in dvc.yaml, e.g. train_policy@rho1-s0")
+    stage.set_defaults(run=_stage)
+
+    run = commands.add_parser("run", help="run a flow without a server", add_help=True)
+    run.add_argument("preset", choices=PRESETS)
+    run.add_argument("rest", nargs=argparse.REMAINDER, help="--profile, --arms, --seeds, --force, --only, --dry, key=value ...")
+    run.set_defaults(run=_run)
+
+    params = commands.add_parser("params", help="compose params.yaml from configs/")
+    params.add_argument("--profile", default="demo")
+    params.add_argument("--print", action="store_true", dest="only_print", help="print it instead of writing it")
+    params.add_argument("overrides", nargs="*", metavar="key=value")
+    params.set_defaults(run=_params)
+
+    data = commands.add_parser("data", help="counts and a few examples of artifacts/data")
+    data.add_argument("--table", default="train")
+    data.add_argument("--examples", type=int, default=2)
+    data.set_defaults(run=_data)
+
+    report = commands.add_parser("report", help="print the newest report's table and path")
+    report.set_defaults(run=_report)
+
+    convert = commands.add_parser("convert", help="other people's checkpoints")
+    convert.add_argument("kind", choices=("meta-mtp",))
+    convert.add_argument("source", type=Path)
+    convert.add_argument("target", type=Path)
+    convert.set_defaults(run=_convert)
+
+    doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _stage(arguments: argparse.Namespace) -> int:
+    from wmtp.launch import find_root, run_stage
+
+    run_stage(arguments.name, find_root())
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The flow lives outside this package (which never imports Prefect): run it as its own process."""
+    from wmtp.launch import find_root
+
+    root = find_root()
+    command = [sys.executable, "-m", "flows.wmtp", arguments.preset, *arguments.rest]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    process = subprocess.Popen(command, cwd=root, env={**os.environ, "PATH": path})
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # the flow got it too, ends its stages, and then ends itself
+
+
+def _params(arguments: argparse.Namespace) -> int:
+    from wmtp.config import compose, write_params
+    from wmtp.config.compose import dump
+    from wmtp.launch import find_root
+
+    root = find_root()
+    config = compose(root, arguments.profile, overrides=arguments.overrides)
+    if arguments.only_print:
+        print(dump(config), end="")
+        return 0
+    changed = write_params(config, root / "params.yaml")
+    print(f"params.yaml {'written' if changed else 'is already that'}: profile {config.profile}, runs {', '.join(config.runs)}")
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    import json
+
+    from tokenizers import Tokenizer
+
+    from wmtp.data.tables import read_table
+    from wmtp.launch import find_root
+
+    folder = find_root() / "artifacts" / "data"
+    if not folder.is_dir():
+        raise ConfigError("artifacts/data does not exist: run `wmtp stage sample`")
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    for key, value in meta["counts"].items():
+        print(f"{key:<40} {value:>12,}")
+    table = read_table(folder / f"{arguments.table}.arrow")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+    for row in table.slice(0, arguments.examples).to_pylist():
+        label = "right" if row["is_correct"] else "wrong"
+        print(f"\n--- {row['problem_id']} ({label}, {row['noise_kind'] or 'clean'}, {len(row['input_ids'])} tokens)")
+        print(tokenizer.decode(row["input_ids"], skip_special_tokens=False))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from wmtp.launch import find_root
+
+    folder = find_root() / "artifacts" / "report"
+    if not (folder / "report.json").exists():
+        raise ConfigError("there is no report yet: run `wmtp run compare`")
+    from wmtp.reporting import terminal_table
+
+    print(terminal_table(folder / "report.json"))
+    print(f"report: {folder / 'index.html'}")
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from wmtp.models.convert import meta_mtp
+
+    model = meta_mtp(arguments.source, arguments.target)
+    print(f"{arguments.target}: {model.num_parameters():,} parameters, {model.config.n_future} heads")
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from wmtp.doctor import examine
+
+    findings = examine(Path.cwd())
+    for finding in findings:
+        print(f"{'ok  ' if finding.is_fine else 'MEND'} {finding.what}: {finding.detail}")
+    return 0 if all(finding.is_fine for finding in findings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
