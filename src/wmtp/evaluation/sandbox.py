@@ -50,7 +50,7 @@ def run_tests(
     """
     mode = isolation(allow_unsafe=allow_unsafe)
     verdicts: list[Verdict | None] = [None] * len(programs)
-    numbers, lock, failures = iter(range(len(programs))), threading.Lock(), []
+    numbers, lock, failures = iter(range(len(programs))), threading.Lock(), list[Exception]()
 
     def work() -> None:
         worker = _Worker(mode)
@@ -128,7 +128,9 @@ def _command(mode: str) -> list[str]:
     if mode == "unshare":
         flags = ["--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
         return ["unshare", *flags, "sh", "-c", _ROOT_SCRIPT, "sh", str(GUEST), " ".join(_system_folders()), *python]
-    links = [f for name in ("bin", "lib", "lib64") if Path(f"/{name}").exists() for f in ("--symlink", f"usr/{name}", f"/{name}")]
+    links = [
+        f for name in ("bin", "lib", "lib64") if Path(f"/{name}").exists() for f in ("--symlink", f"usr/{name}", f"/{name}")
+    ]
     binds = [f for folder in _system_folders() for f in ("--ro-bind", folder, folder)]
     return [
         "bwrap", "--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0", "--die-with-parent", "--new-session",
@@ -268,5 +270,3 @@ def _judge(reply: dict[str, Any], test: Test) -> tuple[Any, str] | None:
         return None if reply["finished"] else ("wrong_answer", "it ended before the end of the tests")
     printed = base64.b64decode(reply["output"]).decode("utf-8", "replace")
     return None if same_output(printed, test.stdout) else ("wrong_answer", f"printed {printed[:200]!r}")
-
-

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 from wmtp.config import Config
 from wmtp.data.loader import Rows
@@ -24,11 +26,17 @@ def run(config: Config, context: StageContext) -> StageResult:
     _require_same_vocabulary(context)
     out = context.out("artifacts/scores/reference")
     means: dict[str, float] = {}
+    scored: dict[bytes, Path] = {}
     with join_world(context.launch.device) as world:
         plain = MTPForCausalLM.from_pretrained(context.input("artifacts/reference"))
         model = parallelize(plain, world.mesh, dtype="float32", activation_checkpointing=False).eval()
         for table in TABLES:
             rows = Rows(context.input(f"artifacts/data/{table}.arrow"))
+            if rows.fingerprint in scored:  # the critic's rows may be the policy's
+                if world.is_main:
+                    shutil.copyfile(scored[rows.fingerprint], out / f"{table}.arrow")
+                continue
+            scored[rows.fingerprint] = out / f"{table}.arrow"
             scratch = out / f".{table}.npy"
             flat = score_rows(
                 world,
