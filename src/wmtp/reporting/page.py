@@ -54,6 +54,7 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
         spans=spans,
         legend=[(weight_class(weight), text) for weight, text in _LEGEND],
         counts=flat_counts(report["data"]["counts"]),
+        statistics=by_split(report["data"].get("statistics", {})),
     )
 
 
@@ -81,6 +82,15 @@ def flat_counts(counts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, 
     return rows
 
 
+def by_split(statistics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """meta.json's `split/name` statistics as a table: name -> value, by split."""
+    table: dict[str, dict[str, Any]] = {}
+    for key, value in statistics.items():
+        split, _, name = key.partition("/")
+        table.setdefault(split, {})[name] = value
+    return table
+
+
 def duration(seconds: float | None) -> str:
     """`45 s`, `3 min 05 s`, `2 h 10 min`; a dash when unknown."""
     if seconds is None:
@@ -101,9 +111,9 @@ def size(num_bytes: float | None) -> str:
 
 
 def count(value: float | str | None) -> str:
-    """A number with thousands separators; a dash when unknown; other things as they are."""
+    """A number with thousands separators, three decimals where it is no whole one; a dash when unknown."""
     if value is None:
         return "-"
-    return (
-        f"{value:,.0f}" if isinstance(value, int | float) and (float(value).is_integer() or abs(value) >= 100) else str(value)
-    )
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3f}"

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wmtp.evaluation.compare import bootstrap_mean, paired_difference
-from wmtp.evaluation.pass_at_k import pass_at_k
+from wmtp.evaluation.compare import LEVEL, bootstrap_mean, paired_difference
+from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.reporting.inputs import Run, Tasks
 
-LEVEL = 0.95
 _BOOTSTRAP_SEED = 0
 
 
@@ -62,9 +61,7 @@ def task_pass_at_k(tasks: Tasks, k: int) -> np.ndarray:
     Raises:
         ValueError: a task has fewer than k samples.
     """
-    pairs = list(zip(tasks.num_samples.tolist(), tasks.num_correct.tolist(), strict=True))
-    known = {pair: float(pass_at_k(pair[0], pair[1], k)) for pair in set(pairs)}
-    return np.array([known[pair] for pair in pairs])
+    return task_scores(tasks.num_samples.tolist(), tasks.num_correct.tolist(), k)
 
 
 def score_matrix(runs: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> np.ndarray:
@@ -78,8 +75,8 @@ def pool(scores_ST: np.ndarray, num_bootstrap: int) -> Pooled:
     seed_means_S = scores_ST.mean(axis=1)
     return Pooled(
         mean=float(scores_ST.mean()),
-        low=interval[0],
-        high=interval[1],
+        low=interval.low,
+        high=interval.high,
         seed_min=float(seed_means_S.min()),
         seed_max=float(seed_means_S.max()),
         num_seeds=len(seed_means_S),
@@ -100,8 +97,8 @@ def compare_runs(
     seed_low, seed_high = seed_interval((arm_ST - other_ST).mean(axis=1))
     return Difference(
         mean=float((arm_ST - other_ST).mean()),
-        low=paired[0],
-        high=paired[1],
+        low=paired.low,
+        high=paired.high,
         seed_low=seed_low,
         seed_high=seed_high,
         num_seeds=len(seeds),

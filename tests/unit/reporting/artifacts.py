@@ -44,10 +44,13 @@ def write_artifacts(
         "train": {"kept": 11874, "too_long": 126, "duplicate": 0},
         "noise": dict.fromkeys(KINDS, 1500),
     }
-    write_json(
-        root / "artifacts/data/meta.json",
-        {"vocab_size": 768, "max_length": 192, "counts": counts, "tokenizer_sha256": "0" * 64},
-    )
+    statistics = {
+        f"{split}/{name}": value
+        for split in ("train", "validation")
+        for name, value in (("examples", 11874), ("noisy_frac", 0.5))
+    }
+    meta = {"vocab_size": 768, "max_length": 192, "counts": counts, "statistics": statistics, "tokenizer_sha256": "0" * 64}
+    write_json(root / "artifacts/data/meta.json", meta)
     for name, run in config.runs.items():
         run_rng = np.random.default_rng([seed, run.seed, len(run.arm)])
         ability_T = (skill or SKILL)[run.arm] + 0.35 * run_rng.normal() + ease_T

@@ -59,6 +59,12 @@ def test_the_page_needs_nothing_else(folder):
     assert anchors <= set(re.findall(r'id="(\w+)"', page))
 
 
+def test_the_page_shows_what_the_data_is(folder):
+    page = (folder / "index.html").read_text()
+    assert "<th>noisy share</th>" in page and "<td>0.500</td>" in page
+    assert "<dt>train, too long</dt><dd>126</dd>" in page
+
+
 def test_the_page_escapes_what_models_and_people_wrote(tmp_path):
     page = (make_report(tmp_path, ["baseline"], [0], "report.title='<b>x</b>'") / "index.html").read_text()
     assert "<h1>&lt;b&gt;x&lt;/b&gt;</h1>" in page
