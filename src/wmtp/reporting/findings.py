@@ -186,13 +186,13 @@ def _seed_spread(report: dict[str, Any]) -> str:
 
 def _limits(report: dict[str, Any]) -> str:
     setting = report["setting"]
-    sizes = setting["num_parameters"]
+    sizes = list(dict.fromkeys(f"{size / 1e6:.2f}" for size in setting["num_parameters"]))
     if not sizes:
         model = "one model"
     elif len(sizes) == 1:
-        model = f"a model of {sizes[0] / 1e6:.2f} M parameters"
+        model = f"a model of {sizes[0]} M parameters"
     else:
-        model = f"models of {sizes[0] / 1e6:.2f} to {sizes[-1] / 1e6:.2f} M parameters"
+        model = f"models of {sizes[0]} to {sizes[-1]} M parameters"
     data = "problems that a generator composes" if setting["source"] == "synthetic" else f"problems of {setting['source']}"
     steps, batch = plural(setting["steps"], "step"), plural(setting["global_batch_size"], "example")
     text = (
