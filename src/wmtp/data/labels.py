@@ -6,8 +6,9 @@ Programs are run by `execute`, which the caller supplies; it is called with larg
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from wmtp.config.schema import DataConfig
 from wmtp.data.mutate import mutants
@@ -19,20 +20,28 @@ from wmtp.types import Limits, Problem, Program, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
-MUTANTS_TRIED = 6
+MUTANTS_TRIED = 12
 """Mutants tried for each wrong solution before it is given up as not to be had."""
 
 
 @dataclass
 class _Slot:
-    """One example in the making: its candidate codes (a right one, or mutants to try in turn) and its noise."""
+    """One example in the making: its candidate codes (a right one, or mutants to try in turn) and its noise.
+
+    `proven`: the candidate has passed already and need not run again as long as no noise comes on top.
+    """
 
     problem: Problem
-    candidates: list[str]
+    candidates: Iterator[str]
     must_fail: bool
-    noise_kind: str
+    proven: bool = False
+    noise_kind: str = ""
     noised: Noised | None = None
     verdict: Verdict | None = None
+
+    def accepts(self, verdict: Verdict) -> bool:
+        """Wrong must fail, clean right must pass; noise may turn right into wrong."""
+        return not verdict.passed if self.must_fail else verdict.passed or self.noise_kind != ""
 
 
 def make_examples(
@@ -42,7 +51,8 @@ def make_examples(
 
     A problem's right solutions must pass and its wrong ones fail all tests, or they are dropped and counted. Each right
     one gets `config.mutants_per_solution` wrong ones made by mutation. Noise comes on top and may turn right into wrong:
-    the label is what the final text does.
+    the label is what the final text does. Solutions from a file run before mutants are made of them; the generator's are
+    right by construction and run once, in their final form.
 
     Args:
         problems: with the solutions to use.
@@ -50,21 +60,26 @@ def make_examples(
         noisy: add noise to the configured share.
     """
     draw = random.Random(f"labels {config.seed} {split}")
-    right, wrong_given = _checked(problems, execute, split, counts, wrong)
-    if not right:
-        raise DataError(f"{split}: none of the {len(problems)} problems has a solution that passes its tests")
-    slots = [_Slot(problem, [code], False, "") for problem, code in right]
+    right = [(problem, solution.code) for problem in problems for solution in problem.solutions if solution.is_correct]
+    wrong_given: list[tuple[Problem, str]] = []
+    from_file = config.source != "synthetic"
+    if from_file:
+        right, wrong_given = _checked(problems, execute, split, counts, wrong)
+    slots = [_Slot(problem, iter([code]), False, proven=from_file) for problem, code in right]
     if wrong:
-        slots += [_Slot(problem, [code], True, "") for problem, code in wrong_given]
-        slots += _mutant_slots(right, config.mutants_per_solution, draw, split, counts)
+        slots += [_Slot(problem, iter([code]), True) for problem, code in wrong_given]
+        slots += _mutant_slots(right, config.mutants_per_solution, f"{config.seed} {split}")
     order = {problem.problem_id: i for i, problem in enumerate(problems)}
     slots.sort(key=lambda slot: order[slot.problem.problem_id])
     if noisy:
         for slot in slots:
             slot.noise_kind = choose_kind(config.noise, draw)
-    _label(slots, [code for _, code in right], execute, draw)
+    _label(slots, right, execute, draw)
     kept = [slot for slot in slots if slot.verdict is not None]
-    count(counts, f"{split}_wrong_not_found", len(slots) - len(kept))
+    count(counts, f"{split}_right_that_fail", sum(not slot.must_fail for slot in slots) - sum(not s.must_fail for s in kept))
+    count(counts, f"{split}_wrong_not_found", sum(slot.must_fail for slot in slots) - sum(s.must_fail for s in kept))
+    if not kept:
+        raise DataError(f"{split}: none of the {len(problems)} problems has a solution that passes its tests")
     if wrong and config.pairwise:
         kept = _paired(kept, split, counts)
     return [_example(slot) for slot in kept]
@@ -83,41 +98,50 @@ def _checked(
             count(counts, f"{split}_right_that_fail" if solution.is_correct else f"{split}_wrong_that_pass")
         else:
             (right if solution.is_correct else bad).append((problem, solution.code))
-    count(counts, f"{split}_right_verified", len(right))
     return right, bad
 
 
-def _mutant_slots(
-    right: Sequence[tuple[Problem, str]], number: int, draw: random.Random, split: str, counts: Counts
-) -> list[_Slot]:
+def _mutant_slots(right: Sequence[tuple[Problem, str]], number: int, seed: str) -> list[_Slot]:
+    """`number` wrong solutions to find for each right one; they share its mutants, so that no two are the same."""
     slots = []
-    for problem, code in right if number else ():
-        found = [mutant.code for mutant in mutants(code, draw, number * MUTANTS_TRIED)]
-        parts = [found[i::number] for i in range(number)]
-        slots += [_Slot(problem, part, True, "") for part in parts if part]
-        count(counts, f"{split}_without_mutants", sum(not part for part in parts))
+    for i, (problem, code) in enumerate(right if number else ()):
+        made = mutants(code, random.Random(f"mutants {seed} {i}"))
+        candidates = (mutant.code for mutant in islice(made, number * MUTANTS_TRIED))
+        slots += [_Slot(problem, candidates, True) for _ in range(number)]
     return slots
 
 
-def _label(slots: Sequence[_Slot], codes: Sequence[str], execute: Execute, draw: random.Random) -> None:
+def _label(slots: Sequence[_Slot], right: Sequence[tuple[Problem, str]], execute: Execute, draw: random.Random) -> None:
     """Add the noise and run every slot until its verdict is one that it may have, or its candidates are used up."""
-    open_slots = list(slots)
-    for attempt in range(max((len(slot.candidates) for slot in slots), default=0)):
-        for slot in open_slots:
-            slot.noised = add_noise(slot.noise_kind, slot.candidates[attempt], draw.choice(codes), draw)
-        verdicts = _run_new(open_slots, execute)
-        for slot, verdict in zip(open_slots, verdicts, strict=True):
-            if not (slot.must_fail and verdict.passed):
+    waiting = list(slots)
+    while waiting:
+        proposed = []
+        for slot in waiting:
+            code = next(slot.candidates, None)
+            if code is not None:
+                slot.noised = add_noise(slot.noise_kind, code, _other(slot.problem, right, draw), draw)
+                proposed.append(slot)
+        for slot, verdict in zip(proposed, _run_new(proposed, execute), strict=True):
+            if slot.accepts(verdict):
                 slot.verdict = verdict
-        open_slots = [slot for slot in open_slots if slot.verdict is None and attempt + 1 < len(slot.candidates)]
+        waiting = [slot for slot in proposed if slot.verdict is None]
+
+
+def _other(problem: Problem, right: Sequence[tuple[Problem, str]], draw: random.Random) -> str:
+    """A right solution of another problem (of the same one only where there is no other)."""
+    for _ in range(100):
+        other, code = draw.choice(right)
+        if other.problem_id != problem.problem_id:
+            break
+    return code
 
 
 def _run_new(slots: Sequence[_Slot], execute: Execute) -> list[Verdict]:
-    """Verdicts of the slots' texts; a right solution without noise has passed already and is not run again."""
-    known = Verdict("passed", 0, 0)
-    fresh = [slot for slot in slots if slot.must_fail or slot.noise_kind]
-    verdicts = iter(run(execute, [program(slot.problem, slot.noised.code) for slot in fresh if slot.noised is not None]))
-    return [next(verdicts) if slot.must_fail or slot.noise_kind else known for slot in slots]
+    """Verdicts of the slots' texts."""
+    known = [slot.proven and not slot.noise_kind for slot in slots]
+    texts = [(slot.problem, slot.noised.code) for slot, skip in zip(slots, known, strict=True) if slot.noised and not skip]
+    verdicts = iter(run(execute, [program(problem, code) for problem, code in texts]))
+    return [Verdict("passed", 0, 0) if skip else next(verdicts) for skip in known]
 
 
 def _paired(slots: Sequence[_Slot], split: str, counts: Counts) -> list[_Slot]:

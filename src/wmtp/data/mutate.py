@@ -85,26 +85,26 @@ class Mutant:
     kind: str
 
 
-def mutants(source: str, draw: random.Random, limit: int) -> list[Mutant]:
-    """At most `limit` different mutants that parse, kinds drawn evenly; empty where `source` does not parse."""
+def mutants(source: str, draw: random.Random) -> Iterator[Mutant]:
+    """Different mutants that parse, kinds drawn evenly; none where `source` does not parse."""
     tree = _parse(source)
     if tree is None:
-        return []
+        return
     pools: dict[str, list[Edit]] = {}
     for edit in _Finder(source, tree).edits():
         pools.setdefault(edit.kind, []).append(edit)
     for pool in pools.values():
         draw.shuffle(pool)
-    found: dict[str, Mutant] = {}
-    while pools and len(found) < limit:
+    seen = {source}
+    while pools:
         kind = draw.choice([kind for kind in KINDS if kind in pools])
         edit = pools[kind].pop()
         if not pools[kind]:
             del pools[kind]
         code = edit.apply(source)
-        if code != source and code not in found and _parse(code) is not None:
-            found[code] = Mutant(code, kind)
-    return list(found.values())
+        if code not in seen and _parse(code) is not None:
+            seen.add(code)
+            yield Mutant(code, kind)
 
 
 def _parse(source: str) -> ast.Module | None:

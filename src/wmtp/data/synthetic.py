@@ -37,7 +37,11 @@ STYLES = ("comprehensions", "loops")
 _MAX_REDRAWS = 500
 """Draws without a new problem after which a depth counts as used up; the other depths then share its part."""
 
-_TEST_LENGTHS = ((8, 12), (6, 10), (3, 6), (0, 2))
+_TRAIN_LENGTHS = ((8, 12), (5, 8), (0, 3))
+_HELDOUT_LENGTHS = (*_TRAIN_LENGTHS, (6, 10), (2, 5))
+"""How long the tests' lists are, longer ones first: a wrong program then fails sooner. Evaluation tests more strictly;
+a training label costs as many program runs as there are tests."""
+
 _VOCABULARY = """
 area rose east tree star note oats sea ear rest toast otter sort arrow erase reset test art too at sat rate stereo taste
 error robot sense tease store roar seat tart ore era toe
@@ -146,7 +150,7 @@ class Generator:
             for _ in range(_MAX_REDRAWS):
                 composition = self._draw(draw, tuples[depth])
                 statement = composition.statement()
-                tests = _tests(composition, draw)
+                tests = _tests(composition, _HELDOUT_LENGTHS if heldout else _TRAIN_LENGTHS, draw)
                 if len({test.stdout for test in tests}) < 2:
                     count(counts, f"{split}_constant_answers_redrawn")
                 elif statement in self.statements:
@@ -170,10 +174,9 @@ class Generator:
         )
 
 
-def _tests(composition: Composition, draw: random.Random) -> tuple[IOTest, ...]:
-    """Longer lists first: a wrong program then fails sooner."""
+def _tests(composition: Composition, lengths: Sequence[tuple[int, int]], draw: random.Random) -> tuple[IOTest, ...]:
     tests = []
-    for low, high in _TEST_LENGTHS:
+    for low, high in lengths:
         number = draw.randint(low, high)
         if composition.steps[0][0].takes == "words":
             values: list[Any] = [draw.choice(_WORDS) for _ in range(number)]
