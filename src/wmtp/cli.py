@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stage(arguments: argparse.Namespace) -> int:
-    from wmtp.launch import find_root, run_stage
+    from wmtp.launch import run_stage
+    from wmtp.pipeline import find_root
 
     run_stage(arguments.name, find_root())
     return 0
@@ -74,7 +75,7 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """The flow lives outside this package (which never imports Prefect): run it as its own process."""
-    from wmtp.launch import find_root
+    from wmtp.pipeline import find_root
 
     root = find_root()
     command = [sys.executable, "-m", "flows.wmtp", arguments.preset, *arguments.rest]
@@ -90,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _params(arguments: argparse.Namespace) -> int:
     from wmtp.config import compose, write_params
     from wmtp.config.compose import dump
-    from wmtp.launch import find_root
+    from wmtp.pipeline import find_root
 
     root = find_root()
     config = compose(root, arguments.profile, overrides=arguments.overrides)
@@ -108,7 +109,7 @@ def _data(arguments: argparse.Namespace) -> int:
     from tokenizers import Tokenizer
 
     from wmtp.data.tables import read_table
-    from wmtp.launch import find_root
+    from wmtp.pipeline import find_root
 
     folder = find_root() / "artifacts" / "data"
     if not folder.is_dir():
@@ -126,7 +127,7 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from wmtp.launch import find_root
+    from wmtp.pipeline import find_root
 
     folder = find_root() / "artifacts" / "report"
     if not (folder / "report.json").exists():

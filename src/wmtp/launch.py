@@ -5,98 +5,34 @@ What is up to date is DVC's business; this runs one stage, now, completely or no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any
 
+from wmtp import processes, tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
+from wmtp.console import Console
 from wmtp.errors import ConfigError, LaunchError, WmtpError
-
-if TYPE_CHECKING:
-    from wmtp.config import Config
+from wmtp.pipeline import PARAMS, StageSpec, read_spec
 
 DISTRIBUTED = ("tune_reference", "score_reference", "train_critic", "score_values", "train_policy", "evaluate")
 """Stages that run under torchrun; the others are one process."""
 
-GRACE_S = 5.0
+OWNER = "WMTP_OWNER"
+"""Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
 
-
-@dataclass(frozen=True)
-class StageSpec:
-    """A stage as dvc.yaml has it, interpolated."""
-
-    name: str
-    deps: tuple[str, ...]
-    params: tuple[str, ...]
-    outs: tuple[str, ...]
-
-
-def find_root(start: Path | None = None) -> Path:
-    """The workspace: the nearest folder upwards with dvc.yaml and configs/.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "configs").is_dir():
-            return folder
-    raise ConfigError(f"{here} is not inside a wmtp workspace (a folder with dvc.yaml and configs/)")
-
-
-def read_spec(root: Path, name: str) -> StageSpec:
-    """The stage from DVC itself.
-
-    Raises:
-        ConfigError: dvc.yaml has no such stage; the nearest name is given.
-    """
-    from dvc.dependency.param import ParamsDependency
-    from dvc.repo import Repo
-
-    from wmtp.config.compose import nearest
-
-    with Repo(str(root)) as repo:
-        stages = {stage.addressing: stage for stage in repo.index.stages}
-        if name not in stages:
-            raise ConfigError(f"unknown stage {name!r}{nearest(name, stages)}")
-        stage = stages[name]
-        params = [str(key) for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params]
-        deps = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-        return StageSpec(name, tuple(sorted(set(deps))), tuple(sorted(params)), tuple(out.def_path for out in stage.outs))
-
-
-def fingerprint(root: Path, spec: StageSpec, config: Config) -> str:
-    """Hash of everything that decides the stage's result: its parameters and the content of its dependencies."""
-    import dataclasses
-
-    digest = hashlib.sha256()
-    plain = dataclasses.asdict(config)
-    for key in spec.params:
-        value: Any = plain
-        for part in key.split("."):
-            value = value[part]
-        digest.update(f"{key}={json.dumps(value, sort_keys=True)}\n".encode())
-    for dep in spec.deps:
-        path = root / dep
-        if not path.exists():
-            raise ConfigError(f"{spec.name} needs {dep}, which does not exist: run the stage that makes it (dvc repro {spec.name})")
-        files = sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts) if path.is_dir() else [path]
-        for file in files:
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{file.relative_to(root) if file.is_relative_to(root) else file} {content}\n".encode())
-    return digest.hexdigest()
+KEPT_RESUME_FOLDERS = 3
 
 
 def run_stage(name: str, root: Path) -> None:
@@ -106,45 +42,64 @@ def run_stage(name: str, root: Path) -> None:
         ConfigError: bad parameters, an unknown stage or a missing input, before anything is started.
         LaunchError: a process failed (rank, exception, log file), or an input changed while the stage ran.
     """
-    config, launch = read_params(root / "params.yaml"), load_launch(root)
+    params_text = (root / PARAMS).read_text(encoding="utf-8") if (root / PARAMS).exists() else ""
+    config, launch = read_params(root / PARAMS), load_launch(root)
     spec = read_spec(root, name)
     with ExitStack() as stack:
-        stack.enter_context(_locked(root / ".wmtp" / "locks" / f"{name}.lock"))
-        before = fingerprint(root, spec, config)
+        stack.enter_context(_interruptible())
+        stack.enter_context(_locked(root / ".wmtp" / "locks" / f"{name}.lock", f"another run of {name}"))
+        spec = read_spec(root, name)
+        if (root / PARAMS).read_text(encoding="utf-8") != params_text:
+            raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
         if name.partition("@")[0] in DISTRIBUTED:
-            stack.enter_context(_slot(root, launch.slots))
-        temporaries = {out: _temporary(root / out, before) for out in spec.outs}
+            stack.enter_context(_slot(launch.slots))
+        temporaries = {out: _temporary(root / out, spec.fingerprint) for out in spec.outs}
         stack.callback(_remove, list(temporaries.values()))
-        for path in temporaries.values():
-            _remove([path])
+        for out, path in temporaries.items():
+            _clear_leftovers(root / out)
             path.mkdir(parents=True)
-        resume = root / ".wmtp" / "resume" / f"{name}-{before[:16]}"
-        _Children(root, name, launch).run(config, before, temporaries, resume)
-        if fingerprint(root, spec, read_params(root / "params.yaml")) != before:
+        launched = _Launch(root, spec, launch, profile=config.profile)
+        launched.write_params(params_text)
+        launched.run(temporaries)
+        changed = spec.changed(read_spec(root, name))
+        if changed:
             raise LaunchError(
-                f"{name}: its parameters, code or inputs changed while it ran; its result is discarded, run it again "
-                f"(training goes on from its last checkpoint if you change them back)"
+                f"{name}: {', '.join(changed)} changed while it ran, so its result belongs to neither version "
+                f"and is discarded; run it again"
             )
         for out, path in temporaries.items():
             _finalise(path, root / out)
-        _remove([resume])
+        _remove([launched.resume])
+
+
+# --------------------------------------------------------------------------------------- outputs
 
 
 def _temporary(final: Path, mark: str) -> Path:
     return final.with_name(f".{final.name}.tmp-{mark[:8]}")
 
 
-def _remove(paths: list[Path]) -> None:
+def _remove(paths: Sequence[Path]) -> None:
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _clear_leftovers(final: Path) -> None:
+    """What a launcher that was killed left beside an output. The stage's lock is held, so nobody writes there."""
+    _remove([*final.parent.glob(f".{final.name}.tmp-*"), final.with_name(f".{final.name}.old")])
+
+
 def _finalise(temporary: Path, final: Path) -> None:
-    """fsync every file, then swap the folder in: the final name holds the old output or the new one, never a part."""
-    for file in (f for f in temporary.rglob("*") if f.is_file()):
-        descriptor = os.open(file, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+    """fsync every file, then swap the folder in: the final name holds the old output or the new one, never a part.
+
+    Files are never written in place: DVC's cache may be hard links to them.
+    """
+    for path in (temporary, *temporary.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     old = final.with_name(f".{final.name}.old")
     _remove([old])
     if final.exists():
@@ -153,26 +108,37 @@ def _finalise(temporary: Path, final: Path) -> None:
     _remove([old])
 
 
+# --------------------------------------------------------------------------------------- locks
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock
+def _locked(path: Path, what: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for {what}", flush=True)
+        lock.acquire(poll_interval=0.2)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def _slot(root: Path, slots: int) -> Iterator[None]:
+def _slot(slots: int) -> Iterator[None]:
     """One of the machine's accelerator slots: file locks outside the workspace, released by the kernel on any death."""
     from filelock import FileLock, Timeout
 
     folder = Path(os.environ.get("WMTP_SLOT_DIR", f"/tmp/wmtp-slots-{os.getuid()}"))
     folder.mkdir(parents=True, exist_ok=True)
-    waiting = False
+    locks = [FileLock(folder / f"{number}.lock", timeout=0) for number in range(slots)]
+    told = False
     while True:
-        for number in range(slots):
-            lock = FileLock(folder / f"{number}.lock", timeout=0)
+        for lock in locks:
             try:
                 lock.acquire()
             except Timeout:
@@ -182,144 +148,178 @@ def _slot(root: Path, slots: int) -> Iterator[None]:
             finally:
                 lock.release()
             return
-        if not waiting:
+        if not told:
             print(f"waiting for one of {slots} accelerator slot(s)", flush=True)
-            waiting = True
+            told = True
         time.sleep(0.2)
 
 
-class _Children:
-    """The stage's process tree."""
-
-    def __init__(self, root: Path, name: str, launch: LaunchConfig) -> None:
-        self.root, self.name, self.launch = root, name, launch
-        self.log = root / ".wmtp" / "logs" / f"{name}.log"
-        self.errors = root / ".wmtp" / "errors" / name
-
-    def run(self, config: Config, mark: str, temporaries: dict[str, Path], resume: Path) -> None:
-        for folder in (self.log.parent, self.errors.parent, resume.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.errors, ignore_errors=True)
-        self.errors.mkdir()
-        context = {
-            "name": self.name,
-            "root": str(self.root),
-            "outputs": {out: str(path) for out, path in temporaries.items()},
-            "resume": str(resume),
-            "fingerprint": mark,
-            "errors": str(self.errors),
-            "owner": os.getpid(),
-        }
-        process = subprocess.Popen(
-            self._command(),
-            cwd=self.root,
-            env=self._environment(context),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        with _killing(process), self.log.open("w", encoding="utf-8") as log:
-            assert process.stdout is not None
-            for line in process.stdout:
-                log.write(line)
-                log.flush()
-                if not _is_plumbing(line):
-                    print(line, end="", flush=True)
-            code = process.wait()
-        if code != 0:
-            raise self._failure(code)
-
-    def _command(self) -> list[str]:
-        module = ["-m", "wmtp.stages"]
-        if self.name.partition("@")[0] not in DISTRIBUTED:
-            return [sys.executable, *module]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        return [
-            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={self.launch.nproc_per_node}", "--nnodes=1",
-            "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", *module,
-        ]  # fmt: skip
-
-    def _environment(self, context: dict[str, Any]) -> dict[str, str]:
-        threads = str(self.launch.threads_per_process)
-        return {
-            **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "MALLOC_MMAP_THRESHOLD_": "268435456",
-            "MALLOC_TRIM_THRESHOLD_": "268435456",
-            "PYTHONUNBUFFERED": "1",
-            "GLOO_SOCKET_IFNAME": "lo",
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "TRANSFORMERS_VERBOSITY": "error",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "1",
-            **self.launch.env,
-            "WMTP_CONTEXT": json.dumps(context),
-        }
-
-    def _failure(self, code: int) -> WmtpError:
-        """The first rank's error in one line; a config error keeps its exit code."""
-        found = []
-        for path in sorted(self.errors.glob("rank-*.json")):
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        found.sort(key=lambda error: error["time"])
-        where = f"the whole log is {self.log.relative_to(self.root)}"
-        if not found:
-            return LaunchError(f"{self.name}: a process died without a message (exit code {code}: killed or out of memory?); {where}")
-        first = found[0]
-        text = f"{self.name}: rank {first['rank']}: {first['type']}: {first['message']}; {where}"
-        return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
-
-
-def _is_plumbing(line: str) -> bool:
-    """torchrun's own chatter, which a user cannot act on (it stays in the log file)."""
-    return "torch/distributed/" in line or "torch.distributed.elastic" in line or line.startswith("[Gloo]")
-
-
 @contextmanager
-def _killing(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever ends this block ends the whole process tree: an exception, Ctrl-C, SIGTERM."""
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and the death of whoever asked for the stage end the block as Ctrl-C does, so that everything is cleaned up."""
 
     def stop(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGTERM, stop)
+    owners = [os.environ[OWNER]] if OWNER in os.environ else []
+    if "DVC_STAGE" in os.environ:
+        owners += [who for who in [processes.caller()] if who is not None]
+    processes.on_death(owners, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         yield
     finally:
-        kill_tree(process.pid)
-        process.wait()
         signal.signal(signal.SIGTERM, previous)
 
 
-def kill_tree(pid: int, grace_s: float = GRACE_S) -> None:
-    """SIGTERM, then SIGKILL, for a process and everything below it, also what left its process group."""
-    import psutil
-
-    try:
-        parent = psutil.Process(pid)
-        tree = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in tree:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(tree, timeout=grace_s)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=grace_s)
+# --------------------------------------------------------------------------------------- processes
 
 
-def _signal(process: Any, number: int) -> None:
-    import psutil
+class _Launch:
+    """One start of a stage's process tree."""
 
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
+    def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig, *, profile: str) -> None:
+        self.root, self.spec, self.launch, self.profile = root, spec, launch, profile
+        self.name = spec.name
+        self.folder = root / ".wmtp" / "launch" / self.name
+        self.log = root / ".wmtp" / "logs" / f"{self.name}.log"
+        self.resume = root / ".wmtp" / "resume" / f"{self.name}-{spec.fingerprint[:16]}"
+        self.token = uuid.uuid4().hex
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self.log.parent, self.resume.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(self.resume.parent.glob(f"{self.name}-*"), key=lambda path: path.stat().st_mtime)
+        _remove([path for path in others if path != self.resume][:-KEPT_RESUME_FOLDERS])
+
+    def write_params(self, text: str) -> None:
+        """The parameters as they were checked: what the stage's processes read, whatever happens to params.yaml."""
+        (self.folder / PARAMS).write_text(text, encoding="utf-8")
+
+    def run(self, temporaries: dict[str, Path]) -> None:
+        """Run the processes to their end, with everything they print in the log and on the console.
+
+        Raises:
+            ConfigError, LaunchError: one of them failed.
+        """
+        uri = self.launch.tracking_uri or tracking.default_uri(self.root)
+        courier = tracking.Courier(self.root, uri, self.name)
+        status, reason = "KILLED", "cancelled"
+        try:
+            code = self._run_processes(self._context(temporaries, courier.journal))
+            status, reason = "FINISHED", ""
+            if code != 0:
+                error = self._failure(code)
+                status, reason = "FAILED", str(error)
+                raise error
+        finally:
+            courier.close(status, reason)
+
+    def _context(self, temporaries: dict[str, Path], journal: Path) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "root": str(self.root),
+            "params": str(self.folder / PARAMS),
+            "declared": list(self.spec.params),
+            "outputs": {out: str(path) for out, path in temporaries.items()},
+            "resume": str(self.resume),
+            "fingerprint": self.spec.fingerprint,
+            "errors": str(self.folder),
+            "journal": str(journal),
+            "profile": self.profile,
+            "owner": processes.identity(),
+        }
+
+    def _run_processes(self, context: dict[str, Any]) -> int:
+        process = subprocess.Popen(
+            self._command(),
+            cwd=self.root,
+            env=self._environment(context),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            with self.log.open("w", encoding="utf-8", buffering=1) as log:
+                assert process.stdout is not None and process.stderr is not None
+                aside = threading.Thread(target=self._keep_aside, args=(process.stderr, log), daemon=True)
+                aside.start()
+                console = Console()
+                for line in process.stdout:
+                    log.write(line)
+                    console.show(line)
+                console.close()
+                aside.join(timeout=10)
+                return process.wait()
+        finally:
+            processes.kill_tree(process.pid, self.token)
+            process.wait()
+
+    def _keep_aside(self, stream: IO[str], log: IO[str]) -> None:
+        """torchrun's own chatter, and what a process says before it can leave an error file: for the log only."""
+        with (self.folder / "stderr").open("w", encoding="utf-8", buffering=1) as copy:
+            for line in stream:
+                log.write(line)
+                copy.write(line)
+
+    def _command(self) -> list[str]:
+        module = ["-m", "wmtp.stages"]
+        if self.name.partition("@")[0] not in DISTRIBUTED:
+            return [sys.executable, *module]
+        rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={self.token}", "--local-addr=127.0.0.1"]
+        torchrun = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nnodes=1",
+            f"--nproc-per-node={self.launch.nproc_per_node}",
+        ]
+        return [*torchrun, *rendezvous, *module]
+
+    def _environment(self, context: dict[str, Any]) -> dict[str, str]:
+        threads = str(self.launch.threads_per_process)
+        large = str(256 * 2**20)
+        malloc = {} if self.launch.device == "cuda" else {"MALLOC_MMAP_THRESHOLD_": large, "MALLOC_TRIM_THRESHOLD_": large}
+        return {
+            **os.environ,
+            **tracking.ENVIRONMENT,
+            **malloc,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTHONUNBUFFERED": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            **self.launch.env,
+            processes.TOKEN: self.token,
+            "WMTP_CONTEXT": json.dumps(context),
+        }
+
+    def _failure(self, code: int) -> WmtpError:
+        """The first rank's error in one line; a user's mistake keeps its exit code."""
+        where = f"whole log: {self.log.relative_to(self.root)}"
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in self.folder.glob("rank-*.json")]
+        if found:
+            first = min(found, key=lambda error: float(error["time"]))
+            rank = f"rank {first['rank']}: " if self.name.partition("@")[0] in DISTRIBUTED else ""
+            text = f"{self.name}: {rank}{first['type']}: {first['message']} ({where})"
+            return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
+        stderr = (self.folder / "stderr").read_text(encoding="utf-8")
+        return LaunchError(f"{self.name}: {_silent_death(stderr, code)} ({where})")
+
+
+def _silent_death(stderr: str, code: int) -> str:
+    """What can be said of a process that died without leaving an error file."""
+    errors = re.findall(r"^\w*(?:Error|Exception|Interrupt)\b.*$", stderr, re.MULTILINE)
+    died = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
+    rank, number = (f"rank {died[1]}", int(died[2])) if died else ("its process", code)
+    if number >= 0:
+        return f"{rank} failed before it could start: {errors[0]}" if errors else f"{rank} ended with exit code {number}"
+    name = signal.Signals(-number).name
+    hint = ": out of memory?" if name == "SIGKILL" else ""
+    return f"{rank} was killed by {name}{hint}"

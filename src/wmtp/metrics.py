@@ -1,18 +1,27 @@
-"""What a person sees of a running stage: a bar or sparse lines, a progress file, and the history as JSON lines."""
+"""What a person sees of a running stage: sparse lines, a progress file, and the history as JSON lines. No torch."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 SECONDS_BETWEEN_LINES = 2.0
 
+PROGRESS_LINE = re.compile(r"^(?P<stage>\S+) step (?P<step>\d+)/(?P<total>\d+)(?P<rest>.*)$")
+"""The form of a progress line; the launcher draws a bar from it when it writes to a terminal."""
+
+
+def progress_path(root: Path, name: str) -> Path:
+    """Where a running stage keeps its newest progress for other processes (the flow) to read."""
+    return root / ".wmtp" / "progress" / f"{name}.json"
+
 
 class Progress:
-    """Progress of a counted piece of work: a line at most every two seconds, and `.wmtp/progress/<stage>.json`.
+    """Progress of counted work: a line at most every two seconds, and a JSON file that is always whole.
 
     Args:
         name: the stage; total: steps in all; root: the workspace; enabled: False on ranks other than 0.
@@ -20,9 +29,9 @@ class Progress:
 
     def __init__(self, name: str, *, total: int, root: Path, enabled: bool = True) -> None:
         self.name, self.total, self.enabled = name, total, enabled
-        self.path = root / ".wmtp" / "progress" / f"{name}.json"
+        self.path = progress_path(root, name)
         self._first: tuple[float, int] | None = None
-        self._spoken = -1e9
+        self._spoken = -SECONDS_BETWEEN_LINES
         if enabled:
             self.path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -34,13 +43,14 @@ class Progress:
             self._first = (now, step)
         since, first_step = self._first
         eta_s = (now - since) / (step - first_step) * (self.total - step) if step > first_step else None
-        record: dict[str, Any] = {"stage": self.name, "step": step, "total": self.total, "loss": loss, "tokens_per_s": tokens_per_s, "eta_s": eta_s}
+        record: dict[str, Any] = {"stage": self.name, "step": step, "total": self.total}
+        record |= {"loss": loss, "tokens_per_s": tokens_per_s, "eta_s": eta_s}
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record), encoding="utf-8")
         os.replace(temporary, self.path)
         if now - self._spoken >= SECONDS_BETWEEN_LINES or step == self.total:
             self._spoken = now
-            print(_line(record), flush=True)
+            print(progress_line(record), flush=True)
 
     def close(self) -> None:
         """Remove the progress file: the work is done."""
@@ -48,7 +58,8 @@ class Progress:
             self.path.unlink(missing_ok=True)
 
 
-def _line(record: dict[str, Any]) -> str:
+def progress_line(record: dict[str, Any]) -> str:
+    """`train_policy@rho1-s0 step 120/300  loss 0.5312  12,345 tokens/s  ETA 35 s`."""
     parts = [f"{record['stage']} step {record['step']}/{record['total']}"]
     if record["loss"] is not None:
         parts.append(f"loss {record['loss']:.4f}")

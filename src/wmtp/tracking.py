@@ -1,7 +1,8 @@
-"""MLflow without waiting for MLflow: calls return at once, a thread imports the library and writes in batches.
+"""MLflow without waiting for MLflow: a stage appends to a journal, and its launcher's thread delivers the journal.
 
-Every record goes to a local journal first. Whatever could not be delivered (the store is down, the process was killed) is
-delivered by the next tracker of the workspace.
+The process that trains never imports mlflow (three seconds) and never talks to the store. The launcher outlives the
+stage's processes, so it can end the run whatever became of them. What could not be delivered (the store is down, the
+launcher was killed) is delivered by the next launcher of the workspace.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 FLUSH_SECONDS = 2.0
-_MAX_METRICS = 900
+CLOSE_SECONDS = 60.0
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""What MLflow's client must find in the environment: nothing phones home, and a dead store is given up on soon."""
+
+_METRICS_PER_CALL, _PARAMS_PER_CALL = 900, 90
+_MAX_VALUE = 4999
 
 
 class Tracker(Protocol):
-    """What stages log to."""
+    """What stages log to. `close` ends the run with an MLflow status: FINISHED, FAILED or KILLED."""
 
     def log_params(self, params: Mapping[str, Any]) -> None: ...
 
@@ -42,117 +53,180 @@ class NullTracker:
     def close(self, status: str = "FINISHED", reason: str = "") -> None: ...
 
 
-def default_uri(root: Path) -> str:
-    """SQLite in the workspace, as an absolute URI."""
-    return f"sqlite:///{(root / '.wmtp' / 'mlflow.db').resolve()}"
-
-
-class MlflowTracker:
-    """Logs one stage run.
+class JournalTracker:
+    """Logs one run to its journal, one JSON record a line.
 
     Args:
-        root: the workspace; uri: tracking store; experiment, name: of the run; tags: set at its start.
+        path: the journal; experiment, name: of the MLflow run; tags: set at its start.
     """
 
-    def __init__(self, root: Path, uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> None:
-        self.folder = root / ".wmtp" / "tracking"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.journal = self.folder / f"{name}-{os.getpid()}-{time.time_ns()}.jsonl"
-        self.uri = uri
-        self._wake, self._closing = threading.Event(), False
-        header = {"kind": "run", "experiment": experiment, "name": name, "tags": dict(tags), "pid": os.getpid(), "time_ms": _now_ms()}
-        self._append(header)
-        self._thread = threading.Thread(target=self._deliver, daemon=True, name="mlflow")
-        self._thread.start()
+    def __init__(self, path: Path, *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
+        self.path = path
+        self._warned = False
+        self._append({"kind": "run", "experiment": experiment, "name": name, "tags": dict(tags)})
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        self._append({"kind": "params", "values": {k: str(v)[:5999] for k, v in params.items()}})
+        self._append({"kind": "params", "values": {key: str(value)[:_MAX_VALUE] for key, value in params.items()}})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self._append({"kind": "metrics", "values": {k: float(v) for k, v in metrics.items()}, "step": step, "time_ms": _now_ms()})
+        self._append({"kind": "metrics", "values": {key: float(value) for key, value in metrics.items()}, "step": step})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._append({"kind": "tags", "values": dict(tags)})
 
     def close(self, status: str = "FINISHED", reason: str = "") -> None:
-        """End the run and wait (briefly) for what is left to be delivered."""
-        self._append({"kind": "end", "status": status, "reason": reason, "time_ms": _now_ms()})
-        self._closing = True
-        self._wake.set()
-        self._thread.join(timeout=30)
+        self._append({"kind": "end", "status": status, "reason": reason})
 
     def _append(self, record: dict[str, Any]) -> None:
-        with self.journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        line = json.dumps({**record, "time_ms": time.time_ns() // 1_000_000}) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            if not self._warned:
+                print(f"warning: metrics cannot be kept in {self.path}: {error}", flush=True)
+            self._warned = True
 
-    def _deliver(self) -> None:
-        warned = False
+
+def tracking_folder(root: Path) -> Path:
+    return root / ".wmtp" / "tracking"
+
+
+def default_uri(root: Path) -> str:
+    """SQLite in the workspace, as an absolute URI."""
+    return f"sqlite:///{(root / '.wmtp' / 'mlflow.db').resolve()}"
+
+
+class Courier:
+    """The launcher's side: delivers a stage's journal while the stage runs.
+
+    Args:
+        root: the workspace; uri: the tracking store; name: the stage. `journal` is where its rank 0 writes.
+    """
+
+    def __init__(self, root: Path, uri: str, name: str) -> None:
+        self.folder, self.uri = tracking_folder(root), uri
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.journal = self.folder / f"{name}-{os.getpid()}-{time.time_ns()}.jsonl"
+        self._lock = _hold(self.journal)
+        self._warned = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="mlflow")
+        self._thread.start()
+
+    def close(self, status: str = "FINISHED", reason: str = "") -> None:
+        """Deliver what is left and end the run; one that never ended itself gets `status` and `reason`."""
+        if self.journal.exists() and not _has_ended(self.journal):
+            record = {"kind": "end", "status": status, "reason": reason, "time_ms": time.time_ns() // 1_000_000}
+            with self.journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        self._closing.set()
+        self._thread.join(timeout=CLOSE_SECONDS)
+        self._lock.release()
+        self.journal.with_suffix(".lock").unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
         while True:
-            closing = self._closing
+            closing = self._closing.wait(FLUSH_SECONDS)
             try:
-                deliver_journal(self.journal, self.uri)
+                if self.journal.exists():
+                    deliver(self.journal, self.uri)
                 if closing:
                     deliver_leftovers(self.folder, self.uri)
-            except Exception as error:  # best effort: training goes on without its tracking store
-                if not warned:
-                    print(f"warning: MLflow at {self.uri} cannot be written ({error}); metrics are kept in {self.journal}", flush=True)
-                warned = True
+            except Exception as error:  # best effort: the stage goes on without its tracking store
+                self._warn(error)
             if closing:
                 return
-            self._wake.wait(FLUSH_SECONDS)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            print(
+                f"warning: MLflow at {self.uri} cannot be written, metrics are kept and delivered later: {reason}", flush=True
+            )
+        self._warned = True
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _hold(journal: Path) -> Any:
+    """A lock that says its owner lives: the kernel releases it however the owner dies."""
+    from filelock import FileLock
+
+    lock = FileLock(journal.with_suffix(".lock"), timeout=0)
+    lock.acquire()
+    return lock
+
+
+def _has_ended(journal: Path) -> bool:
+    return any(record["kind"] == "end" for record in _records(journal))
+
+
+def _records(journal: Path) -> list[dict[str, Any]]:
+    """Whole records; a line that was cut short by a crash is left out."""
+    records = []
+    for line in journal.read_text(encoding="utf-8").split("\n")[:-1]:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            records.append({"kind": "damaged"})
+    return records
 
 
 def deliver_leftovers(folder: Path, uri: str) -> None:
-    """Deliver the journals of processes that are gone; a run that never ended is marked KILLED."""
-    import psutil
+    """Deliver the journals whose launcher is gone; a run that never ended is marked KILLED."""
+    from filelock import Timeout
 
     for journal in sorted(folder.glob("*.jsonl")):
-        with journal.open(encoding="utf-8") as file:
-            header = json.loads(file.readline() or "{}")
-        if header.get("pid") != os.getpid() and not psutil.pid_exists(header.get("pid", 0)):
-            deliver_journal(journal, uri, orphan=True)
+        try:
+            lock = _hold(journal)
+        except Timeout:
+            continue
+        try:
+            if not _has_ended(journal):
+                reason = "its launcher was killed"
+                record = {"kind": "end", "status": "KILLED", "reason": reason, "time_ms": int(journal.stat().st_mtime * 1000)}
+                with journal.open("a", encoding="utf-8") as file:
+                    file.write("\n" + json.dumps(record) + "\n")
+            deliver(journal, uri)
+        finally:
+            lock.release()
+            journal.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def deliver_journal(journal: Path, uri: str, *, orphan: bool = False) -> None:
-    """Write what is new in `journal` to MLflow; delete it once its run has ended.
+def deliver(journal: Path, uri: str) -> None:
+    """Write what is new in `journal` to MLflow and delete the journal once its run has ended.
 
-    The run's id and how many lines are delivered are kept in `<journal>.state`.
+    How far it got and the run's id are kept in `<journal>.state`, so that nothing is written twice.
     """
     from filelock import FileLock
 
-    with FileLock(journal.parent / ".lock", timeout=60):
-        if not journal.exists():
+    state_path = journal.with_suffix(".state")
+    with FileLock(journal.parent / "store.lock", timeout=CLOSE_SECONDS):
+        state = json.loads(state_path.read_text()) if state_path.exists() else {"run_id": None, "records": 0}
+        records = _records(journal)
+        new = records[state["records"] :]
+        if not new:
             return
-        state_path = journal.with_suffix(".state")
-        state = json.loads(state_path.read_text()) if state_path.exists() else {"run_id": None, "lines": 0}
-        lines = journal.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines[state["lines"] :]]
-        if orphan and not any(record["kind"] == "end" for record in records):
-            records.append({"kind": "end", "status": "KILLED", "reason": "the process died", "time_ms": _now_ms()})
-        if not records:
-            return
-        ended = _write(_client(uri), records, state)
+        ended = _write(_client(uri), new, state)
+        state["records"] = len(records)
+        temporary = state_path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, state_path)
         if ended:
             journal.unlink()
-            state_path.unlink(missing_ok=True)
-        else:
-            state["lines"] = len(lines)
-            state_path.write_text(json.dumps(state))
+            state_path.unlink()
 
 
 def _client(uri: str) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
     import logging
+    import warnings
 
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    warnings.filterwarnings("ignore", module="mlflow.*")
     from mlflow import MlflowClient
 
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri)
@@ -167,31 +241,42 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
     tags: list[Any] = []
     end: dict[str, Any] | None = None
     for record in records:
+        values = record.get("values", {}).items()
         if record["kind"] == "run":
             state["run_id"] = _create(client, record)
         elif record["kind"] == "metrics":
-            metrics += [Metric(k, v, record["time_ms"], record["step"]) for k, v in record["values"].items()]
+            metrics += [Metric(key, value, record["time_ms"], record["step"]) for key, value in values]
         elif record["kind"] == "params":
-            params += [Param(k, v) for k, v in record["values"].items()]
+            params += [Param(key, value) for key, value in values]
         elif record["kind"] == "tags":
-            tags += [RunTag(k, v) for k, v in record["values"].items()]
-        else:
+            tags += [RunTag(key, value) for key, value in values]
+        elif record["kind"] == "end":
             end = record
-    for start in range(0, len(metrics), _MAX_METRICS):
-        client.log_batch(state["run_id"], metrics=metrics[start : start + _MAX_METRICS])
-    for start in range(0, len(params), 90):
-        client.log_batch(state["run_id"], params=params[start : start + 90])
+    run_id = state["run_id"]
+    if run_id is None:  # not even the journal's first line was whole
+        return end is not None
+    for start in range(0, len(metrics), _METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
+    for start in range(0, len(params), _PARAMS_PER_CALL):
+        client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
     if tags:
-        client.log_batch(state["run_id"], tags=tags)
+        client.log_batch(run_id, tags=tags)
     if end is not None:
         if end["reason"]:
-            client.set_tag(state["run_id"], "reason", end["reason"][:4999])
-        client.set_terminated(state["run_id"], status=end["status"], end_time=end["time_ms"])
+            client.set_tag(run_id, "reason", end["reason"][:_MAX_VALUE])
+        client.set_terminated(run_id, status=end["status"], end_time=end["time_ms"])
     return end is not None
 
 
 def _create(client: Any, record: dict[str, Any]) -> str:
     experiment = client.get_experiment_by_name(record["experiment"])
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(record["experiment"])
+    experiment_id = experiment.experiment_id if experiment else _create_experiment(client, record["experiment"])
     run = client.create_run(experiment_id, start_time=record["time_ms"], run_name=record["name"], tags=record["tags"])
     return str(run.info.run_id)
+
+
+def _create_experiment(client: Any, name: str) -> str:
+    """Beside a local database goes a local folder for artifacts (MLflow's default is the current folder)."""
+    uri = client.tracking_uri
+    location = Path(uri.removeprefix("sqlite:///")).with_name("mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
+    return str(client.create_experiment(name, artifact_location=location))

@@ -9,56 +9,63 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
+from wmtp import processes
 from wmtp.config import Config, load_launch, read_params
 from wmtp.errors import WmtpError
 from wmtp.stages.context import StageContext
-from wmtp.tracking import MlflowTracker, NullTracker, Tracker, default_uri
+from wmtp.stages.declared import declared_only, declared_values
+from wmtp.tracking import JournalTracker, NullTracker, Tracker
 
 
 def main() -> int:
     given: dict[str, Any] = json.loads(os.environ["WMTP_CONTEXT"])
-    _die_with(given["owner"])
+    processes.die_with_parent()
+    processes.on_death([given["owner"]], lambda: os.kill(os.getpid(), signal.SIGKILL))
+    os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # the launcher keeps torchrun's own stderr aside
     root, rank = Path(given["root"]), int(os.environ.get("RANK", "0"))
+    tracker: Tracker = NullTracker()
     try:
-        config = read_params(root / "params.yaml")
-        context = _context(given, root, rank, config)
-    except WmtpError as error:
-        return _report(given, rank, error)
-    try:
+        config = read_params(Path(given["params"]))
+        if rank == 0:
+            tracker = _tracker(given, config, root)
+        context = _context(given, root, rank, tracker)
         module = importlib.import_module(f"wmtp.stages.{context.stage}")
-        result = module.run(config, context)
+        result = module.run(declared_only(config, given["declared"], given["name"]), context)
     except BaseException as error:
-        context.tracker.close("FAILED", f"{type(error).__name__}: {error}")
+        tracker.close("FAILED", f"{type(error).__name__}: {error}")
         return _report(given, rank, error)
-    context.tracker.close()
     if rank == 0:
+        tracker.log_metrics({f"result/{key}": value for key, value in result.metrics.items()}, step=0)
+        tracker.log_metrics({f"count/{key}": value for key, value in result.counts.items()}, step=0)
         _print_result(given["name"], result.metrics, result.counts)
+    tracker.close()
     return 0
 
 
-def _context(given: dict[str, Any], root: Path, rank: int, config: Config) -> StageContext:
-    launch = load_launch(root)
-    tracker: Tracker = NullTracker()
-    if rank == 0:
-        tracker = MlflowTracker(root, launch.tracking_uri or default_uri(root), f"wmtp-{config.profile}", given["name"], _tags(given, config, root))
-        tracker.log_params(_flat(dataclasses.asdict(config)))
+def _context(given: dict[str, Any], root: Path, rank: int, tracker: Tracker) -> StageContext:
     return StageContext(
         name=given["name"],
         root=root,
         outputs={out: Path(path) for out, path in given["outputs"].items()},
         resume=Path(given["resume"]),
         fingerprint=given["fingerprint"],
-        launch=launch,
+        launch=load_launch(root),
         tracker=tracker,
         rank=rank,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
     )
+
+
+def _tracker(given: dict[str, Any], config: Config, root: Path) -> Tracker:
+    name, profile = given["name"], given["profile"]
+    tracker = JournalTracker(Path(given["journal"]), experiment=f"wmtp-{profile}", name=name, tags=_tags(given, config, root))
+    tracker.log_params(declared_values(dataclasses.asdict(config), given["declared"]))
+    return tracker
 
 
 def _tags(given: dict[str, Any], config: Config, root: Path) -> dict[str, str]:
@@ -69,45 +76,18 @@ def _tags(given: dict[str, Any], config: Config, root: Path) -> dict[str, str]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     if commit.returncode == 0:
         tags["git_commit"] = commit.stdout.strip()
-    if "PREFECT__FLOW_RUN_ID" in os.environ:
-        tags["prefect_run_id"] = os.environ["PREFECT__FLOW_RUN_ID"]
+    if "WMTP_FLOW_RUN_ID" in os.environ:
+        tags["prefect_run_id"] = os.environ["WMTP_FLOW_RUN_ID"]
     return tags
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _die_with(owner: int) -> None:
-    """End this process within a second of its launcher's death, however that came about."""
-
-    def watch() -> None:
-        while os.path.exists(f"/proc/{owner}") if os.path.isdir("/proc") else _alive(owner):
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="owner").start()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _report(given: dict[str, Any], rank: int, error: BaseException) -> int:
     """Leave the error for the launcher; a traceback only for what is not a user's to mend."""
     code = error.exit_code if isinstance(error, WmtpError) else 1
     record = {"rank": rank, "type": type(error).__name__, "message": str(error), "exit_code": code, "time": time.time()}
-    (Path(given["errors"]) / f"rank-{rank}.json").write_text(json.dumps(record), encoding="utf-8")
+    temporary = Path(given["errors"]) / f".rank-{rank}.tmp"
+    temporary.write_text(json.dumps(record), encoding="utf-8")
+    os.replace(temporary, temporary.with_name(f"rank-{rank}.json"))
     if not isinstance(error, WmtpError):
         traceback.print_exception(error)
     return code
