@@ -77,11 +77,9 @@ def keep_correct_ratio(labels: Sequence[bool], ratio: float | None, seed: str) -
     draw = random.Random(f"ratio {seed}")
     draw.shuffle(right)
     draw.shuffle(wrong)
-    if ratio > 0:
-        wrong = wrong[: round(len(right) * (1 - ratio) / ratio)]
-    if ratio < 1:
-        right = right[: round(len(wrong) * ratio / (1 - ratio))]
-    return sorted((right if ratio > 0 else []) + (wrong if ratio < 1 else []))
+    most_wrong = round(len(right) * (1 - ratio) / ratio) if ratio > 0 else len(wrong)
+    most_right = round(len(wrong) * ratio / (1 - ratio)) if ratio < 1 else len(right)
+    return sorted(right[:most_right] + wrong[:most_wrong])
 
 
 def curriculum_order(difficulties: Sequence[int], lengths: Sequence[int]) -> list[int]:

@@ -55,7 +55,11 @@ def test_all_differ_parse_and_depend_on_the_seed_alone():
 def test_reading_the_input_docstrings_and_list_growth_are_left_alone():
     source = '"""Sum + 1."""\na = list(map(int, input().split()))\nb = []\nfor x in a:\n    b.append(x)\n'
     for mutant in made(source):
-        assert mutant.code.startswith('"""Sum + 1."""') and "map(int, input().split())" in mutant.code and "b.append(" in mutant.code
+        assert (
+            mutant.code.startswith('"""Sum + 1."""')
+            and "map(int, input().split())" in mutant.code
+            and "b.append(" in mutant.code
+        )
 
 
 def test_code_that_does_not_parse_has_none():

@@ -50,7 +50,10 @@ def test_mbpp_statement_with_first_assert_set_up_before_every_test_and_unix_newl
 
 
 def test_the_sanitized_mbpp_names_its_fields_otherwise(tmp_path):
-    record = {k: v for k, v in MBPP.items() if k not in ("text", "test_setup_code")} | {"prompt": "Add.", "test_imports": ["import os"]}
+    record = {k: v for k, v in MBPP.items() if k not in ("text", "test_setup_code")} | {
+        "prompt": "Add.",
+        "test_imports": ["import os"],
+    }
     (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", record))
     assert problem.prompt.startswith("Add.\n") and problem.tests[0] == AssertTest("import os\nassert add(1, 2) == 3")
 

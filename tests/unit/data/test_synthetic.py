@@ -65,7 +65,10 @@ def test_a_problem_reads_as_english_with_numbered_steps_and_one_variable_per_ste
     ops = {op.name: op for op in CATALOGUES["core"][0]}
     reducer = CATALOGUES["core"][1][0]
     problem = Composition(((ops["even"], None), (ops["square"], None)), reducer, (0, 0, 0, 0))
-    assert problem.statement() == "Given a list of integers, (1) keep the even numbers, (2) square each number, and output the sum."
+    assert (
+        problem.statement()
+        == "Given a list of integers, (1) keep the even numbers, (2) square each number, and output the sum."
+    )
     assert problem.code("comprehensions", NAMINGS[0]).splitlines() == [
         "a = list(map(int, input().split()))",
         "b = [x for x in a if x % 2 == 0]",
@@ -115,13 +118,15 @@ def test_depths_follow_their_weights():
 def test_a_seed_decides_everything_whatever_the_hash_seed(splits):
     script = (
         "import hashlib; from wmtp.config.schema import DataConfig; from wmtp.data.synthetic import generate;"
-        "made = generate(DataConfig(num_problems=150, num_reference_problems=60, num_validation_problems=40, num_test_problems=30));"
+        "made = generate(DataConfig(num_problems=150, num_reference_problems=60, num_validation_problems=40));"
         "print(hashlib.sha256(repr(made).encode()).hexdigest())"
     )
     digests = set()
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        digests.add(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout)
+        digests.add(
+            subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+        )
     assert len(digests) == 1
     other = Generator(DataConfig(seed=1)).problems("train", 20, heldout=False)
     assert [p.prompt for p in other] != [p.prompt for p in splits["train"][:20]]
