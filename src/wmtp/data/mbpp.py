@@ -7,6 +7,9 @@ from wmtp.data.records import Record, take, take_strings, unix_newlines
 from wmtp.errors import DataError
 from wmtp.types import AssertTest, Problem, Solution
 
+TIME_LIMIT_S = 2.0
+"""Per assert. Every reference solution takes less than 0.1 s; a program that never ends costs this much."""
+
 
 def to_problem(record: Record, where: str, counts: Counts | None = None) -> Problem:
     """The statement with its first assert is the prompt; every assert is a test, after the set-up code.
@@ -24,6 +27,7 @@ def to_problem(record: Record, where: str, counts: Counts | None = None) -> Prob
         problem_id=f"mbpp/{take(record, where, 'task_id', int)}",
         prompt=f"{unix_newlines(text).strip()}\n{asserts[0].strip()}",
         tests=tuple(AssertTest(head + line) for line in asserts),
+        time_limit_s=TIME_LIMIT_S,
         solutions=(Solution(clean_code(code), True),),
     )
 
