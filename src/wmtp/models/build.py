@@ -82,22 +82,24 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_ch
     """FSDP2 over `mesh`: every decoder block a unit, the rest (embedding, norm, unembedding) with the root.
 
     Activation checkpointing wraps blocks before they are sharded; the NLL stays outside of it. Parameters and reductions
-    are float32; `dtype` is what is computed in.
+    are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward pass: gathering
+    twice costs more time than a laptop has, and memory is not what it lacks.
     """
     backbone = model if isinstance(model, MTPForCausalLM) else model.backbone
     assert isinstance(backbone, MTPForCausalLM)
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if dtype == "bfloat16" else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
+    keep = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": mesh.device_type != "cpu"}
     model.to(mesh.device_type)
     for blocks in (backbone.layers, backbone.heads):
         for index, block in enumerate(blocks):
             wrapped = checkpoint_wrapper(block) if activation_checkpointing else block
-            fully_shard(wrapped, mesh=mesh, mp_policy=policy)
+            fully_shard(wrapped, **keep)
             blocks[index] = wrapped
     if model is backbone and not backbone.config.tie_word_embeddings:
-        fully_shard(backbone.unembedding, mesh=mesh, mp_policy=policy)
+        fully_shard(backbone.unembedding, **keep)
         for name in ("nll", "entropy"):
             register_fsdp_forward_method(backbone.unembedding, name)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+    fully_shard(model, **keep)
     return model

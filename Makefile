@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Both set up what they need and can be run again.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(BIN):$(PATH)
+
+.PHONY: demo test check serve figures clean
+
+demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
+	wmtp run compare --profile demo
+
+test: $(STAMP) ## everything that CI runs
+	pytest
+
+check: $(STAMP) ## lint, types, import contracts, spelling
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	codespell
+
+serve: $(STAMP) ## Prefect server and worker on 127.0.0.1, with all deployments
+	python -m flows.serve
+
+figures: $(STAMP) ## the README's pictures
+	python docs/make_figures.py
+
+$(STAMP): pyproject.toml constraints.txt scripts/install-system
+	scripts/install-system
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), f"Python 3.11 or 3.12 is needed, not {sys.version}"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 'torch==2.13.0'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean: ## environment, outputs and caches (DVC's cache too)
+	rm -rf $(VENV) artifacts .wmtp .dvc/cache .dvc/tmp
