@@ -1,123 +1,300 @@
-"""Batched generation with a KV cache: greedy and sampled, several samples per prompt from one prefill.
+"""Batched generation with a key-value cache: greedy and sampled completions of one prompt share its prefill.
 
-Shapes: B rows, P prompt length (left-padded), V vocabulary.
+What a row becomes depends on the model, its prompt, the seed, the task id and the sample's number, never on the batch
+it happens to be in or on the rank that computes it (up to rounding of the logits).
+
+Shapes: R rows (task x sample), B prompts, T positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from transformers import DynamicCache
+from torch import nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from wmtp.objectives.rho1 import hashed_uniform
+from wmtp.evaluation.benchmarks import before_stop
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+GREEDY = -1
+"""Sample number of the greedy completion."""
+
+_DROP_BELOW = 0.8
+"""Finished rows leave the batch once at most this share of it is still at work."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    task_id: str
+    input_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How completions are drawn. `temperature` 0 is greedy (one sample per prompt)."""
+    """How to continue a prompt. `stop`: a completion ends before the first of these strings."""
 
+    num_samples: int
+    temperature: float
+    top_p: float
+    seed: int
     max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    num_samples: int = 1
-    seed: int = 0
+    batch_size: int
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int
+    stop: tuple[str, ...] = ()
+    greedy: bool = True
+
+    @property
+    def samples(self) -> list[int]:
+        """Sample numbers of one task, `GREEDY` first."""
+        return [GREEDY] * self.greedy + list(range(self.num_samples))
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`finish`: `eos`, `stop` (a stop string) or `length` (max_new_tokens). `num_tokens` were generated for it."""
+
+    task_id: str
+    sample: int
+    text: str
+    finish: str
+    num_tokens: int
+
+
+def generate(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], decoding: Decoding) -> list[Completion]:
+    """Every completion of every prompt, in the order of prompts and samples."""
+    done = {(c.task_id, c.sample): c for batch in generate_batches(model, tokenizer, prompts, decoding) for c in batch}
+    return [done[prompt.task_id, sample] for prompt in prompts for sample in decoding.samples]
 
 
 @torch.inference_mode()
-def generate(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    prompt_ids: Sequence[int],
-    decoding: Decoding,
-    *,
-    eos_token_id: int,
-    pad_token_id: int,
-    batch_size: int,
-    on_done: Callable[[int], None] | None = None,
-) -> list[list[list[int]]]:
-    """Completions of every prompt.
+def generate_batches(
+    model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], decoding: Decoding
+) -> Iterator[list[Completion]]:
+    """As `generate`, batch by batch, in whatever order is fast (prompts of similar lengths together).
 
-    A row's random numbers are a function of (seed, prompt id, sample, position) alone, so that the result does not
-    depend on batch size, order or number of ranks (beyond what rounding does to probabilities).
+    Raises:
+        ValueError: an empty prompt.
+    """
+    rows: list[tuple[Prompt, int]] = []
+    for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
+        if not prompt.input_ids:
+            raise ValueError(f"the prompt of {prompt.task_id} has no tokens")
+        wanted = [(prompt, sample) for sample in decoding.samples]
+        if rows and len(rows) + len(wanted) > decoding.batch_size:
+            yield _Rows(model, tokenizer, rows, decoding).run()
+            rows = []
+        while len(wanted) > decoding.batch_size:
+            yield _Rows(model, tokenizer, wanted[: decoding.batch_size], decoding).run()
+            wanted = wanted[decoding.batch_size :]
+        rows += wanted
+    if rows:
+        yield _Rows(model, tokenizer, rows, decoding).run()
+
+
+class _Rows:
+    """One batch at work. `alive_R` are the rows still in the cache, as places in `rows`."""
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, rows: list[tuple[Prompt, int]], decoding: Decoding) -> None:
+        self.model, self.tokenizer, self.rows, self.decoding = model, tokenizer, rows, decoding
+        self.device = next(model.parameters()).device
+        self.keys_R = np.array([row_key(decoding.seed, prompt.task_id, sample) for prompt, sample in rows], dtype=np.uint64)
+        self.is_greedy_R = np.array([sample == GREEDY for _, sample in rows])
+        self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
+        self.finished: dict[int, Completion] = {}
+        self.alive_R = np.arange(len(rows))
+        self.cache = growing_cache(model.config)
+
+    def run(self) -> list[Completion]:
+        logits_RV, mask_RT, positions_R = self._prefill()
+        width = mask_RT.shape[1] - self.decoding.max_new_tokens
+        padded = bool((mask_RT[:, :width] == 0).any())
+        for step in range(self.decoding.max_new_tokens):
+            chosen_R = self._choose(logits_RV, step)
+            self._record(chosen_R, step)
+            working = np.array([row not in self.finished for row in self.alive_R])
+            if not working.any():
+                break
+            if working.mean() <= _DROP_BELOW:
+                keep = torch.from_numpy(np.flatnonzero(working)).to(self.device)
+                self.cache.batch_select_indices(keep)
+                mask_RT, positions_R, chosen_R = mask_RT[keep], positions_R[keep], chosen_R[keep]
+                self.alive_R = self.alive_R[working]
+            output = self.model(
+                input_ids=chosen_R.unsqueeze(1),
+                attention_mask=mask_RT[:, : width + step + 1] if padded else None,
+                position_ids=positions_R.unsqueeze(1),
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+            logits_RV, positions_R = output.logits[:, -1], positions_R + 1
+        return [self.finished[row] for row in range(len(self.rows))]
+
+    def _prefill(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Run each prompt once, left-padded, then repeat its cache for every row.
+
+        Returns:
+            logits of the first new token (R, V), mask (R, T + max_new_tokens), next positions (R,).
+        """
+        prompts = list({prompt.task_id: prompt for prompt, _ in self.rows}.values())
+        place = {prompt.task_id: i for i, prompt in enumerate(prompts)}
+        lengths_B = torch.tensor([len(prompt.input_ids) for prompt in prompts])
+        width = int(lengths_B.max())
+        ids_BT = torch.full((len(prompts), width), self.decoding.pad_token_id)
+        for i, prompt in enumerate(prompts):
+            ids_BT[i, width - len(prompt.input_ids) :] = torch.tensor(prompt.input_ids)
+        mask_BT = (torch.arange(width) >= width - lengths_B.unsqueeze(1)).long()
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        output = self.model(
+            input_ids=ids_BT.to(self.device),
+            attention_mask=mask_BT.to(self.device),
+            position_ids=positions_BT.to(self.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        rows = torch.tensor([place[prompt.task_id] for prompt, _ in self.rows], device=self.device)
+        self.cache.batch_select_indices(rows)
+        mask_BT = torch.nn.functional.pad(mask_BT, (0, self.decoding.max_new_tokens), value=1)
+        return output.logits[rows, -1], mask_BT.to(self.device)[rows], lengths_B.to(self.device)[rows]
+
+    def _choose(self, logits_RV: torch.Tensor, step: int) -> torch.Tensor:
+        chosen_R = logits_RV.argmax(dim=-1)
+        sampled = np.flatnonzero(~self.is_greedy_R[self.alive_R])
+        if len(sampled):
+            rows = torch.from_numpy(sampled).to(self.device)
+            uniforms_R = torch.from_numpy(uniforms(self.keys_R[self.alive_R[sampled]], step)).to(self.device)
+            chosen_R[rows] = sample_top_p(logits_RV[rows], uniforms_R, self.decoding.temperature, self.decoding.top_p)
+        return chosen_R
+
+    def _record(self, chosen_R: torch.Tensor, step: int) -> None:
+        """Keep the new tokens and see which rows are finished."""
+        chosen = chosen_R.cpu().numpy()
+        self.tokens_RT[self.alive_R, step] = chosen
+        for row, token in zip(self.alive_R.tolist(), chosen.tolist(), strict=True):
+            if row in self.finished:
+                continue
+            if token in self.decoding.eos_token_ids:
+                self._finish(row, step, "eos", step + 1)
+            elif self._stops(row, step + 1):
+                self._finish(row, step + 1, "stop", step + 1)
+            elif step + 1 == self.decoding.max_new_tokens:
+                self._finish(row, step + 1, "length", step + 1)
+
+    def _stops(self, row: int, length: int) -> bool:
+        """Whether a stop string ends in the last token; looks at a tail that is long enough to hold it."""
+        if not self.decoding.stop:
+            return False
+        tail = self.tokens_RT[row, max(0, length - 4 - max(map(len, self.decoding.stop))) : length]
+        text = self.tokenizer.decode(tail.tolist(), skip_special_tokens=False)
+        return any(string in text for string in self.decoding.stop)
+
+    def _finish(self, row: int, length: int, finish: str, num_tokens: int) -> None:
+        text = self.tokenizer.decode(self.tokens_RT[row, :length].tolist(), skip_special_tokens=False)
+        prompt, sample = self.rows[row]
+        self.finished[row] = Completion(prompt.task_id, sample, before_stop(text, self.decoding.stop), finish, num_tokens)
+
+
+# ------------------------------------------------------------------------------- random numbers
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def row_key(seed: int, task_id: str, sample: int) -> int:
+    """64 bits that stand for one row's random stream."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{task_id}\0{sample}".encode(), digest_size=8).digest(), "little")
+
+
+def uniforms(keys_R: np.ndarray, position: int) -> np.ndarray:
+    """Number `position` of every row's stream, float64 in [0, 1).
+
+    Source: SplitMix64, Steele, Lea and Flood 2014 (OOPSLA), as a counter-based generator.
+    """
+    with np.errstate(over="ignore"):
+        z = keys_R + np.uint64(position + 1) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def sample_top_p(logits_RV: torch.Tensor, uniforms_R: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """One token a row by inverting the distribution function of the nucleus, most probable tokens first.
+
+    The nucleus is the smallest set of most probable tokens with probability at least `top_p`.
 
     Args:
-        model: a causal LM with transformers' cache interface.
-        prompts: token ids; prompt_ids: a number that identifies each prompt.
-        batch_size: rows decoded at the same time (prompts x samples, at least one prompt).
-        on_done: called with the number of prompts finished so far.
+        logits_RV: any float dtype; uniforms_R: float64 in [0, 1).
     Returns:
-        for every prompt, for every sample, the new token ids without EOS.
+        token ids (R,).
+    Source: nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751.
     """
-    results: list[list[list[int]]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    step = max(1, batch_size // decoding.num_samples)
-    for start in range(0, len(order), step):
-        part = order[start : start + step]
-        rows = _decode(model, [prompts[i] for i in part], [prompt_ids[i] for i in part], decoding, eos_token_id, pad_token_id)
-        for place, i in enumerate(part):
-            results[i] = rows[place * decoding.num_samples : (place + 1) * decoding.num_samples]
-        if on_done is not None:
-            on_done(start + len(part))
-    return results
+    chosen_R = logits_RV.argmax(dim=-1)
+    most_R = torch.softmax(logits_RV.float() / temperature, dim=-1).amax(dim=-1)
+    open_rows = torch.nonzero(most_R < top_p).squeeze(1)
+    if not len(open_rows):
+        return chosen_R
+    probabilities_RV = torch.softmax(logits_RV[open_rows].double() / temperature, dim=-1)
+    sorted_RV, tokens_RV = probabilities_RV.sort(dim=-1, descending=True, stable=True)
+    cumulative_RV = sorted_RV.cumsum(dim=-1)
+    kept_R = (cumulative_RV - sorted_RV < top_p).sum(dim=-1, keepdim=True)
+    drawn_R = uniforms_R[open_rows].unsqueeze(1) * cumulative_RV.gather(1, kept_R - 1)
+    place_R = torch.minimum((cumulative_RV <= drawn_R).sum(dim=-1, keepdim=True), kept_R - 1)
+    chosen_R[open_rows] = tokens_RV.gather(1, place_R).squeeze(1)
+    return chosen_R
 
 
-def _decode(
-    model: Any, prompts: Sequence[Sequence[int]], prompt_ids: Sequence[int], decoding: Decoding, eos: int, pad: int
-) -> list[list[int]]:
-    """One batch: prefill each prompt once, repeat it per sample, then token by token; finished rows leave the batch."""
-    device = next(model.parameters()).device
-    width = max(len(prompt) for prompt in prompts)
-    ids_BP = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
-    mask_BP = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    cache = DynamicCache(config=model.config)
-    logits_BV = _forward(model, ids_BP, mask_BP, cache)
-    repeat, num = decoding.num_samples, len(prompts) * decoding.num_samples
-    cache.batch_repeat_interleave(repeat)
-    logits_BV, mask = logits_BV.repeat_interleave(repeat, dim=0), mask_BP.repeat_interleave(repeat, dim=0)
-    keys = torch.tensor(list(prompt_ids), device=device).repeat_interleave(repeat)
-    samples = torch.arange(repeat, device=device).repeat(len(prompts))
-    alive = torch.arange(num, device=device)
-    finished = torch.zeros(num, dtype=torch.bool, device=device)
-    done: list[list[int]] = [[] for _ in range(num)]
-    for position in range(decoding.max_new_tokens):
-        tokens_B = _choose(logits_BV, decoding, keys[alive], samples[alive], position)
-        finished |= tokens_B == eos
-        for row, token, over in zip(alive.tolist(), tokens_B.tolist(), finished.tolist(), strict=True):
-            if not over:
-                done[row].append(token)
-        if finished.all() or position + 1 == decoding.max_new_tokens:
-            break
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        if finished.sum() * 4 >= len(alive):
-            stay = (~finished).nonzero().squeeze(1)
-            cache.batch_select_indices(stay)
-            alive, tokens_B, mask, finished = alive[stay], tokens_B[stay], mask[stay], finished[stay]
-        logits_BV = _forward(model, tokens_B.unsqueeze(1), mask, cache)
-    return done
+# ------------------------------------------------------------------------------- cache
 
 
-def _forward(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    output = model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-    )
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits
+class GrowingLayer(DynamicLayer):
+    """A cache layer that doubles its room when it is full, instead of copying everything at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        length, total = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+        if self._room is None or self._room[0].shape[-2] < total:
+            self._room = (
+                self._wider(self.keys, key_states, length, total),
+                self._wider(self.values, value_states, length, total),
+            )
+        for room, states in zip(self._room, (key_states, value_states), strict=True):
+            room[..., length:total, :] = states
+        self.keys, self.values = self._room[0][..., :total, :], self._room[1][..., :total, :]
+        return self.keys, self.values
+
+    @staticmethod
+    def _wider(old: torch.Tensor | None, states: torch.Tensor, length: int, total: int) -> torch.Tensor:
+        room = states.new_zeros((*states.shape[:-2], max(2 * length, total), states.shape[-1]))
+        if length and old is not None:
+            room[..., :length, :] = old
+        return room
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._room = None
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self._room = None
 
 
-def _choose(
-    logits_BV: torch.Tensor, decoding: Decoding, keys_B: torch.Tensor, samples_B: torch.Tensor, position: int
-) -> torch.Tensor:
-    """The next token of every row: the largest logit, or by inversion of the top-p distribution's CDF."""
-    if decoding.temperature == 0:
-        return logits_BV.argmax(dim=-1)
-    sorted_BV, index_BV = (logits_BV.double() / decoding.temperature).sort(dim=-1, descending=True, stable=True)
-    probs_BV = sorted_BV.softmax(dim=-1)
-    before_BV = probs_BV.cumsum(dim=-1) - probs_BV
-    cdf_BV = probs_BV.masked_fill(before_BV >= decoding.top_p, 0.0).cumsum(dim=-1)
-    uniform_B = hashed_uniform(decoding.seed, keys_B, samples_B, torch.full_like(keys_B, position))
-    place_B1 = torch.searchsorted(cdf_BV, (uniform_B * cdf_BV[:, -1]).unsqueeze(1), right=True)
-    return index_BV.gather(1, place_B1.clamp(max=index_BV.shape[1] - 1)).squeeze(1)
+def growing_cache(config: Any) -> DynamicCache:
+    """The model's own kind of cache, with plain layers replaced by growing ones."""
+    cache = DynamicCache(config=config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache

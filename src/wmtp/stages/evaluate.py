@@ -1,206 +1,210 @@
-"""Generation, sandboxed execution, pass@k and held-out NLL of one policy."""
+"""Generation, execution and scoring of one run's policy, and its held-out NLL. Every rank takes its share of the tasks."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from wmtp.config import Config
-from wmtp.config.schema import EvaluateConfig
-from wmtp.data.loader import Rows
 from wmtp.data.problems import read_problems
-from wmtp.data.render import program_source, render_prompt
+from wmtp.data.render import render_prompt
 from wmtp.data.tokenizer import load_tokenizer
 from wmtp.distributed import World
 from wmtp.distributed import world as join_world
 from wmtp.errors import EvaluationError
-from wmtp.evaluation.compare import bootstrap_mean
-from wmtp.evaluation.generate import Decoding, generate
-from wmtp.evaluation.held_out import held_out_metrics
-from wmtp.evaluation.pass_at_k import pass_at_k
+from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
+from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
+from wmtp.evaluation.nll import head_scores, head_sums
 from wmtp.evaluation.sandbox import isolation, run_tests
-from wmtp.models.mtp import MTPForCausalLM
-from wmtp.stages.context import StageContext
-from wmtp.stages.output import write_json
-from wmtp.types import Limits, Problem, Program, StageResult
+from wmtp.evaluation.scores import Answer, Sample, score_answers, summarise, task_results, write_results
+from wmtp.metrics import Progress
+from wmtp.types import Limits, Problem, Program, StageResult, Verdict
 
-HELD_OUT_BATCH_TOKENS = 4096
-Sample = dict[str, Any]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+    from wmtp.config import Config
+    from wmtp.config.schema import EvaluateConfig
+    from wmtp.stages.context import StageContext
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/evaluation/<run>`: metrics.json, per_task.csv, samples.jsonl.gz. Every task is scored, or it fails."""
+    """Write `artifacts/evaluation/<run>`: metrics.json, per_task.csv, samples.jsonl.gz."""
     section, spec = config.evaluate, config.runs[context.run]
-    problems = read_problems(context.input("artifacts/data/test_problems.jsonl"))[: section.limit]
-    out = context.out(f"artifacts/evaluation/{context.run}")
+    started = time.monotonic()
+    benchmark = get_benchmark(section.benchmark)
+    problems = _tasks(context, section.limit)
+    policy = context.input(f"artifacts/policy/{context.run}")
+    meta = json.loads(context.input("artifacts/data/meta.json").read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(policy).tokenizer
+    decoding = _decoding(section, benchmark, meta)
     with join_world(context.launch.device) as world:
-        model = MTPForCausalLM.from_pretrained(context.input(f"artifacts/policy/{context.run}")).eval()
-        torch.nn.Module.to(model, world.device)
-        meta = json.loads(context.input("artifacts/data/meta.json").read_text(encoding="utf-8"))
-        text = held_out_metrics(
-            world,
-            model,
-            Rows(context.input("artifacts/data/validation.arrow")),
-            batch_tokens=HELD_OUT_BATCH_TOKENS,
-            pad_token_id=meta["pad_token_id"],
-        )
-        mine = _Evaluation(context, section, world, model, problems).run()
-        samples = [sample for part in world.gather_objects(mine) for sample in part]
-    expected = len(problems) * (section.num_samples + 1)
-    if len(samples) != expected:
-        raise EvaluationError(f"{len(samples)} of {expected} samples were scored")
+        if world.is_main:
+            print(
+                f"{context.name}: {len(problems)} {benchmark.name} tasks, {section.num_samples} samples and one greedy",
+                flush=True,
+            )
+        model = _load(policy, world)
+        validation = context.input("artifacts/data/validation.arrow")
+        sums = head_sums(model, validation, pad_token_id=meta["pad_token_id"], rank=world.rank, world_size=world.size)
+        heads = head_scores(world.all_reduce(sums))
+        work = _Share(context, world, section, benchmark, problems)
+        parts = world.gather_objects(work.run(model, tokenizer, decoding))
+        samples = _in_order(problems, decoding, [Sample(**record) for part in parts for record in part["samples"]])
+        results = task_results(problems, samples)
+        if not world.is_main:
+            return StageResult()
+    summary = summarise(results, samples, k=sorted({1, *section.k}), num_bootstrap=section.num_bootstrap, seed=section.seed)
     metrics = {
         "run": context.run,
         "arm": spec.arm,
         "seed": spec.seed,
-        "benchmark": section.benchmark,
+        "benchmark": benchmark.name,
         "limit": section.limit,
-        **text,
-        **_scores(problems, samples, section),
-        "sandbox": {
-            "isolation": isolation(allow_unsafe=section.sandbox.allow_unsafe),
-            "allow_unsafe": section.sandbox.allow_unsafe,
-        },
-        "decoding": {"temperature": section.temperature, "top_p": section.top_p, "seed": section.seed},
+        **summary,
+        **heads.as_dict(),
+        "sampling": {key: getattr(section, key) for key in ("seed", "temperature", "top_p", "max_new_tokens")},
+        "sandbox": {**asdict(section.sandbox), "isolation": isolation(allow_unsafe=section.sandbox.allow_unsafe)},
+        "generation": _timing([part["timing"] for part in parts], time.monotonic() - started),
     }
-    if context.is_main:
-        _write(out, metrics, samples, problems)
-        flat = {key: float(value) for key, value in metrics.items() if isinstance(value, float)}
-        context.tracker.log_metrics({key.replace("@", "_at_"): value for key, value in flat.items()}, step=0)
-    shown = {key: float(metrics[key]) for key in ("pass@1", "greedy_pass@1", "perplexity")}
-    return StageResult(metrics={**shown, "nll_head0": metrics["nll"]["head0"]}, counts=metrics["verdicts"])
+    write_results(context.out(f"artifacts/evaluation/{context.run}"), metrics, results, samples)
+    counts = {f"verdicts/{status}": number for status, number in summary["verdicts"].items()}
+    return StageResult(metrics=_flat(metrics), counts={"num_tasks": len(results), **counts})
 
 
-class _Evaluation:
-    """This rank's tasks: every world_size-th one."""
+def _load(policy: Path, world: World) -> nn.Module:
+    """Any causal language model that transformers knows, wmtp's own included."""
+    from transformers import AutoModelForCausalLM
+
+    import wmtp.models  # noqa: F401 (registers the model type)
+
+    model: nn.Module = AutoModelForCausalLM.from_pretrained(policy)
+    return model.to(world.device).eval()
+
+
+def _tasks(context: StageContext, limit: int | None) -> list[Problem]:
+    """All test problems, or the first `limit`, which every result then names."""
+    path = context.input("artifacts/data/test_problems.jsonl")
+    problems = read_problems(path)
+    if not problems:
+        raise EvaluationError(f"{path} holds no problems")
+    without = [problem.problem_id for problem in problems if not problem.tests]
+    if without:
+        raise EvaluationError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
+    return problems[:limit]
+
+
+def _decoding(section: EvaluateConfig, benchmark: Benchmark, meta: dict[str, Any]) -> Decoding:
+    return Decoding(
+        num_samples=section.num_samples,
+        temperature=section.temperature,
+        top_p=section.top_p,
+        seed=section.seed,
+        max_new_tokens=section.max_new_tokens,
+        batch_size=section.batch_size,
+        eos_token_ids=(meta["eos_token_id"],),
+        pad_token_id=meta["pad_token_id"],
+        stop=benchmark.stop,
+    )
+
+
+class _Share:
+    """One rank's tasks. Scored samples go to a journal, so that an interrupted evaluation continues."""
 
     def __init__(
-        self, context: StageContext, section: EvaluateConfig, world: World, model: Any, problems: list[Problem]
+        self, context: StageContext, world: World, section: EvaluateConfig, benchmark: Benchmark, problems: Sequence[Problem]
     ) -> None:
-        self.context, self.section, self.world, self.model = context, section, world, model
-        self.numbers = list(range(world.rank, len(problems), world.size))
-        self.problems = problems
-        self.tokenizer = load_tokenizer(context.input("artifacts/data/tokenizer"))
+        self.section, self.benchmark = section, benchmark
+        self.limits = Limits(section.sandbox.time_limit_s, section.sandbox.memory_limit_bytes)
+        self.num_workers = max(1, context.launch.sandbox_workers // world.size)
+        self.problems = {problem.problem_id: problem for problem in problems}
+        self.mine = {problem.problem_id for problem in problems[world.rank :: world.size]}
+        self.scored = [record for record in _read_journals(context.resume) if record["task_id"] in self.mine]
+        world.barrier()
+        context.resume.mkdir(parents=True, exist_ok=True)
+        self.journal = context.resume / f"samples-{world.rank}-{time.time_ns()}.jsonl"
+        total = len(self.mine) * (section.num_samples + 1)
+        self.progress = Progress(context.name, total=total, root=context.root, enabled=world.is_main)
+        self.timing = {"generated_tokens": 0, "generation_s": 0.0, "execution_s": 0.0, "resumed_samples": len(self.scored)}
 
-    def run(self) -> list[Sample]:
-        """One record per completion, greedy first."""
-        section = self.section
+    def run(self, model: nn.Module, tokenizer: Tokenizer, decoding: Decoding) -> dict[str, Any]:
+        """Generate and score batch by batch; samples as plain records."""
+        counts: dict[str, int] = {}
+        for record in self.scored:
+            counts[record["task_id"]] = counts.get(record["task_id"], 0) + 1
+        complete = {task for task, number in counts.items() if number == len(decoding.samples)}
+        done = {(record["task_id"], record["sample"]) for record in self.scored}
         prompts = [
-            self.tokenizer.tokenizer.encode(render_prompt(self.problems[i]), add_special_tokens=False).ids for i in self.numbers
+            Prompt(task, tuple(tokenizer.encode(render_prompt(problem), add_special_tokens=False).ids))
+            for task, problem in self.problems.items()
+            if task in self.mine - complete
         ]
-        greedy = Decoding(section.max_new_tokens)
-        sampled = Decoding(section.max_new_tokens, section.temperature, section.top_p, section.num_samples, section.seed)
-        samples: list[Sample] = []
-        for what, decoding in (("greedy", greedy), ("sampled", sampled)):
-            completions = generate(
-                self.model,
-                prompts,
-                self.numbers,
-                decoding,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
-                batch_size=section.batch_size,
-                on_done=_every_two_seconds(lambda n, w=what: self._say(f"{w}: {n}/{len(prompts)} tasks generated")),  # type: ignore[misc]
-            )
-            for number, rows in zip(self.numbers, completions, strict=True):
-                for k, ids in enumerate(rows):
-                    completion = self.tokenizer.tokenizer.decode(ids)
-                    name = "greedy" if what == "greedy" else k
-                    samples.append(
-                        {"task": number, "task_id": self.problems[number].problem_id, "sample": name, "completion": completion}
-                    )
-        return self._execute(samples)
+        since = time.monotonic()
+        with self.journal.open("a", encoding="utf-8") as journal:
+            for batch in generate_batches(model, tokenizer, prompts, decoding):
+                self.timing["generation_s"] += time.monotonic() - since
+                self.timing["generated_tokens"] += sum(completion.num_tokens for completion in batch)
+                since = time.monotonic()
+                answers = [
+                    Answer(c.task_id, "greedy" if c.sample == GREEDY else c.sample, c.text, c.finish, c.num_tokens)
+                    for c in batch
+                ]
+                fresh = [answer for answer in answers if (answer.task_id, answer.sample) not in done]
+                for sample in score_answers(self.benchmark, self.problems, fresh, self._execute, self.limits):
+                    self.scored.append(asdict(sample))
+                    journal.write(json.dumps(asdict(sample)) + "\n")
+                journal.flush()
+                self.timing["execution_s"] += time.monotonic() - since
+                tokens_per_s = self.timing["generated_tokens"] / max(1e-9, self.timing["generation_s"])
+                self.progress.update(len(self.scored), tokens_per_s=tokens_per_s)
+                since = time.monotonic()
+        self.progress.close()
+        return {"samples": self.scored, "timing": self.timing}
 
-    def _execute(self, samples: list[Sample]) -> list[Sample]:
-        bound = self.section.sandbox
-        programs = []
-        for sample in samples:
-            problem = self.problems[sample["task"]]
-            limits = Limits(
-                min(problem.time_limit_s, bound.time_limit_s), min(problem.memory_limit_bytes, bound.memory_limit_bytes)
-            )
-            programs.append(Program(program_source(problem, sample["completion"]), problem.tests, limits))
-        finished = iter(range(1, len(programs) + 1))
-        say = _every_two_seconds(lambda n: self._say(f"{n}/{len(programs)} programs executed"))
-        verdicts = run_tests(
-            programs,
-            limits=Limits(),
-            num_workers=max(1, self.context.launch.sandbox_workers // self.world.size),
-            allow_unsafe=bound.allow_unsafe,
-            on_verdict=lambda index, verdict: say(next(finished)),
-        )
-        for sample, verdict in zip(samples, verdicts, strict=True):
-            sample |= {
-                "verdict": verdict.status,
-                "num_tests": verdict.num_tests,
-                "num_passed": verdict.num_passed,
-                "detail": verdict.detail,
-            }
-        return samples
-
-    def _say(self, line: str) -> None:
-        if self.world.is_main:
-            print(f"{self.context.name} {line}", flush=True)
+    def _execute(self, programs: Sequence[Program]) -> list[Verdict]:
+        unsafe = self.section.sandbox.allow_unsafe
+        return run_tests(programs, limits=self.limits, num_workers=self.num_workers, allow_unsafe=unsafe)
 
 
-def _every_two_seconds(say: Callable[[int], None]) -> Callable[[int], None]:
-    spoken = time.monotonic()
-
-    def sparse(number: int) -> None:
-        nonlocal spoken
-        if time.monotonic() - spoken >= 2:
-            spoken = time.monotonic()
-            say(number)
-
-    return sparse
-
-
-def _scores(problems: list[Problem], samples: list[Sample], section: EvaluateConfig) -> dict[str, Any]:
-    """pass@k over all tasks with intervals, by difficulty, and how programs ended."""
-    correct, greedy = np.zeros(len(problems), int), np.zeros(len(problems))
-    for sample in samples:
-        passed = sample["verdict"] == "passed"
-        if sample["sample"] == "greedy":
-            greedy[sample["task"]] = passed
-        else:
-            correct[sample["task"]] += passed
-    scores: dict[str, Any] = {"num_tasks": len(problems), "num_samples": section.num_samples}
-    per_k = {f"pass@{k}": np.array([pass_at_k(section.num_samples, int(c), k) for c in correct]) for k in section.k}
-    for name, values in (per_k | {"pass@1": correct / section.num_samples, "greedy_pass@1": greedy}).items():
-        interval = bootstrap_mean(values, num_bootstrap=section.num_bootstrap, seed=section.seed)
-        scores |= {name: float(values.mean()), f"{name}_low": interval.low, f"{name}_high": interval.high}
-    by_difficulty: dict[str, Any] = {}
-    for level in sorted({p.difficulty for p in problems}):
-        members = np.array([p.difficulty == level for p in problems])
-        by_difficulty[str(level)] = {
-            "num_tasks": int(members.sum()),
-            "pass@1": float(correct[members].mean() / section.num_samples),
-        }
-    verdicts = Counter(sample["verdict"] for sample in samples)
-    return {**scores, "by_difficulty": by_difficulty, "verdicts": dict(sorted(verdicts.items()))}
+def _read_journals(folder: Path) -> list[dict[str, Any]]:
+    """What earlier, interrupted attempts scored; the last line of a killed one may be incomplete."""
+    records: dict[tuple[str, Any], dict[str, Any]] = {}
+    for path in sorted(folder.glob("samples-*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                record = json.loads(line)
+                records[record["task_id"], record["sample"]] = record
+    return list(records.values())
 
 
-def _write(out: Path, metrics: dict[str, Any], samples: list[Sample], problems: list[Problem]) -> None:
-    """Deterministic files: no times in them, gzip without its time stamp."""
-    write_json(out / "metrics.json", metrics)
-    samples = sorted(samples, key=lambda s: (s["task"], s["sample"] != "greedy", str(s["sample"]).zfill(9)))
-    with (out / "samples.jsonl.gz").open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as file:
-        for sample in samples:
-            file.write((json.dumps(sample, sort_keys=True) + "\n").encode())
-    with (out / "per_task.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["task_id", "difficulty", "num_samples", "num_correct", "greedy_correct"])
-        for number, problem in enumerate(problems):
-            own = [s for s in samples if s["task"] == number]
-            passed = [s["verdict"] == "passed" for s in own if s["sample"] != "greedy"]
-            greedy = any(s["verdict"] == "passed" for s in own if s["sample"] == "greedy")
-            writer.writerow([problem.problem_id, problem.difficulty, len(passed), sum(passed), int(greedy)])
+def _in_order(problems: Sequence[Problem], decoding: Decoding, samples: Sequence[Sample]) -> list[Sample]:
+    """By task and sample, greedy first, whichever rank and batch they came from."""
+    place = {problem.problem_id: i for i, problem in enumerate(problems)}
+    return sorted(samples, key=lambda sample: (place[sample.task_id], -1 if sample.sample == "greedy" else int(sample.sample)))
+
+
+def _timing(parts: Sequence[dict[str, Any]], wall_s: float) -> dict[str, Any]:
+    """Over all ranks: tokens per second of the ranks together, times of the slowest."""
+    slowest = max(part["generation_s"] for part in parts)
+    tokens = sum(part["generated_tokens"] for part in parts)
+    return {
+        "tokens": tokens,
+        "tokens_per_s": tokens / slowest if slowest else 0.0,
+        "generation_s": slowest,
+        "execution_s": max(part["execution_s"] for part in parts),
+        "resumed_samples": sum(part["resumed_samples"] for part in parts),
+        "wall_s": wall_s,
+        "world_size": len(parts),
+    }
+
+
+def _flat(metrics: dict[str, Any]) -> dict[str, float]:
+    """The scores, for the tracker and the terminal."""
+    flat = {key: float(value) for key, value in metrics.items() if "pass@" in key and not isinstance(value, dict)}
+    for group in ("nll", "token_accuracy"):
+        flat |= {f"{group}/{head}": float(value) for head, value in metrics[group].items()}
+    return flat | {"perplexity": metrics["perplexity"], "tokens_per_s": metrics["generation"]["tokens_per_s"]}

@@ -1,0 +1,82 @@
+"""Held-out NLL and token accuracy of every prediction head, on response tokens.
+
+Shapes: B batch, T sequence, H heads, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wmtp.data.loader import Rows, sequential_batches
+from wmtp.errors import EvaluationError
+from wmtp.objectives import shift_labels
+from wmtp.types import IGNORE_INDEX
+
+_LOGIT_BYTES = 2**26
+"""Room for one batch's logits of all heads."""
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """Per head: mean NLL in nats per token, share of tokens predicted exactly, and the number of tokens."""
+
+    nll: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    num_tokens: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As metrics.json has them; perplexity is head 0's."""
+        return {
+            "nll": {f"head{h}": value for h, value in enumerate(self.nll)},
+            "token_accuracy": {f"head{h}": value for h, value in enumerate(self.accuracy)},
+            "nll_tokens": {f"head{h}": value for h, value in enumerate(self.num_tokens)},
+            "perplexity": math.exp(self.nll[0]),
+        }
+
+
+def num_heads(model: Any) -> int:
+    """1 for any causal language model that knows nothing of heads."""
+    return int(getattr(model.config, "n_future", 1)) if hasattr(model, "head_logits") else 1
+
+
+@torch.inference_mode()
+def head_sums(model: Any, path: Path, *, pad_token_id: int, rank: int = 0, world_size: int = 1) -> torch.Tensor:
+    """This rank's part of the sums over a table: NLL, hits and tokens per head, (3, H) float64 on the model's device."""
+    heads, device = num_heads(model), next(model.parameters()).device
+    sums = torch.zeros(3, heads, dtype=torch.float64, device=device)
+    vocab_size: int = model.config.vocab_size
+    batch_tokens = max(256, _LOGIT_BYTES // (4 * vocab_size * heads))
+    for batch in sequential_batches(
+        Rows(path), batch_tokens=batch_tokens, pad_token_id=pad_token_id, rank=rank, world_size=world_size
+    ):
+        batch = batch.to(device)
+        labels_BTH = shift_labels(batch.labels_BT, heads)
+        all_logits = model.head_logits(batch.input_ids) if hasattr(model, "head_logits") else (model(batch.input_ids).logits,)
+        for h, logits_BTV in enumerate(all_logits):
+            valid = labels_BTH[..., h] != IGNORE_INDEX
+            logits_NV, labels_N = logits_BTV[valid].float(), labels_BTH[..., h][valid]
+            sums[0, h] += torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="none").double().sum()
+            sums[1, h] += (logits_NV.argmax(dim=-1) == labels_N).sum()
+            sums[2, h] += len(labels_N)
+    return sums
+
+
+def head_scores(sums_3H: torch.Tensor) -> HeadScores:
+    """From the sums over all ranks.
+
+    Raises:
+        EvaluationError: a head without any target, or an NLL that is not finite.
+    """
+    nll, hits, tokens = sums_3H.tolist()
+    if min(tokens) == 0:
+        raise EvaluationError(f"the validation table has no target for head {tokens.index(0)}: its examples are too short")
+    means = tuple(a / n for a, n in zip(nll, tokens, strict=True))
+    if not all(map(math.isfinite, means)):
+        raise EvaluationError(f"held-out NLL is not finite: {means}")
+    accuracy = tuple(a / n for a, n in zip(hits, tokens, strict=True))
+    return HeadScores(means, accuracy, tuple(int(n) for n in tokens))

@@ -1,0 +1,182 @@
+"""From completions to results: run or judge them, average over tasks, and write the three files of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wmtp.errors import EvaluationError
+from wmtp.evaluation.benchmarks import Benchmark, answer_verdict
+from wmtp.evaluation.compare import bootstrap_mean
+from wmtp.evaluation.pass_at_k import task_scores
+from wmtp.types import Limits, Problem, Program, Verdict
+
+Execute = Callable[[Sequence[Program]], list[Verdict]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One scored completion. `sample` is its number, or `greedy`. `scores`: what a text answer was also judged by."""
+
+    task_id: str
+    sample: int | str
+    completion: str
+    verdict: str
+    num_tests: int
+    num_passed: int
+    detail: str = ""
+    finish: str = ""
+    num_tokens: int = 0
+    scores: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "passed"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One completion to score."""
+
+    task_id: str
+    sample: int | str
+    completion: str
+    finish: str = ""
+    num_tokens: int = 0
+
+
+def score_answers(
+    benchmark: Benchmark, problems: dict[str, Problem], answers: Sequence[Answer], execute: Execute, limits: Limits
+) -> list[Sample]:
+    """Run (or judge) every answer, in order.
+
+    Raises:
+        EvaluationError: an answer to an unknown task, a task without tests, or a program that the sandbox cannot run.
+    """
+    for answer in answers:
+        if answer.task_id not in problems:
+            raise EvaluationError(f"{benchmark.name} has no task {answer.task_id!r}")
+    if benchmark.judge is not None:
+        judged = [benchmark.judge(problems[answer.task_id], answer.completion) for answer in answers]
+        return [_sample(answer, answer_verdict(scores), scores) for answer, scores in zip(answers, judged, strict=True)]
+    verdicts = execute([benchmark.program(problems[answer.task_id], answer.completion, limits) for answer in answers])
+    return [_sample(answer, verdict, {}) for answer, verdict in zip(answers, verdicts, strict=True)]
+
+
+def _sample(answer: Answer, verdict: Verdict, scores: dict[str, bool]) -> Sample:
+    more = {name: value for name, value in scores.items() if name != "passed"}
+    return Sample(
+        **asdict(answer),
+        verdict=verdict.status,
+        num_tests=verdict.num_tests,
+        num_passed=verdict.num_passed,
+        detail=verdict.detail,
+        scores=more,
+    )
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One line of per_task.csv; `greedy_correct` is None where no greedy completion was made."""
+
+    task_id: str
+    difficulty: int
+    num_samples: int
+    num_correct: int
+    greedy_correct: bool | None
+
+
+def task_results(problems: Sequence[Problem], samples: Sequence[Sample]) -> list[TaskResult]:
+    """Every task's counts, in the problems' order.
+
+    Raises:
+        EvaluationError: a task without samples, or a task or sample that is there twice: nothing is left out in silence.
+    """
+    by_task: dict[str, list[Sample]] = {problem.problem_id: [] for problem in problems}
+    if len(by_task) != len(problems):
+        raise EvaluationError("two tasks have the same id")
+    seen: set[tuple[str, int | str]] = set()
+    for sample in samples:
+        if (sample.task_id, sample.sample) in seen:
+            raise EvaluationError(f"{sample.task_id}: sample {sample.sample} was scored twice")
+        seen.add((sample.task_id, sample.sample))
+        by_task[sample.task_id].append(sample)
+    missing = [task for task, scored in by_task.items() if not any(sample.sample != "greedy" for sample in scored)]
+    if missing:
+        raise EvaluationError(f"{len(missing)} of {len(problems)} tasks were not scored, the first is {missing[0]}")
+    results = []
+    for problem in problems:
+        drawn = [sample for sample in by_task[problem.problem_id] if sample.sample != "greedy"]
+        greedy = [sample.passed for sample in by_task[problem.problem_id] if sample.sample == "greedy"]
+        num_correct = sum(sample.passed for sample in drawn)
+        results.append(
+            TaskResult(problem.problem_id, problem.difficulty, len(drawn), num_correct, greedy[0] if greedy else None)
+        )
+    return results
+
+
+def summarise(
+    results: Sequence[TaskResult], samples: Sequence[Sample], *, k: Sequence[int], num_bootstrap: int, seed: int
+) -> dict[str, Any]:
+    """pass@k with intervals over tasks, greedy pass@1, verdict counts and scores by difficulty."""
+    numbers, correct = [task.num_samples for task in results], [task.num_correct for task in results]
+    if max(k) > min(numbers):
+        raise EvaluationError(f"pass@{max(k)} needs that many samples of every task, and one has {min(numbers)}")
+    summary: dict[str, Any] = {"num_tasks": len(results), "num_samples": min(numbers)}
+    for each in k:
+        summary |= _mean_with_interval(f"pass@{each}", task_scores(numbers, correct, each), num_bootstrap, seed)
+    if all(task.greedy_correct is not None for task in results):
+        greedy_T = np.array([float(bool(task.greedy_correct)) for task in results])
+        summary |= _mean_with_interval("greedy_pass@1", greedy_T, num_bootstrap, seed)
+    drawn = [sample for sample in samples if sample.sample != "greedy"]
+    for name in sorted({name for sample in drawn for name in sample.scores}):
+        by_task = {task.task_id: 0 for task in results}
+        for sample in drawn:
+            by_task[sample.task_id] += sample.scores[name]
+        summary |= _mean_with_interval(f"{name}_pass@1", task_scores(numbers, by_task.values(), 1), num_bootstrap, seed)
+    summary["verdicts"] = dict(sorted(Counter(sample.verdict for sample in drawn).items()))
+    summary["greedy_verdicts"] = dict(sorted(Counter(s.verdict for s in samples if s.sample == "greedy").items()))
+    summary["finishes"] = dict(sorted(Counter(sample.finish for sample in drawn if sample.finish).items()))
+    summary["by_difficulty"] = _by_difficulty(results)
+    return summary
+
+
+def _mean_with_interval(name: str, scores_T: np.ndarray, num_bootstrap: int, seed: int) -> dict[str, float]:
+    interval = bootstrap_mean(scores_T, num_bootstrap=num_bootstrap, seed=seed)
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _by_difficulty(results: Sequence[TaskResult]) -> dict[str, dict[str, Any]]:
+    groups: dict[int, list[TaskResult]] = {}
+    for task in results:
+        groups.setdefault(task.difficulty, []).append(task)
+    table: dict[str, dict[str, Any]] = {}
+    for difficulty, tasks in sorted(groups.items()):
+        scores = task_scores([task.num_samples for task in tasks], [task.num_correct for task in tasks], 1)
+        table[str(difficulty)] = {"num_tasks": len(tasks), "pass@1": float(scores.mean())}
+        if all(task.greedy_correct is not None for task in tasks):
+            table[str(difficulty)]["greedy_pass@1"] = sum(bool(task.greedy_correct) for task in tasks) / len(tasks)
+    return table
+
+
+def write_results(folder: Path, metrics: dict[str, Any], results: Sequence[TaskResult], samples: Sequence[Sample]) -> None:
+    """metrics.json, per_task.csv and samples.jsonl.gz; the last two depend on nothing but the completions and verdicts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    with (folder / "per_task.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["task_id", "difficulty", "num_samples", "num_correct", "greedy_correct"])
+        for task in results:
+            greedy = "" if task.greedy_correct is None else int(task.greedy_correct)
+            writer.writerow([task.task_id, task.difficulty, task.num_samples, task.num_correct, greedy])
+    lines = "".join(json.dumps(asdict(sample), sort_keys=True) + "\n" for sample in samples)
+    (folder / "samples.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+from transformers.cache_utils import DynamicLayer
+
+from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
+from wmtp.evaluation.generate import (
+    GREEDY,
+    Decoding,
+    GrowingLayer,
+    Prompt,
+    generate,
+    row_key,
+    sample_top_p,
+    uniforms,
+)
+
+TOKENIZER = byte_tokenizer()
+
+
+def make_decoding(**changes):
+    settings = {
+        "num_samples": 3,
+        "temperature": 0.9,
+        "top_p": 0.95,
+        "seed": 1,
+        "max_new_tokens": 20,
+        "batch_size": 64,
+        "eos_token_ids": (EOS,),
+        "pad_token_id": PAD,
+    }
+    return Decoding(**{**settings, **changes})
+
+
+def make_prompts(number, seed=0):
+    generator = np.random.default_rng(seed)
+    return [Prompt(f"task/{i}", tuple(generator.integers(0, 256, generator.integers(1, 12)).tolist())) for i in range(number)]
+
+
+@pytest.mark.parametrize("model", [llama(0), llama(1), mtp(2), mtp(3, n_future=1)], ids=["llama", "llama1", "mtp", "mtp1"])
+def test_greedy_equals_transformers_generate(model):
+    prompts = make_prompts(7)
+    ours = generate(model, TOKENIZER, prompts, make_decoding(num_samples=0, max_new_tokens=30))
+    for prompt, completion in zip(prompts, ours, strict=True):
+        ids = torch.tensor([prompt.input_ids])
+        theirs = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=30, do_sample=False, eos_token_id=EOS, pad_token_id=PAD
+        )
+        tokens = theirs[0, ids.shape[1] :].tolist()
+        assert completion.num_tokens == len(tokens)
+        kept = tokens[:-1] if tokens[-1] == EOS else tokens
+        assert completion.text == TOKENIZER.decode(kept, skip_special_tokens=False)
+        assert completion.finish == ("eos" if tokens[-1] == EOS else "length")
+
+
+def test_results_do_not_depend_on_batches_order_or_share_of_the_tasks():
+    model, prompts = mtp(4), make_prompts(9)
+    whole = generate(model, TOKENIZER, prompts, make_decoding())
+    assert [(c.task_id, c.sample) for c in whole] == [(p.task_id, s) for p in prompts for s in (GREEDY, 0, 1, 2)]
+    for batch_size in (1, 3, 7):
+        assert generate(model, TOKENIZER, prompts, make_decoding(batch_size=batch_size)) == whole
+    halves = generate(model, TOKENIZER, prompts[::2], make_decoding()) + generate(
+        model, TOKENIZER, prompts[1::2], make_decoding()
+    )
+    assert sorted(halves, key=lambda c: (c.task_id, c.sample)) == sorted(whole, key=lambda c: (c.task_id, c.sample))
+    assert generate(model, TOKENIZER, prompts, make_decoding(seed=2)) != whole
+
+
+def test_rows_that_end_leave_the_others_alone():
+    """Every row ends at its own time; each must read as if it had been alone."""
+    model, prompts = llama(5), make_prompts(6, seed=3)
+    first_bytes = tuple(range(0, 256, 12))
+    decoding = make_decoding(eos_token_ids=(EOS, *first_bytes), num_samples=4, max_new_tokens=25)
+    together = generate(model, TOKENIZER, prompts, decoding)
+    alone = [c for prompt in prompts for c in generate(model, TOKENIZER, [prompt], decoding)]
+    assert together == alone
+    assert {c.finish for c in together} == {"eos", "length"} or len({c.num_tokens for c in together}) > 5
+
+
+def test_stop_strings_end_a_completion_before_them():
+    model, prompts = llama(6), make_prompts(5, seed=4)
+    free = generate(model, TOKENIZER, prompts, make_decoding(max_new_tokens=40))
+    target = next(c for c in free if c.finish == "length")
+    stop = target.text[10:12]
+    stopped = generate(model, TOKENIZER, prompts, make_decoding(max_new_tokens=40, stop=(stop, "never there")))
+    for before, after in zip(free, stopped, strict=True):
+        assert stop not in after.text
+        assert after.text == before.text.split(stop)[0]
+        assert after.finish == ("stop" if stop in before.text else before.finish)
+        assert after.num_tokens <= before.num_tokens
+
+
+def test_empty_prompt_is_refused():
+    with pytest.raises(ValueError, match="no tokens"):
+        generate(llama(), TOKENIZER, [Prompt("t", ())], make_decoding())
+
+
+def exact_nucleus(logits, temperature, top_p):
+    """Holtzman et al., literally: sort, cut after the first token that reaches top_p, renormalise."""
+    probabilities = np.exp(logits / temperature - np.max(logits / temperature))
+    probabilities /= probabilities.sum()
+    kept, mass = np.zeros_like(probabilities), 0.0
+    for token in np.argsort(-probabilities, kind="stable"):
+        kept[token], mass = probabilities[token], mass + probabilities[token]
+        if mass >= top_p:
+            break
+    return kept / kept.sum()
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9), (1.5, 0.5), (0.2, 0.95)])
+def test_sampling_follows_the_nucleus_distribution(temperature, top_p):
+    logits = np.random.default_rng(0).normal(0, 1.5, 12)
+    expected = exact_nucleus(logits, temperature, top_p)
+    grid = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    chosen = sample_top_p(torch.tensor(logits).repeat(len(grid), 1), grid, temperature, top_p)
+    shares = np.bincount(chosen.numpy(), minlength=12) / len(grid)
+    assert np.abs(shares - expected).max() < 2e-4
+
+
+def test_random_numbers_are_uniform_and_belong_to_seed_task_sample_and_position():
+    keys = np.array([row_key(0, f"t{i}", s) for i in range(200) for s in range(5)], dtype=np.uint64)
+    numbers = np.stack([uniforms(keys, position) for position in range(50)])
+    assert numbers.min() >= 0 and numbers.max() < 1
+    counts = np.histogram(numbers, bins=20, range=(0, 1))[0]
+    assert ((counts - 2500) ** 2 / 2500).sum() < 45
+    assert abs(np.corrcoef(numbers[0], numbers[1])[0, 1]) < 0.12
+    assert len(np.unique(numbers)) == numbers.size
+    assert len({row_key(s, t, n) for s in (0, 1) for t in ("a", "b") for n in (-1, 0, 1)}) == 12
+
+
+def test_growing_layer_equals_the_library_layer():
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    torch.manual_seed(0)
+    batch = 6
+    for step, length in enumerate([5, 1, 1, 3, 1, 1, 1, 8]):
+        keys, values = torch.randn(batch, 2, length, 4), torch.randn(batch, 2, length, 4)
+        for got, expected in zip(ours.update(keys, values), theirs.update(keys, values), strict=True):
+            assert torch.equal(got, expected)
+        if step == 3:
+            chosen = torch.tensor([0, 2, 2, 5])
+            ours.batch_select_indices(chosen)
+            theirs.batch_select_indices(chosen)
+            batch = 4
+        if step == 5:
+            ours.crop(-2)
+            theirs.crop(-2)
+    assert ours.get_seq_length() == theirs.get_seq_length()

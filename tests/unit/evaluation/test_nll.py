@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from tests.tables import VOCAB, make_tables
+from wmtp.data.loader import Rows
+from wmtp.errors import EvaluationError
+from wmtp.evaluation.nll import head_scores, head_sums
+from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+
+
+def make_model(n_future):
+    torch.manual_seed(0)
+    config = MTPConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=24,
+        num_attention_heads=2,
+        num_hidden_layers=1 + n_future,
+        n_future=n_future,
+    )
+    model = MTPForCausalLM(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def test_equals_a_loop_over_rows_and_tokens(tmp_path):
+    data, _, _ = make_tables(tmp_path, num_rows=10, name="validation")
+    model, path = make_model(3), data / "validation.arrow"
+    scores = head_scores(head_sums(model, path, pad_token_id=0))
+    rows = Rows(path)
+    sums = [[0.0, 0, 0] for _ in range(3)]
+    for row in range(10):
+        tokens = torch.tensor(rows.tokens[rows.offsets[row] : rows.offsets[row + 1]], dtype=torch.long)
+        all_logits = model.head_logits(tokens.unsqueeze(0))
+        for h in range(3):
+            for target in range(int(rows.prompt_lens[row]), len(tokens)):
+                source = target - 1 - h
+                if source < 0:
+                    continue
+                logprobs = torch.log_softmax(all_logits[h][0, source], dim=-1)
+                sums[h][0] -= logprobs[tokens[target]].item()
+                sums[h][1] += int(logprobs.argmax() == tokens[target])
+                sums[h][2] += 1
+    for h in range(3):
+        assert scores.num_tokens[h] == sums[h][2]
+        assert scores.nll[h] == pytest.approx(sums[h][0] / sums[h][2], rel=1e-5)
+        assert scores.accuracy[h] == pytest.approx(sums[h][1] / sums[h][2])
+
+
+def test_shares_of_the_ranks_add_up(tmp_path):
+    data, _, _ = make_tables(tmp_path, num_rows=13, name="validation")
+    model, path = make_model(2), data / "validation.arrow"
+    whole = head_sums(model, path, pad_token_id=0)
+    parts = sum(head_sums(model, path, pad_token_id=0, rank=rank, world_size=3) for rank in range(3))
+    assert torch.allclose(whole, parts, rtol=1e-6)
+
+
+def test_nothing_to_measure_and_nonsense_are_errors():
+    with pytest.raises(EvaluationError, match="no target for head 1"):
+        head_scores(torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
+    with pytest.raises(EvaluationError, match="not finite"):
+        head_scores(torch.tensor([[float("nan")], [1.0], [2.0]]))
