@@ -53,6 +53,11 @@ class NullTracker:
     def close(self, status: str = "FINISHED", reason: str = "") -> None: ...
 
 
+def _allowed(name: str) -> str:
+    """MLflow's names know no `@`: pass@1 becomes pass_at_1."""
+    return name.replace("@", "_at_")
+
+
 class JournalTracker:
     """Logs one run to its journal, one JSON record a line.
 
@@ -69,7 +74,7 @@ class JournalTracker:
         self._append({"kind": "params", "values": {key: str(value)[:_MAX_VALUE] for key, value in params.items()}})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self._append({"kind": "metrics", "values": {key: float(value) for key, value in metrics.items()}, "step": step})
+        self._append({"kind": "metrics", "values": {_allowed(key): float(value) for key, value in metrics.items()}, "step": step})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._append({"kind": "tags", "values": dict(tags)})

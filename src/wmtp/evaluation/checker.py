@@ -28,4 +28,4 @@ def _same_token(a: str, b: str) -> bool:
         x, y = float(a), float(b)
     except ValueError:
         return False
-    return abs(x - y) <= TOLERANCE * max(1.0, abs(y))
+    return x == y or abs(x - y) <= TOLERANCE * max(1.0, abs(y))

@@ -7,6 +7,7 @@ A few warm interpreters live inside namespaces (bubblewrap, or util-linux's unsh
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
 import shutil
@@ -133,7 +134,7 @@ def _command(mode: str) -> list[str]:
     ]
     binds = [f for folder in _system_folders() for f in ("--ro-bind", folder, folder)]
     return [
-        "bwrap", "--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0", "--die-with-parent", "--new-session",
+        "bwrap", "--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0", "--as-pid-1", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_KILL",
         *binds, *links, "--proc", "/proc", "--dev", "/dev", "--size", str(TMP_BYTES), "--tmpfs", "/tmp",
         "--ro-bind", str(GUEST), _INSIDE, "--remount-ro", "/", "--chdir", "/tmp", *python, _INSIDE, "isolated",
@@ -143,7 +144,7 @@ def _command(mode: str) -> list[str]:
 _ROOT_SCRIPT = f"""
 set -e
 guest=$1; folders=$2; shift 2
-root=$(mktemp -d); mount -t tmpfs -o mode=755,size={TMP_BYTES} tmpfs "$root"
+root=/mnt; mount -t tmpfs -o mode=755,size={TMP_BYTES} tmpfs "$root"
 for f in $folders; do mkdir -p "$root$f"; mount --rbind "$f" "$root$f"; mount -o remount,ro,bind "$root$f"; done
 for f in bin lib lib64; do [ -e /$f ] && ln -s usr/$f "$root/$f"; done
 mkdir -p "$root/proc" "$root/dev" "$root/tmp" "$root/wmtp"
@@ -175,11 +176,14 @@ class _Worker:
 
     def close(self) -> None:
         if self.process is not None:
+            assert self.process.stdin is not None and self.process.stdout is not None
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=0.5)
             self.process.kill()
             self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            self.process.stdout.close()
             self.process = None
 
     def run_with_retries(self, program: Program, limits: Limits) -> Verdict:

@@ -17,8 +17,10 @@ import os
 import resource
 import secrets
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -32,11 +34,18 @@ COMPILE_STATUS = 98
 
 
 def serve(isolated):
-    """Answer requests until the host closes the channel."""
+    """Answer requests until the host closes the channel.
+
+    Programs start in the sandbox's own /tmp; without isolation, in a new folder, the only one that is ever cleaned.
+    """
+    folder = "/tmp" if isolated else tempfile.mkdtemp(prefix="wmtp-unsafe-")
+    os.chdir(folder)
     gc.freeze()
     while True:
         line = sys.stdin.buffer.readline()
         if not line:
+            if not isolated:
+                shutil.rmtree(folder, ignore_errors=True)
             return
         request = json.loads(line)
         runner = os.fork()
@@ -44,7 +53,7 @@ def serve(isolated):
             run_program(request, isolated)
             os._exit(0)
         _, status = os.waitpid(runner, 0)
-        clean_tmp()
+        clean(folder)
         send({"done": True, "runner_status": status})
 
 
@@ -221,7 +230,6 @@ def become_untrusted(stdin, out_write, done_write, limits):
     LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     LIBC.capset(header, (ctypes.c_uint32 * 6)())
-    os.chdir("/tmp")
 
 
 def untrusted(code, test, done_fd, ticket):
@@ -252,14 +260,12 @@ def untrusted(code, test, done_fd, ticket):
             exit_now(1)
 
 
-def clean_tmp():
-    """Nothing that a program wrote reaches the next one."""
-    for name in os.listdir("/tmp"):
-        path = os.path.join("/tmp", name)
+def clean(folder):
+    """Nothing that a program wrote in `folder` reaches the next one."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
         try:
             if os.path.isdir(path) and not os.path.islink(path):
-                import shutil
-
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 os.unlink(path)
