@@ -14,7 +14,9 @@ def make_tables(folder, num_rows=48, name="train", seed=0):
     lengths = generator.integers(6, 18, num_rows)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     starts = generator.integers(0, VOCAB, num_rows)
-    ids = np.concatenate([(np.arange(n) * 3 + s) % (VOCAB - 2) + 2 for n, s in zip(lengths, starts, strict=True)]).astype(np.int32)
+    ids = np.concatenate([(np.arange(n) * 3 + s) % (VOCAB - 2) + 2 for n, s in zip(lengths, starts, strict=True)]).astype(
+        np.int32
+    )
 
     def lists(values):
         return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))

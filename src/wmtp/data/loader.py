@@ -75,7 +75,9 @@ class Rows:
         made_for = (table.schema.metadata or {}).get(b"wmtp_fingerprint", b"")
         values, offsets = _flat(table, name)
         if made_for != self.fingerprint or not np.array_equal(offsets, self.offsets):
-            raise DataError(f"{path} was made from another version of {self.path} ({len(offsets) - 1} rows against {len(self.offsets) - 1})")
+            raise DataError(
+                f"{path} was made from another version of {self.path} ({len(offsets) - 1} rows against {len(self.offsets) - 1})"
+            )
         return values
 
     def __len__(self) -> int:
@@ -136,7 +138,9 @@ class TrainLoader:
         self, rows: Rows, *, batch_size: int, num_micro: int, seed: int, pad_token_id: int, rank: int = 0, world_size: int = 1
     ) -> None:
         if batch_size % (num_micro * world_size):
-            raise ValueError(f"global_batch_size={batch_size} cannot be divided by {num_micro} micro-batches x {world_size} ranks")
+            raise ValueError(
+                f"global_batch_size={batch_size} cannot be divided by {num_micro} micro-batches x {world_size} ranks"
+            )
         self.rows, self.batch_size, self.num_micro, self.seed = rows, batch_size, num_micro, seed
         self.pad_token_id, self.rank, self.world_size = pad_token_id, rank, world_size
         self._window: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))

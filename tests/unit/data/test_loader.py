@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.tables import make_tables
 
+from tests.tables import make_tables
 from wmtp.data.loader import WINDOW_BATCHES, Rows, TrainLoader, sequential_batches
 from wmtp.data.tables import read_table, write_table
 from wmtp.errors import DataError
@@ -70,7 +70,8 @@ def test_batches_are_of_similar_lengths(rows):
 def test_sequential_batches_cover_every_row_and_every_rank_gets_as_many(rows):
     for world_size in (1, 2, 3):
         parts = [
-            list(sequential_batches(rows, batch_tokens=60, pad_token_id=0, rank=r, world_size=world_size)) for r in range(world_size)
+            list(sequential_batches(rows, batch_tokens=60, pad_token_id=0, rank=r, world_size=world_size))
+            for r in range(world_size)
         ]
         assert len({len(part) for part in parts}) == 1
         seen = sorted(row for part in parts for batch in part for row in batch.rows_B.tolist() if row >= 0)
