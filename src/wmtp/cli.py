@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,31 +76,39 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """The flow lives outside this package (which never imports Prefect): run it as its own process."""
+    """The flow lives outside this package (which never imports Prefect): run it as its own process, and end all of it."""
+    from wmtp import processes
+    from wmtp.launch import OWNER
     from wmtp.pipeline import find_root
 
-    root = find_root()
-    command = [sys.executable, "-m", "flows.wmtp", arguments.preset, *arguments.rest]
+    token = uuid.uuid4().hex
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    process = subprocess.Popen(command, cwd=root, env={**os.environ, "PATH": path})
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the flow got it too, ends its stages, and then ends itself
+    environment = {**os.environ, "PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
+    command = [sys.executable, "-m", "flows.command", arguments.preset, *arguments.rest]
+    process = subprocess.Popen(command, cwd=find_root(), env=environment)
+    signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGTERM))
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # the flow got it too, ends its stages, and then ends itself
+    finally:
+        processes.kill_tree(process.pid, token)
 
 
 def _params(arguments: argparse.Namespace) -> int:
-    from wmtp.config import compose, write_params
+    from wmtp.config import compose
     from wmtp.config.compose import dump
     from wmtp.pipeline import find_root
+    from wmtp.workspace import change_params
 
     root = find_root()
     config = compose(root, arguments.profile, overrides=arguments.overrides)
     if arguments.only_print:
         print(dump(config), end="")
         return 0
-    changed = write_params(config, root / "params.yaml")
+    changed = change_params(root, config)
     print(f"params.yaml {'written' if changed else 'is already that'}: profile {config.profile}, runs {', '.join(config.runs)}")
     return 0
 

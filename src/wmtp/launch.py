@@ -33,6 +33,7 @@ OWNER = "WMTP_OWNER"
 """Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
 
 KEPT_RESUME_FOLDERS = 3
+CANCEL_SECONDS = 3.0
 
 
 def run_stage(name: str, root: Path) -> None:
@@ -48,6 +49,7 @@ def run_stage(name: str, root: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(_interruptible())
         stack.enter_context(_locked(root / ".wmtp" / "locks" / f"{name}.lock", f"another run of {name}"))
+        courier = stack.enter_context(_tracked(root, launch, name))
         spec = read_spec(root, name)
         if (root / PARAMS).read_text(encoding="utf-8") != params_text:
             raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
@@ -60,7 +62,7 @@ def run_stage(name: str, root: Path) -> None:
             path.mkdir(parents=True)
         launched = _Launch(root, spec, launch, profile=config.profile)
         launched.write_params(params_text)
-        launched.run(temporaries)
+        launched.run(temporaries, courier.journal)
         changed = spec.changed(read_spec(root, name))
         if changed:
             raise LaunchError(
@@ -172,6 +174,21 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+@contextmanager
+def _tracked(root: Path, launch: LaunchConfig, name: str) -> Iterator[tracking.Courier]:
+    """Deliver the stage's metrics while the block lasts, and end its MLflow run as the block ends."""
+    courier = tracking.Courier(root, launch.tracking_uri or tracking.default_uri(root), name)
+    try:
+        yield courier
+    except WmtpError as error:
+        courier.close("FAILED", str(error))
+        raise
+    except BaseException:
+        courier.close("KILLED", "cancelled", patience_s=CANCEL_SECONDS)
+        raise
+    courier.close()
+
+
 # --------------------------------------------------------------------------------------- processes
 
 
@@ -195,24 +212,15 @@ class _Launch:
         """The parameters as they were checked: what the stage's processes read, whatever happens to params.yaml."""
         (self.folder / PARAMS).write_text(text, encoding="utf-8")
 
-    def run(self, temporaries: dict[str, Path]) -> None:
+    def run(self, temporaries: dict[str, Path], journal: Path) -> None:
         """Run the processes to their end, with everything they print in the log and on the console.
 
         Raises:
             ConfigError, LaunchError: one of them failed.
         """
-        uri = self.launch.tracking_uri or tracking.default_uri(self.root)
-        courier = tracking.Courier(self.root, uri, self.name)
-        status, reason = "KILLED", "cancelled"
-        try:
-            code = self._run_processes(self._context(temporaries, courier.journal))
-            status, reason = "FINISHED", ""
-            if code != 0:
-                error = self._failure(code)
-                status, reason = "FAILED", str(error)
-                raise error
-        finally:
-            courier.close(status, reason)
+        code = self._run_processes(self._context(temporaries, journal))
+        if code != 0:
+            raise self._failure(code)
 
     def _context(self, temporaries: dict[str, Path], journal: Path) -> dict[str, Any]:
         return {

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wmtp.config.compose import nearest
 from wmtp.errors import ConfigError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 PARAMS = "params.yaml"
+
+_BUSY_SECONDS = 0.5
+_SHOWN = 4
+_WORDS = {"modified": "changed", "new": "is new", "deleted": "is missing", "not in cache": "is not in the cache"}
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,105 @@ def _values(dep: Any) -> dict[str, Any]:
     if missing:
         raise ConfigError(f"params.yaml lacks {', '.join(missing)}, which dvc.yaml names: compose it again with `wmtp params`")
     return values
+
+
+# --------------------------------------------------------------------------------------- what is up to date
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """DVC's word on one stage, now.
+
+    `reason`: what changed, in words; empty where the stage is fresh. `can_restore`: DVC's cache holds the outputs for
+    the inputs as they are (only looked up when asked for).
+    """
+
+    is_fresh: bool
+    reason: str = ""
+    can_restore: bool = False
+
+
+def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
+    """Ask DVC whether `name` is up to date; waits while another process writes what the stage reads."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    while True:
+        try:
+            with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+                stage = next((stage for stage in repo.index.stages if stage.addressing == name), None)
+                if stage is None:
+                    raise ConfigError(f"unknown stage {name!r}")
+                if not stage.changed():
+                    return Judgement(True)
+                return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
+        except LockError:
+            time.sleep(_BUSY_SECONDS)
+        except DvcException as error:
+            raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+
+
+def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
+    """The stages that `targets` need, each after the ones it needs itself, with the names of its direct needs.
+
+    Args:
+        targets: stage names; `evaluate` stands for every `evaluate@...`.
+    Raises:
+        ConfigError: no such stage, or DVC cannot read the pipeline.
+    """
+    import networkx as nx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            graph = nx.relabel_nodes(repo.index.graph, {stage: stage.addressing for stage in repo.index.graph})
+    except DvcException as error:
+        raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+    wanted = {name for target in targets for name in expand(target, graph)}
+    needed = wanted.union(*(nx.descendants(graph, name) for name in wanted))
+    order = reversed(list(nx.lexicographical_topological_sort(graph.subgraph(needed))))
+    return {name: sorted(graph.successors(name)) for name in order}
+
+
+def expand(target: str, names: Iterable[str]) -> list[str]:
+    """A stage's name, or every `target@...`.
+
+    Raises:
+        ConfigError: neither exists; the nearest name is given.
+    """
+    names = list(names)
+    found = [name for name in names if target in (name, name.partition("@")[0])]
+    if not found:
+        raise ConfigError(f"unknown stage {target!r}{nearest(target, {*names, *(name.partition('@')[0] for name in names)})}")
+    return sorted(found)
+
+
+def _reason(stage: Any) -> str:
+    """What DVC finds changed, one phrase each."""
+    if not any(dep.hash_info for dep in stage.deps):
+        return "has not run yet"
+    phrases = ["its command changed"] if stage.changed_stage() else []
+    for item in (*stage.deps, *stage.outs):
+        for what, state in item.status().items():
+            if isinstance(state, dict):
+                phrases += [f"{key} {_WORDS.get(str(word), word)}" for key, word in state.items()]
+            else:
+                phrases.append(f"{what} {_WORDS.get(str(state), state)}")
+    phrases = list(dict.fromkeys(phrases))
+    shown = ", ".join(phrases[:_SHOWN])
+    return f"{shown} and {len(phrases) - _SHOWN} more" if len(phrases) > _SHOWN else shown
+
+
+def _can_restore(stage: Any) -> bool:
+    from dvc.stage.cache import RunCacheNotFoundError
+
+    if not all(dep.exists for dep in stage.deps):
+        return False
+    stage.save_deps()
+    try:
+        stage.repo.stage_cache.restore(stage, dry=True)
+    except RunCacheNotFoundError:
+        return False
+    return True

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,6 +97,23 @@ def tracking_folder(root: Path) -> Path:
     return root / ".wmtp" / "tracking"
 
 
+def last_run(root: Path, stage: str) -> dict[str, str] | None:
+    """`run_id`, `experiment_id` and `uri` of the newest MLflow run of a stage of this workspace."""
+    path = _last_run_path(tracking_folder(root), stage)
+    found: dict[str, str] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
+
+
+def _last_run_path(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}.last.json"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value))
+    os.replace(temporary, path)
+
+
 def default_uri(root: Path) -> str:
     """SQLite in the workspace, as an absolute URI."""
     return f"sqlite:///{(root / '.wmtp' / 'mlflow.db').resolve()}"
@@ -119,30 +136,34 @@ class Courier:
         self._thread = threading.Thread(target=self._run, daemon=True, name="mlflow")
         self._thread.start()
 
-    def close(self, status: str = "FINISHED", reason: str = "") -> None:
-        """Deliver what is left and end the run; one that never ended itself gets `status` and `reason`."""
+    def close(self, status: str = "FINISHED", reason: str = "", *, patience_s: float = CLOSE_SECONDS) -> None:
+        """Deliver what is left and end the run; one that never ended itself gets `status` and `reason`.
+
+        What cannot be delivered within `patience_s` is left to the next launcher.
+        """
         if self.journal.exists() and not _has_ended(self.journal):
             record = {"kind": "end", "status": status, "reason": reason, "time_ms": time.time_ns() // 1_000_000}
             with self.journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         self._closing.set()
-        self._thread.join(timeout=CLOSE_SECONDS)
+        self._thread.join(timeout=patience_s)
         self._lock.release()
         self.journal.with_suffix(".lock").unlink(missing_ok=True)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
-        while True:
+        self._try(lambda: _client(self.uri))  # imported while the stage starts, not when it ends
+        closing = False
+        while not closing:
             closing = self._closing.wait(FLUSH_SECONDS)
-            try:
-                if self.journal.exists():
-                    deliver(self.journal, self.uri)
-                if closing:
-                    deliver_leftovers(self.folder, self.uri)
-            except Exception as error:  # best effort: the stage goes on without its tracking store
-                self._warn(error)
-            if closing:
-                return
+            self._try(lambda: self.journal.exists() and deliver(self.journal, self.uri))
+        self._try(lambda: deliver_leftovers(self.folder, self.uri))
+
+    def _try(self, deliver_something: Callable[[], object]) -> None:
+        try:
+            deliver_something()
+        except Exception as error:  # best effort: the stage goes on without its tracking store
+            self._warn(error)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -214,9 +235,9 @@ def deliver(journal: Path, uri: str) -> None:
             return
         ended = _write(_client(uri), new, state)
         state["records"] = len(records)
-        temporary = state_path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state))
-        os.replace(temporary, state_path)
+        _write_json(state_path, state)
+        if records[0]["kind"] == "run":
+            _write_json(_last_run_path(journal.parent, records[0]["name"]), {"uri": uri, **state})
         if ended:
             journal.unlink()
             state_path.unlink()
@@ -248,7 +269,7 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
     for record in records:
         values = record.get("values", {}).items()
         if record["kind"] == "run":
-            state["run_id"] = _create(client, record)
+            state |= _create(client, record)
         elif record["kind"] == "metrics":
             metrics += [Metric(key, value, record["time_ms"], record["step"]) for key, value in values]
         elif record["kind"] == "params":
@@ -273,11 +294,11 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
     return end is not None
 
 
-def _create(client: Any, record: dict[str, Any]) -> str:
+def _create(client: Any, record: dict[str, Any]) -> dict[str, str]:
     experiment = client.get_experiment_by_name(record["experiment"])
     experiment_id = experiment.experiment_id if experiment else _create_experiment(client, record["experiment"])
     run = client.create_run(experiment_id, start_time=record["time_ms"], run_name=record["name"], tags=record["tags"])
-    return str(run.info.run_id)
+    return {"run_id": run.info.run_id, "experiment_id": experiment_id}
 
 
 def _create_experiment(client: Any, name: str) -> str:
