@@ -1,38 +1,27 @@
-"""What a flow run will do: compose params.yaml, and hold the workspace while the run lasts."""
+"""The first task of a run: the experiment from the flow's parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
-from wmtp.config import Config, compose, write_params
-from wmtp.errors import ConfigError
+from wmtp.config import compose
+from wmtp.errors import WmtpError
 
 
-@contextmanager
-def workspace(root: Path, config: Config) -> Iterator[bool]:
-    """Write params.yaml and keep other flow runs out; yields whether params.yaml changed.
-
-    Raises:
-        ConfigError: another flow run is at work here.
-    """
-    lock = FileLock(root / ".wmtp" / "workspace.lock", timeout=1)
-    (root / ".wmtp").mkdir(exist_ok=True)
+@task(name="params", task_run_name="params", cache_policy=NO_CACHE, persist_result=False)
+def compose_params(
+    root: str, profile: str, arms: Sequence[str] | None, seeds: Sequence[int] | None, overrides: Sequence[str]
+) -> State[Any]:
+    """The checked configuration as the state's data; Failed with the key, the value and what is allowed."""
     try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"another flow run is at work in {root}: wait for it, or cancel it, or use a clone of your own") from None
-    try:
-        yield write_params(config, root / "params.yaml")
-    finally:
-        lock.release()
-
-
-def resolve(
-    root: Path, profile: str, arms: Sequence[str] | None, seeds: Sequence[int] | None, overrides: Sequence[str]
-) -> Config:
-    """The checked configuration of a flow run's parameters (see `wmtp.config.compose`)."""
-    return compose(root, profile, arms=arms or None, seeds=seeds or None, overrides=overrides)
+        config = compose(Path(root), profile, arms=arms, seeds=seeds, overrides=overrides)
+    except WmtpError as error:
+        return Failed(message=str(error))
+    return Completed(message=f"profile {profile}: {', '.join(config.runs)}", data=config)

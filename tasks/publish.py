@@ -1,81 +1,66 @@
-"""What a person sees in Prefect besides states and logs: progress, the arms' table, the report, a link to MLflow."""
+"""What the Prefect UI shows beside states and logs: progress, scores, links to MLflow, the report."""
 
 from __future__ import annotations
 
 import json
 import re
-import threading
 from pathlib import Path
-from types import TracebackType
+from typing import Any
+from uuid import UUID
 
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
+    create_table_artifact,
     update_progress_artifact,
 )
-from prefect.context import TaskRunContext
 
-TRAINING = ("tune_reference", "train_critic", "train_policy")
-SECONDS = 2.0
+from wmtp.metrics import progress_line
+from wmtp.tracking import last_run
 
-
-def key_of(name: str) -> str:
-    """Artifact keys allow lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+MLFLOW_UI = "http://127.0.0.1:5000"
 
 
-class StageProgress:
-    """A progress artifact that follows `.wmtp/progress/<stage>.json` while a training stage runs."""
-
-    def __init__(self, name: str, root: Path) -> None:
-        self.name, self.path = name, root / ".wmtp" / "progress" / f"{name}.json"
-        self.enabled = name.partition("@")[0] in TRAINING and TaskRunContext.get() is not None
-        self._stop = threading.Event()
-
-    def __enter__(self) -> StageProgress:
-        if self.enabled:
-            self.path.unlink(missing_ok=True)
-            self._id = create_progress_artifact(0.0, key=f"progress-{key_of(self.name)}", description=self.name)
-            self._thread = threading.Thread(target=self._follow, daemon=True)
-            self._thread.start()
-        return self
-
-    def _follow(self) -> None:
-        shown = 0.0
-        while not self._stop.wait(SECONDS):
-            try:
-                record = json.loads(self.path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            done = 100.0 * record["step"] / record["total"]
-            if done != shown:
-                shown = done
-                update_progress_artifact(self._id, done, description=_describe(record))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.enabled:
-            self._stop.set()
-            self._thread.join()
-            if kind is None:
-                update_progress_artifact(self._id, 100.0)
+def artifact_key(*parts: str) -> str:
+    """Prefect allows lowercase letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
-def _describe(record: dict[str, float | str | None]) -> str:
-    parts = [f"{record['stage']}: step {record['step']}/{record['total']}"]
-    for key, text in (("loss", "loss {:.4f}"), ("tokens_per_s", "{:,.0f} tokens/s"), ("eta_s", "{:.0f} s to go")):
-        value = record.get(key)
-        if isinstance(value, (int, float)):
-            parts.append(text.format(value))
-    return ", ".join(parts)
+class ProgressArtifact:
+    """A bar in the UI for one running stage."""
+
+    def __init__(self, stage: str) -> None:
+        created = create_progress_artifact(0.0, key=artifact_key("progress", stage), description=f"{stage} starts")
+        assert isinstance(created, UUID)
+        self._id, self._last = created, ""
+
+    def show(self, record: dict[str, Any]) -> None:
+        """Mirror one progress record (see `wmtp.metrics.Progress`), where it is a new one."""
+        line = progress_line(record)
+        if line != self._last:
+            update_progress_artifact(self._id, progress=100.0 * record["step"] / max(1, record["total"]), description=line)
+        self._last = line
+
+    def finish(self, description: str, progress: float) -> None:
+        update_progress_artifact(self._id, progress=progress, description=description)
 
 
-def publish_report(root: Path, tracking_uri: str) -> None:
-    """The report's markdown (with the arms' table) and where the MLflow runs are."""
-    report = root / "artifacts" / "report" / "report.md"
-    if report.exists():
-        text = report.read_text(encoding="utf-8")
-        create_markdown_artifact(text, key="report", description="The arms side by side")
-    link = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
-    command = f"mlflow ui --backend-store-uri {tracking_uri}"
-    create_link_artifact(link, key="mlflow", link_text="MLflow", description=f"Every stage's metrics; start it with `{command}`")
+def publish_stage(stage: str, root: Path) -> None:
+    """The MLflow link of a stage that ran here, a run's scores after its evaluation, the report after `report`."""
+    kind, _, run = stage.partition("@")
+    tracked = last_run(root, stage)
+    if tracked is not None:
+        base = tracked["uri"] if tracked["uri"].startswith("http") else MLFLOW_UI
+        link = f"{base}/#/experiments/{tracked['experiment_id']}/runs/{tracked['run_id']}"
+        create_link_artifact(link=link, link_text=f"{stage} in MLflow", key=artifact_key("mlflow", stage))
+    if kind == "evaluate":
+        metrics = json.loads((root / "artifacts" / "evaluation" / run / "metrics.json").read_text(encoding="utf-8"))
+        rows = [{"metric": key, "value": value} for key, value in metrics.items() if isinstance(value, int | float)]
+        create_table_artifact(table=rows, key=artifact_key("scores", run), description=f"Scores of {run}")
+    if kind == "report":
+        folder = root / "artifacts" / "report"
+        create_markdown_artifact((folder / "report.md").read_text(encoding="utf-8"), key="report", description=str(folder))
+        arms = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        table = [{"arm": arm, **values} for arm, values in arms.items()]
+        create_table_artifact(table=table, key="arms", description="Arms side by side")

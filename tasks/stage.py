@@ -1,131 +1,202 @@
-"""One Prefect task per DVC stage. DVC is asked whether the stage is up to date, and DVC runs it when it is not."""
+"""One Prefect task per stage. DVC alone judges: the task asks it in process, and has it run what is stale."""
 
 from __future__ import annotations
 
+import contextvars
+import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
-from tasks.publish import StageProgress
-from wmtp.launch import kill_tree
+from tasks.publish import ProgressArtifact, publish_stage
+from wmtp import processes
+from wmtp.launch import OWNER
+from wmtp.metrics import progress_path
+from wmtp.pipeline import judge
 
-_DVC = threading.RLock()
-"""DVC's repository objects are not made for threads."""
+CONCURRENT_STAGES = 4
+"""Stages running at once; those that need an accelerator also wait for a slot of the machine, see configs/launch/."""
 
+MENDABLE = re.compile(r"was killed by|EADDRINUSE|address already in use", re.IGNORECASE)
+"""Failures that a second try can mend (the stage goes on from its last checkpoint). A bad config or NaN is not one."""
 
-@dataclass(frozen=True)
-class Graph:
-    """Stages in an order that respects their edges; `upstream[s]` are the stages whose outputs s reads."""
+_DVC_CHATTER = (
+    "To track the changes with git",
+    "\tgit add",
+    "To enable auto staging",
+    "\tdvc config",
+    "Use `dvc push`",
+    "> wmtp",
+)
+_POLL_SECONDS = 2.0
 
-    order: tuple[str, ...]
-    upstream: dict[str, tuple[str, ...]]
-
-
-def read_graph(root: Path) -> Graph:
-    """The pipeline as DVC sees it."""
-    import networkx
-    from dvc.repo import Repo
-
-    with _DVC, Repo(str(root)) as repo:
-        graph = repo.index.graph  # edges point upstream
-        order = tuple(stage.addressing for stage in reversed(list(networkx.topological_sort(graph))))
-        upstream = {stage.addressing: tuple(sorted(s.addressing for s in graph.successors(stage))) for stage in graph}
-    return Graph(order, upstream)
-
-
-def is_changed(root: Path, name: str) -> bool:
-    """DVC's own answer."""
-    from dvc.repo import Repo
-
-    with _DVC, Repo(str(root), _wait_for_lock=True) as repo:
-        (stage,) = (s for s in repo.index.stages if s.addressing == name)
-        with repo.lock:
-            return bool(stage.changed())
+_room = threading.BoundedSemaphore(CONCURRENT_STAGES)
+_guard, _judging = threading.Lock(), threading.Lock()
+_running: dict[int, subprocess.Popen[str]] = {}
+_stopping = threading.Event()
 
 
-def status(root: Path) -> dict[str, list[Any]]:
-    """What changed, per stale stage, in DVC's words."""
-    from dvc.repo import Repo
+@dataclass
+class _Outcome:
+    """What became of one `dvc repro`; `cause` is None where it went well."""
 
-    with _DVC, Repo(str(root), _wait_for_lock=True) as repo:
-        result: dict[str, list[Any]] = repo.status()
-    return result
-
-
-@task(cache_policy=NO_CACHE, retries=0, task_run_name="{name}")
-def run_stage(name: str, root: str, force: bool = False) -> State[Any]:
-    """Bring one stage up to date.
-
-    Returns:
-        Cached (up to date, or restored from DVC's cache), Completed, or Failed with the cause as its message.
-    """
-    logger = get_run_logger()
-    folder = Path(root)
-    if not force and not is_changed(folder, name):
-        return Completed(name="Cached", message="up to date")
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *(["--force"] if force else []), name]
-    lines: list[str] = []
-    with _process(command, folder) as process, StageProgress(name, folder):
-        assert process.stdout is not None
-        for line in process.stdout:
-            text = line.rstrip()
-            if text:
-                lines.append(text)
-                logger.info(text)
-        code = process.wait()
-    if code != 0:
-        return Failed(message=_cause(lines, code))
-    if any("is cached - skipping run" in line for line in lines):
-        return Completed(name="Cached", message="restored from the DVC cache, nothing was computed")
-    return Completed(message="ran")
+    was_restored: bool = False
+    cause: str | None = None
 
 
-def _cause(lines: list[str], code: int) -> str:
-    """The stage's own error line, or DVC's last one."""
-    own = [line for line in lines if line.startswith("error: ")]
-    dvc = [line for line in lines if line.startswith("ERROR: ")]
-    return own[-1].removeprefix("error: ") if own else dvc[-1].removeprefix("ERROR: ") if dvc else f"dvc repro ended with code {code}"
+@task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False, retries=0)
+def run_stage(stage: str, root: str, force: bool) -> State[Any]:
+    """Bring one stage up to date: Completed (ran), Cached (up to date or restored) or Failed, with the reason in words."""
+    logger, folder = get_run_logger(), Path(root)
+    with _room, _alone(folder, stage):
+        with _judging:  # one at a time: a check takes tens of milliseconds, and DVC's state is not made for threads
+            judgement = judge(folder, stage)
+        if judgement.is_fresh and not force:
+            publish_stage(stage, folder)
+            return Completed(name="Cached", message="up to date")
+        reason = "forced" if judgement.is_fresh else judgement.reason
+        logger.info("%s: %s", stage, reason)
+        outcome = _repro(folder, stage, force)
+        if outcome.cause is not None and MENDABLE.search(outcome.cause) and not _stopping.is_set():
+            logger.warning("%s; trying once more from the last checkpoint", outcome.cause)
+            outcome = _repro(folder, stage, force)
+        if outcome.cause is not None:
+            return Failed(message=outcome.cause)
+        publish_stage(stage, folder)
+        if outcome.was_restored:
+            return Completed(name="Cached", message=f"restored from DVC's cache: {reason}")
+        return Completed(message=f"ran: {reason}")
+
+
+def begin() -> None:
+    """Let stages start (again, where one process runs several flows)."""
+    _stopping.clear()
+
+
+def stop_all() -> None:
+    """End every stage that this process started, with all its processes, and let no other start."""
+    _stopping.set()
+    with _guard:
+        running = list(_running.values())
+    threads = [threading.Thread(target=processes.kill_tree, args=(process.pid,)) for process in running]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 @contextmanager
-def _process(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
-    """A subprocess whose whole tree ends with this block, however that ends."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1", "WMTP_OWNER": str(os.getpid())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    _RUNNING.add(process.pid)
+def _alone(root: Path, stage: str) -> Iterator[None]:
+    """Check and run are one step: a second flow waits here and then finds the stage up to date."""
+    from filelock import FileLock
+
+    folder = root / ".wmtp" / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{stage}.task.lock"):
+        yield
+
+
+def _repro(root: Path, stage: str, force: bool) -> _Outcome:
+    logger, outcome, errors = get_run_logger(), _Outcome(), list[str]()
+    with _process(root, stage, force) as process:
+        if process is None:
+            return _Outcome(cause="cancelled before it started")
+        with _followed(root, stage):
+            assert process.stdout is not None
+            for line in process.stdout:
+                text = line.rstrip()
+                outcome.was_restored |= "is cached - skipping run" in text
+                if text.startswith(("error: ", "ERROR: ")):
+                    errors.append(text.partition(": ")[2])
+                if text and not text.startswith(_DVC_CHATTER):
+                    logger.info(text)
+            code = process.wait()
+    if code != 0:
+        outcome.cause = "cancelled" if _stopping.is_set() else (errors or [f"dvc repro ended with exit code {code}"])[0]
+    return outcome
+
+
+@contextmanager
+def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[str] | None]:
+    """`dvc repro` of one stage in a process group of its own; nothing of it is left when the block ends."""
+    options = ["--single-item", *(["--force"] if force else [])]
+    with _guard:
+        process = None
+        if not _stopping.is_set():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options, stage],
+                cwd=root,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            _running[process.pid] = process
     try:
         yield process
     finally:
-        if process.poll() is None:
-            kill_tree(process.pid)
-        process.wait()
-        _RUNNING.discard(process.pid)
+        if process is not None:
+            processes.kill_tree(process.pid)
+            process.wait()
+            with _guard:
+                del _running[process.pid]
 
 
-_RUNNING: set[int] = set()
+def _environment() -> dict[str, str]:
+    """dvc.yaml's commands find `wmtp`, and the stage knows whose death ends it and which flow run it belongs to."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {
+        **os.environ,
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+        OWNER: processes.identity(),
+        "WMTP_FLOW_RUN_ID": str(runtime.flow_run.id or ""),
+    }
 
 
-def kill_running() -> None:
-    """End every stage that is at work: for Ctrl-C and cancellation, which threads do not notice."""
-    for pid in list(_RUNNING):
-        kill_tree(pid)
+@contextmanager
+def _followed(root: Path, stage: str) -> Iterator[None]:
+    """Mirror the stage's progress file in a progress artifact (of this task run: the thread gets its context)."""
+    done = threading.Event()
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(_follow, progress_path(root, stage), stage, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(path: Path, stage: str, done: threading.Event) -> None:
+    artifact: ProgressArtifact | None = None
+    started, percent = time.time(), 0.0
+    while not done.wait(_POLL_SECONDS):
+        try:
+            if path.stat().st_mtime < started:
+                continue
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        artifact = artifact or ProgressArtifact(stage)
+        artifact.show(record)
+        percent = 100.0 * record["step"] / max(1, record["total"])
+    if artifact is not None:
+        artifact.finish(f"{stage} ended", 100.0 if not path.exists() else percent)

@@ -74,7 +74,9 @@ class JournalTracker:
         self._append({"kind": "params", "values": {key: str(value)[:_MAX_VALUE] for key, value in params.items()}})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self._append({"kind": "metrics", "values": {_allowed(key): float(value) for key, value in metrics.items()}, "step": step})
+        self._append(
+            {"kind": "metrics", "values": {_allowed(key): float(value) for key, value in metrics.items()}, "step": step}
+        )
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._append({"kind": "tags", "values": dict(tags)})

@@ -68,7 +68,12 @@ def claimed(root: Path, config: Config, what: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _change(root: Path, config: Config) -> bool:
+def check_params(root: Path, config: Config) -> None:
+    """What `change_params` would refuse, without writing anything.
+
+    Raises:
+        ConfigError: as `change_params`.
+    """
     _require_data(root, config)
     path = root / PARAMS
     same = path.exists() and path.read_text(encoding="utf-8") == dump(config)
@@ -78,7 +83,11 @@ def _change(root: Path, config: Config) -> bool:
             f"params.yaml is in use by {', '.join(others)}, which was started with other parameters: "
             f"wait for it, cancel it, or use another clone of this repository"
         )
-    return write_params(config, path)
+
+
+def _change(root: Path, config: Config) -> bool:
+    check_params(root, config)
+    return write_params(config, root / PARAMS)
 
 
 def _require_data(root: Path, config: Config) -> None:

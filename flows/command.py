@@ -1,0 +1,130 @@
+"""`wmtp run`: the flow in this process, with a temporary Prefect server, and what a person wants to see at its end.
+
+Prefect is imported once everything that can be wrong with the arguments has been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.presets import PRESETS
+from wmtp import processes
+from wmtp.config import Config, compose
+from wmtp.errors import WmtpError
+from wmtp.launch import OWNER
+from wmtp.pipeline import expand, find_root, judge, read_graph
+from wmtp.workspace import change_params, check_params
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, 1 (a stage failed) or 2 (the user's input)."""
+    if OWNER in os.environ:
+        processes.on_death([os.environ[OWNER]], lambda: os.kill(os.getpid(), signal.SIGTERM))
+    started = time.monotonic()
+    try:
+        parameters, dry = parse(argv)
+        root = find_root()
+        chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
+        config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
+        check_params(root, config)
+        if dry:
+            return _explain(root, config, parameters)
+    except WmtpError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    from flows.wmtp import wmtp as flow
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        state: Any = flow(**parameters, return_state=True)
+    except KeyboardInterrupt:
+        print("error: cancelled; the next run goes on where this one stopped", file=sys.stderr, flush=True)
+        return 1
+    if not state.is_completed():
+        print(f"error: {state.message}", file=sys.stderr, flush=True)
+        return 1
+    _show_result(root, parameters, f"{state.message}, {time.monotonic() - started:.0f} s in all")
+    return 0
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
+    """Arguments as the flow's parameters, over the preset's; and whether it is a dry run."""
+    parser = argparse.ArgumentParser(prog="wmtp run", description="Run the flow, no server needed.")
+    parser.add_argument("preset", choices=PRESETS, help="a deployment of prefect.yaml")
+    parser.add_argument("--profile", default="demo", help="size of the experiment (default: demo)")
+    parser.add_argument("--arms", type=_names, help="comma-separated, instead of the preset's")
+    parser.add_argument("--seeds", type=_numbers, help="comma-separated")
+    parser.add_argument("--force", type=_names, action="extend", help="stages to run although they are up to date")
+    parser.add_argument("--only", help="stop at this stage instead of the report")
+    parser.add_argument("--dry", action="store_true", help="only say what would be done, and why")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    given = vars(parser.parse_intermixed_args(argv))
+    preset, dry = PRESETS[given.pop("preset")], given.pop("dry")
+    return {**preset, **{key: value for key, value in given.items() if value is not None}}, dry
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(name) for name in _names(text)]
+
+
+def _explain(root: Path, config: Config, parameters: dict[str, Any]) -> int:
+    """Per stage: up to date, restore or run, and why. DVC judges by params.yaml, so that is written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if change_params(root, config):
+        print("params.yaml written")
+    only = parameters.get("only") or "report"
+    graph = read_graph(root, [only])
+    forced = {name for one in parameters.get("force", []) for name in expand(only if one == "only" else one, graph)}
+    table = Table("stage", "would", "why", box=None, pad_edge=False)
+    moving: set[str] = set()
+    for name, needs in graph.items():
+        would, why = _verdict(root, name, [need for need in needs if need in moving], name in forced)
+        if would.startswith("run"):
+            moving.add(name)
+        table.add_row(name, would, why)
+    Console().print(table)
+    return 0
+
+
+def _verdict(root: Path, name: str, behind: list[str], forced: bool) -> tuple[str, str]:
+    """What would become of one stage, `behind` being the stages it needs that would run."""
+    judgement = judge(root, name, look_up_cache=True)
+    if forced:
+        return "run", "forced"
+    if judgement.is_fresh:
+        return ("run if they change", f"after {', '.join(behind)}") if behind else ("nothing", "up to date")
+    if judgement.can_restore and not behind:
+        return "restore", judgement.reason
+    return "run", judgement.reason
+
+
+def _show_result(root: Path, parameters: dict[str, Any], summary: str) -> None:
+    folder = root / "artifacts" / "report"
+    if parameters.get("only") in (None, "report"):
+        from wmtp.reporting import terminal_table
+
+        print(terminal_table(folder / "report.json"))
+        print(f"Report   {folder / 'index.html'}")
+    print(f"Run      {summary}")
+    print("Pages    make serve, then http://127.0.0.1:4200 (Prefect) and http://127.0.0.1:5000 (MLflow)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
