@@ -158,8 +158,12 @@ class Courier:
         closing = False
         while not closing:
             closing = self._closing.wait(FLUSH_SECONDS)
-            self._try(lambda: self.journal.exists() and deliver(self.journal, self.uri))
+            self._try(self._deliver)
         self._try(lambda: deliver_leftovers(self.folder, self.uri))
+
+    def _deliver(self) -> None:
+        if self.journal.exists():
+            deliver(self.journal, self.uri)
 
     def _try(self, deliver_something: Callable[[], object]) -> None:
         try:

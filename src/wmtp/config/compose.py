@@ -13,7 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from wmtp.config.schema import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS, ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
+from wmtp.config.schema import ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
+from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS
 from wmtp.errors import ConfigError
 
 SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report")
@@ -220,7 +221,8 @@ def _sorted(value: Any) -> Any:
 def dump(config: Config) -> str:
     """params.yaml's text."""
     head = (
-        f"# Resolved by `wmtp params --profile {config.profile}` from configs/base.yaml,\n# configs/profiles/{config.profile}.yaml, "
+        f"# Resolved by `wmtp params --profile {config.profile}` from configs/base.yaml,\n"
+        f"# configs/profiles/{config.profile}.yaml, "
         f"configs/arms/ ({', '.join(config.arms)}) and the overrides given. Compose again rather than edit.\n"
     )
     return head + OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))

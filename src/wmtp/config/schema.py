@@ -8,17 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from wmtp.errors import ConfigError
-
-
-def _require(holds: bool, key: str, value: Any, allowed: str) -> None:
-    if not holds:
-        raise ConfigError(f"{key}={value!r} is not allowed: {allowed}")
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    _require(value in allowed, key, value, "use one of " + ", ".join(allowed))
-
+from wmtp.config.checks import one_of, require
 
 # --------------------------------------------------------------------------------------- data
 
@@ -34,10 +24,10 @@ class NoiseConfig:
     mismatched: float = 0.15
 
     def __post_init__(self) -> None:
-        _require(0 <= self.frac <= 1, "data.noise.frac", self.frac, "a number in [0, 1]")
+        require(0 <= self.frac <= 1, "data.noise.frac", self.frac, "a number in [0, 1]")
         kinds = (self.comments, self.boilerplate, self.corrupted, self.mismatched)
-        _require(min(kinds) >= 0, "data.noise", kinds, "shares are not negative")
-        _require(abs(sum(kinds) - 1) < 1e-6, "data.noise", kinds, "the four kinds' shares add up to 1")
+        require(min(kinds) >= 0, "data.noise", kinds, "shares are not negative")
+        require(abs(sum(kinds) - 1) < 1e-6, "data.noise", kinds, "the four kinds' shares add up to 1")
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class TokenizerConfig:
     vocab_size: int = 768
 
     def __post_init__(self) -> None:
-        _require(self.vocab_size >= 260, "data.tokenizer.vocab_size", self.vocab_size, "at least 260 (256 bytes + specials)")
+        require(self.vocab_size >= 260, "data.tokenizer.vocab_size", self.vocab_size, "at least 260 (256 bytes + specials)")
 
 
 @dataclass(frozen=True)
@@ -81,36 +71,34 @@ class DataConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def __post_init__(self) -> None:
-        _one_of("data.source", self.source, ("synthetic", "mbpp", "codecontests", "jsonl"))
+        one_of("data.source", self.source, ("synthetic", "mbpp", "codecontests", "jsonl"))
         for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
-            _require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
-        _require(
+            require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
+        require(
             self.num_problems is None or self.num_problems > 0,
             "data.num_problems",
             self.num_problems,
             "positive, or null for all",
         )
-        _require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
-        _require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
-        _one_of("data.operations", self.operations, ("core", "all"))
+        require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
+        require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
+        one_of("data.operations", self.operations, ("core", "all"))
         bins, weights = self.difficulty_bins, self.difficulty_weights
-        _require(bins == sorted(set(bins)), "data.difficulty_bins", bins, "rising edges")
+        require(bins == sorted(set(bins)), "data.difficulty_bins", bins, "rising edges")
         fits = (not bins and not weights) or len(weights) == len(bins) + 1
-        _require(fits, "data.difficulty_weights", weights, f"{len(bins) + 1} shares for {len(bins)} edges, or both lists empty")
-        _require(
+        require(fits, "data.difficulty_weights", weights, f"{len(bins) + 1} shares for {len(bins)} edges, or both lists empty")
+        require(
             not weights or (min(weights) >= 0 and max(weights) > 0), "data.difficulty_weights", weights, "shares, not all 0"
         )
         pairs = self.max_per_problem >= 2 or not self.pairwise
-        _require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
+        require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
         single = self.mutants_per_solution <= 1 or not self.pairwise
-        _require(single, "data.mutants_per_solution", self.mutants_per_solution, "0 or 1 where data.pairwise is true")
+        require(single, "data.mutants_per_solution", self.mutants_per_solution, "0 or 1 where data.pairwise is true")
         ratio = self.correct_ratio
-        _require(
-            ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own"
-        )
+        require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
         if self.source != "synthetic":
             for key in ("train_path", "validation_path"):
-                _require(
+                require(
                     getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
                 )
 
@@ -133,17 +121,17 @@ class ModelConfig:
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
-        _require(
+        require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
+        require(
             self.n_layers >= self.n_future,
             "model.n_layers",
             self.n_layers,
             f"at least n_future={self.n_future}: it counts the heads",
         )
-        _require(
+        require(
             self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}"
         )
-        _require(
+        require(
             self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}"
         )
 
@@ -164,15 +152,15 @@ class OptimConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        _one_of("optim.name", self.name, ("adamw", "muon"))
-        _one_of("optim.schedule", self.schedule, ("cosine", "linear", "constant"))
+        one_of("optim.name", self.name, ("adamw", "muon"))
+        one_of("optim.schedule", self.schedule, ("cosine", "linear", "constant"))
         for key in ("lr", "muon_lr", "clip_norm"):
-            _require(getattr(self, key) > 0, f"optim.{key}", getattr(self, key), "a positive number")
+            require(getattr(self, key) > 0, f"optim.{key}", getattr(self, key), "a positive number")
         for key in ("beta1", "beta2"):
-            _require(0 <= getattr(self, key) < 1, f"optim.{key}", getattr(self, key), "a number in [0, 1)")
-        _require(0 <= self.min_lr_frac <= 1, "optim.min_lr_frac", self.min_lr_frac, "a number in [0, 1]")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
-        _require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "0 or more")
+            require(0 <= getattr(self, key) < 1, f"optim.{key}", getattr(self, key), "a number in [0, 1)")
+        require(0 <= self.min_lr_frac <= 1, "optim.min_lr_frac", self.min_lr_frac, "a number in [0, 1]")
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
+        require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -191,23 +179,16 @@ class TrainConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for key in (
-            "steps",
-            "global_batch_size",
-            "micro_batch_size",
-            "log_interval",
-            "eval_interval",
-            "checkpoint_interval",
-            "keep_checkpoints",
-        ):
-            _require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "a positive whole number")
-        _require(
+        intervals = ("log_interval", "eval_interval", "checkpoint_interval")
+        for key in ("steps", "global_batch_size", "micro_batch_size", *intervals, "keep_checkpoints"):
+            require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "a positive whole number")
+        require(
             self.global_batch_size % self.micro_batch_size == 0,
             "train.micro_batch_size",
             self.micro_batch_size,
             f"a divisor of global_batch_size={self.global_batch_size} (examples over all ranks)",
         )
-        _one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
 
 
 @dataclass(frozen=True)
@@ -217,12 +198,8 @@ class TuneReferenceConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        _require(
-            self.model.n_future == 1,
-            "tune_reference.model.n_future",
-            self.model.n_future,
-            "1: the reference is a next-token model",
-        )
+        n_future = self.model.n_future
+        require(n_future == 1, "tune_reference.model.n_future", n_future, "1: the reference is a next-token model")
 
 
 @dataclass(frozen=True)
@@ -244,14 +221,14 @@ class CriticConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        _one_of("train_critic.init", self.init, ("reference", "scratch"))
-        _one_of("train_critic.head", self.head, ("linear", "mlp"))
-        _one_of("train_critic.loss", self.loss, ("mse", "bce", "huber"))
-        _require(0 <= self.dropout < 1, "train_critic.dropout", self.dropout, "a number in [0, 1)")
-        _require(0 < self.gamma <= 1, "train_critic.gamma", self.gamma, "a number in (0, 1]")
-        _require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
+        one_of("train_critic.init", self.init, ("reference", "scratch"))
+        one_of("train_critic.head", self.head, ("linear", "mlp"))
+        one_of("train_critic.loss", self.loss, ("mse", "bce", "huber"))
+        require(0 <= self.dropout < 1, "train_critic.dropout", self.dropout, "a number in [0, 1)")
+        require(0 < self.gamma <= 1, "train_critic.gamma", self.gamma, "a number in (0, 1]")
+        require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
         for key in ("lambda_hold_steps", "lambda_ramp_steps"):
-            _require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
+            require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
 
 
 @dataclass(frozen=True)
@@ -261,7 +238,7 @@ class ScoreConfig:
     batch_tokens: int = 8192
 
     def __post_init__(self) -> None:
-        _require(self.batch_tokens > 0, "score.batch_tokens", self.batch_tokens, "a positive whole number")
+        require(self.batch_tokens > 0, "score.batch_tokens", self.batch_tokens, "a positive whole number")
 
 
 @dataclass(frozen=True)
@@ -271,106 +248,7 @@ class TrainPolicyConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-# --------------------------------------------------------------------------------------- arms
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """1 on every valid target."""
-
-
-@dataclass(frozen=True)
-class Rho1:
-    """1 on the ceil(keep_frac * N_h) targets of each head with the largest score, else 0."""
-
-    keep_frac: float = 0.6
-    mode: str = "signed"
-    always_keep_head0: bool = False
-
-    def __post_init__(self) -> None:
-        _require(0 < self.keep_frac <= 1, "weighting.keep_frac", self.keep_frac, "a number in (0, 1]")
-        _one_of("weighting.mode", self.mode, ("signed", "absolute", "difficult"))
-
-
-@dataclass(frozen=True)
-class Random:
-    """As rho1 with a seeded random selection of the same size."""
-
-    keep_frac: float = 0.6
-
-    def __post_init__(self) -> None:
-        _require(0 < self.keep_frac <= 1, "weighting.keep_frac", self.keep_frac, "a number in (0, 1]")
-
-
-@dataclass(frozen=True)
-class Entropy(Random):
-    """Top `keep_frac` targets of each head by the policy's own predictive entropy."""
-
-
-@dataclass(frozen=True)
-class Rho1Soft:
-    """softmax(excess / temperature) over the valid targets x their count, clipped."""
-
-    temperature: float = 1.0
-    clip_min: float = 0.0
-    clip_max: float = 5.0
-
-    def __post_init__(self) -> None:
-        _require(self.temperature > 0, "weighting.temperature", self.temperature, "a positive number")
-        _require(0 <= self.clip_min < self.clip_max, "weighting.clip_min", self.clip_min, f"in [0, clip_max={self.clip_max})")
-
-
-@dataclass(frozen=True)
-class Verifiable:
-    """clip(exp(z(td_error) / beta), clip_min, clip_max), td_error from the critic's per-token values."""
-
-    beta: float = 0.9
-    clip_min: float = 0.1
-    clip_max: float = 3.0
-    gamma: float = 1.0
-    initial_value: str = "prompt"
-
-    def __post_init__(self) -> None:
-        _require(self.beta > 0, "weighting.beta", self.beta, "a positive number")
-        _require(0 <= self.clip_min < self.clip_max, "weighting.clip_min", self.clip_min, f"in [0, clip_max={self.clip_max})")
-        _require(0 < self.gamma <= 1, "weighting.gamma", self.gamma, "a number in (0, 1]")
-        _one_of("weighting.initial_value", self.initial_value, ("prompt", "half"))
-
-
-@dataclass(frozen=True)
-class Shuffled(Verifiable):
-    """The verifiable weights, permuted (seeded) among each example's response tokens."""
-
-
-@dataclass(frozen=True)
-class Hybrid(Verifiable):
-    """rho1 selection x verifiable weight."""
-
-    keep_frac: float = 0.6
-    mode: str = "signed"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(0 < self.keep_frac <= 1, "weighting.keep_frac", self.keep_frac, "a number in (0, 1]")
-        _one_of("weighting.mode", self.mode, ("signed", "absolute", "difficult"))
-
-
-WeightingConfig = Uniform | Rho1 | Random | Entropy | Rho1Soft | Verifiable | Shuffled | Hybrid
-
-WEIGHTINGS: dict[str, type] = {
-    "uniform": Uniform,
-    "rho1": Rho1,
-    "random": Random,
-    "entropy": Entropy,
-    "rho1_soft": Rho1Soft,
-    "verifiable": Verifiable,
-    "shuffled": Shuffled,
-    "hybrid": Hybrid,
-}
-"""`weighting.name` of an arm -> its own keys. The functions themselves are `wmtp.objectives.weighting.ARMS`."""
-
-NEEDS_REFERENCE = ("rho1", "rho1_soft", "hybrid")
-NEEDS_VALUE = ("verifiable", "shuffled", "hybrid")
+# --------------------------------------------------------------------------------------- arms and runs
 
 
 @dataclass(frozen=True)
@@ -389,11 +267,11 @@ class ArmConfig:
     normalise: str = "mean_one"
 
     def __post_init__(self) -> None:
-        _one_of("arm.solutions", self.solutions, ("all", "correct"))
-        _one_of("arm.alignment", self.alignment, ("target", "source"))
-        _one_of("arm.reduction", self.reduction, ("head_mean", "position_mean"))
-        _one_of("arm.normalise", self.normalise, ("mean_one", "none"))
-        _require(self.n_future is None or self.n_future >= 1, "arm.n_future", self.n_future, "at least 1")
+        one_of("arm.solutions", self.solutions, ("all", "correct"))
+        one_of("arm.alignment", self.alignment, ("target", "source"))
+        one_of("arm.reduction", self.reduction, ("head_mean", "position_mean"))
+        one_of("arm.normalise", self.normalise, ("mean_one", "none"))
+        require(self.n_future is None or self.n_future >= 1, "arm.n_future", self.n_future, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -429,8 +307,8 @@ class SandboxConfig:
     memory_limit_bytes: int = 536870912
 
     def __post_init__(self) -> None:
-        _require(self.time_limit_s > 0, "evaluate.sandbox.time_limit_s", self.time_limit_s, "a positive number")
-        _require(
+        require(self.time_limit_s > 0, "evaluate.sandbox.time_limit_s", self.time_limit_s, "a positive number")
+        require(
             self.memory_limit_bytes >= 2**26, "evaluate.sandbox.memory_limit_bytes", self.memory_limit_bytes, "at least 64 MiB"
         )
 
@@ -452,20 +330,20 @@ class EvaluateConfig:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:
-        _one_of("evaluate.benchmark", self.benchmark, ("synthetic", "mbpp", "humaneval", "codecontests", "gsm8k"))
+        one_of("evaluate.benchmark", self.benchmark, ("synthetic", "mbpp", "humaneval", "codecontests", "gsm8k"))
         for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
-            _require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
-        _require(
+            require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
+        require(
             self.temperature > 0,
             "evaluate.temperature",
             self.temperature,
             "a positive number (the greedy score is always reported too)",
         )
-        _require(0 < self.top_p <= 1, "evaluate.top_p", self.top_p, "a number in (0, 1]")
-        _require(
+        require(0 < self.top_p <= 1, "evaluate.top_p", self.top_p, "a number in (0, 1]")
+        require(
             self.limit is None or self.limit > 0, "evaluate.limit", self.limit, "a positive whole number, or null for all tasks"
         )
-        _require(
+        require(
             all(1 <= k <= self.num_samples for k in self.k),
             "evaluate.k",
             self.k,
@@ -514,6 +392,6 @@ class LaunchConfig:
 
     def __post_init__(self) -> None:
         for key in ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers"):
-            _require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
-        _one_of("launch.device", self.device, ("auto", "cpu", "cuda"))
-        _one_of("launch.launcher", self.launcher, ("local",))
+            require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
+        one_of("launch.device", self.device, ("auto", "cpu", "cuda"))
+        one_of("launch.launcher", self.launcher, ("local",))

@@ -20,7 +20,7 @@ from typing import Any
 
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.checker import same_output
-from wmtp.types import AssertTest, IOTest, Limits, Program, Test, Verdict
+from wmtp.types import AssertTest, IOTest, Limits, Program, Test, Verdict, VerdictStatus
 
 GUEST = Path(__file__).with_name("sandbox_guest.py")
 TMP_BYTES = 64 * 2**20
@@ -134,7 +134,8 @@ def _command(mode: str) -> list[str]:
     ]
     binds = [f for folder in _system_folders() for f in ("--ro-bind", folder, folder)]
     return [
-        "bwrap", "--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0", "--as-pid-1", "--die-with-parent", "--new-session",
+        "bwrap", "--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0",
+        "--as-pid-1", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_KILL",
         *binds, *links, "--proc", "/proc", "--dev", "/dev", "--size", str(TMP_BYTES), "--tmpfs", "/tmp",
         "--ro-bind", str(GUEST), _INSIDE, "--remount-ro", "/", "--chdir", "/tmp", *python, _INSIDE, "isolated",
@@ -205,7 +206,8 @@ class _Worker:
         if refused:
             return Verdict("compile_error", total, 0, detail=refused)
         self._send(_request(program, own))
-        passed, wall_s, failure = 0, 0.0, None
+        passed, wall_s = 0, 0.0
+        failure: tuple[VerdictStatus, str] | None = None
         while True:
             reply = self._receive()
             if reply.get("done"):
@@ -220,8 +222,9 @@ class _Worker:
             self._send_line(b"stop\n" if finished else b"next\n")
         if failure is None and passed < total:
             failure = ("sandbox_error", "the runner ended before the last test")
-        status, detail = failure or ("passed", "")
-        return Verdict(status, total, passed, wall_s, detail)
+        if failure is None:
+            return Verdict("passed", total, passed, wall_s)
+        return Verdict(failure[0], total, passed, wall_s, failure[1])
 
     def _send(self, message: dict[str, Any]) -> None:
         self._start()

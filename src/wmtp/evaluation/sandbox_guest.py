@@ -9,6 +9,7 @@ last is untrusted; it holds no descriptor but its own standard streams (and, for
 """
 
 import base64
+import contextlib
 import ctypes
 import gc
 import io
@@ -22,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+from types import CodeType
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWPID = 0x20000000
@@ -33,7 +35,7 @@ MEMORY_STATUS = 97
 COMPILE_STATUS = 98
 
 
-def serve(isolated):
+def serve(isolated: bool) -> None:
     """Answer requests until the host closes the channel.
 
     Programs start in the sandbox's own /tmp; without isolation, in a new folder, the only one that is ever cleaned.
@@ -57,12 +59,12 @@ def serve(isolated):
         send({"done": True, "runner_status": status})
 
 
-def send(message):
+def send(message: dict) -> None:
     sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
-def run_program(request, isolated):
+def run_program(request: dict, isolated: bool) -> None:
     """The middle process: enter a new PID namespace and wait for the runner in it."""
     if isolated and LIBC.unshare(CLONE_NEWPID) != 0:
         send({"status": "sandbox_error", "detail": f"unshare: {os.strerror(ctypes.get_errno())}"})
@@ -75,7 +77,7 @@ def run_program(request, isolated):
     os.waitpid(pid, 0)
 
 
-def run_tests(request):
+def run_tests(request: dict) -> None:
     try:
         code = compile(request["source"], "program.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
@@ -88,7 +90,7 @@ def run_tests(request):
             return
 
 
-def run_test(code, test, limits):
+def run_test(code: CodeType, test: dict, limits: dict) -> dict:
     """One test in one process; returns what it printed and how it ended."""
     out_read, out_write = os.pipe()
     done_read, done_write = os.pipe()
@@ -117,7 +119,7 @@ def run_test(code, test, limits):
     }
 
 
-def collect(pid, out_read, done_read, deadline, limit):
+def collect(pid: int, out_read: int, done_read: int, deadline: float, limit: int) -> tuple[bytes, bytes, int | str]:
     """Read both pipes until the process ends, the deadline passes or it prints too much."""
     output, said, ending = bytearray(), bytearray(), None
     ended = os.pidfd_open(pid)
@@ -145,7 +147,7 @@ def collect(pid, out_read, done_read, deadline, limit):
     return bytes(output[:limit]), bytes(said[:4096]), ending
 
 
-def drain(out_read, done_read, output, said, limit):
+def drain(out_read: int, done_read: int, output: bytearray, said: bytearray, limit: int) -> None:
     """What is still in the pipes of a process that has ended (its children may hold them open)."""
     pipes = [out_read, done_read]
     while pipes and len(output) <= limit and len(said) <= 4096:
@@ -159,13 +161,11 @@ def drain(out_read, done_read, output, said, limit):
             (output if pipe == out_read else said).extend(chunk)
 
 
-def kill_everything():
+def kill_everything() -> None:
     """Kill what the test left in this PID namespace (this process is its init and is spared)."""
     if os.getpid() == 1:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     try:
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
@@ -173,7 +173,7 @@ def kill_everything():
         pass
 
 
-def verdict_of(ending, said):
+def verdict_of(ending: int | str, said: bytes) -> tuple[str, str]:
     """(status, detail); an empty status means that it ended by itself with code 0."""
     if isinstance(ending, str):
         return ending, ""
@@ -189,7 +189,7 @@ def verdict_of(ending, said):
     return ("", "") if code == 0 else ("runtime_error", detail or f"exit code {code}")
 
 
-def become_untrusted(stdin, out_write, done_write, limits):
+def become_untrusted(stdin: str, out_write: int, done_write: int, limits: dict) -> None:
     """Standard streams, limits, and no privileges: nothing of the server is reachable any more."""
     read, write = os.pipe()
     data = stdin.encode("utf-8", "surrogatepass")
@@ -232,7 +232,7 @@ def become_untrusted(stdin, out_write, done_write, limits):
     LIBC.capset(header, (ctypes.c_uint32 * 6)())
 
 
-def untrusted(code, test, done_fd, ticket):
+def untrusted(code: CodeType, test: dict, done_fd: int, ticket: str) -> None:
     """Run the program; exit codes and the ticket are read by the runner, which trusts neither alone."""
     sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8", errors="replace")
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", errors="replace")
@@ -260,7 +260,7 @@ def untrusted(code, test, done_fd, ticket):
             exit_now(1)
 
 
-def clean(folder):
+def clean(folder: str) -> None:
     """Nothing that a program wrote in `folder` reaches the next one."""
     for name in os.listdir(folder):
         path = os.path.join(folder, name)

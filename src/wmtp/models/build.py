@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_ch
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if dtype == "bfloat16" else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    keep = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": mesh.device_type != "cpu"}
+    keep: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": mesh.device_type != "cpu"}
     model.to(mesh.device_type)
     for blocks in (backbone.layers, backbone.heads):
         for index, block in enumerate(blocks):

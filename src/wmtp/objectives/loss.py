@@ -51,10 +51,7 @@ def local_normaliser(
     """
     _check(reduction, normalise)
     valid_BTH = labels_BTH != IGNORE_INDEX
-    if weights_BTH is None or normalise == "none":
-        amount_BTH = valid_BTH.double()
-    else:
-        amount_BTH = weights_BTH.double() * valid_BTH
+    amount_BTH = valid_BTH.double() if weights_BTH is None or normalise == "none" else weights_BTH.double() * valid_BTH
     if reduction == "head_mean":
         return amount_BTH.sum(dim=(0, 1))
     heads_BT = valid_BTH.sum(dim=-1).clamp(min=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wmtp.config import ArmConfig, Config, weighting
-from wmtp.config.schema import NEEDS_REFERENCE, NEEDS_VALUE
+from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE
 from wmtp.data.loader import Rows
 from wmtp.distributed import world as join_world
 from wmtp.models.build import build_model

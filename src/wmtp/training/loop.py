@@ -59,7 +59,7 @@ def train(
         model: already sharded; step_function: see `TrainStep`; validate: metrics named `val/...`, called by all ranks.
         on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
     Returns:
-        the final state; `rows` holds every flushed row since step 0, also those before a restart.
+        the final state; its `rows` go back to step 0, also over restarts.
     Raises:
         NumericsError: NaN or Inf in the loss or the gradients, on every rank at once; the last checkpoint is kept.
     """
@@ -69,8 +69,7 @@ def train(
     state = LoopState(**restored) if restored else LoopState()
     if restored and world.is_main:
         print(f"resumed from step {state.step}", flush=True)
-    meters, gate = Meters(world), _Gate(world)
-    started = time.monotonic() - state.time_s
+    meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
     model.train()
     while state.step < config.steps:
         factor = lr_factor(optim, state.step, config.steps)
@@ -95,8 +94,7 @@ def train(
             if validates:
                 row.update(_validated(model, validate))
             state.time_s = time.monotonic() - started
-            row["time_s"] = state.time_s
-            row["perf/tokens_per_s"] = state.tokens / state.time_s
+            row |= {"time_s": state.time_s, "perf/tokens_per_s": state.tokens / state.time_s}
             row["perf/peak_memory_bytes"] = peak_memory_bytes(world)
             state.rows.append(row)
             on_row(row)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from wmtp.config import ArmConfig, weighting
-from wmtp.config.schema import CriticConfig, Uniform
+from wmtp.config.schema import CriticConfig
+from wmtp.config.weightings import Uniform
 from wmtp.data.loader import Batch
 from wmtp.distributed import World
 from wmtp.errors import NumericsError

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wmtp.config import ArmConfig, weighting
-from wmtp.config.schema import WEIGHTINGS
+from wmtp.config.weightings import WEIGHTINGS
 from wmtp.objectives import ARMS, WeightInputs, compute_weights, lambda_returns, shift_labels, td_errors
 from wmtp.objectives.returns import discounted_suffix_sum
 from wmtp.objectives.rho1 import hashed_uniform, rho1_scores, select_top
