@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.presets import PRESETS
+from flows.serve import forget_dead_server
 from wmtp import processes
 from wmtp.config import Config, compose
 from wmtp.errors import WmtpError
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WmtpError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    forget_dead_server(root)
     from flows.wmtp import wmtp as flow
 
     signal.signal(signal.SIGTERM, _interrupt)

@@ -85,14 +85,11 @@ def _run(arguments: argparse.Namespace) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
     command = [sys.executable, "-m", "flows.command", arguments.preset, *arguments.rest]
-    process = subprocess.Popen(command, cwd=find_root(), env=environment)
-    signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGTERM))
+    process = subprocess.Popen(command, cwd=find_root(), env=environment, start_new_session=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the flow ends its stages, and then itself
+        signal.signal(number, lambda number, frame: process.send_signal(number))
     try:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the flow got it too, ends its stages, and then ends itself
+        return process.wait()
     finally:
         processes.kill_tree(process.pid, token)
 
@@ -114,17 +111,15 @@ def _params(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    import json
-
     from tokenizers import Tokenizer
 
-    from wmtp.data.tables import read_table
+    from wmtp.data.tables import read_meta, read_table
     from wmtp.pipeline import find_root
 
     folder = find_root() / "artifacts" / "data"
     if not folder.is_dir():
         raise ConfigError("artifacts/data does not exist: run `wmtp stage sample`")
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta = read_meta(folder)
     for key, value in meta["counts"].items():
         print(f"{key:<40} {value:>12,}")
     table = read_table(folder / f"{arguments.table}.arrow")

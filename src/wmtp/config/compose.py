@@ -118,7 +118,7 @@ def structured(cls: type, tree: Any, where: str) -> Any:
         known = _known_keys(cls, key[:-1])
         raise ConfigError(f"unknown key {where}.{'.'.join(key)}{nearest(key[-1], known)}") from None
     except ValidationError as error:
-        raise ConfigError(f"{where}.{error.full_key}: {error.msg or str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{where}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +41,12 @@ def read_table(path: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} is not an Arrow IPC file: {error}") from None
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What `sample` says about `artifacts/data`: vocab_size, eos_token_id, pad_token_id, max_length, counts."""
+    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    return meta
 
 
 def large_list(values: np.ndarray, offsets: np.ndarray) -> pa.LargeListArray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmtp.data.problems import read_problems
 from wmtp.data.render import render_prompt
+from wmtp.data.tables import read_meta
 from wmtp.data.tokenizer import load_tokenizer
 from wmtp.distributed import World
 from wmtp.distributed import world as join_world
@@ -39,7 +40,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     benchmark = get_benchmark(section.benchmark)
     problems = _tasks(context, section.limit)
     policy = context.input(f"artifacts/policy/{context.run}")
-    meta = json.loads(context.input("artifacts/data/meta.json").read_text(encoding="utf-8"))
+    meta = read_meta(context.input("artifacts/data"))
     tokenizer = load_tokenizer(policy).tokenizer
     decoding = _decoding(section, benchmark, meta)
     with join_world(context.launch.device) as world:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
     from wmtp.stages.context import StageContext
 
 VALIDATION_BATCH_TOKENS = 8192
-
-
-def read_meta(context: StageContext) -> dict[str, Any]:
-    """What `sample` says about the data: vocab_size, eos_token_id, pad_token_id, max_length, counts."""
-    meta: dict[str, Any] = json.loads(context.input("artifacts/data/meta.json").read_text(encoding="utf-8"))
-    return meta
 
 
 def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:

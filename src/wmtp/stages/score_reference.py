@@ -8,11 +8,11 @@ from pathlib import Path
 
 from wmtp.config import Config
 from wmtp.data.loader import Rows
+from wmtp.data.tables import read_meta
 from wmtp.distributed import world as join_world
 from wmtp.errors import DataError
 from wmtp.models.build import parallelize
 from wmtp.models.mtp import MTPForCausalLM
-from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.training.scoring import reference_nll, score_rows, write_scores
 from wmtp.types import StageResult
@@ -22,7 +22,7 @@ TABLES = ("train", "critic", "critic_validation")
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Write `artifacts/scores/reference/<table>.arrow` for every table that a later stage joins."""
-    meta = fitting.read_meta(context)
+    meta = read_meta(context.input("artifacts/data"))
     _require_same_vocabulary(context)
     out = context.out("artifacts/scores/reference")
     means: dict[str, float] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wmtp.config import Config
 from wmtp.data.loader import Rows
+from wmtp.data.tables import read_meta
 from wmtp.distributed import world as join_world
 from wmtp.models.build import parallelize
 from wmtp.models.value import load_value_model
-from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
 from wmtp.training.scoring import critic_values, score_rows, write_scores
@@ -16,7 +16,7 @@ from wmtp.types import StageResult
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Write `artifacts/scores/value/train.arrow`."""
-    meta = fitting.read_meta(context)
+    meta = read_meta(context.input("artifacts/data"))
     out = context.out("artifacts/scores/value")
     metrics: dict[str, float] = {}
     with join_world(context.launch.device) as world:

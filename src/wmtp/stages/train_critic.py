@@ -10,6 +10,7 @@ import numpy as np
 from wmtp.config import Config
 from wmtp.config.schema import CriticConfig
 from wmtp.data.loader import Rows
+from wmtp.data.tables import read_meta
 from wmtp.distributed import World
 from wmtp.distributed import world as join_world
 from wmtp.models.build import build_model
@@ -64,7 +65,7 @@ def evaluate_critic(world: World, model: Any, rows: Rows, scratch: Path, pad_tok
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Train on `critic.arrow`, validate on held-out problems, write `artifacts/critic`."""
-    section, meta = config.train_critic, fitting.read_meta(context)
+    section, meta = config.train_critic, read_meta(context.input("artifacts/data"))
     scores = {"reference_nll": context.input("artifacts/scores/reference")}
     with join_world(context.launch.device) as world:
         model = build_critic(section, meta, context.input("artifacts/reference"))

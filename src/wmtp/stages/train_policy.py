@@ -9,6 +9,7 @@ from typing import Any
 from wmtp.config import ArmConfig, Config, weighting
 from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE
 from wmtp.data.loader import Rows
+from wmtp.data.tables import read_meta
 from wmtp.distributed import world as join_world
 from wmtp.models.build import build_model
 from wmtp.objectives.td import TDStatistics
@@ -23,7 +24,7 @@ from wmtp.types import StageResult
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Train on `train.arrow` with the arm's weights, validate on clean held-out text, write `artifacts/policy/<run>`."""
-    section, meta = config.train_policy, fitting.read_meta(context)
+    section, meta = config.train_policy, read_meta(context.input("artifacts/data"))
     spec = config.runs[context.run]
     arm, pad = config.arms[spec.arm], meta["pad_token_id"]
     n_future = arm.n_future if arm.n_future is not None else section.model.n_future

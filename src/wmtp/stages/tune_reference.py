@@ -6,6 +6,7 @@ from functools import partial
 
 from wmtp.config import Config
 from wmtp.data.loader import Rows
+from wmtp.data.tables import read_meta
 from wmtp.distributed import world as join_world
 from wmtp.models.build import build_model
 from wmtp.stages import fitting
@@ -18,7 +19,7 @@ from wmtp.types import StageResult
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Train on `reference.arrow`, validate on `validation.arrow`, write `artifacts/reference`."""
-    section, meta = config.tune_reference, fitting.read_meta(context)
+    section, meta = config.tune_reference, read_meta(context.input("artifacts/data"))
     with join_world(context.launch.device) as world:
         model = build_model(
             section.model,

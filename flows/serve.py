@@ -1,0 +1,190 @@
+"""`make serve`: a Prefect server, this workspace's deployments, a worker, and MLflow's pages. Ctrl-C ends all of them.
+
+While it runs, Prefect's profile in this workspace names its server, so that `prefect ...` and `wmtp run` use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wmtp import processes, tracking
+from wmtp.errors import ConfigError, LaunchError, WmtpError
+from wmtp.pipeline import find_root
+
+HOST = "127.0.0.1"
+PORTS = {"prefect": 4200, "mlflow": 5000}
+"""Other ports: environment variables WMTP_PREFECT_PORT and WMTP_MLFLOW_PORT."""
+
+POOL = "wmtp"
+READY_SECONDS = 180.0
+
+
+def main() -> int:
+    """Exit code 0 after Ctrl-C or SIGTERM, 1 when one of the services ended by itself, 2 for a port that is taken."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        serve(find_root())
+    except KeyboardInterrupt:
+        return 0
+    except WmtpError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def serve(root: Path, announce: Callable[[str], None] = print) -> None:
+    """Run until interrupted.
+
+    Raises:
+        ConfigError: a port is taken; LaunchError: a service ended or did not come up (with its log's path).
+    """
+    ports = {name: int(os.environ.get(f"WMTP_{name.upper()}_PORT", port)) for name, port in PORTS.items()}
+    for name, port in ports.items():
+        _require_free(name, port)
+    url = f"http://{HOST}:{ports['prefect']}"
+    environment = _environment(root, url)
+    prefect = [sys.executable, "-m", "prefect"]
+    server = [*prefect, "server", "start", "--host", HOST, "--port", str(ports["prefect"])]
+    worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", f"local-{ports['prefect']}"]
+    pages = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.default_uri(root)]
+    with contextlib.ExitStack() as stack:
+        services = _Services(root, environment)
+        stack.callback(services.stop)
+        services.start("prefect-server", server)
+        services.start("mlflow", [*pages, "--host", HOST, "--port", str(ports["mlflow"]), "--workers", "1"])
+        services.wait_until_ready("prefect-server", f"{url}/api/health")
+        services.call("work pool", [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
+        services.call("deployments", [*prefect, "--no-prompt", "deploy", "--all"])
+        services.start("prefect-worker", worker)
+        stack.enter_context(_profile(root, f"{url}/api"))
+        services.wait_until_ready("mlflow", f"http://{HOST}:{ports['mlflow']}/health")
+        announce(f"Prefect  {url}")
+        announce(f"MLflow   http://{HOST}:{ports['mlflow']}")
+        announce("Start    prefect deployment run wmtp/full-rho1   (in another terminal; Ctrl-C here ends everything)")
+        services.watch()
+
+
+def _environment(root: Path, url: str) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {
+        **os.environ,
+        **tracking.ENVIRONMENT,
+        "PATH": path,
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_UI_API_URL": f"{url}/api",
+        "WMTP_WORKSPACE": str(root),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _require_free(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            mend = f"stop what uses it, or set WMTP_{name.upper()}_PORT"
+            raise ConfigError(f"port {port} for {name} is taken ({error.strerror}): {mend}") from None
+
+
+def _profile_path(root: Path) -> Path:
+    return root / ".wmtp" / "prefect" / "profiles.toml"
+
+
+def forget_dead_server(root: Path) -> None:
+    """Remove the profile that a killed `make serve` left, so that the next run starts a server of its own."""
+    path = _profile_path(root)
+    if path.exists():
+        url = tomllib.loads(path.read_text(encoding="utf-8"))["profiles"]["serve"]["PREFECT_API_URL"]
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=5).close()
+        except OSError:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _profile(root: Path, url: str) -> Iterator[None]:
+    """Prefect's active profile of this workspace, for as long as the block lasts."""
+    path = _profile_path(root)
+    path.write_text(f'active = "serve"\n\n[profiles.serve]\nPREFECT_API_URL = "{url}"\n', encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class _Services:
+    """Processes with a log each in .wmtp/serve/. They die with this one, whatever ends it."""
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self.root, self.environment = root, environment
+        self.folder = root / ".wmtp" / "serve"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: list[str]) -> None:
+        with self._log(name).open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=processes.die_with_parent,
+            )
+
+    def call(self, name: str, command: list[str]) -> None:
+        """Run a command to its end."""
+        done = subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise LaunchError(f"{name}: {(done.stdout + done.stderr).strip()}")
+
+    def wait_until_ready(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self._require_alive()
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+                return
+            time.sleep(0.2)
+        raise LaunchError(f"{name} did not answer at {url} within {READY_SECONDS:.0f} s (log: {self._log(name)})")
+
+    def watch(self) -> None:
+        """Until one of them ends, which is an error."""
+        while True:
+            self._require_alive()
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """The worker first, so that its flow runs end their stages while the server still listens."""
+        for name in reversed(self.running):
+            processes.kill_tree(self.running[name].pid)
+            self.running[name].wait()
+
+    def _require_alive(self) -> None:
+        for name, process in self.running.items():
+            if process.poll() is not None:
+                raise LaunchError(f"{name} ended with exit code {process.returncode} (log: {self._log(name)})")
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

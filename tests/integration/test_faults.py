@@ -1,0 +1,91 @@
+"""What becomes of a run when something dies in it."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.workspaces import wait_for
+
+STAGE = "train_policy@baseline-s0"
+LONG = ["--profile", "toy", "train_policy.train.steps=400", "train_policy.train.checkpoint_interval=20"]
+TOY = ["wmtp", "run", "full-baseline", "--profile", "toy"]
+
+
+def step_of(workspace):
+    try:
+        return json.loads((workspace.root / f".wmtp/progress/{STAGE}.json").read_text())["step"]
+    except (OSError, ValueError):
+        return 0
+
+
+def started(workspace, *command):
+    """A run whose training has passed two checkpoints."""
+    process = workspace.start(*command)
+    wait_for(lambda: step_of(workspace) >= 60 or process.poll() is not None, 120, "training")
+    assert process.poll() is None, process.communicate()[0]
+    return process
+
+
+def ranks(workspace, number):
+    return [process for process in workspace.processes() if process.environ().get("RANK") == str(number)]
+
+
+def mlflow_status(workspace):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workspace.root / '.wmtp/mlflow.db'}")
+    experiment = client.get_experiment_by_name("wmtp-toy")
+    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{STAGE}'", order_by=["start_time DESC"])
+    return runs[0].info.status
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number):
+    before = fresh.lock()[STAGE]
+    process = started(fresh, "wmtp", "run", "full-baseline", *LONG)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert fresh.wait_until_gone(10) == []
+    assert fresh.lock()[STAGE] == before
+    assert "resumed from step" in fresh.run("wmtp", "run", "full-baseline", *LONG)
+    assert fresh.leftovers() == []
+    assert mlflow_status(fresh) == "FINISHED"
+    fresh.run(*TOY)
+    fresh.run("wmtp", "params", "--profile", "toy")
+    fresh.run("dvc", "repro")
+
+
+def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
+    process = started(fresh, "wmtp", "run", "full-baseline", *LONG, "train_policy.train.seed=1")
+    os.kill(ranks(fresh, 1)[0].pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert f"{STAGE}: rank 1 was killed by SIGKILL" in output and "resumed from step" in output
+    fresh.run("wmtp", "params", "--profile", "toy")
+    fresh.run("dvc", "repro")
+
+
+def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
+    fresh.run("wmtp", "params", *LONG)
+    kept = (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns
+    process = started(fresh, "wmtp", "stage", STAGE)
+    path = fresh.root / "params.yaml"
+    path.write_text(path.read_text().replace("steps: 400", "steps: 401"))
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 1
+    assert "params:train_policy.train.steps changed while it ran" in output and output.count("error: ") == 1
+    assert (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns == kept
+    assert mlflow_status(fresh) == "FAILED"
+    fresh.run("wmtp", "params", "--profile", "toy")
+
+
+def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(fresh):
+    process = started(fresh, "wmtp", "run", "full-baseline", *LONG, "train_policy.train.seed=2")
+    output = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
+    assert "params.yaml is in use by flow run of baseline-s0" in output
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert fresh.wait_until_gone(10) == []
+    fresh.run("wmtp", "params", "--profile", "toy")

@@ -1,0 +1,184 @@
+"""The real flow, the real DVC and the real MLflow on the toy profile. Every test leaves the workspace up to date."""
+
+import filecmp
+import json
+import re
+
+import pytest
+
+STAGES = [
+    "evaluate@baseline-s0",
+    "evaluate@rho1-s0",
+    "evaluate@verifiable-s0",
+    "report",
+    "sample",
+    "score_reference",
+    "score_values",
+    "train_critic",
+    "train_policy@baseline-s0",
+    "train_policy@rho1-s0",
+    "train_policy@verifiable-s0",
+    "tune_reference",
+]
+
+
+def same_folder(left, right):
+    compared = filecmp.dircmp(left, right)
+    _, mismatch, errors = filecmp.cmpfiles(left, right, compared.common_files, shallow=False)
+    return not (compared.left_only or compared.right_only or mismatch or errors)
+
+
+def test_a_run_from_nothing_makes_every_output_and_shows_a_table(workspace):
+    assert sorted(workspace.lock()) == STAGES
+    assert "12 stages ran, 0 were restored, 0 were up to date" in workspace.first_output
+    for arm in ("baseline", "rho1", "verifiable"):
+        assert re.search(rf"^\s*{arm}\b", workspace.first_output, re.MULTILINE)
+        assert workspace.read(f"artifacts/evaluation/{arm}-s0/metrics.json")
+    assert (workspace.root / "artifacts/report/index.html").exists()
+    assert workspace.leftovers() == []
+    assert not list((workspace.root / ".wmtp/resume").iterdir())
+
+
+def test_dvc_has_nothing_to_do_after_a_flow_run(fresh):
+    assert "Data and pipelines are up to date." in fresh.run("dvc", "repro")
+
+
+def test_a_second_flow_run_finds_every_task_cached(fresh):
+    output = fresh.run("wmtp", "run", "compare", "--profile", "toy")
+    assert "0 stages ran, 0 were restored, 12 were up to date" in output
+    assert output.count("Finished in state Cached('up to date'") == 12
+
+
+def test_every_stage_left_one_finished_mlflow_run_with_its_parameters(workspace):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workspace.root / '.wmtp/mlflow.db'}")
+    experiment = client.get_experiment_by_name("wmtp-toy")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in reversed(client.search_runs([experiment.experiment_id]))}
+    assert sorted(runs) == STAGES
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    trained = runs["train_policy@rho1-s0"]
+    assert trained.data.params["train_policy.train.steps"] == "4"
+    assert {"arm": "rho1", "seed": "0", "stage": "train_policy"}.items() <= trained.data.tags.items()
+    assert trained.data.tags["prefect_run_id"]
+    assert {"train/loss", "val/nll_head0", "weight/mean", "perf/tokens_per_s"} <= trained.data.metrics.keys()
+
+
+def test_a_changed_evaluation_parameter_reruns_evaluation_and_report_only_and_turns_back_from_the_cache(fresh):
+    before = fresh.lock()
+    hot = ["wmtp", "run", "compare", "--profile", "toy", "evaluate.temperature=0.5"]
+    planned = fresh.run(*hot, "--dry")
+    assert len(re.findall(r"^evaluate@\S+\s+run\s+evaluate.temperature", planned, re.MULTILINE)) == 3
+    assert "4 stages ran, 0 were restored, 8 were up to date" in fresh.run(*hot)
+    changed = {name for name, stage in fresh.lock().items() if stage != before[name]}
+    assert changed == {"report", *(name for name in STAGES if name.startswith("evaluate@"))}
+    back = fresh.run("wmtp", "run", "compare", "--profile", "toy")
+    assert "0 stages ran, 4 were restored, 8 were up to date" in back
+    assert "restored from DVC's cache: evaluate.temperature" in back
+    assert fresh.lock() == before
+
+
+def test_dvc_repro_of_one_stage_runs_what_it_needs_and_no_other_run(fresh):
+    fresh.run("wmtp", "params", "--profile", "toy", "evaluate.seed=7")
+    output = fresh.run("dvc", "repro", "evaluate@rho1-s0")
+    assert "Running stage 'evaluate@rho1-s0'" in output and "Running stage 'train_policy" not in output
+    assert fresh.stale() == ["evaluate@baseline-s0", "evaluate@verifiable-s0", "report"]
+    fresh.run("wmtp", "params", "--profile", "toy")
+    fresh.run("dvc", "repro")
+
+
+def test_an_arms_parameter_leaves_the_other_arms_alone(fresh):
+    fresh.run("wmtp", "params", "--profile", "toy", "arms.rho1.weighting.keep_frac=0.7")
+    assert fresh.stale() == ["report", "train_policy@rho1-s0"]
+
+
+def test_a_change_of_launch_settings_reruns_nothing(fresh):
+    path = fresh.root / "configs/launch/local.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("nproc_per_node: 2", "nproc_per_node: 1"))
+    assert path.read_text() != text and fresh.stale() == []
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("source", "stages"),
+    [
+        ("src/wmtp/reporting/page.py", ["report"]),
+        ("src/wmtp/data/synthetic.py", ["evaluate@baseline-s0", "evaluate@rho1-s0", "evaluate@verifiable-s0", "sample"]),
+        ("src/wmtp/launch.py", []),
+    ],
+)
+def test_changed_code_makes_stale_what_uses_it(fresh, source, stages):
+    path = fresh.root / source
+    text = path.read_text()
+    path.write_text(text + "\n")
+    assert fresh.stale() == stages
+    path.write_text(text)
+
+
+def test_one_stage_run_by_hand_gives_the_same_bits(fresh):
+    policy = fresh.root / "artifacts/policy/rho1-s0"
+    kept = fresh.root / "kept"
+    policy.rename(kept)
+    output = fresh.run("wmtp", "stage", "train_policy@rho1-s0")
+    assert "train_policy@rho1-s0 done" in output
+    assert same_folder(kept, policy)
+    assert not [name for name in fresh.stale() if name.startswith("train_policy")]
+
+
+def test_a_forced_stage_runs_although_it_is_up_to_date(fresh):
+    output = fresh.run(
+        "wmtp", "run", "compare", "--profile", "toy", "--force", "evaluate@rho1-s0", "--only", "evaluate@rho1-s0"
+    )
+    assert re.search(r"1 stages? ran, 0 were restored", output)
+    fresh.run("dvc", "repro")
+
+
+def test_a_deleted_output_is_restored(fresh):
+    target = fresh.root / "artifacts/evaluation/baseline-s0"
+    for path in target.iterdir():
+        path.unlink()
+    target.rmdir()
+    assert "0 stages ran, 1 were restored, 11 were up to date" in fresh.run("wmtp", "run", "compare", "--profile", "toy")
+    assert (target / "metrics.json").exists()
+
+
+def test_scores_and_curves_are_what_dvc_shows(fresh):
+    shown = json.loads(fresh.run("dvc", "metrics", "show", "--json"))
+    assert "baseline" in json.dumps(shown) and "pass@1" in json.dumps(shown)
+    fresh.run("dvc", "plots", "show", "--out", "plots")
+    assert "artifacts" in (fresh.root / "plots/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "--profile", "toi"], "unknown profile 'toi': did you mean toy?"),
+        (["compare", "--profile", "toy", "--arms", "baseline,rho"], "unknown arm 'rho': did you mean rho1?"),
+        (
+            ["compare", "--profile", "toy", "evaluate.temprature=1"],
+            "evaluate.temprature: did you mean temperature?",
+        ),
+        (["compare", "--profile", "toy", "train_policy.train.steps=many"], "train_policy.train.steps"),
+        (["compare", "--profile", "toy", "--force", "evalute"], "unknown stage 'evalute': did you mean evaluate?"),
+        (["compare", "--profile", "mbpp"], "data.train_path"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_starts(fresh, arguments, said):
+    before = (fresh.root / "params.yaml").read_text()
+    output = fresh.run("wmtp", "run", *arguments, code=2)
+    assert said in output and output.startswith("error: ") and output.count("\n") == 1
+    assert (fresh.root / "params.yaml").read_text() == before
+
+
+def test_a_missing_dataset_is_refused_by_path(fresh):
+    paths = ["data.train_path=nowhere.jsonl", "data.validation_path=nowhere.jsonl"]
+    output = fresh.run("wmtp", "run", "compare", "--profile", "mbpp", *paths, code=2)
+    assert "data.train_path=nowhere.jsonl does not exist" in output
+
+
+def test_the_help_of_a_person_in_a_hurry(fresh):
+    assert "wmtp toy" in fresh.run("wmtp", "report")
+    assert "--- " in fresh.run("wmtp", "data", "--examples", "1")
+    assert "program isolation" in fresh.run("wmtp", "doctor")

@@ -1,0 +1,95 @@
+import dataclasses
+
+import pytest
+import yaml
+
+from tests.workspaces import PROJECT
+from wmtp.config import compose, read_params, write_params
+from wmtp.config.compose import dump, to_plain, weighting
+from wmtp.errors import ConfigError
+
+PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
+ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
+FILES = {"mbpp": ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_profile_with_every_arm_survives_params_yaml(profile, arm, tmp_path):
+    config = compose(PROJECT, profile, arms=[arm], seeds=[0, 1], overrides=FILES.get(profile, []))
+    assert write_params(config, tmp_path / "params.yaml")
+    assert read_params(tmp_path / "params.yaml") == config
+    assert not write_params(config, tmp_path / "params.yaml")
+    assert sorted(config.runs) == [f"{arm}-s0", f"{arm}-s1"]
+    assert dataclasses.is_dataclass(weighting(config.arms[arm]))
+
+
+def test_overrides_come_last_and_leave_the_rest_alone():
+    plain, changed = compose(PROJECT, "demo"), compose(PROJECT, "demo", overrides=["evaluate.temperature=0.3"])
+    assert changed.evaluate.temperature == 0.3
+    assert dataclasses.replace(changed, evaluate=plain.evaluate) == plain
+
+
+def test_an_override_reaches_one_arm():
+    config = compose(PROJECT, "demo", arms=["rho1", "random"], overrides=["arms.rho1.weighting.keep_frac=0.7"])
+    assert (weighting(config.arms["rho1"]).keep_frac, weighting(config.arms["random"]).keep_frac) == (0.7, 0.6)
+
+
+def test_arms_and_seeds_may_be_overrides():
+    config = compose(PROJECT, "demo", overrides=["arms=[baseline,rho1]", "seeds=[3]"])
+    assert sorted(config.runs) == ["baseline-s3", "rho1-s3"]
+
+
+def test_an_arm_depends_on_the_scores_that_it_needs_and_no_others():
+    runs = compose(PROJECT, "demo", arms=ARMS, seeds=[0]).runs
+    needs = {run.arm: (run.reference_scores != "artifacts/data", run.value_scores != "artifacts/data") for run in runs.values()}
+    assert {arm for arm, (reference, _) in needs.items() if reference} == {"rho1", "rho1_soft", "hybrid"}
+    assert {arm for arm, (_, value) in needs.items() if value} == {"verifiable", "shuffled", "hybrid"}
+
+
+def test_params_yaml_is_sorted_and_says_where_it_comes_from():
+    text = dump(compose(PROJECT, "toy"))
+    assert text.startswith("# Resolved by `wmtp params --profile toy`")
+    loaded = yaml.safe_load(text)
+    assert list(loaded) == sorted(loaded) and list(loaded["data"]) == sorted(loaded["data"])
+    assert loaded == to_plain(compose(PROJECT, "toy"))
+
+
+def test_the_committed_params_yaml_is_the_demo():
+    assert (PROJECT / "params.yaml").read_text() == dump(compose(PROJECT, "demo"))
+
+
+@pytest.mark.parametrize(
+    ("profile", "arms", "overrides", "said"),
+    [
+        ("demmo", None, [], "unknown profile 'demmo': did you mean demo?"),
+        ("demo", ["basline"], [], "unknown arm 'basline': did you mean baseline?"),
+        ("demo", None, ["dta.seed=1"], "unknown override 'dta': did you mean data?"),
+        ("demo", None, ["data.sed=1"], "unknown key data.sed: did you mean seed?"),
+        ("demo", None, ["data.noise.fraction=1"], "unknown key data.noise.fraction: did you mean frac?"),
+        ("demo", None, ["train_policy.optim.name=adam"], "optim.name='adam' is not allowed: use one of adamw, muon"),
+        ("demo", None, ["train_policy.train.steps=1.5"], "train_policy.train.steps"),
+        ("demo", None, ["evaluate.k=[1,100]"], "evaluate.k=[1, 100] is not allowed: every k in [1, num_samples=10]"),
+        ("demo", None, ["data.noise.comments=0.9"], "the four kinds' shares add up to 1"),
+        ("demo", None, ["arms.rho1.weighting.keep_fraction=1"], "did you mean keep_frac?"),
+        ("demo", None, ["arms.rho1.weighting.keep_frac=0"], "keep_frac"),
+        ("demo", None, ["arms.rho1.weighting.name=rho"], "unknown weighting 'rho'"),
+        ("demo", None, ["arms.nobody.n_future=2"], "unknown arm in an override 'nobody'"),
+        ("demo", None, ["seeds=[a]"], "is not a list of int"),
+        ("demo", ["rho1", "rho1"], [], "must name at least one, each once"),
+        ("demo", None, ["evaluate.temperature"], "is not of the form key=value"),
+        ("demo", None, ["tune_reference.model.n_future=2"], "the reference is a next-token model"),
+        ("mbpp", None, [], "data.train_path=None is not allowed: source=mbpp reads this file"),
+    ],
+)
+def test_a_mistake_names_the_key_the_value_and_what_is_allowed(profile, arms, overrides, said):
+    with pytest.raises(ConfigError) as caught:
+        compose(PROJECT, profile, arms=arms, overrides=overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_params_yaml_edited_by_hand_is_checked_too(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(dump(compose(PROJECT, "toy")).replace("temperature:", "temprature:"))
+    with pytest.raises(ConfigError, match="did you mean temperature"):
+        read_params(path)

@@ -1,0 +1,98 @@
+"""Journals and their delivery, into a real MLflow store."""
+
+import json
+import threading
+
+import pytest
+from mlflow import MlflowClient
+
+from wmtp.tracking import Courier, JournalTracker, default_uri, deliver_leftovers, last_run, tracking_folder
+
+
+@pytest.fixture
+def uri(tmp_path):
+    return default_uri(tmp_path)
+
+
+def log(path, *, steps=3, close=True):
+    tracker = JournalTracker(path, experiment="test", name="stage", tags={"arm": "rho1"})
+    tracker.log_params({"lr": 0.1})
+    for step in range(steps):
+        tracker.log_metrics({"train/loss": 1.0 / (step + 1), "pass@1": 0.5}, step=step)
+    if close:
+        tracker.close()
+
+
+def runs(uri):
+    client = MlflowClient(uri)
+    return client, client.search_runs([client.get_experiment_by_name("test").experiment_id])
+
+
+def test_a_delivered_run_holds_what_was_logged(tmp_path, uri):
+    courier = Courier(tmp_path, uri, "stage")
+    log(courier.journal)
+    courier.close()
+    client, (run,) = runs(uri)
+    assert (run.info.status, run.data.params, run.data.tags["arm"]) == ("FINISHED", {"lr": "0.1"}, "rho1")
+    history = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert history == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    assert "pass_at_1" in run.data.metrics
+    assert last_run(tmp_path, "stage")["run_id"] == run.info.run_id
+    assert not list(tracking_folder(tmp_path).glob("*.jsonl"))
+
+
+def test_a_run_that_never_ended_itself_gets_the_launchers_word(tmp_path, uri):
+    courier = Courier(tmp_path, uri, "stage")
+    log(courier.journal, close=False)
+    courier.close("FAILED", "rank 1 was killed")
+    _, (run,) = runs(uri)
+    assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "rank 1 was killed")
+
+
+def test_an_unreachable_store_is_said_once_and_the_metrics_are_delivered_later(tmp_path, uri, capfd):
+    courier = Courier(tmp_path, "http://127.0.0.1:9", "stage")
+    log(courier.journal)
+    courier.close(patience_s=30)
+    assert capfd.readouterr().out.count("warning: MLflow at http://127.0.0.1:9 cannot be written") == 1
+    assert len(list(tracking_folder(tmp_path).glob("*.jsonl"))) == 1
+    deliver_leftovers(tracking_folder(tmp_path), uri)
+    _, (run,) = runs(uri)
+    assert run.info.status == "FINISHED" and run.data.metrics["train/loss"] == pytest.approx(1 / 3)
+
+
+def test_a_journal_cut_off_in_a_line_is_delivered_up_to_there_and_marked_killed(tmp_path, uri):
+    folder = tracking_folder(tmp_path)
+    folder.mkdir(parents=True)
+    path = folder / "stage-1-1.jsonl"
+    log(path, close=False)
+    path.write_text(path.read_text() + '{"kind": "metrics", "val')
+    deliver_leftovers(folder, uri)
+    client, (run,) = runs(uri)
+    assert run.info.status == "KILLED"
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3
+
+
+def test_nothing_is_delivered_twice(tmp_path, uri):
+    folder = tracking_folder(tmp_path)
+    folder.mkdir(parents=True)
+    path = folder / "stage-1-1.jsonl"
+    log(path)
+    threads = [threading.Thread(target=deliver_leftovers, args=(folder, uri)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    client, (run,) = runs(uri)
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3
+
+
+def test_a_full_disk_does_not_stop_the_stage(tmp_path, capfd):
+    tracker = JournalTracker(tmp_path / "no" / "such" / "folder.jsonl", experiment="test", name="stage", tags={})
+    tracker.log_metrics({"loss": 1.0}, step=0)
+    assert capfd.readouterr().out.count("warning: metrics cannot be kept") == 1
+
+
+def test_a_journals_lines_are_whole_records(tmp_path):
+    log(tmp_path / "journal.jsonl")
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert kinds == ["run", "params", "metrics", "metrics", "metrics", "end"]

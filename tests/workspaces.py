@@ -1,0 +1,111 @@
+"""A workspace of its own for tests that run the real pipeline: the project's files in a new git repository."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+FILES = (".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml")
+FOLDERS = ("configs", "flows", "src/wmtp", "tasks")
+MARK = "WMTP_TEST_WORKSPACE"
+
+
+class Workspace:
+    """Runs commands in a copy of the project, with the copy's code."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+        for name in (*FILES, *FOLDERS):
+            source, target = PROJECT / name, self.root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        subprocess.run(["git", "init", "--quiet", str(self.root)], check=True)
+        self.slots = self.root / ".wmtp-slots"
+
+    def environment(self, **extra):
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "WMTP_", "DVC_"))}
+        places = {"PATH": path, "PYTHONPATH": f"{self.root / 'src'}{os.pathsep}{self.root}", MARK: str(self.root)}
+        return {**kept, **places, "WMTP_SLOT_DIR": str(self.slots), **extra}
+
+    def start(self, *command, **environment):
+        """A process in this workspace, its output piped as text."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *command, code=0, timeout=420, **environment):
+        """Run a command to its end and return what it printed; any other exit code than `code` fails the test."""
+        process = self.start(*command, **environment)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            kill_all(self.processes())
+            raise
+        assert process.returncode == code, f"{' '.join(command)}: exit code {process.returncode}\n{output}"
+        return output
+
+    def read(self, path):
+        return json.loads((self.root / path).read_text())
+
+    def lock(self):
+        """dvc.lock's stages."""
+        return yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+
+    def stale(self):
+        """Names of the stages that `dvc status` reports, sorted."""
+        return sorted(json.loads(self.run("dvc", "status", "--json")))
+
+    def processes(self):
+        """Every live process that was started in this workspace, however deep."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == str(self.root) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def wait_until_gone(self, seconds):
+        """The processes that are still alive after so many seconds: none, if all is well."""
+        deadline = time.monotonic() + seconds
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return [" ".join(process.cmdline()) for process in left if process.is_running()]
+
+    def leftovers(self):
+        """Unfinished outputs: what a killed launcher may leave, and a finished one must not."""
+        return sorted(str(path.relative_to(self.root)) for path in (self.root / "artifacts").rglob(".*.tmp-*"))
+
+
+def wait_for(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.1)
+    return result
+
+
+def kill_all(processes):
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
