@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
@@ -39,7 +39,16 @@ def _offer(names: Sequence[str]) -> Any:
     return Field(json_schema_extra={"enum": list(names)})
 
 
-@flow(name="wmtp", task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=THREADS)), persist_result=False)
+def _run_name() -> str:
+    """`demo: baseline, rho1`, what a list of runs is read for."""
+    given = runtime.flow_run.parameters
+    arms = ", ".join(given.get("arms") or ["all arms"])
+    return f"{given['profile']}: {arms}" + (f", only {given['only']}" if given.get("only") else "")
+
+
+@flow(
+    name="wmtp", flow_run_name=_run_name, task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=THREADS)), persist_result=False
+)
 def wmtp(
     profile: Annotated[str, _offer(profile_names())] = "demo",
     arms: list[Annotated[str, _offer(arm_names())]] | None = None,

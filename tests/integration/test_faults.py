@@ -10,7 +10,7 @@ from tests.workspaces import wait_for
 
 STAGE = "train_policy@baseline-s0"
 LONG = ["--profile", "toy", "train_policy.train.steps=400", "train_policy.train.checkpoint_interval=20"]
-TOY = ["wmtp", "run", "full-baseline", "--profile", "toy"]
+RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
 
 
 def step_of(workspace):
@@ -41,30 +41,33 @@ def mlflow_status(workspace):
     return runs[0].info.status
 
 
+def back_to_toy(workspace):
+    workspace.run("wmtp", "params", "--profile", "toy")
+    assert "Running stage" not in workspace.run("dvc", "repro")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number):
     before = fresh.lock()[STAGE]
-    process = started(fresh, "wmtp", "run", "full-baseline", *LONG)
+    command = [*RUN, f"train_policy.train.seed={10 + number}"]
+    process = started(fresh, *command)
     process.send_signal(number)
     process.communicate(timeout=20)
     assert fresh.wait_until_gone(10) == []
     assert fresh.lock()[STAGE] == before
-    assert "resumed from step" in fresh.run("wmtp", "run", "full-baseline", *LONG)
+    assert "resumed from step" in fresh.run(*command)
     assert fresh.leftovers() == []
     assert mlflow_status(fresh) == "FINISHED"
-    fresh.run(*TOY)
-    fresh.run("wmtp", "params", "--profile", "toy")
-    fresh.run("dvc", "repro")
+    back_to_toy(fresh)
 
 
 def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
-    process = started(fresh, "wmtp", "run", "full-baseline", *LONG, "train_policy.train.seed=1")
+    process = started(fresh, *RUN, "train_policy.train.seed=1")
     os.kill(ranks(fresh, 1)[0].pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert f"{STAGE}: rank 1 was killed by SIGKILL" in output and "resumed from step" in output
-    fresh.run("wmtp", "params", "--profile", "toy")
-    fresh.run("dvc", "repro")
+    back_to_toy(fresh)
 
 
 def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
@@ -82,7 +85,7 @@ def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
 
 
 def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(fresh):
-    process = started(fresh, "wmtp", "run", "full-baseline", *LONG, "train_policy.train.seed=2")
+    process = started(fresh, *RUN, "train_policy.train.seed=2")
     output = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
     assert "params.yaml is in use by flow run of baseline-s0" in output
     process.send_signal(signal.SIGINT)
