@@ -1,7 +1,7 @@
 """Resumable training state on disk: sharded, atomic, checked.
 
-A checkpoint is a folder `step-00000100` written by torch.distributed.checkpoint under a temporary name and renamed once
-every rank is done. `complete.json` lists every file with its size, so that a truncated one is found.
+A checkpoint is a folder `step-00000100` written by torch.distributed.checkpoint, while training goes on, under a temporary
+name, and renamed once every rank is done. `complete.json` lists every file with its size, so that a truncated one is found.
 """
 
 from __future__ import annotations
@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.stateful import Stateful
 
@@ -47,43 +53,79 @@ class TrainState(Stateful):
 class Checkpointer:
     """Writes, finds and reads the checkpoints of one stage run.
 
+    Writing goes on while training does: `save` copies the state and returns, `poll` gives the checkpoint its final name
+    once every rank's part is on disk. All methods are called by all ranks together.
+
     Args:
         folder: of this stage and fingerprint; created when needed.
-        keep: how many of the newest checkpoints stay.
+        keep: how many of the newest checkpoints stay (the best one stays besides).
     """
 
     def __init__(self, folder: Path, world: World, *, keep: int = 2) -> None:
         self.folder, self.world, self.keep = folder, world, keep
+        self._group = dist.new_group(backend="gloo")  # training's own collectives must not meet the writer's
+        self._pending: _Pending | None = None
 
-    def save(self, step: int, state: TrainState, progress: dict[str, Any]) -> None:
-        """Write `step`'s checkpoint, all ranks together.
+    def save(self, step: int, state: TrainState, progress: dict[str, Any], *, best: int | None = None) -> None:
+        """Start to write `step`'s checkpoint, after the one before it is complete.
 
         Args:
             progress: plain data of rank 0 (step, tokens seen, history so far).
+            best: the step of a checkpoint that stays however old it gets.
         Raises:
             CheckpointError: the disk is full or cannot be written; nothing is left under the final name.
         """
-        final = self.folder / f"step-{step:08d}"
-        temporary = self.folder / f".{final.name}.tmp"
+        self.wait()
+        temporary = self.folder / f".{_name(step)}.tmp"
         if self.world.is_main:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         self.world.barrier()
-        try:
-            dcp.save({"train": state}, checkpoint_id=temporary, no_dist=False)
+        with _explained(step, self.folder):
             torch.save(torch.get_rng_state(), temporary / f"rng-{self.world.rank}.pt")
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"checkpoint of step {step} could not be written to {self.folder}: {error}") from error
+            done = dcp.async_save({"train": state}, checkpoint_id=temporary, process_group=self._group)
+        assert isinstance(done, Future)
+        self._pending = _Pending(step, done, json.dumps(progress), best)
+
+    def poll(self) -> None:
+        """Complete a checkpoint that every rank has written; does not wait for one that is still being written."""
+        if self._pending is not None:
+            done = torch.tensor(float(self._pending.done.done()), device=self.world.device)
+            if bool(self.world.all_reduce(done, op=dist.ReduceOp.MIN)):
+                self.wait()
+
+    def wait(self) -> None:
+        """Complete the checkpoint that is being written, if there is one.
+
+        Raises:
+            CheckpointError: as `save`.
+        """
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        with _explained(pending.step, self.folder):
+            pending.done.result()
         self.world.barrier()
         if self.world.is_main:
-            files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
-            mark = {"step": step, "world_size": self.world.size, "files": files, "progress": progress}
-            _write_synced(temporary / _MARK, json.dumps(mark))
-            shutil.rmtree(final, ignore_errors=True)
-            os.rename(temporary, final)
-            for old in self._steps()[: -self.keep]:
-                shutil.rmtree(old, ignore_errors=True)
+            self._complete(pending)
         self.world.barrier()
+
+    def _complete(self, pending: _Pending) -> None:
+        final = self.folder / _name(pending.step)
+        temporary = self.folder / f".{final.name}.tmp"
+        files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
+        mark = {"step": pending.step, "world_size": self.world.size, "files": files, "progress": json.loads(pending.progress)}
+        _write_synced(temporary / _MARK, json.dumps(mark))
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+        kept = None if pending.best is None else self.folder / _name(pending.best)
+        for old in self._steps()[: -self.keep]:
+            if old != kept:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def load(self, step: int, state: TrainState) -> None:
+        """Restore the model and optimizers of a complete checkpoint."""
+        dcp.load({"train": state}, checkpoint_id=self.folder / _name(step))
 
     def load_newest(self, state: TrainState) -> dict[str, Any] | None:
         """Restore the newest complete checkpoint into `state`.
@@ -112,6 +154,28 @@ class Checkpointer:
 
     def _steps(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A checkpoint that is being written."""
+
+    step: int
+    done: Future[Any]
+    progress: str
+    best: int | None
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+@contextmanager
+def _explained(step: int, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, CheckpointException) as error:
+        raise CheckpointError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error
 
 
 def _intact(folder: Path) -> dict[str, Any] | None:

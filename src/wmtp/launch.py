@@ -312,20 +312,27 @@ class _Launch:
         """The first rank's error in one line; a user's mistake keeps its exit code."""
         where = f"whole log: {self.log.relative_to(self.root)}"
         found = [json.loads(path.read_text(encoding="utf-8")) for path in self.folder.glob("rank-*.json")]
-        if found:
-            first = min(found, key=lambda error: float(error["time"]))
-            rank = f"rank {first['rank']}: " if self.name.partition("@")[0] in DISTRIBUTED else ""
-            text = f"{self.name}: {rank}{first['type']}: {first['message']} ({where})"
-            return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
         stderr = (self.folder / "stderr").read_text(encoding="utf-8")
-        return LaunchError(f"{self.name}: {_silent_death(stderr, code)} ({where})")
+        cause = _root_cause(stderr)
+        if not found or (cause is not None and cause[1] < 0):  # the other ranks' errors follow from a killed one's absence
+            return LaunchError(f"{self.name}: {_silent_death(stderr, code)} ({where})")
+        first = min(found, key=lambda error: float(error["time"]))
+        rank = f"rank {first['rank']}: " if self.name.partition("@")[0] in DISTRIBUTED else ""
+        text = f"{self.name}: {rank}{first['type']}: {first['message']} ({where})"
+        return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
+
+
+def _root_cause(stderr: str) -> tuple[str, int] | None:
+    """(rank, exit code) of the first rank that failed, as torchrun observed it."""
+    found = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
+    return (found[1], int(found[2])) if found else None
 
 
 def _silent_death(stderr: str, code: int) -> str:
     """What can be said of a process that died without leaving an error file."""
     errors = re.findall(r"^\w*(?:Error|Exception|Interrupt)\b.*$", stderr, re.MULTILINE)
-    died = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
-    rank, number = (f"rank {died[1]}", int(died[2])) if died else ("its process", code)
+    cause = _root_cause(stderr)
+    rank, number = (f"rank {cause[0]}", cause[1]) if cause is not None else ("its process", code)
     if number >= 0:
         return f"{rank} failed before it could start: {errors[0]}" if errors else f"{rank} ended with exit code {number}"
     name = signal.Signals(-number).name

@@ -1,16 +1,20 @@
 """The engine's promises on real gloo ranks: the same numbers for every topology, and bit-exact resumption."""
 
 import os
+import shutil
 import signal
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.distributed.harness import run_on_ranks
 from tests.tables import VOCAB, make_tables
 from wmtp.checkpoint import Checkpointer
 from wmtp.config import ArmConfig
-from wmtp.config.schema import CriticConfig, ModelConfig, OptimConfig, TrainConfig
+from wmtp.config.schema import CriticConfig
+from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
 from wmtp.data.loader import Rows, TrainLoader
 from wmtp.errors import NumericsError
 from wmtp.models.build import build_model, parallelize
@@ -37,6 +41,8 @@ def fit(
     kill_at=None,
     resume="resume",
     poison=None,
+    patience=None,
+    micro_tokens=None,
 ):
     """Train a tiny policy; (rows of metrics, full state dict)."""
     data, reference, value = (folder / name for name in ("data", "reference", "value"))
@@ -49,11 +55,19 @@ def fit(
         eval_interval=3,
         checkpoint_interval=2,
         activation_checkpointing=remat,
+        early_stopping_patience=patience,
     )
     model = build_model(MODEL, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
     sharded = parallelize(model, world.mesh, dtype="float32", activation_checkpointing=remat)
     loader = TrainLoader(
-        rows, batch_size=16, num_micro=accumulation, seed=5, pad_token_id=0, rank=world.rank, world_size=world.size
+        rows,
+        batch_size=16,
+        num_micro=accumulation,
+        micro_tokens=micro_tokens,
+        seed=5,
+        pad_token_id=0,
+        rank=world.rank,
+        world_size=world.size,
     )
     step_function = LanguageModelStep(
         world,
@@ -65,7 +79,7 @@ def fit(
     )
 
     def interrupted(batches, step):
-        if step == kill_at and world.rank == world.size - 1:
+        if (step, world.rank) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if step == poison:
             with torch.no_grad():
@@ -81,6 +95,7 @@ def fit(
         optim=optim,
         checkpointer=Checkpointer(folder / resume, world),
         validate=lambda: validation_nll(world, sharded, rows, 3, batch_tokens=64, pad_token_id=0),
+        objective="val/nll_head0",
         on_row=lambda row: None,
     )
     tensors = full_state(sharded)
@@ -124,14 +139,47 @@ def test_every_topology_trains_the_same_model(tables, alone, tmp_path, arm, rank
         torch.testing.assert_close(results[0][1][name], tensor, rtol=1e-3, atol=2e-4, msg=name)
 
 
-def test_a_killed_and_resumed_run_is_bit_identical(tables, tmp_path):
-    whole = run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", resume=str(tmp_path / "whole"))
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    step=st.integers(1, 5),
+    rank=st.integers(0, 1),
+    arm=st.sampled_from(["rho1", "verifiable"]),
+    patience=st.sampled_from([None, 1]),
+)
+def test_a_run_killed_anywhere_and_resumed_is_bit_identical(tables, tmp_path, step, rank, arm, patience):
+    place = tmp_path / f"{step}-{rank}-{arm}-{patience}"
+    options = {"tmp_path": tmp_path, "arm": arm, "patience": patience}
+    whole = run_on_ranks(2, fit, tables, resume=str(place / "whole"), **options)
     with pytest.raises(AssertionError, match="ranks died"):
-        run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", resume=str(tmp_path / "cut"), kill_at=5)
-    assert [path.name for path in sorted((tmp_path / "cut").glob("step-*"))] == ["step-00000002", "step-00000004"]
-    resumed = run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", resume=str(tmp_path / "cut"))
+        run_on_ranks(2, fit, tables, resume=str(place / "cut"), kill_at=(step, rank), **options)
+    resumed = run_on_ranks(2, fit, tables, resume=str(place / "cut"), **options)
     assert all(torch.equal(resumed[0][1][name], tensor) for name, tensor in whole[0][1].items())
     assert torch.equal(losses(resumed[0]), losses(whole[0]))
+
+
+def test_a_token_budget_changes_the_micro_batches_and_nothing_else(tables, alone, tmp_path):
+    results = run_on_ranks(2, fit, tables, tmp_path=tmp_path, arm="rho1", micro_tokens=40, resume=str(tmp_path / "resume"))
+    torch.testing.assert_close(losses(results[0]), losses(alone("rho1")), rtol=2e-5, atol=2e-5)
+    for name, tensor in alone("rho1")[1].items():
+        torch.testing.assert_close(results[0][1][name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_early_stopping_ends_with_the_best_checkpoint(tables, tmp_path):
+    """A learning rate that diverges: validation is best early, and the result is that step's model."""
+    options = {
+        "tmp_path": tmp_path,
+        "steps": 30,
+        "optim": OptimConfig(warmup_steps=0, lr=1.0, muon_lr=1.0, schedule="constant"),
+    }
+    rows, tensors = run_on_ranks(2, fit, tables, resume=str(tmp_path / "stopped"), patience=2, **options)[0]
+    validations = {row["step"]: row["val/nll_head0"] for row in rows if "val/nll_head0" in row}
+    best = min(validations, key=validations.get)
+    assert max(validations) == best + 6 < 30
+    (tmp_path / "best").mkdir()
+    kept = tmp_path / "stopped" / f"step-{best:08d}"
+    shutil.copytree(kept, tmp_path / "best" / kept.name)
+    again = run_on_ranks(2, fit, tables, resume=str(tmp_path / "best"), **{**options, "steps": best})[0]
+    assert all(torch.equal(again[1][name], tensor) for name, tensor in tensors.items())
 
 
 def test_resuming_on_another_number_of_ranks_agrees_to_rounding(tables, tmp_path):
@@ -186,6 +234,7 @@ def train_critic(world, folder, resume):
         optim=OptimConfig(warmup_steps=2, lr=0.01),
         checkpointer=Checkpointer(folder / resume, world),
         validate=dict,
+        objective="",
         on_row=lambda row: None,
     )
     return [row["train/loss"] for row in state.rows]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from wmtp.config.checks import one_of, require
+from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
 
 # --------------------------------------------------------------------------------------- data
 
@@ -104,91 +105,6 @@ class DataConfig:
 
 
 # --------------------------------------------------------------------------------------- training
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """`n_layers` counts trunk layers plus all heads (the paper's convention). `pretrained` overrides the shape."""
-
-    pretrained: Optional[str] = None
-    hidden_size: int = 96
-    intermediate_size: int = 256
-    n_layers: int = 7
-    n_heads: int = 4
-    n_kv_heads: int = 4
-    n_future: int = 4
-    rope_theta: float = 10000.0
-    tie_embeddings: bool = True
-
-    def __post_init__(self) -> None:
-        require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
-        require(
-            self.n_layers >= self.n_future,
-            "model.n_layers",
-            self.n_layers,
-            f"at least n_future={self.n_future}: it counts the heads",
-        )
-        require(
-            self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}"
-        )
-        require(
-            self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}"
-        )
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest. Learning rates are peaks."""
-
-    name: str = "muon"
-    lr: float = 4e-3
-    muon_lr: float = 0.02
-    beta1: float = 0.9
-    beta2: float = 0.95
-    weight_decay: float = 0.0
-    warmup_steps: int = 30
-    schedule: str = "cosine"
-    min_lr_frac: float = 0.1
-    clip_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        one_of("optim.name", self.name, ("adamw", "muon"))
-        one_of("optim.schedule", self.schedule, ("cosine", "linear", "constant"))
-        for key in ("lr", "muon_lr", "clip_norm"):
-            require(getattr(self, key) > 0, f"optim.{key}", getattr(self, key), "a positive number")
-        for key in ("beta1", "beta2"):
-            require(0 <= getattr(self, key) < 1, f"optim.{key}", getattr(self, key), "a number in [0, 1)")
-        require(0 <= self.min_lr_frac <= 1, "optim.min_lr_frac", self.min_lr_frac, "a number in [0, 1]")
-        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "0 or more")
-        require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "0 or more")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The loop. A step is an optimizer step over `global_batch_size` examples; intervals are in steps."""
-
-    steps: int = 300
-    global_batch_size: int = 32
-    micro_batch_size: int = 32
-    seed: int = 0
-    dtype: str = "float32"
-    activation_checkpointing: bool = False
-    log_interval: int = 10
-    eval_interval: int = 50
-    checkpoint_interval: int = 100
-    keep_checkpoints: int = 2
-
-    def __post_init__(self) -> None:
-        intervals = ("log_interval", "eval_interval", "checkpoint_interval")
-        for key in ("steps", "global_batch_size", "micro_batch_size", *intervals, "keep_checkpoints"):
-            require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "a positive whole number")
-        require(
-            self.global_batch_size % self.micro_batch_size == 0,
-            "train.micro_batch_size",
-            self.micro_batch_size,
-            f"a divisor of global_batch_size={self.global_batch_size} (examples over all ranks)",
-        )
-        one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
 
 
 @dataclass(frozen=True)

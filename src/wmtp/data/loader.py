@@ -129,23 +129,38 @@ class TrainLoader:
     Args:
         batch_size: examples of one global batch.
         num_micro: micro-batches that a global batch is cut into (accumulation steps).
+        micro_tokens: instead, padded tokens that one rank's micro-batch may hold (at least one example is taken).
+        shuffle: False takes the table's order (a curriculum) instead of permutations of it.
         rank, world_size: each micro-batch is dealt out to the ranks.
     Raises:
         ValueError: batch_size is not divisible by num_micro * world_size.
     """
 
     def __init__(
-        self, rows: Rows, *, batch_size: int, num_micro: int, seed: int, pad_token_id: int, rank: int = 0, world_size: int = 1
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        num_micro: int = 1,
+        micro_tokens: int | None = None,
+        shuffle: bool = True,
+        seed: int,
+        pad_token_id: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         if batch_size % (num_micro * world_size):
             raise ValueError(
                 f"global_batch_size={batch_size} cannot be divided by {num_micro} micro-batches x {world_size} ranks"
             )
         self.rows, self.batch_size, self.num_micro, self.seed = rows, batch_size, num_micro, seed
+        self.micro_tokens, self.shuffle = micro_tokens, shuffle
         self.pad_token_id, self.rank, self.world_size = pad_token_id, rank, world_size
         self._window: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def _permutation(self, epoch: int) -> np.ndarray:
+        if not self.shuffle:
+            return self.rows.selected
         return np.random.default_rng([self.seed, epoch]).permutation(self.rows.selected)
 
     def _window_rows(self, window: int) -> np.ndarray:
@@ -158,20 +173,39 @@ class TrainLoader:
             taken = stream[start - epochs[0] * total :][:size]
             lengths = self.rows.offsets[taken + 1] - self.rows.offsets[taken]
             batches = taken[np.argsort(lengths, kind="stable")].reshape(WINDOW_BATCHES, self.batch_size)
-            order = np.random.default_rng([self.seed, window, 1]).permutation(WINDOW_BATCHES)
-            self._window = (window, batches[order])
+            if self.shuffle:
+                batches = batches[np.random.default_rng([self.seed, window, 1]).permutation(WINDOW_BATCHES)]
+            self._window = (window, batches)
         return self._window[1]
 
     def global_rows(self, step: int) -> np.ndarray:
         """Row numbers of the step's whole global batch."""
         return self._window_rows(step // WINDOW_BATCHES)[step % WINDOW_BATCHES]
 
-    def micro_batches(self, step: int) -> list[Batch]:
-        """This rank's share of the step's micro-batches."""
+    def num_tokens(self, step: int) -> int:
+        """Real tokens of the step's whole global batch."""
         rows = self.global_rows(step)
-        slots = np.arange(self.batch_size)
-        mine = [part[self.rank :: self.world_size] for part in np.split(slots, self.num_micro)]
+        return int((self.rows.offsets[rows + 1] - self.rows.offsets[rows]).sum())
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """This rank's share of the step's micro-batches, as many for every rank."""
+        rows = self.global_rows(step)
+        parts = np.split(np.arange(self.batch_size), self.num_micro) if self.micro_tokens is None else self._by_tokens(rows)
+        mine = [part[self.rank :: self.world_size] for part in parts]
         return [self.rows.collate(rows[part], part, self.pad_token_id) for part in mine]
+
+    def _by_tokens(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Slots in groups, shortest first, each rank's share of a group being within the budget."""
+        assert self.micro_tokens is not None
+        lengths = self.rows.offsets[rows + 1] - self.rows.offsets[rows]
+        slots = np.argsort(lengths, kind="stable")
+        longest = lengths[slots][self.world_size - 1 :: self.world_size]  # of each round of one example per rank
+        groups, start = [], 0
+        for end in range(1, len(longest) + 1):
+            if end == len(longest) or longest[end] * (end + 1 - start) > self.micro_tokens:
+                groups.append(slots[start * self.world_size : end * self.world_size])
+                start = end
+        return groups
 
 
 def sequential_batches(

@@ -44,7 +44,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What `sample` says about `artifacts/data`: vocab_size, eos_token_id, pad_token_id, max_length, counts."""
+    """What `sample` says about `artifacts/data`: vocab_size, eos_token_id, pad_token_id, max_length, is_ordered, counts."""
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     return meta
 

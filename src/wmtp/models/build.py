@@ -17,7 +17,7 @@ from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-    from wmtp.config.schema import ModelConfig
+    from wmtp.config.training import ModelConfig
 
 
 def build_model(

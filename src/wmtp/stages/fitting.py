@@ -20,7 +20,7 @@ from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.training.loop import LoopState, Row, TrainStep, train
 
 if TYPE_CHECKING:
-    from wmtp.config.schema import OptimConfig, TrainConfig
+    from wmtp.config.training import OptimConfig, TrainConfig
     from wmtp.distributed import World
     from wmtp.stages.context import StageContext
 
@@ -42,12 +42,16 @@ def fit(
     validate: Callable[[], dict[str, float]],
     config: TrainConfig,
     optim: OptimConfig,
+    objective: str,
     seed: int,
     pad_token_id: int,
     folder: str,
+    shuffle: bool = True,
 ) -> LoopState:
     """Train, tell everyone, and write history.jsonl to the output `folder`.
 
+    Args:
+        objective: the validation metric that early stopping minimises; shuffle: False keeps the rows' order.
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
     """
@@ -55,7 +59,9 @@ def fit(
         loader = TrainLoader(
             rows,
             batch_size=config.global_batch_size,
-            num_micro=config.global_batch_size // config.micro_batch_size,
+            num_micro=1 if config.micro_batch_tokens else config.global_batch_size // config.micro_batch_size,
+            micro_tokens=config.micro_batch_tokens,
+            shuffle=shuffle,
             seed=seed,
             pad_token_id=pad_token_id,
             rank=world.rank,
@@ -78,6 +84,7 @@ def fit(
         optim=optim,
         checkpointer=Checkpointer(context.resume, world, keep=config.keep_checkpoints),
         validate=validate,
+        objective=objective,
         on_row=on_row,
     )
     progress.close()

@@ -137,6 +137,7 @@ def _write_meta(out: Path, data: DataConfig, tokenizer: TextTokenizer, counts: C
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "max_length": data.max_length,
+        "is_ordered": data.curriculum,
         "tokenizer_sha256": folder_sha256(out / "tokenizer"),
         "counts": counts,
         "statistics": statistics,

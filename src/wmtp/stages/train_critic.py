@@ -84,11 +84,13 @@ def run(config: Config, context: StageContext) -> StageResult:
             step_function=CriticStep(world, sharded, section),
             rows=Rows(context.input("artifacts/data/critic.arrow"), scores),
             validate=lambda: {f"val/{k}": v for k, v in quality().items() if isinstance(v, float)},
+            objective="val/brier",
             config=section.train,
             optim=section.optim,
             seed=section.train.seed,
             pad_token_id=meta["pad_token_id"],
             folder="artifacts/tuning/critic",
+            shuffle=not meta["is_ordered"],
         )
         sharded.eval()
         final = quality()

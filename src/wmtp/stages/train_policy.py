@@ -59,11 +59,13 @@ def run(config: Config, context: StageContext) -> StageResult:
                 batch_tokens=fitting.VALIDATION_BATCH_TOKENS,
                 pad_token_id=pad,
             ),
+            objective="val/nll_head0",
             config=section.train,
             optim=section.optim,
             seed=spec.seed,
             pad_token_id=pad,
             folder=folder,
+            shuffle=not meta["is_ordered"],
         )
         sharded.eval()
         weights = weight_summary(world, step_function, rows, section.train.steps, pad)

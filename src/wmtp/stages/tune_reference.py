@@ -47,6 +47,7 @@ def run(config: Config, context: StageContext) -> StageResult:
                 batch_tokens=fitting.VALIDATION_BATCH_TOKENS,
                 pad_token_id=meta["pad_token_id"],
             ),
+            objective="val/nll_head0",
             config=section.train,
             optim=section.optim,
             seed=section.train.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,15 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer, TrainState
-from wmtp.config.schema import OptimConfig, TrainConfig
+from wmtp.config.training import OptimConfig, TrainConfig
 from wmtp.data.loader import Batch, TrainLoader
 from wmtp.distributed import World
 from wmtp.errors import NumericsError
 from wmtp.training.meters import Meters, StepMetrics
 from wmtp.training.optim import build_optimizers, lr_factor, set_learning_rates
+
+SPIKE, SPIKE_WINDOW = 6.0, 10
+"""A flush's loss so many standard deviations above the mean of so many flushes before it is reported."""
 
 
 class TrainStep(Protocol):
@@ -33,12 +37,18 @@ Row = dict[str, float]
 
 @dataclass
 class LoopState:
-    """Everything that a resumed run needs besides the tensors. Plain data."""
+    """Everything that a resumed run needs besides the tensors. Plain data.
+
+    `best`, `best_step`: the smallest validation objective so far and where it was measured; `num_worse`: validations since.
+    """
 
     step: int = 0
     tokens: int = 0
     time_s: float = 0.0
     rows: list[Row] = field(default_factory=list)
+    best: float = math.inf
+    best_step: int | None = None
+    num_worse: int = 0
 
 
 def train(
@@ -51,12 +61,14 @@ def train(
     optim: OptimConfig,
     checkpointer: Checkpointer,
     validate: Callable[[], dict[str, float]],
+    objective: str,
     on_row: Callable[[Row], None],
 ) -> LoopState:
     """Run `config.steps` optimizer steps, from the newest checkpoint if there is one.
 
     Args:
         model: already sharded; step_function: see `TrainStep`; validate: metrics named `val/...`, called by all ranks.
+        objective: the one of them that early stopping minimises.
         on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
     Returns:
         the final state; its `rows` go back to step 0, also over restarts.
@@ -69,9 +81,9 @@ def train(
     state = LoopState(**restored) if restored else LoopState()
     if restored and world.is_main:
         print(f"resumed from step {state.step}", flush=True)
-    meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
+    meters, gate, started = Meters(world), _Gate(world, checkpointer), time.monotonic() - state.time_s
     model.train()
-    while state.step < config.steps:
+    while state.step < config.steps and not _is_exhausted(state, config):
         factor = lr_factor(optim, state.step, config.steps)
         set_learning_rates(optimizers, factor)
         metrics = step_function(loader.micro_batches(state.step), state.step)
@@ -82,25 +94,74 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         meters.add(metrics)
-        rows = loader.global_rows(state.step)
-        state.tokens += int((loader.rows.offsets[rows + 1] - loader.rows.offsets[rows]).sum())
+        state.tokens += loader.num_tokens(state.step)
         state.step += 1
-        last = state.step == config.steps
-        saves = state.step % config.checkpoint_interval == 0 and not last
-        validates = state.step % config.eval_interval == 0 or last
-        if saves or validates or state.step % config.log_interval == 0:
+        due = _Due.after(state.step, config)
+        if due.flush:
             gate.check()
             row: Row = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
-            if validates:
+            if due.validation:
                 row.update(_validated(model, validate))
-            state.time_s = time.monotonic() - started
-            row |= {"time_s": state.time_s, "perf/tokens_per_s": state.tokens / state.time_s}
-            row["perf/peak_memory_bytes"] = peak_memory_bytes(world)
-            state.rows.append(row)
-            on_row(row)
-        if saves:
-            checkpointer.save(state.step, train_state, vars(state))
+            _flush(state, row, started, world, on_row)
+            checkpointer.poll()
+        improved = due.validation and config.early_stopping_patience is not None and _judge(state, objective)
+        if due.checkpoint or improved:
+            checkpointer.save(state.step, train_state, vars(state), best=state.best_step)
+    checkpointer.wait()
+    if _is_exhausted(state, config) and state.best_step is not None:
+        checkpointer.load(state.best_step, train_state)
     return state
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What follows the step that has just been taken."""
+
+    flush: bool
+    validation: bool
+    checkpoint: bool
+
+    @classmethod
+    def after(cls, step: int, config: TrainConfig) -> _Due:
+        last = step == config.steps
+        checkpoint = step % config.checkpoint_interval == 0 and not last
+        validation = step % config.eval_interval == 0 or last
+        return cls(checkpoint or validation or step % config.log_interval == 0, validation, checkpoint)
+
+
+def _flush(state: LoopState, row: Row, started: float, world: World, on_row: Callable[[Row], None]) -> None:
+    """Complete a row of metrics, keep it, and tell everyone."""
+    state.time_s = time.monotonic() - started
+    row |= {"time_s": state.time_s, "perf/tokens_per_s": state.tokens / state.time_s}
+    row["perf/peak_memory_bytes"] = peak_memory_bytes(world)
+    spread = _spikes(state.rows, row["train/loss"])
+    row["train/loss_spike"] = spread
+    if spread > SPIKE and world.is_main:
+        print(f"loss spike: {row['train/loss']:.4g} at step {state.step}, {spread:.1f} deviations above the flushes before")
+    state.rows.append(row)
+    on_row(row)
+
+
+def _spikes(rows: Sequence[Row], loss: float) -> float:
+    """How many standard deviations `loss` is above the mean of the last flushes (0 before there are enough of them)."""
+    before = [row["train/loss"] for row in rows[-SPIKE_WINDOW:]]
+    if len(before) < SPIKE_WINDOW:
+        return 0.0
+    return max(0.0, (loss - statistics.fmean(before)) / max(statistics.pstdev(before), 1e-12))
+
+
+def _judge(state: LoopState, objective: str) -> bool:
+    """Whether the newest validation is the best so far, remembered in `state`."""
+    value = state.rows[-1][objective]
+    improved = value < state.best
+    state.num_worse = 0 if improved else state.num_worse + 1
+    if improved:
+        state.best, state.best_step = value, state.step
+    return improved
+
+
+def _is_exhausted(state: LoopState, config: TrainConfig) -> bool:
+    return config.early_stopping_patience is not None and state.num_worse >= config.early_stopping_patience
 
 
 def _validated(model: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -120,7 +181,8 @@ def _clip(model: nn.Module, max_norm: float) -> torch.Tensor:
 class _Gate:
     """Remembers the first step whose gradient norm (NaN or Inf whenever the loss is) was not finite."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, checkpointer: Checkpointer) -> None:
+        self._checkpointer = checkpointer
         self._first_bad = torch.tensor(math.inf, dtype=torch.float64, device=world.device)
 
     def watch(self, norm: torch.Tensor, step: int) -> None:
@@ -131,6 +193,7 @@ class _Gate:
         """The norm is global, so every rank comes to the same conclusion."""
         first = float(self._first_bad)
         if first != math.inf:
+            self._checkpointer.wait()
             raise NumericsError(f"loss or gradient became NaN or Inf at step {int(first)}; the last checkpoint is kept")
 
 

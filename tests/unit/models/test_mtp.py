@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from wmtp.config.schema import ModelConfig
+from wmtp.config.training import ModelConfig
 from wmtp.errors import CheckpointError, ConfigError
 from wmtp.models import MTPForCausalLM
 from wmtp.models.build import build_model

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from wmtp.config.schema import ModelConfig, OptimConfig
+from wmtp.config.training import ModelConfig, OptimConfig
 from wmtp.models.build import build_model
 from wmtp.training.optim import Muon, build_optimizers, lr_factor, orthogonalise, set_learning_rates
 
