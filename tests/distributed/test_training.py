@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tests.tables import VOCAB, make_tables
 from wmtp.checkpoint import Checkpointer
 from wmtp.config import ArmConfig
 from wmtp.config.schema import CriticConfig
-from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
+from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, TrainConfig
 from wmtp.data.loader import Rows, TrainLoader
 from wmtp.errors import NumericsError
 from wmtp.models.build import build_model, parallelize
@@ -43,6 +44,7 @@ def fit(
     poison=None,
     patience=None,
     micro_tokens=None,
+    model=MODEL,
 ):
     """Train a tiny policy; (rows of metrics, full state dict)."""
     data, reference, value = (folder / name for name in ("data", "reference", "value"))
@@ -57,8 +59,8 @@ def fit(
         activation_checkpointing=remat,
         early_stopping_patience=patience,
     )
-    model = build_model(MODEL, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
-    sharded = parallelize(model, world.mesh, dtype="float32", activation_checkpointing=remat)
+    built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
+    sharded = parallelize(built, world.mesh, dtype="float32", activation_checkpointing=remat)
     loader = TrainLoader(
         rows,
         batch_size=16,
@@ -162,6 +164,20 @@ def test_a_token_budget_changes_the_micro_batches_and_nothing_else(tables, alone
     torch.testing.assert_close(losses(results[0]), losses(alone("rho1")), rtol=2e-5, atol=2e-5)
     for name, tensor in alone("rho1")[1].items():
         torch.testing.assert_close(results[0][1][name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_adapters_train_alike_on_any_number_of_ranks_and_end_as_plain_weights(tables, tmp_path):
+    base = build_model(MODEL, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
+    base.save_pretrained(tmp_path / "base")
+    model = replace(MODEL, pretrained=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    options = {"tmp_path": tmp_path, "model": model, "optim": OptimConfig(name="adamw", warmup_steps=2)}
+    (one,) = run_on_ranks(1, fit, tables, resume=str(tmp_path / "one"), **options)
+    two = run_on_ranks(2, fit, tables, remat=True, resume=str(tmp_path / "two"), **options)[0]
+    torch.testing.assert_close(losses(two), losses(one), rtol=2e-5, atol=2e-5)
+    before = base.state_dict()
+    assert two[1].keys() == one[1].keys() == before.keys()
+    changed = {name for name, tensor in two[1].items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if ".self_attn." in name}
 
 
 def test_early_stopping_ends_with_the_best_checkpoint(tables, tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from wmtp.config.checks import one_of, require
-from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
+from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- data
 
@@ -114,6 +114,7 @@ class TuneReferenceConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        check_optimizer(self.model, self.optim, "tune_reference")
         n_future = self.model.n_future
         require(n_future == 1, "tune_reference.model.n_future", n_future, "1: the reference is a next-token model")
 
@@ -137,6 +138,7 @@ class CriticConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        check_optimizer(self.model, self.optim, "train_critic")
         one_of("train_critic.init", self.init, ("reference", "scratch"))
         one_of("train_critic.head", self.head, ("linear", "mlp"))
         one_of("train_critic.loss", self.loss, ("mse", "bce", "huber"))
@@ -162,6 +164,9 @@ class TrainPolicyConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        check_optimizer(self.model, self.optim, "train_policy")
 
 
 # --------------------------------------------------------------------------------------- arms and runs

@@ -13,13 +13,13 @@ class LoraConfig:
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the decoder blocks' matrices; `rank` 0 trains all weights."""
 
     rank: int = 0
-    alpha: float = 16.0
+    alpha: int = 16
     dropout: float = 0.0
     targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"])
 
     def __post_init__(self) -> None:
         require(self.rank >= 0, "model.lora.rank", self.rank, "0 (no adapters) or more")
-        require(self.alpha > 0, "model.lora.alpha", self.alpha, "a positive number")
+        require(self.alpha > 0, "model.lora.alpha", self.alpha, "a positive whole number")
         require(0 <= self.dropout < 1, "model.lora.dropout", self.dropout, "a number in [0, 1)")
         known = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
         require(bool(self.targets), "model.lora.targets", self.targets, "at least one of " + ", ".join(known))
@@ -126,3 +126,10 @@ class TrainConfig:
             f"a divisor of global_batch_size={self.global_batch_size} (examples over all ranks)",
         )
         one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
+
+
+def check_optimizer(model: ModelConfig, optim: OptimConfig, section: str) -> None:
+    """Muon orthogonalises updates of whole matrices; an adapter's thin factors are AdamW's."""
+    require(
+        model.lora.rank == 0 or optim.name == "adamw", f"{section}.optim.name", optim.name, "adamw with model.lora.rank > 0"
+    )

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 
 from wmtp.errors import ConfigError
 from wmtp.models.convert import from_causal_lm
+from wmtp.models.lora import add_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ def build_model(
     """
     heads = n_future if n_future is not None else config.n_future
     if config.pretrained is not None:
-        return _pretrained(config.pretrained, heads, vocab_size)
+        model = _pretrained(config.pretrained, heads, vocab_size)
+        if config.lora.rank:
+            add_adapters(model, config.lora, seed)
+        return model
     torch.manual_seed(seed)
     return MTPForCausalLM(
         MTPConfig(
@@ -78,12 +82,14 @@ def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
     return model
 
 
-def parallelize(model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_checkpointing: bool) -> nn.Module:
+def parallelize(
+    model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_checkpointing: bool, compile_blocks: bool = False
+) -> nn.Module:
     """FSDP2 over `mesh`: every decoder block a unit, the rest (embedding, norm, unembedding) with the root.
 
-    Activation checkpointing wraps blocks before they are sharded; the NLL stays outside of it. Parameters and reductions
-    are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward pass: gathering
-    twice costs more time than a laptop has, and memory is not what it lacks.
+    Activation checkpointing wraps blocks before they are compiled and sharded; the NLL stays outside of it. Parameters
+    and reductions are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward
+    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks.
     """
     backbone = model if isinstance(model, MTPForCausalLM) else model.backbone
     assert isinstance(backbone, MTPForCausalLM)
@@ -95,6 +101,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_ch
     for blocks in (backbone.layers, backbone.heads):
         for index, block in enumerate(blocks):
             wrapped = checkpoint_wrapper(block) if activation_checkpointing else block
+            if compile_blocks:
+                wrapped.compile()
             fully_shard(wrapped, **keep)
             blocks[index] = wrapped
     if model is backbone and not backbone.config.tie_word_embeddings:

@@ -16,6 +16,7 @@ from wmtp.data.loader import Rows, TrainLoader
 from wmtp.errors import ConfigError
 from wmtp.metrics import History, Progress
 from wmtp.models.build import parallelize
+from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.training.loop import LoopState, Row, TrainStep, train
 
@@ -29,7 +30,13 @@ VALIDATION_BATCH_TOKENS = 8192
 
 def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:
     """`model` under FSDP as configured."""
-    return parallelize(model, world.mesh, dtype=config.dtype, activation_checkpointing=config.activation_checkpointing)
+    return parallelize(
+        model,
+        world.mesh,
+        dtype=config.dtype,
+        activation_checkpointing=config.activation_checkpointing,
+        compile_blocks=config.compile,
+    )
 
 
 def fit(
@@ -114,9 +121,9 @@ def summary(context: StageContext, world: World, state: LoopState, num_parameter
 
 
 def full_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The unsharded state dict on rank 0's CPU (empty elsewhere). All ranks call it."""
-    tensors: dict[str, Any] = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return tensors
+    """The unsharded state dict on rank 0's CPU (empty elsewhere), adapters merged. All ranks call it."""
+    tensors = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return merge_adapters(model, tensors)
 
 
 def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], folder: Path) -> None:

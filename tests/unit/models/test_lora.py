@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from wmtp.config.schema import TrainPolicyConfig
+from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig
+from wmtp.errors import ConfigError
+from wmtp.models import MTPConfig, MTPForCausalLM
+from wmtp.models.build import build_model
+from wmtp.models.lora import merge_adapters
+
+SIZES = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 2}
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    MTPForCausalLM(MTPConfig(**SIZES, num_hidden_layers=3, n_future=2)).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def adapted(path, **lora):
+    config = ModelConfig(pretrained=path, n_future=2, lora=LoraConfig(rank=3, **lora))
+    return build_model(config, vocab_size=20, max_length=8, pad_token_id=0, eos_token_id=1, seed=0)
+
+
+def test_only_adapters_train_and_they_start_at_nothing(pretrained):
+    model, plain = adapted(pretrained), MTPForCausalLM.from_pretrained(pretrained)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable and all(".lora_" in name for name in trainable)
+    assert len(trainable) == 3 * 4 * 2  # blocks x projections x factors
+    ids = torch.arange(8)[None]
+    torch.testing.assert_close(model.eval()(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
+
+
+def test_merged_weights_compute_what_the_adapters_did(pretrained):
+    model = adapted(pretrained, alpha=7, targets=["q_proj", "down_proj"]).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    plain = MTPForCausalLM.from_pretrained(pretrained).eval()
+    unchanged = plain.head_logits(torch.arange(8)[None])[1]
+    plain.load_state_dict(merge_adapters(model, model.state_dict()))
+    for ours, theirs in zip(plain.head_logits(torch.arange(8)[None]), model.head_logits(torch.arange(8)[None]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(ours, unchanged)
+
+
+def test_a_model_without_adapters_keeps_its_state(pretrained):
+    model = MTPForCausalLM.from_pretrained(pretrained)
+    state = model.state_dict()
+    assert merge_adapters(model, state) is state
+
+
+def test_adapters_need_trained_weights_and_adamw():
+    with pytest.raises(ConfigError, match=r"model.lora.rank=2 is not allowed: 0 unless model.pretrained"):
+        ModelConfig(lora=LoraConfig(rank=2))
+    with pytest.raises(ConfigError, match=r"train_policy.optim.name='muon' is not allowed: use adamw"):
+        TrainPolicyConfig(model=ModelConfig(pretrained="x", lora=LoraConfig(rank=2)), optim=OptimConfig(name="muon"))
