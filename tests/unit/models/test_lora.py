@@ -55,5 +55,5 @@ def test_a_model_without_adapters_keeps_its_state(pretrained):
 def test_adapters_need_trained_weights_and_adamw():
     with pytest.raises(ConfigError, match=r"model.lora.rank=2 is not allowed: 0 unless model.pretrained"):
         ModelConfig(lora=LoraConfig(rank=2))
-    with pytest.raises(ConfigError, match=r"train_policy.optim.name='muon' is not allowed: use adamw"):
+    with pytest.raises(ConfigError, match=r"train_policy.optim.name='muon' is not allowed: adamw"):
         TrainPolicyConfig(model=ModelConfig(pretrained="x", lora=LoraConfig(rank=2)), optim=OptimConfig(name="muon"))
