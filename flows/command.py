@@ -95,23 +95,27 @@ def _explain(root: Path, config: Config, parameters: dict[str, Any]) -> int:
     graph = read_graph(root, [only])
     forced = {name for one in parameters.get("force", []) for name in expand(only if one == "only" else one, graph)}
     table = Table("stage", "would", "why", box=None, pad_edge=False)
-    moving: set[str] = set()
+    moving: dict[str, str] = {}
     for name, needs in graph.items():
-        would, why = _verdict(root, name, [need for need in needs if need in moving], name in forced)
-        if would.startswith("run"):
-            moving.add(name)
+        would, why = _verdict(root, name, {need: moving[need] for need in needs if need in moving}, name in forced)
+        if would != "nothing":
+            moving[name] = would
         table.add_row(name, would, why)
     Console().print(table)
     return 0
 
 
-def _verdict(root: Path, name: str, behind: list[str], forced: bool) -> tuple[str, str]:
-    """What would become of one stage, `behind` being the stages it needs that would run."""
+def _verdict(root: Path, name: str, behind: dict[str, str], forced: bool) -> tuple[str, str]:
+    """What would become of one stage, and why. `behind`: the stages it needs whose outputs may change, and how."""
     judgement = judge(root, name, look_up_cache=True)
     if forced:
         return "run", "forced"
+    if behind and judgement.is_fresh:
+        return "nothing, restore or run", f"as they change: {', '.join(behind)}"
     if judgement.is_fresh:
-        return ("run if they change", f"after {', '.join(behind)}") if behind else ("nothing", "up to date")
+        return "nothing", "up to date"
+    if behind and "run" not in behind.values():
+        return "restore or run", judgement.reason
     if judgement.can_restore and not behind:
         return "restore", judgement.reason
     return "run", judgement.reason

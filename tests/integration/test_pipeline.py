@@ -69,10 +69,13 @@ def test_a_changed_evaluation_parameter_reruns_evaluation_and_report_only_and_tu
     before = fresh.lock()
     hot = ["wmtp", "run", "compare", "--profile", "toy", "evaluate.temperature=0.5"]
     planned = fresh.run(*hot, "--dry")
-    assert len(re.findall(r"^evaluate@\S+\s+run\s+evaluate.temperature", planned, re.MULTILINE)) == 3
+    assert len(re.findall(r"^evaluate@\S+\s+run\s+evaluate.temperature changed", planned, re.MULTILINE)) == 3
     assert "4 stages ran, 0 were restored, 8 were up to date" in fresh.run(*hot)
     changed = {name for name, stage in fresh.lock().items() if stage != before[name]}
     assert changed == {"report", *(name for name in STAGES if name.startswith("evaluate@"))}
+    planned = fresh.run("wmtp", "run", "compare", "--profile", "toy", "--dry")
+    assert len(re.findall(r"^evaluate@\S+\s+restore\s+evaluate.temperature changed", planned, re.MULTILINE)) == 3
+    assert re.search(r"^report\s+restore or run\s", planned, re.MULTILINE) and "is cached" not in planned
     back = fresh.run("wmtp", "run", "compare", "--profile", "toy")
     assert "0 stages ran, 4 were restored, 8 were up to date" in back
     assert "restored from DVC's cache: evaluate.temperature" in back
@@ -165,16 +168,16 @@ def test_scores_and_curves_are_what_dvc_shows(fresh):
         (["compare", "--profile", "mbpp"], "data.train_path"),
     ],
 )
-def test_a_mistake_is_refused_before_anything_starts(fresh, arguments, said):
-    before = (fresh.root / "params.yaml").read_text()
-    output = fresh.run("wmtp", "run", *arguments, code=2)
+def test_a_mistake_is_refused_before_anything_starts(workspace, arguments, said):
+    before = (workspace.root / "params.yaml").read_text()
+    output = workspace.run("wmtp", "run", *arguments, code=2)
     assert said in output and output.startswith("error: ") and output.count("\n") == 1
-    assert (fresh.root / "params.yaml").read_text() == before
+    assert (workspace.root / "params.yaml").read_text() == before
 
 
-def test_a_missing_dataset_is_refused_by_path(fresh):
+def test_a_missing_dataset_is_refused_by_path(workspace):
     paths = ["data.train_path=nowhere.jsonl", "data.validation_path=nowhere.jsonl"]
-    output = fresh.run("wmtp", "run", "compare", "--profile", "mbpp", *paths, code=2)
+    output = workspace.run("wmtp", "run", "compare", "--profile", "mbpp", *paths, code=2)
     assert "data.train_path=nowhere.jsonl does not exist" in output
 
 

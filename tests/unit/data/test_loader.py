@@ -91,3 +91,32 @@ def test_correct_only_and_errors(folders, rows):
         Rows(data / "train.arrow", {"reference_nll": reference})
     with pytest.raises(DataError, match="does not exist"):
         Rows(data / "train.arrow", {"value": data / "missing"})
+
+
+@pytest.mark.parametrize("budget", [1, 20, 40, 1000])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_a_token_budget_holds_on_every_rank_and_loses_nothing(rows, budget, world_size):
+    for step in range(4):
+        parts = [
+            loader(rows, micro_tokens=budget, rank=r, world_size=world_size).micro_batches(step) for r in range(world_size)
+        ]
+        assert len({len(part) for part in parts}) == 1
+        seen = {
+            slot: row for part in parts for b in part for slot, row in zip(b.slots_B.tolist(), b.rows_B.tolist(), strict=True)
+        }
+        assert [seen[slot] for slot in range(8)] == loader(rows).global_rows(step).tolist()
+        assert all(b.input_ids.numel() <= budget or len(b.rows_B) == 1 for part in parts for b in part)
+
+
+def test_a_budget_takes_no_more_micro_batches_than_it_must(rows):
+    (one,) = loader(rows, micro_tokens=10_000).micro_batches(0)
+    assert len(one.rows_B) == 8
+    assert len(loader(rows, micro_tokens=1).micro_batches(0)) == 8
+
+
+def test_without_shuffling_the_tables_order_is_kept_but_for_lengths_within_a_window(rows):
+    one = loader(rows, shuffle=False)
+    window = np.concatenate([one.global_rows(step) for step in range(WINDOW_BATCHES)])
+    order = np.resize(np.arange(48), len(window))
+    lengths = rows.lengths
+    assert window.tolist() == order[np.argsort(lengths[order], kind="stable")].tolist()
