@@ -45,6 +45,8 @@ def fit(
     patience=None,
     micro_tokens=None,
     model=MODEL,
+    dtype="float32",
+    backend=None,
 ):
     """Train a tiny policy; (rows of metrics, full state dict)."""
     data, reference, value = (folder / name for name in ("data", "reference", "value"))
@@ -60,7 +62,7 @@ def fit(
         early_stopping_patience=patience,
     )
     built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
-    sharded = parallelize(built, world.mesh, dtype="float32", activation_checkpointing=remat)
+    sharded = parallelize(built, world.mesh, dtype=dtype, activation_checkpointing=remat, compile_backend=backend)
     loader = TrainLoader(
         rows,
         batch_size=16,
@@ -127,8 +129,15 @@ def alone(tables, tmp_path_factory):
     return lambda arm: results.setdefault(arm, train_alone(arm))
 
 
-@pytest.mark.parametrize("arm", ["baseline", "rho1", "verifiable", "random"])
-@pytest.mark.parametrize(("ranks", "accumulation", "remat"), [(2, 1, False), (2, 4, True), (4, 1, True), (1, 4, False)])
+TOPOLOGIES = [(n, accumulation, remat) for n in (1, 2, 4) for accumulation in (1, 4) for remat in (False, True)][1:]
+SOME = [(2, 1, False), (2, 4, True), (4, 1, True)]
+
+
+@pytest.mark.parametrize(
+    ("arm", "ranks", "accumulation", "remat"),
+    [("rho1", *one) for one in TOPOLOGIES]
+    + [(arm, *one) for arm in ("baseline", "verifiable", "random", "entropy") for one in SOME],
+)
 def test_every_topology_trains_the_same_model(tables, alone, tmp_path, arm, ranks, accumulation, remat):
     expected = alone(arm)
     results = run_on_ranks(
@@ -164,6 +173,18 @@ def test_a_token_budget_changes_the_micro_batches_and_nothing_else(tables, alone
     torch.testing.assert_close(losses(results[0]), losses(alone("rho1")), rtol=2e-5, atol=2e-5)
     for name, tensor in alone("rho1")[1].items():
         torch.testing.assert_close(results[0][1][name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_bfloat16_compute_follows_float32(tables, alone, tmp_path):
+    result = run_on_ranks(2, fit, tables, tmp_path=tmp_path, dtype="bfloat16", resume=str(tmp_path / "resume"))[0]
+    torch.testing.assert_close(losses(result), losses(alone("baseline")), rtol=2e-2, atol=2e-2)
+    assert {tensor.dtype for tensor in result[1].values()} == {torch.float32}
+
+
+def test_compiled_blocks_train_the_same_model(tables, alone, tmp_path):
+    result = run_on_ranks(2, fit, tables, tmp_path=tmp_path, backend="aot_eager", resume=str(tmp_path / "resume"))[0]
+    torch.testing.assert_close(losses(result), losses(alone("baseline")), rtol=2e-4, atol=2e-4)
+    assert result[1].keys() == alone("baseline")[1].keys()
 
 
 def test_adapters_train_alike_on_any_number_of_ranks_and_end_as_plain_weights(tables, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from wmtp.config.checks import require
 from wmtp.config.schema import ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
 from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS
 from wmtp.errors import ConfigError
@@ -106,7 +107,18 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
         if run.arm not in arms:
             raise ConfigError(f"runs.{name}.arm={run.arm!r} is not one of the arms {sorted(arms)}")
     inputs = structured(InputsConfig, plain.get("inputs") or {}, "inputs")
-    return Config(profile=profile, inputs=inputs, arms=arms, runs=runs, **sections)
+    config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, **sections)
+    _check_heads(config)
+    return config
+
+
+def _check_heads(config: Config) -> None:
+    """A head that looks past the longest example would never have a target."""
+    longest, shared = config.data.max_length, config.train_policy.model.n_future
+    heads = {"train_policy.model.n_future": shared}
+    heads |= {f"arms.{name}.n_future": arm.n_future for name, arm in config.arms.items() if arm.n_future is not None}
+    for key, n_future in heads.items():
+        require(n_future < longest, key, n_future, f"less than data.max_length={longest}")
 
 
 def structured(cls: type, tree: Any, where: str) -> Any:

@@ -94,7 +94,8 @@ class TrainConfig:
     """The loop. A step is an optimizer step over `global_batch_size` examples; intervals are in steps.
 
     Micro-batches hold `micro_batch_size` examples over all ranks or, with `micro_batch_tokens`, as many as fit in so many
-    padded tokens on each rank. `early_stopping_patience`: validations without improvement before training ends; the best
+    padded tokens on each rank. `compile_backend`: torch.compile's, block by block (inductor needs a C++ compiler on CPUs).
+    `early_stopping_patience`: validations without improvement before training ends; the best
     checkpoint is then the result.
     """
 
@@ -105,7 +106,7 @@ class TrainConfig:
     seed: int = 0
     dtype: str = "float32"
     activation_checkpointing: bool = False
-    compile: bool = False
+    compile_backend: Optional[str] = None
     log_interval: int = 10
     eval_interval: int = 50
     checkpoint_interval: int = 100
@@ -126,6 +127,8 @@ class TrainConfig:
             f"a divisor of global_batch_size={self.global_batch_size} (examples over all ranks)",
         )
         one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
+        if self.compile_backend is not None:
+            one_of("train.compile_backend", self.compile_backend, ("inductor", "aot_eager", "cudagraphs"))
 
 
 def check_optimizer(model: ModelConfig, optim: OptimConfig, section: str) -> None:

@@ -83,7 +83,7 @@ def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
 
 
 def parallelize(
-    model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_checkpointing: bool, compile_blocks: bool = False
+    model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_checkpointing: bool, compile_backend: str | None = None
 ) -> nn.Module:
     """FSDP2 over `mesh`: every decoder block a unit, the rest (embedding, norm, unembedding) with the root.
 
@@ -101,8 +101,8 @@ def parallelize(
     for blocks in (backbone.layers, backbone.heads):
         for index, block in enumerate(blocks):
             wrapped = checkpoint_wrapper(block) if activation_checkpointing else block
-            if compile_blocks:
-                wrapped.compile()
+            if compile_backend is not None:
+                wrapped.compile(backend=compile_backend)
             fully_shard(wrapped, **keep)
             blocks[index] = wrapped
     if model is backbone and not backbone.config.tie_word_embeddings:

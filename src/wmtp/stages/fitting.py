@@ -35,7 +35,7 @@ def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:
         world.mesh,
         dtype=config.dtype,
         activation_checkpointing=config.activation_checkpointing,
-        compile_blocks=config.compile,
+        compile_backend=config.compile_backend,
     )
 
 

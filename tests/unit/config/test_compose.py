@@ -79,6 +79,7 @@ def test_the_committed_params_yaml_is_the_demo():
         ("demo", ["rho1", "rho1"], [], "must name at least one, each once"),
         ("demo", None, ["evaluate.temperature"], "is not of the form key=value"),
         ("demo", None, ["tune_reference.model.n_future=2"], "the reference is a next-token model"),
+        ("demo", None, ["data.max_length=4"], "train_policy.model.n_future=4 is not allowed: less than data.max_length=4"),
         ("mbpp", None, [], "data.train_path=None is not allowed: source=mbpp reads this file"),
     ],
 )
