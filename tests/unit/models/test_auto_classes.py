@@ -7,7 +7,7 @@ import pytest
 
 from wmtp.models import MTPConfig, MTPForCausalLM
 
-IMPORTS = ["import wmtp", "from transformers import AutoConfig, AutoModelForCausalLM"]
+IMPORTS = ["import wmtp", "from transformers import GPT2LMHeadModel, LlamaForCausalLM, AutoModelForCausalLM"]
 
 
 @pytest.mark.parametrize("lines", [IMPORTS, IMPORTS[::-1]])
