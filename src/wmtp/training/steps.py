@@ -18,7 +18,15 @@ from wmtp.config.weightings import Uniform
 from wmtp.data.loader import Batch
 from wmtp.distributed import World
 from wmtp.errors import NumericsError
-from wmtp.objectives import WeightInputs, compute_weights, lambda_returns, local_normaliser, mtp_loss, shift_labels
+from wmtp.objectives import (
+    WeightInputs,
+    compute_weights,
+    lambda_returns,
+    local_normaliser,
+    mtp_loss,
+    shift_labels,
+    target_scale,
+)
 from wmtp.objectives.td import TDStatistics
 from wmtp.objectives.weighting import NEEDS_ENTROPY, NEEDS_NLL
 from wmtp.training.meters import StepMetrics
@@ -42,7 +50,8 @@ class LanguageModelStep:
     """Weighted multi-token prediction. Arms differ in `arm.weighting` alone.
 
     A weighting that looks at the policy's own loss sees the whole global batch: with one micro-batch it uses the
-    training forward's NLL, with several a first pass without gradient.
+    training forward's NLL, with several a first pass without gradient. Whenever the weights are known before the training
+    forward, it is told the loss's gradient and makes the unembedding's gradients on the way (see `linear_nll`).
     """
 
     def __init__(
@@ -72,20 +81,19 @@ class LanguageModelStep:
         weighted = self._weigh(joined, labels_BTH, forward, step)
         metrics = _weight_metrics(weighted, joined)
         done = 0
+        reused = forward[0] if forward is not None and len(batches) == 1 else None
         for batch in batches:
             rows, width = batch.input_ids.shape
             part = slice(done, done + rows)
             labels, weights = weighted.labels_BTH[part, :width], weighted.weights_BTH
-            reuse = forward is not None and len(batches) == 1
-            nll_BTH = forward[0] if forward is not None and reuse else self._forward(batch, labels)[0]
-            output = mtp_loss(
-                nll_BTH,
-                labels,
-                None if weights is None else weights[part, :width],
-                reduction=self.arm.reduction,
-                normalise=self.arm.normalise,
-                normaliser=weighted.normaliser,
-            )
+            weights = None if weights is None else weights[part, :width]
+            how: dict[str, Any] = {
+                "reduction": self.arm.reduction,
+                "normalise": self.arm.normalise,
+                "normaliser": weighted.normaliser,
+            }
+            nll_BTH = reused if reused is not None else self._forward(batch, labels, target_scale(labels, weights, **how))[0]
+            output = mtp_loss(nll_BTH, labels, weights, **how)
             (output.loss * self.world.size).backward()
             _add(metrics, "train/loss", output.loss, torch.tensor(1.0 / (self.world.size * len(batches))))
             for h in range(self.n_future):
@@ -101,8 +109,13 @@ class LanguageModelStep:
         forward = self._forward(batch, labels_BTH)
         return _scaled(self._weigh(batch, labels_BTH, forward, step))
 
-    def _forward(self, batch: Batch, labels_BTH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, return_entropy=self.needs_entropy)
+    def _forward(
+        self, batch: Batch, labels_BTH: torch.Tensor, scale_BTH: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`scale_BTH` comes once the weights are known; nothing else is wanted from that forward then."""
+        entropy = self.needs_entropy and scale_BTH is None
+        scale_BTH = None if scale_BTH is None else scale_BTH.float() * self.world.size
+        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, scale_BTH=scale_BTH, return_entropy=entropy)
         return output.nll_BTH, output.entropy_BTH
 
     @torch.no_grad()
