@@ -58,6 +58,40 @@ def local_normaliser(
     return (amount_BTH.sum(dim=-1) / heads_BT).sum().reshape(1)
 
 
+def target_scale(
+    labels_BTH: torch.Tensor,
+    weights_BTH: torch.Tensor | None = None,
+    *,
+    reduction: str = "head_mean",
+    normalise: str = "mean_one",
+    normaliser: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The factor of every target's NLL in the loss, and so the loss's gradient with respect to it.
+
+    `head_mean`: per head sum(w nll) / N_h, then the mean over heads with a valid target anywhere in the global batch.
+    `position_mean`: per position the mean of w nll over its valid heads, then sum / N over positions.
+
+    Args: as `mtp_loss`.
+    Returns:
+        scale_BTH, float64, zero on ignored labels, no gradient.
+    Raises:
+        ValueError: weights' shape, reduction or normalisation that are not allowed.
+    Source: Gloeckle et al. 2024 (the sum over heads); Rho-1, arXiv 2404.07965, equation 5 (division by what is selected).
+    """
+    _check(reduction, normalise)
+    if weights_BTH is not None and weights_BTH.shape != labels_BTH.shape:
+        raise ValueError(f"weights {tuple(weights_BTH.shape)} do not match labels {tuple(labels_BTH.shape)}")
+    if normaliser is None:
+        normaliser = local_normaliser(labels_BTH, weights_BTH, reduction=reduction, normalise=normalise)
+    valid_BTH = labels_BTH != IGNORE_INDEX
+    amount_BTH = valid_BTH.double() if weights_BTH is None else torch.where(valid_BTH, weights_BTH.detach().double(), 0.0)
+    active = normaliser > 0
+    scale = torch.where(active, 1.0 / normaliser.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    if reduction == "head_mean":
+        return amount_BTH * (scale / active.sum().clamp(min=1))
+    return amount_BTH * scale / valid_BTH.sum(dim=-1, keepdim=True).clamp(min=1)
+
+
 def mtp_loss(
     nll_BTH: torch.Tensor,
     labels_BTH: torch.Tensor,
@@ -67,10 +101,7 @@ def mtp_loss(
     normalise: str = "mean_one",
     normaliser: torch.Tensor | None = None,
 ) -> LossOutput:
-    """Weighted multi-token prediction loss.
-
-    `head_mean`: per head sum(w nll) / N_h, then the mean over heads with a valid target anywhere in the global batch.
-    `position_mean`: per position the mean of w nll over its valid heads, then sum / N over positions.
+    """Weighted multi-token prediction loss: the sum of `target_scale` x NLL.
 
     Args:
         nll_BTH: nats, float32 or wider; carries the gradient.
@@ -81,23 +112,10 @@ def mtp_loss(
         LossOutput; `loss` has nll's dtype.
     Raises:
         ValueError: shapes, reduction or normalisation that are not allowed.
-    Source: Gloeckle et al. 2024 (the sum over heads); Rho-1, arXiv 2404.07965, equation 5 (division by what is selected).
     """
-    _check(reduction, normalise)
-    if nll_BTH.shape != labels_BTH.shape or (weights_BTH is not None and weights_BTH.shape != labels_BTH.shape):
-        raise ValueError(
-            f"nll {tuple(nll_BTH.shape)}, labels {tuple(labels_BTH.shape)} and weights must have one shape (B, T, H)"
-        )
+    if nll_BTH.shape != labels_BTH.shape:
+        raise ValueError(f"nll {tuple(nll_BTH.shape)} and labels {tuple(labels_BTH.shape)} must have one shape (B, T, H)")
+    scale_BTH = target_scale(labels_BTH, weights_BTH, reduction=reduction, normalise=normalise, normaliser=normaliser)
     valid_BTH = labels_BTH != IGNORE_INDEX
-    if normaliser is None:
-        normaliser = local_normaliser(labels_BTH, weights_BTH, reduction=reduction, normalise=normalise)
-    weighted_BTH = nll_BTH * valid_BTH if weights_BTH is None else nll_BTH * weights_BTH.detach().to(nll_BTH.dtype)
-    active = normaliser > 0
-    scale = torch.where(active, 1.0 / normaliser.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
-    if reduction == "head_mean":
-        scale_H = scale / active.sum().clamp(min=1)
-        loss = (weighted_BTH.sum(dim=(0, 1)) * scale_H.to(nll_BTH.dtype)).sum()
-    else:
-        heads_BT = valid_BTH.sum(dim=-1).clamp(min=1)
-        loss = (weighted_BTH.sum(dim=-1) / heads_BT).sum() * scale.to(nll_BTH.dtype).squeeze()
+    loss = (nll_BTH * scale_BTH.to(nll_BTH.dtype)).sum()
     return LossOutput(loss, (nll_BTH.detach() * valid_BTH).sum(dim=(0, 1)), valid_BTH.sum(dim=(0, 1)))

@@ -73,7 +73,8 @@ def train(
     Returns:
         the final state; its `rows` go back to step 0, also over restarts.
     Raises:
-        NumericsError: NaN or Inf in the loss or the gradients, on every rank at once; the last checkpoint is kept.
+        NumericsError: NaN or Inf in the loss or the gradients, or weights that break their invariants; on every rank at
+            once, no later than the next flush. The last checkpoint is kept.
     """
     optimizers = build_optimizers(model, optim)
     train_state = TrainState(model, optimizers)
@@ -89,7 +90,7 @@ def train(
         metrics = step_function(loader.micro_batches(state.step), state.step)
         norm = _clip(model, optim.clip_norm)
         metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
-        gate.watch(norm, state.step)
+        gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": ~torch.isfinite(norm)}, state.step)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -179,22 +180,25 @@ def _clip(model: nn.Module, max_norm: float) -> torch.Tensor:
 
 
 class _Gate:
-    """Remembers the first step whose gradient norm (NaN or Inf whenever the loss is) was not finite."""
+    """Remembers on the device the first step at which something was what it must never be."""
 
     def __init__(self, world: World, checkpointer: Checkpointer) -> None:
-        self._checkpointer = checkpointer
-        self._first_bad = torch.tensor(math.inf, dtype=torch.float64, device=world.device)
+        self._world, self._checkpointer = world, checkpointer
+        self._first: dict[str, torch.Tensor] = {}
 
-    def watch(self, norm: torch.Tensor, step: int) -> None:
-        here = torch.where(torch.isfinite(norm), math.inf, float(step + 1)).to(self._first_bad)
-        self._first_bad = torch.minimum(self._first_bad, here)
+    def watch(self, broken: dict[str, torch.Tensor], step: int) -> None:
+        """`broken`: the same names on every rank and at every step."""
+        for name, flag in broken.items():
+            here = torch.where(flag, float(step + 1), math.inf).double()
+            self._first[name] = torch.minimum(self._first[name], here) if name in self._first else here
 
     def check(self) -> None:
-        """The norm is global, so every rank comes to the same conclusion."""
-        first = float(self._first_bad)
+        """Every rank comes to the same conclusion."""
+        firsts = self._world.all_reduce(torch.stack(list(self._first.values())), op=torch.distributed.ReduceOp.MIN).tolist()
+        first, name = min(zip(firsts, self._first, strict=True), key=lambda pair: pair[0])
         if first != math.inf:
             self._checkpointer.wait()
-            raise NumericsError(f"loss or gradient became NaN or Inf at step {int(first)}; the last checkpoint is kept")
+            raise NumericsError(f"{name} at step {int(first)}; the last checkpoint is kept")
 
 
 def peak_memory_bytes(world: World) -> float:

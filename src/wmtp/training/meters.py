@@ -17,10 +17,12 @@ class StepMetrics:
 
     `ratios`: name -> (numerator, denominator), summed over ranks and steps before the division.
     `maxima`: name -> value, the largest over ranks and steps.
+    `broken`: what must never be -> whether it is, a boolean on the device; the loop ends the run at the next flush.
     """
 
     ratios: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     maxima: dict[str, torch.Tensor] = field(default_factory=dict)
+    broken: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Meters:

@@ -17,8 +17,15 @@ from wmtp.config.schema import CriticConfig
 from wmtp.config.weightings import Uniform
 from wmtp.data.loader import Batch
 from wmtp.distributed import World
-from wmtp.errors import NumericsError
-from wmtp.objectives import WeightInputs, compute_weights, lambda_returns, local_normaliser, mtp_loss, shift_labels
+from wmtp.objectives import (
+    WeightInputs,
+    compute_weights,
+    lambda_returns,
+    local_normaliser,
+    mtp_loss,
+    shift_labels,
+    target_scale,
+)
 from wmtp.objectives.td import TDStatistics
 from wmtp.objectives.weighting import NEEDS_ENTROPY, NEEDS_NLL
 from wmtp.training.meters import StepMetrics
@@ -42,7 +49,8 @@ class LanguageModelStep:
     """Weighted multi-token prediction. Arms differ in `arm.weighting` alone.
 
     A weighting that looks at the policy's own loss sees the whole global batch: with one micro-batch it uses the
-    training forward's NLL, with several a first pass without gradient.
+    training forward's NLL, with several a first pass without gradient. Whenever the weights are known before the training
+    forward, it is told the loss's gradient and makes the unembedding's gradients on the way (see `linear_nll`).
     """
 
     def __init__(
@@ -72,20 +80,19 @@ class LanguageModelStep:
         weighted = self._weigh(joined, labels_BTH, forward, step)
         metrics = _weight_metrics(weighted, joined)
         done = 0
+        reused = forward[0] if forward is not None and len(batches) == 1 else None
         for batch in batches:
             rows, width = batch.input_ids.shape
             part = slice(done, done + rows)
             labels, weights = weighted.labels_BTH[part, :width], weighted.weights_BTH
-            reuse = forward is not None and len(batches) == 1
-            nll_BTH = forward[0] if forward is not None and reuse else self._forward(batch, labels)[0]
-            output = mtp_loss(
-                nll_BTH,
-                labels,
-                None if weights is None else weights[part, :width],
-                reduction=self.arm.reduction,
-                normalise=self.arm.normalise,
-                normaliser=weighted.normaliser,
-            )
+            weights = None if weights is None else weights[part, :width]
+            how: dict[str, Any] = {
+                "reduction": self.arm.reduction,
+                "normalise": self.arm.normalise,
+                "normaliser": weighted.normaliser,
+            }
+            nll_BTH = reused if reused is not None else self._forward(batch, labels, target_scale(labels, weights, **how))[0]
+            output = mtp_loss(nll_BTH, labels, weights, **how)
             (output.loss * self.world.size).backward()
             _add(metrics, "train/loss", output.loss, torch.tensor(1.0 / (self.world.size * len(batches))))
             for h in range(self.n_future):
@@ -101,8 +108,13 @@ class LanguageModelStep:
         forward = self._forward(batch, labels_BTH)
         return _scaled(self._weigh(batch, labels_BTH, forward, step))
 
-    def _forward(self, batch: Batch, labels_BTH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, return_entropy=self.needs_entropy)
+    def _forward(
+        self, batch: Batch, labels_BTH: torch.Tensor, scale_BTH: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`scale_BTH` comes once the weights are known; nothing else is wanted from that forward then."""
+        entropy = self.needs_entropy and scale_BTH is None
+        scale_BTH = None if scale_BTH is None else scale_BTH.float() * self.world.size
+        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, scale_BTH=scale_BTH, return_entropy=entropy)
         return output.nll_BTH, output.entropy_BTH
 
     @torch.no_grad()
@@ -142,19 +154,14 @@ class LanguageModelStep:
         local = local_normaliser(labels_BTH, weights_BTH, reduction=self.arm.reduction, normalise=self.arm.normalise)
         both = self.world.all_reduce(torch.cat([local, counts_H]))
         normaliser, counts_H = both[: local.numel()], both[local.numel() :]
-        if weights_BTH is not None:
-            _check_weights(weights_BTH, normaliser, counts_H, step)
         return _Weighted(labels_BTH, weights_BTH, normaliser, counts_H)
 
 
-def _check_weights(weights_BTH: torch.Tensor, normaliser: torch.Tensor, counts_H: torch.Tensor, step: int) -> None:
-    """The weight invariants. NaN, Inf and a negative weight all make the normaliser or the minimum wrong."""
-    broken = ~torch.isfinite(normaliser).all() | (normaliser.sum() <= 0) & (counts_H.sum() > 0)
-    broken = broken | (weights_BTH.min() < 0 if weights_BTH.numel() else torch.zeros_like(broken))
-    if bool(broken):
-        raise NumericsError(
-            f"step {step + 1}: weights must be finite, >= 0 and not all zero (their sums are {normaliser.tolist()})"
-        )
+def _breaks_invariants(weighted: _Weighted) -> torch.Tensor:
+    """Whether weights are negative, NaN, Inf (both show in the normaliser) or all zero; a boolean on the device."""
+    normaliser, weights_BTH = weighted.normaliser, weighted.weights_BTH
+    broken = ~torch.isfinite(normaliser).all() | (normaliser.sum() <= 0) & (weighted.counts_H.sum() > 0)
+    return broken if weights_BTH is None else broken | (weights_BTH < 0).any()
 
 
 def _scaled(weighted: _Weighted) -> torch.Tensor:
@@ -181,6 +188,7 @@ def _weight_metrics(weighted: _Weighted, batch: Batch) -> StepMetrics:
     kept_BTH = weights_BTH > 0
     for h in range(weights_BTH.shape[-1]):
         _add(metrics, f"weight/selected_head{h}", kept_BTH[..., h].sum(), valid_BTH[..., h].sum())
+    metrics.broken["weights are negative, NaN, Inf or all zero"] = _breaks_invariants(weighted)
     metrics.maxima["weight/max"] = weights_BTH.max()
     metrics.maxima["weight/negative_min"] = -weights_BTH.masked_fill(~valid_BTH, torch.inf).min()
     return metrics

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wmtp.objectives.linear_nll import linear_nll, linear_nll_reference
-from wmtp.objectives.loss import local_normaliser, mtp_loss
+from wmtp.objectives.loss import local_normaliser, mtp_loss, target_scale
 from wmtp.objectives.shift import expand_weights, shift_labels
 from wmtp.types import IGNORE_INDEX
 
@@ -65,10 +65,17 @@ def test_mtp_loss_and_gradients_match_naive_float64(reduction, normalise, alignm
         loss = loss_function(torch.stack(per_head, dim=-1))
         return loss, *torch.autograd.grad(loss, [hidden, weight])
 
-    ours = gradients(linear_nll, lambda nll: mtp_loss(nll, labels, weights, reduction=reduction, normalise=normalise).loss)
+    def loss(nll):
+        return mtp_loss(nll, labels, weights, reduction=reduction, normalise=normalise).loss
+
+    scales = iter(target_scale(labels, weights, reduction=reduction, normalise=normalise).unbind(dim=-1))
     oracle = gradients(linear_nll_reference, lambda nll: naive_loss(nll, labels, weights, reduction, normalise))
-    for a, b in zip(ours, oracle, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+    for ours in (
+        gradients(linear_nll, loss),
+        gradients(lambda *rows: linear_nll(*rows, scale_N=next(scales).flatten()), loss),
+    ):
+        for a, b in zip(ours, oracle, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,24 +91,25 @@ def test_linear_nll_is_the_same_for_every_chunk_size(rows, width, vocab, chunk, 
     hidden = torch.randn(rows, width, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(vocab, width, generator=generator, dtype=torch.float64, requires_grad=True)
     labels = random_labels(generator, 1, rows, vocab)[0]
-    upstream = torch.rand(rows, generator=generator, dtype=torch.float64).round()
-    nll = linear_nll(hidden, weight, labels, chunk_size=chunk)
+    upstream = torch.rand(rows, generator=generator, dtype=torch.float64)
+    upstream = upstream.masked_fill(upstream < 0.4, 0.0)
     oracle = linear_nll_reference(hidden, weight, labels)
-    torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
-    for a, b in zip(
-        torch.autograd.grad(nll, [hidden, weight], upstream),
-        torch.autograd.grad(oracle, [hidden, weight], upstream),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+    exact = torch.autograd.grad(oracle, [hidden, weight], upstream)
+    for scale in (None, upstream, upstream / 3):
+        nll = linear_nll(hidden, weight, labels, chunk_size=chunk, scale_N=scale)
+        torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
+        for a, b in zip(torch.autograd.grad(nll, [hidden, weight], upstream), exact, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 
-def test_linear_nll_in_bfloat16_is_float32_and_near_the_oracle():
+@pytest.mark.parametrize("promised", [False, True])
+def test_linear_nll_in_bfloat16_is_float32_and_near_the_oracle(promised):
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(33, 16, generator=generator).bfloat16().requires_grad_()
     weight = torch.randn(50, 16, generator=generator).bfloat16().requires_grad_()
     labels = random_labels(generator, 1, 33, 50)[0]
-    nll, oracle = linear_nll(hidden, weight, labels), linear_nll_reference(hidden, weight, labels)
+    scale = torch.ones(33) if promised else None
+    nll, oracle = linear_nll(hidden, weight, labels, scale_N=scale), linear_nll_reference(hidden, weight, labels)
     assert nll.dtype == torch.float32
     torch.testing.assert_close(nll.double(), oracle, rtol=1e-5, atol=1e-5)
     (ours,) = torch.autograd.grad(nll.sum(), weight)
@@ -120,13 +128,44 @@ def test_rows_without_upstream_gradient_cost_no_backward_work():
     assert torch.isfinite(grad_weight).all() and (grad_hidden[2] == 0).all()
 
 
+def test_rows_promised_no_gradient_cost_no_backward_work():
+    hidden = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 4.0]], requires_grad=True)
+    weight = torch.randn(5, 2, requires_grad=True)
+    upstream = torch.tensor([1.0, 0.0, 2.0])
+    nll = linear_nll(hidden, weight, torch.tensor([0, 1, IGNORE_INDEX]), scale_N=upstream)
+    grad_hidden, grad_weight = torch.autograd.grad(nll, [hidden, weight], upstream)
+    assert torch.isfinite(grad_weight).all() and (grad_hidden[1:] == 0).all() and (grad_hidden[0] != 0).any()
+
+
+def test_a_broken_promise_is_an_error_and_not_a_wrong_gradient():
+    hidden, weight = torch.randn(3, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True)
+    labels, scale = torch.tensor([0, 1, 2]), torch.tensor([1.0, 0.0, 2.0])
+    for upstream in ([1.0, 1.0, 2.0], [1.0, 0.0, 2.1], [float("nan"), 0.0, 2.0]):
+        with pytest.raises(ValueError, match="no multiple"):
+            linear_nll(hidden, weight, labels, scale_N=scale).backward(torch.tensor(upstream))
+    nll = linear_nll(hidden, weight, labels, scale_N=scale)
+    nll.backward(scale, retain_graph=True)
+    with pytest.raises(ValueError, match="earlier backward"):
+        nll.backward(scale)
+    with torch.no_grad():
+        assert not linear_nll(hidden, weight, labels, scale_N=scale).requires_grad
+
+
 @pytest.mark.parametrize(
-    "bad", [{"labels": torch.zeros(3, dtype=torch.long)}, {"chunk_size": 0}, {"weight": torch.zeros(5, 2)}]
+    "bad",
+    [{"labels": torch.zeros(3, dtype=torch.long)}, {"chunk_size": 0}, {"weight": torch.zeros(5, 2)}, {"scale": torch.zeros(3)}],
 )
 def test_linear_nll_refuses_what_does_not_fit(bad):
-    arguments = {"labels": torch.zeros(4, dtype=torch.long), "weight": torch.zeros(5, 3), "chunk_size": None} | bad
+    arguments = {"labels": torch.zeros(4, dtype=torch.long), "weight": torch.zeros(5, 3), "chunk_size": None}
+    arguments |= {"scale": None} | bad
     with pytest.raises(ValueError):
-        linear_nll(torch.zeros(4, 3), arguments["weight"], arguments["labels"], chunk_size=arguments["chunk_size"])
+        linear_nll(
+            torch.zeros(4, 3),
+            arguments["weight"],
+            arguments["labels"],
+            chunk_size=arguments["chunk_size"],
+            scale_N=arguments["scale"],
+        )
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,239 @@
+"""Real tokens per second of a policy step, side by side on one CPU thread, and what the engine costs besides the mathematics.
+
+    python benchmarks/train_step.py
+
+- `wmtp`: the training loop as the stages run it (length-bucketed batches, no logits, metrics, gates).
+- `same mathematics`: its forward, backward, clipping and optimizer on the same batches, without the engine around them.
+- `bare loop`: a plain PyTorch loop over the same model, materialised logits of every head, batches padded as they come.
+- `Trainer`: transformers' Trainer on a model of as many layers with one head.
+
+Every variant is a process of its own, sees examples of the same lengths (like MBPP's: 100 tokens on average, long-tailed),
+and takes the same steps. GEMM peak: the best of a few large float32 matmuls in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+BATCH, STEPS, WARMUP, ROWS = 32, 12, 3, 1024
+MODEL = {"hidden_size": 256, "intermediate_size": 768, "n_layers": 8, "n_heads": 8, "n_kv_heads": 8}
+VOCAB, HEADS, MAX_LENGTH = 8000, 4, 384
+VARIANTS = ("wmtp", "same mathematics", "bare loop", "Trainer")
+
+
+def make_rows(folder: Path):
+    """A table of random tokens with MBPP-like lengths."""
+    import pyarrow as pa
+
+    from wmtp.data.loader import Rows
+    from wmtp.data.tables import large_list, write_table
+
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.lognormal(4.45, 0.55, ROWS), 20, MAX_LENGTH).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    columns = {
+        "problem_id": [f"p{i}" for i in range(ROWS)],
+        "input_ids": large_list(generator.integers(2, VOCAB, offsets[-1], dtype=np.int32), offsets),
+        "prompt_len": pa.array((lengths // 3).astype(np.int32)),
+        "is_correct": np.ones(ROWS, dtype=bool),
+    }
+    write_table(folder / "train.arrow", pa.table(columns))
+    return Rows(folder / "train.arrow")
+
+
+def build(n_future: int):
+    from wmtp.config.training import ModelConfig
+    from wmtp.models.build import build_model
+
+    config = ModelConfig(**MODEL, n_future=n_future)
+    return build_model(config, vocab_size=VOCAB, max_length=MAX_LENGTH, pad_token_id=0, eos_token_id=1, seed=0)
+
+
+def run_wmtp(folder: Path) -> tuple[float, int]:
+    from wmtp.checkpoint import Checkpointer
+    from wmtp.config import ArmConfig
+    from wmtp.config.training import OptimConfig, TrainConfig
+    from wmtp.data.loader import TrainLoader
+    from wmtp.distributed import world as join_world
+    from wmtp.models.build import parallelize
+    from wmtp.training.loop import train
+    from wmtp.training.steps import LanguageModelStep
+
+    rows = make_rows(folder)
+    intervals = {"log_interval": 10, "eval_interval": STEPS + WARMUP, "checkpoint_interval": 10**6}
+    with join_world("cpu") as world:
+        sharded = parallelize(build(HEADS), world.mesh, dtype="float32", activation_checkpointing=False)
+        step = LanguageModelStep(world, sharded, ArmConfig(weighting={"name": "uniform"}), HEADS)
+        began: list[float] = []
+
+        def timed(batches, number):
+            began.append(time.perf_counter())
+            return step(batches, number)
+
+        loader = TrainLoader(rows, batch_size=BATCH, seed=0, pad_token_id=0)
+        train(
+            world=world,
+            model=sharded,
+            step_function=timed,
+            loader=loader,
+            config=TrainConfig(steps=STEPS + WARMUP, global_batch_size=BATCH, micro_batch_size=BATCH, **intervals),
+            optim=OptimConfig(name="adamw"),
+            checkpointer=Checkpointer(folder / "resume", world),
+            validate=dict,
+            objective="",
+            on_row=lambda row: None,
+        )
+        return time.perf_counter() - began[WARMUP], sum(loader.num_tokens(s) for s in range(WARMUP, WARMUP + STEPS))
+
+
+def run_same_mathematics(folder: Path) -> tuple[float, int]:
+    import torch
+
+    from wmtp.config.training import OptimConfig
+    from wmtp.data.loader import TrainLoader
+    from wmtp.objectives import mtp_loss, shift_labels, target_scale
+    from wmtp.training.optim import build_optimizers
+
+    loader = TrainLoader(make_rows(folder), batch_size=BATCH, seed=0, pad_token_id=0)
+    model = build(HEADS)
+    (optimizer,) = build_optimizers(model, OptimConfig(name="adamw"))
+    batches = [loader.micro_batches(step)[0] for step in range(STEPS + WARMUP)]
+
+    def step(batch) -> None:
+        labels_BTH = shift_labels(batch.labels_BT, HEADS)
+        scale_BTH = target_scale(labels_BTH).float()
+        nll_BTH = model(input_ids=batch.input_ids, labels_BTH=labels_BTH, scale_BTH=scale_BTH).nll_BTH
+        mtp_loss(nll_BTH, labels_BTH).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return _timed(step, batches), sum(loader.num_tokens(s) for s in range(WARMUP, WARMUP + STEPS))
+
+
+def _plain_batches(folder: Path):
+    rows = make_rows(folder)
+    order = np.random.default_rng(0).permutation(ROWS)
+    return [rows.collate(order[i * BATCH : (i + 1) * BATCH], range(BATCH), 0) for i in range(STEPS + WARMUP)]
+
+
+def run_bare_loop(folder: Path) -> tuple[float, int]:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from wmtp.objectives import shift_labels
+
+    batches, model = _plain_batches(folder), build(HEADS)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def step(batch) -> None:
+        labels_BTH = shift_labels(batch.labels_BT, HEADS)
+        logits_BTHV = torch.stack(model.head_logits(batch.input_ids), dim=2)
+        cross_entropy(logits_BTHV.flatten(0, 2), labels_BTH.flatten(), ignore_index=-100).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return _timed(step, batches), sum(int(batch.lengths_B.sum()) for batch in batches[WARMUP:])
+
+
+def _timed(step, batches) -> float:
+    for batch in batches[:WARMUP]:
+        step(batch)
+    started = time.perf_counter()
+    for batch in batches[WARMUP:]:
+        step(batch)
+    return time.perf_counter() - started
+
+
+def run_trainer(folder: Path) -> tuple[float, int]:
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+    batches = _plain_batches(folder)
+    shape = {"num_attention_heads": MODEL["n_heads"], "num_hidden_layers": MODEL["n_layers"], "tie_word_embeddings": True}
+    sizes = {key: MODEL[key] for key in ("hidden_size", "intermediate_size")}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, **sizes, **shape))
+    began: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *arguments, **named) -> None:
+            began.append(time.perf_counter())
+
+    def collate(parts):
+        (batch,) = parts
+        return {"input_ids": batch.input_ids, "labels": batch.labels_BT, "attention_mask": (batch.input_ids != 0).long()}
+
+    quiet = {"report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "use_cpu": True}
+    arguments = TrainingArguments(
+        output_dir=str(folder), max_steps=STEPS + WARMUP, per_device_train_batch_size=1, remove_unused_columns=False, **quiet
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=batches, data_collator=collate, callbacks=[Clock()])
+    trainer.train()
+    return time.perf_counter() - began[WARMUP], sum(int(batch.lengths_B.sum()) for batch in batches[WARMUP:])
+
+
+def gemm_peak() -> float:
+    """GFLOP/s of a large float32 matmul."""
+    import torch
+
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    best = min(_once(lambda: a @ b) for _ in range(8))
+    return 2 * 1024**3 / best / 1e9
+
+
+def _once(run) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def flops_per_token(n_future: int) -> float:
+    """Matmul FLOPs of forward and backward per real token: 6 per weight, the unembedding once per head on two thirds of
+    the tokens (the others are prompt)."""
+    block = 4 * MODEL["hidden_size"] ** 2 + 3 * MODEL["hidden_size"] * MODEL["intermediate_size"]
+    return 6.0 * (MODEL["n_layers"] * block + n_future * MODEL["hidden_size"] * VOCAB * 2 / 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3, help="each variant this many times, in turn; medians are shown")
+    arguments = parser.parse_args()
+    if arguments.variant:
+        import torch
+
+        torch.set_num_threads(1)
+        run = globals()[f"run_{arguments.variant.replace(' ', '_').lower()}"]
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, tokens = run(Path(folder))
+        print(json.dumps({"seconds": seconds, "tokens": tokens, "peak": gemm_peak()}))
+        return
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment |= {"MALLOC_MMAP_THRESHOLD_": str(2**28), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for _ in range(arguments.rounds):
+        for name in VARIANTS:
+            command = [sys.executable, __file__, "--variant", name]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    print(f"{'':<18} {'tokens/s':>9} {'against bare loop':>18} {'of GEMM peak':>13}")
+    speed = {name: float(np.median([one["tokens"] / one["seconds"] for one in runs])) for name, runs in found.items()}
+    for name in VARIANTS:
+        peak = max(one["peak"] for one in found[name]) * 1e9
+        share = speed[name] * flops_per_token(1 if name == "Trainer" else HEADS) / peak
+        print(f"{name:<18} {speed[name]:>9,.0f} {speed[name] / speed['bare loop']:>17.2f}x {share:>12.0%}")
+    outside = 1 - speed["wmtp"] / speed["same mathematics"]
+    print(f"engine outside forward, backward, clipping and optimizer: {outside:.1%} of a step")
+
+
+if __name__ == "__main__":
+    main()
