@@ -1,0 +1,308 @@
+"""Tests in one process, the program under test in another: what a program can do to pass is return the right values.
+
+Runs inside the sandbox with nothing but the standard library. The examiner (the runner) executes the test code; the names
+that it takes from the program are proxies, and every call of one is a message to the candidate (the untrusted process),
+whose answer is data. Comparisons happen here; what is expected and the fact of having passed never leave this process.
+"""
+
+import builtins
+import importlib
+import json
+import operator
+import os
+import struct
+import symtable
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sandbox_values import NotAValueError, decode, encode, put_back
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+_MUTABLE = (list, tuple, dict, set, bytearray)
+
+
+class UnfitTest(BaseException):
+    """The test asks for what cannot be had this way: the benchmark's defect, never the program's."""
+
+
+def pack(message: Any) -> bytes:
+    """One message: its length in four bytes, then JSON."""
+    data = json.dumps(message).encode()
+    return struct.pack(">I", len(data)) + data
+
+
+# ------------------------------------------------------------------------------- the examiner
+
+
+class Proxy:
+    """Something of the program's. Truth, order and equality with anything else are not its to decide."""
+
+    def __init__(self, examiner: "Examiner", number: int) -> None:
+        object.__setattr__(self, "_examiner", examiner)
+        object.__setattr__(self, "_number", number)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._examiner.ask("call", self, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._examiner.ask("getattr", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._examiner.ask("setattr", self, name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._examiner.ask("getitem", self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._examiner.ask("setitem", self, key, value)
+
+    def __len__(self) -> int:
+        length = self._examiner.ask("len", self)
+        if type(length) is not int or length < 0:
+            raise TypeError("a length that is no number")
+        return length
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = self._examiner.ask("iter", self)
+        if not isinstance(iterator, Proxy):
+            raise TypeError("an iterator that is none")
+        return iterator
+
+    def __next__(self) -> Any:
+        return self._examiner.ask("next", self)
+
+    def __str__(self) -> str:
+        text = self._examiner.ask("str", self)
+        return text if type(text) is str else "?"
+
+    __repr__ = __str__
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Proxy) and self._examiner.ask("eq", self, other) is True
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class Examiner:
+    """Runs test code against a candidate that answers `exchange(message) -> message`."""
+
+    def __init__(self, exchange: Callable[[dict], Any]) -> None:
+        self.exchange = exchange
+        self.proxies: dict[int, Proxy] = {}
+        self.functions: list[Callable[..., Any]] = []
+
+    def run(self, source: str) -> None:
+        """Execute the test; returns only when it reached its end.
+
+        Raises:
+            UnfitTest: the test is no Python, or passes what cannot be passed.
+            Exception: what the test raised.
+        """
+        try:
+            code = compile(source, "test.py", "exec", dont_inherit=True)
+            names = free_names(source)
+        except (SyntaxError, ValueError) as error:
+            raise UnfitTest(f"the test is no Python: {error}") from error
+        namespace: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
+        for name, described in self._names(names).items():
+            if name not in names or not isinstance(described, list) or len(described) != 2:
+                raise NotAValueError("a name that nobody asked for")
+            kind, content = described
+            if kind == "module":
+                if name in sys.stdlib_module_names:
+                    namespace[name] = importlib.import_module(name)
+            else:
+                namespace[name] = decode(content, self._resolve)
+        exec(code, namespace)
+
+    def _names(self, names: list[str]) -> dict[str, Any]:
+        found = self.exchange({"names": names})
+        if not isinstance(found, dict):
+            raise NotAValueError("no names")
+        return found
+
+    def ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """What the candidate says of this operation; its exceptions become ours."""
+        sent = [encode(arg, self._refer) for arg in args]
+        answer = self.exchange(
+            {"do": operation, "args": sent, "kwargs": {name: encode(arg, self._refer) for name, arg in kwargs.items()}}
+        )
+        while isinstance(answer, dict) and "apply" in answer:
+            answer = self.exchange(self._apply(answer))
+        if not isinstance(answer, dict):
+            raise NotAValueError("no answer")
+        if "changed" in answer:
+            changed = decode(answer["changed"], self._resolve)
+            if isinstance(changed, list) and len(changed) == len(args):
+                for old, new in zip(args, changed, strict=True):
+                    put_back(old, new)
+        if "raised" in answer:
+            error = raised_by(answer["raised"], answer.get("message"))
+            if isinstance(error, StopIteration) and operation != "next":
+                raise RuntimeError("StopIteration")  # it would end the test's own loops early
+            raise error
+        return decode(answer.get("value"), self._resolve)
+
+    def _apply(self, message: dict) -> dict:
+        """The candidate calls a function that the test passed to it."""
+        try:
+            function = self.functions[operator.index(message["apply"])]
+            args = decode(message["args"], self._resolve)
+            return {"value": encode(function(*args), self._refer)}
+        except Exception as error:
+            return describe(error)
+
+    def _refer(self, value: Any) -> dict:
+        if isinstance(value, Proxy):
+            return {"yours": value._number}
+        if callable(value) and not isinstance(value, type):
+            self.functions.append(value)
+            return {"function": len(self.functions) - 1}
+        raise UnfitTest(f"the test passes a {type(value).__name__}, which cannot enter the program's process")
+
+    def _resolve(self, reference: dict) -> Any:
+        ((kind, content),) = reference.items()
+        if kind == "mine" and type(content) is int:
+            return self.proxies.setdefault(content, Proxy(self, content))
+        if kind == "function" and type(content) is int:
+            return self.functions[content]
+        found = getattr(builtins, content, None) if kind == "builtin" and type(content) is str else None
+        if isinstance(found, type) or found is Ellipsis or found is NotImplemented:
+            return found
+        raise NotAValueError(f"no reference: {kind}")
+
+
+def raised_by(names: Any, message: Any) -> Exception:
+    """The nearest builtin exception to what the candidate raised."""
+    text = message if type(message) is str else ""
+    for name in names if isinstance(names, list) else []:
+        kind = getattr(builtins, name, None) if type(name) is str else None
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            try:
+                return kind(text)
+            except TypeError:
+                continue
+    return Exception(text)
+
+
+def free_names(source: str) -> list[str]:
+    """Names that a test takes from elsewhere: not defined in it and no builtins.
+
+    A test that names nothing else is about a program's own `sum` or `max`: then, and only then, builtins count.
+    """
+    top = symtable.symtable(source, "test.py", "exec")
+    own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    used: set[str] = set()
+    tables = [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        used |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is top or s.is_global())}
+    free = sorted(used - own)
+    return [name for name in free if not hasattr(builtins, name)] or free
+
+
+# ------------------------------------------------------------------------------- the candidate
+
+
+def describe(error: BaseException) -> dict:
+    """An exception as data."""
+    return {"raised": [kind.__name__ for kind in type(error).__mro__], "message": str(error)[:500]}
+
+
+class Candidate:
+    """Answers the examiner's messages with the program's objects; whatever it says is only a claim."""
+
+    OPERATIONS: dict[str, Callable[..., Any]] = {  # noqa: RUF012
+        "call": lambda function, *args, **kwargs: function(*args, **kwargs),
+        "getattr": getattr,
+        "setattr": setattr,
+        "getitem": operator.getitem,
+        "setitem": operator.setitem,
+        "len": len,
+        "iter": iter,
+        "next": next,
+        "str": str,
+        "eq": operator.eq,
+    }
+
+    def __init__(self, channel: int, namespace: dict[str, Any]) -> None:
+        self.channel, self.namespace = channel, namespace
+        self.objects: list[Any] = []
+        self.read, self.write = os.read, os.write
+
+    def serve(self) -> None:
+        """Until the examiner closes the channel."""
+        while True:
+            message = self.receive()
+            if message is None:
+                return
+            if "names" in message:
+                self.send({name: self._describe_name(name) for name in message["names"] if name in self.namespace})
+            else:
+                self.send(self.perform(message))
+
+    def perform(self, message: dict) -> dict:
+        args: list[Any] = []
+        try:
+            args = [decode(arg, self._resolve) for arg in message["args"]]
+            kwargs = {name: decode(arg, self._resolve) for name, arg in message["kwargs"].items()}
+            answer = {"value": encode(self.OPERATIONS[message["do"]](*args, **kwargs), self._refer)}
+        except Exception as error:
+            answer = describe(error)
+        if any(isinstance(arg, _MUTABLE) for arg in args):
+            changed = [encode(arg, self._refer) for arg in args]
+            if changed != message["args"]:
+                answer["changed"] = changed
+        return answer
+
+    def _describe_name(self, name: str) -> list:
+        value = self.namespace[name]
+        if type(value) is type(sys) and value is sys.modules.get(name):
+            return ["module", name]
+        return ["value", encode(value, self._refer)]
+
+    def _refer(self, value: Any) -> dict:
+        self.objects.append(value)
+        return {"mine": len(self.objects) - 1}
+
+    def _resolve(self, reference: dict) -> Any:
+        ((kind, content),) = reference.items()
+        if kind == "yours":
+            return self.objects[content]
+        if kind == "function":
+            return self._function(content)
+        return getattr(builtins, content)
+
+    def _function(self, number: int) -> Callable[..., Any]:
+        def apply(*args: Any) -> Any:
+            self.send({"apply": number, "args": [encode(arg, self._refer) for arg in args]})
+            answer = self.receive() or {}
+            if "raised" in answer:
+                raise raised_by(answer["raised"], answer["message"])
+            return decode(answer.get("value"), self._resolve)
+
+        return apply
+
+    def send(self, message: dict) -> None:
+        data = memoryview(pack(message))
+        while data:
+            data = data[self.write(self.channel, data) :]
+
+    def receive(self) -> Any:
+        header = self._exactly(4)
+        return None if header is None else json.loads(self._exactly(struct.unpack(">I", header)[0]) or b"null")
+
+    def _exactly(self, size: int) -> bytes | None:
+        parts = bytearray()
+        while len(parts) < size:
+            chunk = self.read(self.channel, size - len(parts))
+            if not chunk:
+                return None
+            parts += chunk
+        return bytes(parts)

@@ -1,0 +1,174 @@
+"""Python values as JSON between two processes that do not trust each other; nothing is ever unpickled.
+
+Runs inside the sandbox with nothing but the standard library. Exact for None, bool, int, float, complex, str, bytes,
+list, tuple, dict, set, frozenset, the builtin types and functions, and the standard containers and numbers in `STANDARD`.
+A subclass of a plain type counts as its plain value, so an `__eq__` of its own stays where it was defined. All else
+travels as a reference that only its owner can use.
+"""
+
+import builtins
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+SMALL = 2**53
+Refer = Callable[[Any], dict]
+"""Any other object -> its reference."""
+
+
+class NotAValueError(Exception):
+    """What the other side sent is no encoded value, or this side's object cannot be sent."""
+
+
+def _rebuild_default(items: list) -> Any:
+    return importlib.import_module("collections").defaultdict(None, items)
+
+
+STANDARD: dict[str, tuple[str, str, Callable[[Any], Any], Callable[..., Any] | None]] = {
+    "range": ("builtins", "range", lambda r: [r.start, r.stop, r.step], None),
+    "bytearray": ("builtins", "bytearray", lambda b: [bytes(b)], None),
+    "keys": ("builtins", "dict_keys", lambda v: [list(v)], lambda keys: dict.fromkeys(keys).keys()),
+    "items": ("builtins", "dict_items", lambda v: [list(v)], lambda items: dict(items).items()),
+    "counter": ("collections", "Counter", lambda c: [dict(c)], None),
+    "ordered": ("collections", "OrderedDict", lambda d: [list(d.items())], None),
+    "default": ("collections", "defaultdict", lambda d: [list(d.items())], _rebuild_default),
+    "deque": ("collections", "deque", lambda d: [list(d), d.maxlen], None),
+    "fraction": ("fractions", "Fraction", lambda f: [f.numerator, f.denominator], None),
+    "decimal": ("decimal", "Decimal", lambda d: [str(d)], None),
+    "date": ("datetime", "date", lambda d: [d.year, d.month, d.day], None),
+    "time_span": ("datetime", "timedelta", lambda d: [d.days, d.seconds, d.microseconds], None),
+    "datetime": (
+        "datetime",
+        "datetime",
+        lambda d: [d.isoformat()],
+        lambda text: importlib.import_module("datetime").datetime.fromisoformat(text),
+    ),
+}
+"""Tag -> (module, type, its parts, how to put them together if not by calling the type)."""
+_TAG_OF = {(module, name): tag for tag, (module, name, _, _) in STANDARD.items()}
+_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (int, lambda v: int.__add__(v, 0)),
+    (float, float.__float__),
+    (complex, complex.__pos__),
+    (str, str.__str__),
+    (bytes, lambda v: bytes.__getitem__(v, slice(None))),
+    (list, lambda v: list(list.__iter__(v))),
+    (tuple, lambda v: tuple(tuple.__iter__(v))),
+    (dict, lambda v: dict(dict.items(v))),
+    (set, lambda v: set(set.__iter__(v))),
+    (frozenset, lambda v: frozenset(frozenset.__iter__(v))),
+)
+
+
+def encode(value: Any, refer: Refer) -> Any:
+    """`value` in JSON's terms; `refer` names what is no plain value."""
+    kind = type(value)
+    if value is None or kind is bool or kind is float or (kind is int and -SMALL < value < SMALL):
+        return value
+    if kind is str:
+        return value
+    if kind is list:
+        return [encode(item, refer) for item in value]
+    if kind is int:
+        return {"int": hex(value)}
+    if kind in (tuple, set, frozenset):
+        return {kind.__name__: [encode(item, refer) for item in value]}
+    if kind is dict:
+        return {"dict": [[encode(key, refer), encode(item, refer)] for key, item in value.items()]}
+    if kind is complex:
+        return {"complex": [value.real, value.imag]}
+    if kind is bytes:
+        return {"bytes": value.hex()}
+    return _encode_rare(value, kind, refer)
+
+
+def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
+    tag = _TAG_OF.get((kind.__module__, kind.__qualname__))
+    if tag is not None:
+        module, name, parts, _ = STANDARD[tag]
+        if name.startswith("dict_") or kind is getattr(sys.modules.get(module), name, None):
+            return {tag: [encode(part, refer) for part in parts(value)]}
+    for plain, convert in _PLAIN:
+        if isinstance(value, plain):
+            return encode(convert(value), refer)
+    if isinstance(value, (type, type(len))) and getattr(builtins, value.__name__, None) is value:
+        return {"builtin": value.__name__}
+    if value is Ellipsis or value is NotImplemented:
+        return {"builtin": repr(value)}
+    return refer(value)
+
+
+def decode(data: Any, resolve: Callable[[dict], Any]) -> Any:
+    """The value of what `encode` made; `resolve` finds the objects behind references.
+
+    Raises:
+        NotAValueError: it is none.
+    """
+    if isinstance(data, list):
+        return [decode(item, resolve) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if len(data) != 1:
+        raise NotAValueError("an object with other than one key")
+    ((tag, content),) = data.items()
+    try:
+        return _decode_tagged(tag, content, data, resolve)
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise NotAValueError(f"{tag}: {error}") from error
+
+
+def _decode_tagged(tag: str, content: Any, data: dict, resolve: Callable[[dict], Any]) -> Any:
+    if tag == "int":
+        return int(content, 16)
+    if tag in ("tuple", "set", "frozenset"):
+        items = [decode(item, resolve) for item in content]
+        return tuple(items) if tag == "tuple" else set(items) if tag == "set" else frozenset(items)
+    if tag == "dict":
+        return {decode(key, resolve): decode(item, resolve) for key, item in content}
+    if tag == "complex":
+        return complex(*content)
+    if tag == "bytes":
+        return bytes.fromhex(content)
+    if tag in STANDARD:
+        module, name, _, build = STANDARD[tag]
+        build = build or getattr(importlib.import_module(module), name)
+        return build(*[decode(part, resolve) for part in content])
+    return resolve(data)
+
+
+def put_back(old: Any, new: Any) -> None:
+    """Make the mutable containers in `old` hold what those in `new` hold (a function may change its arguments)."""
+    if type(old) is not type(new) or old is new:
+        return
+    if isinstance(old, list):
+        if len(old) == len(new) and all(type(a) is type(b) for a, b in zip(old, new, strict=True)):
+            for index, (ours, theirs) in enumerate(zip(old, new, strict=True)):
+                if _is_mutable(ours):
+                    put_back(ours, theirs)
+                else:
+                    old[index] = theirs
+        else:
+            old[:] = new
+    elif isinstance(old, tuple):
+        for ours, theirs in zip(old, new, strict=False):
+            put_back(ours, theirs)
+    elif isinstance(old, dict):
+        kept = {key: old[key] for key in new if key in old and type(old[key]) is type(new[key]) and _is_mutable(old[key])}
+        for key, ours in kept.items():
+            put_back(ours, new[key])
+        merged = {key: kept.get(key, item) for key, item in new.items()}
+        old.clear()
+        old.update(merged)
+    elif isinstance(old, set):
+        old.clear()
+        old.update(new)
+    elif isinstance(old, bytearray):
+        old[:] = new
+    elif type(old).__name__ == "deque":
+        old.clear()
+        old.extend(new)
+
+
+def _is_mutable(value: Any) -> bool:
+    return isinstance(value, (list, tuple, dict, set, bytearray)) or type(value).__name__ == "deque"

@@ -1,0 +1,191 @@
+"""The runner's view of one candidate process: its output, its answers, its time, its memory and its end.
+
+Runs inside the sandbox with nothing but the standard library.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import time
+from typing import Any, NoReturn
+
+from sandbox_calls import MAX_MESSAGE_BYTES, pack
+from sandbox_values import NotAValueError
+
+MAX_PROCESSES = 32
+MEMORY_STATUS = 97
+TICK_S = 0.05
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Ended(BaseException):
+    """The test is over before its end: `status` (empty for a program that ended by itself, with code 0), `detail`."""
+
+    def __init__(self, status: str, detail: str = "") -> None:
+        super().__init__(status, detail)
+        self.status, self.detail = status, detail
+
+
+class Watch:
+    """One candidate. Every wait drains its output and keeps its limits."""
+
+    def __init__(self, pid: int, out_read: int, channel: int, limits: dict, deadline: float) -> None:
+        self.pid, self.out_read, self.channel = pid, out_read, channel
+        self.limits, self.deadline = limits, deadline
+        self.output, self.said, self.unsent = bytearray(), bytearray(), memoryview(b"")
+        self.ended = os.pidfd_open(pid)
+        self.open = [out_read, channel]
+        self.exit_status: int | None = None
+        os.set_blocking(channel, False)
+
+    def close(self) -> None:
+        if self.exit_status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        for fd in (self.ended, self.out_read, self.channel):
+            os.close(fd)
+
+    def wait_for_end(self) -> NoReturn:
+        """Until the process ends.
+
+        Raises:
+            Ended: always.
+        """
+        while True:
+            self._wait()
+
+    def exchange(self, message: dict) -> Any:
+        """Send one message and wait for the answer.
+
+        Raises:
+            Ended: there is none.
+            NotAValueError: it is no message.
+        """
+        self.unsent = memoryview(pack(message))
+        while True:
+            answer = self._take_message()
+            if answer is not None:
+                try:
+                    parsed = json.loads(answer)
+                except (ValueError, RecursionError) as error:
+                    raise NotAValueError(f"no message: {error}") from error
+                if isinstance(parsed, dict) and "failed" in parsed:
+                    raise Ended("runtime_error", str(parsed["failed"])[:500])
+                return parsed
+            self._wait()
+
+    def _take_message(self) -> bytes | None:
+        if len(self.said) < 4:
+            return None
+        (size,) = struct.unpack(">I", self.said[:4])
+        if size > MAX_MESSAGE_BYTES:
+            raise Ended("output_limit", f"an answer of {size:,} bytes")
+        if len(self.said) < 4 + size:
+            return None
+        message = bytes(self.said[4 : 4 + size])
+        del self.said[: 4 + size]
+        return message
+
+    def _wait(self) -> None:
+        """Move bytes in all directions, once; raises when there is nothing more to come."""
+        if self.exit_status is not None:
+            self._raise_end()
+        if self._poll_end():
+            return
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Ended("timeout")
+        writing = [self.channel] if self.unsent and self.channel in self.open else []
+        ready, writable, _ = select.select([*self.open, self.ended], writing, [], min(left, TICK_S))
+        if writable:
+            self._send()
+        for fd in ready:
+            if fd != self.ended:
+                self._read(fd)
+        if not ready and not writable:
+            self._check_totals()
+
+    def _poll_end(self) -> bool:
+        """Whether the process has ended; then what is still in its pipes is read (its children may hold them open)."""
+        if not select.select([self.ended], [], [], 0)[0]:
+            return False
+        _, self.exit_status = os.waitpid(self.pid, 0)
+        while True:
+            ready = select.select(self.open, [], [], 0)[0] if self.open else []
+            if not ready:
+                return True
+            for fd in ready:
+                self._read(fd)
+
+    def _read(self, fd: int) -> None:
+        try:
+            chunk = os.read(fd, 65536)
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.open.remove(fd)
+        elif fd == self.channel:
+            self.said += chunk
+        else:
+            self.output += chunk
+        if len(self.output) > self.limits["output_limit_bytes"] or len(self.said) > MAX_MESSAGE_BYTES + 4:
+            raise Ended("output_limit")
+
+    def _send(self) -> None:
+        try:
+            self.unsent = self.unsent[os.write(self.channel, self.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.unsent = memoryview(b"")
+
+    def _raise_end(self) -> NoReturn:
+        said = self._take_message()
+        status = self.exit_status
+        assert status is not None
+        detail = ""
+        if said is not None:
+            with contextlib.suppress(ValueError, RecursionError, AttributeError):
+                detail = str(json.loads(said).get("failed", ""))[:500]
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            raise Ended("timeout" if number == signal.SIGXCPU else "runtime_error", f"killed by signal {number}")
+        code = os.WEXITSTATUS(status)
+        if code == MEMORY_STATUS:
+            raise Ended("memory_limit")
+        if code == 0:
+            raise Ended("", "it ended before the end of the tests")
+        raise Ended("runtime_error", detail or f"exit code {code}")
+
+    def _check_totals(self) -> None:
+        """Limits of the whole process tree, where this process is the first of its namespace."""
+        if os.getpid() != 1:
+            return
+        pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        if len(pids) > 2 * MAX_PROCESSES:
+            raise Ended("runtime_error", f"more than {MAX_PROCESSES} processes")
+        if len(pids) > 1 and sum(map(own_bytes, pids)) > 2 * self.limits["memory_limit_bytes"]:
+            raise Ended("memory_limit", "all its processes together")
+
+
+def own_bytes(pid: str) -> int:
+    """Memory of a process that is no file's."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
+        _, resident, shared = file.read().split()[:3]
+        return (int(resident) - int(shared)) * PAGE_BYTES
+    return 0
+
+
+def kill_everything() -> None:
+    """Kill what the test left in this PID namespace (this process is its first and is spared)."""
+    if os.getpid() == 1:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+    flags = 0 if os.getpid() == 1 else os.WNOHANG
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, flags) != (0, 0):
+            pass
