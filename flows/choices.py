@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,10 +18,10 @@ def arm_names(root: Path = _ROOT) -> tuple[str, ...]:
     return _stems(root / "configs" / "arms")
 
 
-def stage_names(root: Path = _ROOT) -> tuple[str, ...]:
-    """Every stage of dvc.yaml; one that exists per run also by each run's name, as params.yaml has them now."""
+def stage_names(root: Path = _ROOT, runs: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Every stage of dvc.yaml; one that exists per run also by each run's name (by default, as params.yaml has them now)."""
     stages = _mapping(root / "dvc.yaml").get("stages", {})
-    runs = _mapping(root / "params.yaml").get("runs", {})
+    runs = list(_mapping(root / "params.yaml").get("runs", {}) if runs is None else runs)
     names: list[str] = []
     for name, stage in stages.items():
         names.append(str(name))

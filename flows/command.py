@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.choices import stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
 from wmtp import processes
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
         config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
         check_params(root, config)
+        for name in [*parameters.get("force", []), *filter(None, [parameters.get("only")])]:
+            expand(name, ["only", *stage_names(root, config.runs)])
         if dry:
             return _explain(root, config, parameters)
     except WmtpError as error:

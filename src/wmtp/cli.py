@@ -84,6 +84,7 @@ def _add_evaluation(commands: Any) -> None:
     evaluate.add_argument("--top-p", type=float, default=0.95)
     evaluate.add_argument("--max-new-tokens", type=int, default=512)
     evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--num-drafts", type=int, default=0, help="tokens that further heads propose; pays for small batches")
     evaluate.set_defaults(run=_evaluate)
 
     for command in (score, evaluate):
@@ -145,6 +146,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         max_new_tokens=arguments.max_new_tokens,
         batch_size=arguments.batch_size,
+        num_drafts=arguments.num_drafts,
     )
     return _score(arguments)
 

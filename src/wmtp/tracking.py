@@ -30,15 +30,13 @@ _MAX_VALUE = 4999
 
 
 class Tracker(Protocol):
-    """What stages log to. `close` ends the run with an MLflow status: FINISHED, FAILED or KILLED."""
+    """What stages log to. How the run ended is the launcher's to say: see `Courier.close`."""
 
     def log_params(self, params: Mapping[str, Any]) -> None: ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
     def set_tags(self, tags: Mapping[str, str]) -> None: ...
-
-    def close(self, status: str = "FINISHED", reason: str = "") -> None: ...
 
 
 class NullTracker:
@@ -49,8 +47,6 @@ class NullTracker:
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
     def set_tags(self, tags: Mapping[str, str]) -> None: ...
-
-    def close(self, status: str = "FINISHED", reason: str = "") -> None: ...
 
 
 def _allowed(name: str) -> str:
@@ -80,9 +76,6 @@ class JournalTracker:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._append({"kind": "tags", "values": dict(tags)})
-
-    def close(self, status: str = "FINISHED", reason: str = "") -> None:
-        self._append({"kind": "end", "status": status, "reason": reason})
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps({**record, "time_ms": time.time_ns() // 1_000_000}) + "\n"
@@ -139,18 +132,21 @@ class Courier:
         self._thread.start()
 
     def close(self, status: str = "FINISHED", reason: str = "", *, patience_s: float = CLOSE_SECONDS) -> None:
-        """Deliver what is left and end the run; one that never ended itself gets `status` and `reason`.
+        """Deliver what is left and end the run with an MLflow status: FINISHED, FAILED or KILLED.
 
         What cannot be delivered within `patience_s` is left to the next launcher.
         """
-        if self.journal.exists() and not _has_ended(self.journal):
-            record = {"kind": "end", "status": status, "reason": reason, "time_ms": time.time_ns() // 1_000_000}
-            with self.journal.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        self._try(lambda: self._end(status, reason))
         self._closing.set()
         self._thread.join(timeout=patience_s)
         self._lock.release()
         self.journal.with_suffix(".lock").unlink(missing_ok=True)
+
+    def _end(self, status: str, reason: str) -> None:
+        if self.journal.exists():
+            record = {"kind": "end", "status": status, "reason": reason, "time_ms": time.time_ns() // 1_000_000}
+            with self.journal.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps(record)}\n")  # a rank that was killed may have left half a line
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
@@ -197,6 +193,8 @@ def _records(journal: Path) -> list[dict[str, Any]]:
     """Whole records; a line that was cut short by a crash is left out."""
     records = []
     for line in journal.read_text(encoding="utf-8").split("\n")[:-1]:
+        if not line:
+            continue
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

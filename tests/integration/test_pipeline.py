@@ -32,7 +32,7 @@ def test_a_run_from_nothing_makes_every_output_and_shows_a_table(workspace):
     assert sorted(workspace.lock()) == STAGES
     assert "12 stages ran, 0 were restored, 0 were up to date" in workspace.first_output
     for arm in ("baseline", "rho1", "verifiable"):
-        assert re.search(rf"^\s*{arm}\b", workspace.first_output, re.MULTILINE)
+        assert re.search(rf"^│ {arm} ", workspace.first_output, re.MULTILINE)
         assert workspace.read(f"artifacts/evaluation/{arm}-s0/metrics.json")
     assert (workspace.root / "artifacts/report/index.html").exists()
     assert workspace.leftovers() == []
@@ -165,6 +165,7 @@ def test_scores_and_curves_are_what_dvc_shows(fresh):
         ),
         (["compare", "--profile", "toy", "train_policy.train.steps=many"], "train_policy.train.steps"),
         (["compare", "--profile", "toy", "--force", "evalute"], "unknown stage 'evalute': did you mean evaluate?"),
+        (["full-rho1", "--profile", "toy", "--only", "evaluate@ntp-s0"], "unknown stage 'evaluate@ntp-s0'"),
         (["compare", "--profile", "mbpp"], "data.train_path"),
     ],
 )

@@ -236,7 +236,11 @@ class SandboxConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`num_samples` completions per task at `temperature`, plus one greedy one; pass@k for every k in `k`."""
+    """`num_samples` completions per task at `temperature`, plus one greedy one; pass@k for every k in `k`.
+
+    `num_drafts`: tokens that the further heads propose per forward pass (self-speculative decoding). The completions stay
+    the same; it pays where a forward pass costs the same for a few tokens as for one: small batches, large models.
+    """
 
     benchmark: str = "synthetic"
     num_samples: int = 10
@@ -245,6 +249,7 @@ class EvaluateConfig:
     top_p: float = 0.95
     max_new_tokens: int = 128
     batch_size: int = 128
+    num_drafts: int = 0
     seed: int = 0
     limit: Optional[int] = None
     num_bootstrap: int = 2000
@@ -254,6 +259,7 @@ class EvaluateConfig:
         one_of("evaluate.benchmark", self.benchmark, ("synthetic", "mbpp", "humaneval", "codecontests", "gsm8k"))
         for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
             require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
+        require(self.num_drafts >= 0, "evaluate.num_drafts", self.num_drafts, "0 or a positive whole number")
         require(
             self.temperature > 0,
             "evaluate.temperature",

@@ -3,22 +3,28 @@
 What a row becomes depends on the model, its prompt, the seed, the task id and the sample's number, never on the batch
 it happens to be in or on the rank that computes it (up to rounding of the logits).
 
-Shapes: R rows (task x sample), B prompts, T positions, V vocabulary.
+Self-speculative decoding (Gloeckle et al. 2024, section 3.2): the heads that predict further ahead propose tokens, the
+next forward pass of head 0 checks them all at once. A row's choice of a token is a function of head 0's logits and of the
+token's place, for samples too (their random numbers are fixed ahead), so what is accepted is what would have been chosen.
+
+Shapes: R rows (task x sample), B prompts, T positions, S tokens of one forward pass (the next one and the proposals),
+H heads, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from wmtp.evaluation.benchmarks import before_stop
+from wmtp.evaluation.kv_cache import growing_cache
+from wmtp.evaluation.nll import num_heads
+from wmtp.evaluation.sampling import row_key, sample_top_p, uniforms
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -38,7 +44,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How to continue a prompt. `stop`: a completion ends before the first of these strings."""
+    """How to continue a prompt.
+
+    stop: a completion ends before the first of these strings.
+    num_drafts: tokens that the further heads propose per forward pass, at most as many as there are such heads. Changes
+        the speed, not the completions.
+    """
 
     num_samples: int
     temperature: float
@@ -50,6 +61,7 @@ class Decoding:
     pad_token_id: int
     stop: tuple[str, ...] = ()
     greedy: bool = True
+    num_drafts: int = 0
 
     @property
     def samples(self) -> list[int]:
@@ -59,13 +71,17 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Completion:
-    """`finish`: `eos`, `stop` (a stop string) or `length` (max_new_tokens). `num_tokens` were generated for it."""
+    """`finish`: `eos`, `stop` (a stop string) or `length` (max_new_tokens).
+
+    `num_tokens` were generated for it, in `num_forwards` forward passes (as many, without drafts).
+    """
 
     task_id: str
     sample: int
     text: str
     finish: str
     num_tokens: int
+    num_forwards: int
 
 
 def generate(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], decoding: Decoding) -> list[Completion]:
@@ -100,48 +116,68 @@ def generate_batches(
 
 
 class _Rows:
-    """One batch at work. `alive_R` are the rows still in the cache, as places in `rows`."""
+    """One batch at work. `alive_R` are the rows still in the cache, as places in `rows`.
+
+    Every forward pass writes S cache slots for every row; `mask_RT` hides padding and rejected proposals.
+    """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, rows: list[tuple[Prompt, int]], decoding: Decoding) -> None:
         self.model, self.tokenizer, self.rows, self.decoding = model, tokenizer, rows, decoding
         self.device = next(model.parameters()).device
+        self.num_drafts = min(decoding.num_drafts, num_heads(model) - 1)
         self.keys_R = np.array([row_key(decoding.seed, prompt.task_id, sample) for prompt, sample in rows], dtype=np.uint64)
         self.is_greedy_R = np.array([sample == GREEDY for _, sample in rows])
         self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
+        self.lengths_R = np.zeros(len(rows), dtype=np.int64)
         self.finished: dict[int, Completion] = {}
+        self.num_forwards = 1
         self.alive_R = np.arange(len(rows))
         self.cache = growing_cache(model.config)
 
     def run(self) -> list[Completion]:
-        logits_RV, mask_RT, positions_R = self._prefill()
-        width = mask_RT.shape[1] - self.decoding.max_new_tokens
-        padded = bool((mask_RT[:, :width] == 0).any())
-        for step in range(self.decoding.max_new_tokens):
-            chosen_R = self._choose(logits_RV, step)
-            self._record(chosen_R, step)
+        logits_RV, draft_logits, mask_RT, positions_R = self._prefill()
+        has_holes = bool((mask_RT == 0).any())
+        next_R = self._choose(logits_RV, ahead=0)
+        drafts_RS = self._draft(draft_logits)
+        self._record(next_R)
+        while len(self.finished) < len(self.rows):
             working = np.array([row not in self.finished for row in self.alive_R])
-            if not working.any():
-                break
             if working.mean() <= _DROP_BELOW:
                 keep = torch.from_numpy(np.flatnonzero(working)).to(self.device)
                 self.cache.batch_select_indices(keep)
-                mask_RT, positions_R, chosen_R = mask_RT[keep], positions_R[keep], chosen_R[keep]
+                mask_RT, positions_R, next_R, drafts_RS = mask_RT[keep], positions_R[keep], next_R[keep], drafts_RS[keep]
                 self.alive_R = self.alive_R[working]
-            output = self.model(
-                input_ids=chosen_R.unsqueeze(1),
-                attention_mask=mask_RT[:, : width + step + 1] if padded else None,
-                position_ids=positions_R.unsqueeze(1),
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-            logits_RV, positions_R = output.logits[:, -1], positions_R + 1
+            ids_RS = torch.cat([next_R.unsqueeze(1), drafts_RS], dim=1)
+            mask_RT = torch.nn.functional.pad(mask_RT, (0, ids_RS.shape[1]), value=1)
+            steps = torch.arange(ids_RS.shape[1], device=self.device)
+            logits_RSV, hidden = self._forward(ids_RS, mask_RT if has_holes else None, positions_R.unsqueeze(1) + steps)
+            self.num_forwards += 1
+            next_R, accepted_R = self._verify(logits_RSV, drafts_RS)
+            if drafts_RS.shape[1]:
+                mask_RT[:, -len(steps) :] = (steps <= accepted_R.unsqueeze(1)).to(mask_RT.dtype)
+                has_holes = has_holes or bool((accepted_R < drafts_RS.shape[1]).any())
+            positions_R = positions_R + 1 + accepted_R
+            drafts_RS = self._draft(self._logits_at(hidden, accepted_R))
+            self._record(next_R)
         return [self.finished[row] for row in range(len(self.rows))]
 
-    def _prefill(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, logits_to_keep: int = 0
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Head 0's logits, and what the heads that propose tokens made of the same tokens."""
+        arguments = {"attention_mask": mask, "position_ids": positions, "past_key_values": self.cache}
+        if not self.num_drafts:
+            output = self.model(input_ids=ids, use_cache=True, logits_to_keep=logits_to_keep, **arguments)
+            return output.logits, ()
+        model = cast(Any, self.model)
+        hidden = model.head_hidden(ids, num_heads=1 + self.num_drafts, **arguments)
+        return model.unembedding(hidden[0][:, -logits_to_keep:]), hidden[1:]
+
+    def _prefill(self) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor, torch.Tensor]:
         """Run each prompt once, left-padded, then repeat its cache for every row.
 
         Returns:
-            logits of the first new token (R, V), mask (R, T + max_new_tokens), next positions (R,).
+            logits of the first new token (R, V), those of the proposals after it, mask (R, T), next positions (R,).
         """
         prompts = list({prompt.task_id: prompt for prompt, _ in self.rows}.values())
         place = {prompt.task_id: i for i, prompt in enumerate(prompts)}
@@ -150,43 +186,71 @@ class _Rows:
         ids_BT = torch.full((len(prompts), width), self.decoding.pad_token_id)
         for i, prompt in enumerate(prompts):
             ids_BT[i, width - len(prompt.input_ids) :] = torch.tensor(prompt.input_ids)
-        mask_BT = (torch.arange(width) >= width - lengths_B.unsqueeze(1)).long()
+        mask_BT = (torch.arange(width) >= width - lengths_B.unsqueeze(1)).long().to(self.device)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-        output = self.model(
-            input_ids=ids_BT.to(self.device),
-            attention_mask=mask_BT.to(self.device),
-            position_ids=positions_BT.to(self.device),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        logits_BTV, hidden = self._forward(ids_BT.to(self.device), mask_BT, positions_BT, logits_to_keep=1)
         rows = torch.tensor([place[prompt.task_id] for prompt, _ in self.rows], device=self.device)
         self.cache.batch_select_indices(rows)
-        mask_BT = torch.nn.functional.pad(mask_BT, (0, self.decoding.max_new_tokens), value=1)
-        return output.logits[rows, -1], mask_BT.to(self.device)[rows], lengths_B.to(self.device)[rows]
+        last_B = torch.full((len(prompts),), width - 1, device=self.device)
+        drafts = [logits_BV[rows] for logits_BV in self._logits_at(hidden, last_B)]
+        return logits_BTV[rows, -1], drafts, mask_BT[rows], lengths_B.to(self.device)[rows]
 
-    def _choose(self, logits_RV: torch.Tensor, step: int) -> torch.Tensor:
+    def _logits_at(self, hidden: Sequence[torch.Tensor], place_R: torch.Tensor) -> list[torch.Tensor]:
+        """Each further head's logits (R, V) at one place of every row."""
+        rows = torch.arange(len(place_R), device=self.device)
+        return [cast(Any, self.model).unembedding(hidden_RSD[rows, place_R]) for hidden_RSD in hidden]
+
+    def _draft(self, draft_logits: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What the further heads would choose for the tokens after the next one, (R, num_drafts)."""
+        drafts = [self._choose(logits_RV, ahead=1 + i) for i, logits_RV in enumerate(draft_logits)]
+        return torch.stack(drafts, dim=1) if drafts else torch.empty(len(self.alive_R), 0, dtype=torch.long, device=self.device)
+
+    def _verify(self, logits_RSV: torch.Tensor, drafts_RS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Record proposals as long as they are what head 0 chooses.
+
+        Returns:
+            the token after the last recorded one (R,), not recorded yet; the number of accepted proposals (R,).
+        """
+        accepted_R = torch.zeros(len(self.alive_R), dtype=torch.long, device=self.device)
+        next_R = self._choose(logits_RSV[:, 0], ahead=0)
+        for i in range(drafts_RS.shape[1]):
+            agrees_R = (accepted_R == i) & (drafts_RS[:, i] == next_R)
+            agrees = np.flatnonzero(agrees_R.cpu().numpy())
+            if not len(agrees):
+                break
+            self._record(next_R, agrees)
+            places = torch.from_numpy(agrees).to(self.device)
+            next_R[places] = self._choose(logits_RSV[places, i + 1], ahead=0, places=agrees)
+            accepted_R += agrees_R
+        return next_R, accepted_R
+
+    def _choose(self, logits_RV: torch.Tensor, ahead: int, places: np.ndarray | None = None) -> torch.Tensor:
+        """The token `ahead` places after the next one, of all rows of the batch or of those at `places`."""
+        alive_R = self.alive_R if places is None else self.alive_R[places]
         chosen_R = logits_RV.argmax(dim=-1)
-        sampled = np.flatnonzero(~self.is_greedy_R[self.alive_R])
+        sampled = np.flatnonzero(~self.is_greedy_R[alive_R])
         if len(sampled):
-            rows = torch.from_numpy(sampled).to(self.device)
-            uniforms_R = torch.from_numpy(uniforms(self.keys_R[self.alive_R[sampled]], step)).to(self.device)
+            rows, keys = torch.from_numpy(sampled).to(self.device), self.keys_R[alive_R[sampled]]
+            uniforms_R = torch.from_numpy(uniforms(keys, self.lengths_R[alive_R[sampled]] + ahead)).to(self.device)
             chosen_R[rows] = sample_top_p(logits_RV[rows], uniforms_R, self.decoding.temperature, self.decoding.top_p)
         return chosen_R
 
-    def _record(self, chosen_R: torch.Tensor, step: int) -> None:
-        """Keep the new tokens and see which rows are finished."""
+    def _record(self, chosen_R: torch.Tensor, places: np.ndarray | None = None) -> None:
+        """Keep the next token (of the rows at `places`) and see which rows are finished."""
         chosen = chosen_R.cpu().numpy()
-        self.tokens_RT[self.alive_R, step] = chosen
-        for row, token in zip(self.alive_R.tolist(), chosen.tolist(), strict=True):
+        for place in range(len(chosen)) if places is None else places:
+            row, token = int(self.alive_R[place]), int(chosen[place])
             if row in self.finished:
                 continue
+            length = int(self.lengths_R[row])
+            self.tokens_RT[row, length] = token
+            self.lengths_R[row] = length + 1
             if token in self.decoding.eos_token_ids:
-                self._finish(row, step, "eos", step + 1)
-            elif self._stops(row, step + 1):
-                self._finish(row, step + 1, "stop", step + 1)
-            elif step + 1 == self.decoding.max_new_tokens:
-                self._finish(row, step + 1, "length", step + 1)
+                self._finish(row, length, "eos")
+            elif self._stops(row, length + 1):
+                self._finish(row, length + 1, "stop")
+            elif length + 1 == self.decoding.max_new_tokens:
+                self._finish(row, length + 1, "length")
 
     def _stops(self, row: int, length: int) -> bool:
         """Whether a stop string ends in the last token; looks at a tail that is long enough to hold it."""
@@ -196,105 +260,11 @@ class _Rows:
         text = self.tokenizer.decode(tail.tolist(), skip_special_tokens=False)
         return any(string in text for string in self.decoding.stop)
 
-    def _finish(self, row: int, length: int, finish: str, num_tokens: int) -> None:
-        text = self.tokenizer.decode(self.tokens_RT[row, :length].tolist(), skip_special_tokens=False)
+    def _finish(self, row: int, length: int, finish: str) -> None:
+        text = before_stop(
+            self.tokenizer.decode(self.tokens_RT[row, :length].tolist(), skip_special_tokens=False), self.decoding.stop
+        )
         prompt, sample = self.rows[row]
-        self.finished[row] = Completion(prompt.task_id, sample, before_stop(text, self.decoding.stop), finish, num_tokens)
-
-
-# ------------------------------------------------------------------------------- random numbers
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def row_key(seed: int, task_id: str, sample: int) -> int:
-    """64 bits that stand for one row's random stream."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}\0{task_id}\0{sample}".encode(), digest_size=8).digest(), "little")
-
-
-def uniforms(keys_R: np.ndarray, position: int) -> np.ndarray:
-    """Number `position` of every row's stream, float64 in [0, 1).
-
-    Source: SplitMix64, Steele, Lea and Flood 2014 (OOPSLA), as a counter-based generator.
-    """
-    with np.errstate(over="ignore"):
-        z = keys_R + np.uint64(position + 1) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def sample_top_p(logits_RV: torch.Tensor, uniforms_R: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """One token a row by inverting the distribution function of the nucleus, most probable tokens first.
-
-    The nucleus is the smallest set of most probable tokens with probability at least `top_p`.
-
-    Args:
-        logits_RV: any float dtype; uniforms_R: float64 in [0, 1).
-    Returns:
-        token ids (R,).
-    Source: nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751.
-    """
-    chosen_R = logits_RV.argmax(dim=-1)
-    most_R = torch.softmax(logits_RV.float() / temperature, dim=-1).amax(dim=-1)
-    open_rows = torch.nonzero(most_R < top_p).squeeze(1)
-    if not len(open_rows):
-        return chosen_R
-    probabilities_RV = torch.softmax(logits_RV[open_rows].double() / temperature, dim=-1)
-    sorted_RV, tokens_RV = probabilities_RV.sort(dim=-1, descending=True, stable=True)
-    cumulative_RV = sorted_RV.cumsum(dim=-1)
-    kept_R = (cumulative_RV - sorted_RV < top_p).sum(dim=-1, keepdim=True)
-    drawn_R = uniforms_R[open_rows].unsqueeze(1) * cumulative_RV.gather(1, kept_R - 1)
-    place_R = torch.minimum((cumulative_RV <= drawn_R).sum(dim=-1, keepdim=True), kept_R - 1)
-    chosen_R[open_rows] = tokens_RV.gather(1, place_R).squeeze(1)
-    return chosen_R
-
-
-# ------------------------------------------------------------------------------- cache
-
-
-class GrowingLayer(DynamicLayer):
-    """A cache layer that doubles its room when it is full, instead of copying everything at every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        length, total = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
-        if self._room is None or self._room[0].shape[-2] < total:
-            self._room = (
-                self._wider(self.keys, key_states, length, total),
-                self._wider(self.values, value_states, length, total),
-            )
-        for room, states in zip(self._room, (key_states, value_states), strict=True):
-            room[..., length:total, :] = states
-        self.keys, self.values = self._room[0][..., :total, :], self._room[1][..., :total, :]
-        return self.keys, self.values
-
-    @staticmethod
-    def _wider(old: torch.Tensor | None, states: torch.Tensor, length: int, total: int) -> torch.Tensor:
-        room = states.new_zeros((*states.shape[:-2], max(2 * length, total), states.shape[-1]))
-        if length and old is not None:
-            room[..., :length, :] = old
-        return room
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        super().batch_select_indices(indices)
-        self._room = None
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
-        self._room = None
-
-
-def growing_cache(config: Any) -> DynamicCache:
-    """The model's own kind of cache, with plain layers replaced by growing ones."""
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
+        self.finished[row] = Completion(
+            prompt.task_id, sample, text, finish, num_tokens=int(self.lengths_R[row]), num_forwards=self.num_forwards
+        )

@@ -1,7 +1,7 @@
 """Untrusted Python programs, run where they can do no harm and judged where they cannot cheat.
 
 A few warm interpreters live inside namespaces (bubblewrap, or util-linux's unshare) and fork for every test; see
-`sandbox_guest`. Expected outputs stay on this side.
+`guest/sandbox_server.py`. Expected outputs stay on this side.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from wmtp.errors import EvaluationError
 from wmtp.evaluation.checker import same_output
 from wmtp.types import AssertTest, IOTest, Limits, Program, Test, Verdict, VerdictStatus
 
-GUEST_FOLDER = Path(__file__).resolve().parent
-GUESTS = ("sandbox_guest.py", "sandbox_watch.py", "sandbox_calls.py", "sandbox_values.py", "sandbox_seccomp.py")
+GUEST_FOLDER = Path(__file__).resolve().parent / "guest"
+SERVER = "sandbox_server.py"
 NOBODY = 65534
 STALLED_S = 60.0
 """Beyond a test's own limit; a busy machine may be slow, a program that could hold the runner up is stopped all the same."""
@@ -132,9 +132,8 @@ def _system_folders() -> list[str]:
 
 def _command(mode: str, user_namespace: int | None) -> list[str]:
     python = [str(Path(sys.base_prefix).resolve() / "bin" / f"python3.{sys.version_info.minor}"), "-I", "-S", "-B"]
-    guests = [str(GUEST_FOLDER / name) for name in GUESTS]
     if mode == "none":
-        return [*python, guests[0], "open"]
+        return [*python, str(GUEST_FOLDER / SERVER), "open"]
     if mode == "unshare":
         flags = ["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
         enter = (
@@ -142,14 +141,14 @@ def _command(mode: str, user_namespace: int | None) -> list[str]:
             if user_namespace is None
             else ["nsenter", f"--user=/proc/self/fd/{user_namespace}", "unshare"]
         )
-        return [*enter, *flags, "sh", "-c", _ROOT_SCRIPT, "sh", " ".join(guests), " ".join(_system_folders()), *python]
+        return [*enter, *flags, "sh", "-c", _ROOT_SCRIPT, "sh", str(GUEST_FOLDER), " ".join(_system_folders()), *python]
     links = [
         f for name in ("bin", "lib", "lib64") if Path(f"/{name}").exists() for f in ("--symlink", f"usr/{name}", f"/{name}")
     ]
     parents = sorted({str(parent) for folder in _system_folders() for parent in Path(folder).parents} - {"/"})
     binds = [f for parent in parents for f in ("--perms", "0755", "--dir", parent)]
     binds += [f for folder in _system_folders() for f in ("--ro-bind", folder, folder)]
-    binds += [f for guest in guests for f in ("--ro-bind", guest, f"{_INSIDE}/{Path(guest).name}")]
+    binds += ["--ro-bind", str(GUEST_FOLDER), _INSIDE]
     user = ["--unshare-user", "--uid", "0", "--gid", "0"] if user_namespace is None else ["--userns", str(user_namespace)]
     keep = ("SYS_ADMIN", "SETPCAP", "KILL", *(() if user_namespace is None else ("SETUID", "SETGID")))
     return [
@@ -158,13 +157,13 @@ def _command(mode: str, user_namespace: int | None) -> list[str]:
         "--cap-drop", "ALL", *[f for name in keep for f in ("--cap-add", f"CAP_{name}")],
         *binds, *links, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
         "--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp",
-        *python, f"{_INSIDE}/{GUESTS[0]}", "isolated",
+        *python, f"{_INSIDE}/{SERVER}", "isolated",
     ]  # fmt: skip
 
 
 _ROOT_SCRIPT = f"""
 set -e
-guests=$1; folders=$2; shift 2
+guest=$1; folders=$2; shift 2
 root=/mnt; mount -t tmpfs -o mode=755,size={TMP_BYTES} tmpfs "$root"
 for f in $folders; do mkdir -p "$root$f"; mount --rbind "$f" "$root$f"; mount -o remount,ro,bind "$root$f"; done
 for f in bin lib lib64; do [ -e /$f ] && ln -s usr/$f "$root/$f"; done
@@ -172,9 +171,9 @@ mkdir -p "$root/proc" "$root/dev/shm" "$root/tmp" "$root{_INSIDE}"
 mount -t proc proc "$root/proc"; mount -t tmpfs -o mode=1777,size={TMP_BYTES} tmpfs "$root/tmp"
 for f in null zero random urandom; do touch "$root/dev/$f"; mount --bind "/dev/$f" "$root/dev/$f"; done
 ln -s /proc/self/fd/0 "$root/dev/stdin"; ln -s /proc/self/fd/1 "$root/dev/stdout"; ln -s /proc/self/fd "$root/dev/fd"
-for f in $guests; do touch "$root{_INSIDE}/${{f##*/}}"; mount --bind "$f" "$root{_INSIDE}/${{f##*/}}"; done
+mount --bind "$guest" "$root{_INSIDE}"; mount -o remount,ro,bind "$root{_INSIDE}"
 mount -o remount,ro "$root"
-exec chroot "$root" "$@" {_INSIDE}/{GUESTS[0]} isolated
+exec chroot "$root" "$@" {_INSIDE}/{SERVER} isolated
 """
 
 

@@ -24,7 +24,10 @@ Execute = Callable[[Sequence[Program]], list[Verdict]]
 
 @dataclass(frozen=True)
 class Sample:
-    """One scored completion. `sample` is its number, or `greedy`. `scores`: what a text answer was also judged by."""
+    """One scored completion. `sample` is its number, or `greedy`. `scores`: what a text answer was also judged by.
+
+    `wall_s`: how long its program ran, all tests together.
+    """
 
     task_id: str
     sample: int | str
@@ -35,6 +38,7 @@ class Sample:
     detail: str = ""
     finish: str = ""
     num_tokens: int = 0
+    wall_s: float = 0.0
     scores: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -79,6 +83,7 @@ def _sample(answer: Answer, verdict: Verdict, scores: dict[str, bool]) -> Sample
         num_tests=verdict.num_tests,
         num_passed=verdict.num_passed,
         detail=verdict.detail,
+        wall_s=round(verdict.wall_s, 4),
         scores=more,
     )
 
@@ -168,7 +173,7 @@ def _by_difficulty(results: Sequence[TaskResult]) -> dict[str, dict[str, Any]]:
 
 
 def write_results(folder: Path, metrics: dict[str, Any], results: Sequence[TaskResult], samples: Sequence[Sample]) -> None:
-    """metrics.json, per_task.csv and samples.jsonl.gz; the last two depend on nothing but the completions and verdicts."""
+    """metrics.json, per_task.csv and samples.jsonl.gz; but for the times, the last two depend on nothing but the completions."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")

@@ -231,12 +231,23 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             entropy_BTH=torch.stack(entropies, dim=-1) if entropies else None,
         )
 
+    def head_hidden(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        num_heads: int | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """What the first `num_heads` heads (all by default) hand to the unembedding, each (B, T, D); fills their caches."""
+        embeds = self.embed(input_ids)
+        layer_args = self._prepare(embeds, attention_mask, position_ids, past_key_values)
+        trunk_BTD = self._trunk(embeds, layer_args)
+        return tuple(head(trunk_BTD, **layer_args) for head in self.heads[:num_heads])
+
     def head_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """Logits of every head, H tensors (B, T, V): for small evaluations and tests."""
-        embeds = self.embed(input_ids)
-        layer_args = self._prepare(embeds, attention_mask, None, None)
-        trunk_BTD = self._trunk(embeds, layer_args)
-        return tuple(self.unembedding(head(trunk_BTD, **layer_args)) for head in self.heads)
+        return tuple(self.unembedding(hidden_BTD) for hidden_BTD in self.head_hidden(input_ids, attention_mask))
 
 
 AutoConfig.register(MTPConfig.model_type, MTPConfig)

@@ -37,13 +37,11 @@ def main() -> int:
         module = importlib.import_module(f"wmtp.stages.{context.stage}")
         result = module.run(declared_only(config, given["declared"], given["name"]), context)
     except BaseException as error:
-        tracker.close("FAILED", f"{type(error).__name__}: {error}")
         return _report(given, rank, error)
     if rank == 0:
         tracker.log_metrics({f"result/{key}": value for key, value in result.metrics.items()}, step=0)
         tracker.log_metrics({f"count/{key}": value for key, value in result.counts.items()}, step=0)
         _print_result(given["name"], result.metrics, result.counts)
-    tracker.close()
     return 0
 
 

@@ -110,6 +110,7 @@ def _decoding(section: EvaluateConfig, benchmark: Benchmark, meta: dict[str, Any
         eos_token_ids=(meta["eos_token_id"],),
         pad_token_id=meta["pad_token_id"],
         stop=benchmark.stop,
+        num_drafts=section.num_drafts,
     )
 
 
@@ -130,7 +131,8 @@ class _Share:
         self.journal = context.resume / f"samples-{world.rank}-{time.time_ns()}.jsonl"
         total = len(self.mine) * (section.num_samples + 1)
         self.progress = Progress(context.name, total=total, root=context.root, enabled=world.is_main)
-        self.timing = {"generated_tokens": 0, "generation_s": 0.0, "execution_s": 0.0, "resumed_samples": len(self.scored)}
+        self.timing = dict.fromkeys(("generated_tokens", "forwards", "generation_s", "execution_s"), 0.0)
+        self.timing["resumed_samples"] = len(self.scored)
 
     def run(self, model: nn.Module, tokenizer: Tokenizer, decoding: Decoding) -> dict[str, Any]:
         """Generate and score batch by batch; samples as plain records."""
@@ -149,6 +151,7 @@ class _Share:
             for batch in generate_batches(model, tokenizer, prompts, decoding):
                 self.timing["generation_s"] += time.monotonic() - since
                 self.timing["generated_tokens"] += sum(completion.num_tokens for completion in batch)
+                self.timing["forwards"] += sum(completion.num_forwards for completion in batch)
                 since = time.monotonic()
                 answers = [
                     Answer(c.task_id, "greedy" if c.sample == GREEDY else c.sample, c.text, c.finish, c.num_tokens)
@@ -191,13 +194,14 @@ def _in_order(problems: Sequence[Problem], decoding: Decoding, samples: Sequence
 def _timing(parts: Sequence[dict[str, Any]], wall_s: float) -> dict[str, Any]:
     """Over all ranks: tokens per second of the ranks together, times of the slowest."""
     slowest = max(part["generation_s"] for part in parts)
-    tokens = sum(part["generated_tokens"] for part in parts)
+    tokens, forwards = (sum(int(part[key]) for part in parts) for key in ("generated_tokens", "forwards"))
     return {
         "tokens": tokens,
         "tokens_per_s": tokens / slowest if slowest else 0.0,
+        "tokens_per_forward": tokens / forwards if forwards else 0.0,
         "generation_s": slowest,
         "execution_s": max(part["execution_s"] for part in parts),
-        "resumed_samples": sum(part["resumed_samples"] for part in parts),
+        "resumed_samples": sum(int(part["resumed_samples"]) for part in parts),
         "wall_s": wall_s,
         "world_size": len(parts),
     }

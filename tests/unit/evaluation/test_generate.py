@@ -1,19 +1,17 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
-from wmtp.evaluation.generate import (
-    GREEDY,
-    Decoding,
-    GrowingLayer,
-    Prompt,
-    generate,
-    row_key,
-    sample_top_p,
-    uniforms,
-)
+from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate
+from wmtp.evaluation.kv_cache import GrowingLayer
+from wmtp.evaluation.sampling import row_key, sample_top_p, uniforms
 
 TOKENIZER = byte_tokenizer()
 
@@ -93,6 +91,62 @@ def test_stop_strings_end_a_completion_before_them():
 def test_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="no tokens"):
         generate(llama(), TOKENIZER, [Prompt("t", ())], make_decoding())
+
+
+def agreeing(model, scale):
+    """Blocks of the further heads that change little: proposals are then often, but not always, right."""
+    for head in model.heads[1:]:
+        for linear in (head.self_attn.o_proj, head.mlp.down_proj):
+            linear.weight.data *= scale
+    return model.double()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    n_future=st.integers(2, 4),
+    num_drafts=st.integers(1, 5),
+    scale=st.sampled_from([0.0, 0.3, 1.0]),
+    number=st.integers(1, 6),
+    max_new_tokens=st.integers(1, 30),
+    batch_size=st.sampled_from([1, 5, 64]),
+    num_samples=st.integers(0, 2),
+    stops=st.booleans(),
+)
+def test_self_speculative_decoding_changes_nothing(
+    seed, n_future, num_drafts, scale, number, max_new_tokens, batch_size, num_samples, stops
+):
+    """Greedy and sampled completions, token for token, whatever the heads propose."""
+    model, prompts = agreeing(mtp(seed, n_future), scale), make_prompts(number, seed)
+    decoding = make_decoding(
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        num_samples=num_samples,
+        temperature=0.5,
+        eos_token_ids=(EOS, *range(0, 256, 25)),
+        stop=("e", "qu") if stops else (),
+    )
+    plain = generate(model, TOKENIZER, prompts, decoding)
+    speculative = generate(model, TOKENIZER, prompts, replace(decoding, num_drafts=num_drafts))
+    assert [replace(c, num_forwards=0) for c in speculative] == [replace(c, num_forwards=0) for c in plain]
+    assert all(c.num_forwards == c.num_tokens for c in plain)
+    assert all(c.num_tokens / (1 + min(num_drafts, n_future - 1)) <= c.num_forwards <= c.num_tokens for c in speculative)
+
+
+def test_right_proposals_save_forward_passes():
+    """Without blocks and with tied embeddings a model repeats its last token, and every head knows it."""
+    model, prompts = agreeing(mtp(1, n_future=4), 0.0), make_prompts(20)
+    for block in (*model.layers, model.heads[0]):
+        block.self_attn.o_proj.weight.data.zero_()
+        block.mlp.down_proj.weight.data.zero_()
+    model.unembedding.lm_head.weight = model.embed_tokens.weight
+    for num_drafts in (1, 3):
+        decoding = make_decoding(num_samples=0, max_new_tokens=60, num_drafts=num_drafts)
+        done = generate(model, TOKENIZER, prompts, decoding)
+        assert {c.num_tokens for c in done} == {60}
+        assert {c.num_forwards for c in done} == {1 + math.ceil(59 / (1 + num_drafts))}
+    plain = generate(llama(), TOKENIZER, prompts, make_decoding(num_drafts=3))
+    assert all(c.num_forwards == c.num_tokens for c in plain)
 
 
 def exact_nucleus(logits, temperature, top_p):

@@ -103,7 +103,7 @@ ESCAPES = {
     "the environment": (f"import os\nprint([v for v in os.environ.values() if '{SECRET}' in v] or 5)", SUM, "passed"),
     "writing to the system": ("open('/usr/lib/x', 'w')", SUM, "runtime_error"),
     "writing to the interpreter": ("import os\nopen(os.__file__, 'a').write('x')", SUM, "runtime_error"),
-    "writing to the sandbox's own code": ("open('/wmtp/sandbox_guest.py', 'a')", SUM, "runtime_error"),
+    "writing to the sandbox's own code": ("open('/wmtp/sandbox_server.py', 'a')", SUM, "runtime_error"),
     "writing to a folder of the host's": ("open('@HOST@/new', 'w').write('x')", SUM, "runtime_error"),
     "a symbolic link": ("import os\nos.symlink('@HOST@/canary', '/tmp/l')\nprint(open('/tmp/l').read())", SUM, "runtime_error"),
     "a hard link": ("import os\nos.link('/usr/bin/env', '/tmp/l')", SUM, "runtime_error"),
@@ -358,7 +358,7 @@ class Host:
                 command = process.cmdline()
             except psutil.Error:
                 continue
-            if any("sandbox_guest" in part for part in command) and process.status() != psutil.STATUS_ZOMBIE:
+            if any("sandbox_server" in part for part in command) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(command))
         return found
 

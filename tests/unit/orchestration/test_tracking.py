@@ -14,13 +14,11 @@ def uri(tmp_path):
     return default_uri(tmp_path)
 
 
-def log(path, *, steps=3, close=True):
+def log(path, *, steps=3):
     tracker = JournalTracker(path, experiment="test", name="stage", tags={"arm": "rho1"})
     tracker.log_params({"lr": 0.1})
     for step in range(steps):
         tracker.log_metrics({"train/loss": 1.0 / (step + 1), "pass@1": 0.5}, step=step)
-    if close:
-        tracker.close()
 
 
 def runs(uri):
@@ -41,9 +39,9 @@ def test_a_delivered_run_holds_what_was_logged(tmp_path, uri):
     assert not list(tracking_folder(tmp_path).glob("*.jsonl"))
 
 
-def test_a_run_that_never_ended_itself_gets_the_launchers_word(tmp_path, uri):
+def test_how_a_run_ended_is_the_launchers_word(tmp_path, uri):
     courier = Courier(tmp_path, uri, "stage")
-    log(courier.journal, close=False)
+    log(courier.journal)
     courier.close("FAILED", "rank 1 was killed")
     _, (run,) = runs(uri)
     assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "rank 1 was killed")
@@ -64,7 +62,7 @@ def test_a_journal_cut_off_in_a_line_is_delivered_up_to_there_and_marked_killed(
     folder = tracking_folder(tmp_path)
     folder.mkdir(parents=True)
     path = folder / "stage-1-1.jsonl"
-    log(path, close=False)
+    log(path)
     path.write_text(path.read_text() + '{"kind": "metrics", "val')
     deliver_leftovers(folder, uri)
     client, (run,) = runs(uri)
@@ -95,4 +93,4 @@ def test_a_full_disk_does_not_stop_the_stage(tmp_path, capfd):
 def test_a_journals_lines_are_whole_records(tmp_path):
     log(tmp_path / "journal.jsonl")
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-    assert kinds == ["run", "params", "metrics", "metrics", "metrics", "end"]
+    assert kinds == ["run", "params", "metrics", "metrics", "metrics"]

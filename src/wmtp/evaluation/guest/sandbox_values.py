@@ -92,8 +92,9 @@ def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
     for plain, convert in _PLAIN:
         if isinstance(value, plain):
             return encode(convert(value), refer)
-    if isinstance(value, (type, type(len))) and getattr(builtins, value.__name__, None) is value:
-        return {"builtin": value.__name__}
+    called = getattr(value, "__name__", None) if isinstance(value, (type, type(len))) else None
+    if type(called) is str and getattr(builtins, called, None) is value:
+        return {"builtin": called}
     if value is Ellipsis or value is NotImplemented:
         return {"builtin": repr(value)}
     return refer(value)
