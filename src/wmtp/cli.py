@@ -156,6 +156,11 @@ def _stage(arguments: argparse.Namespace) -> int:
     from wmtp.pipeline import find_root
 
     run_stage(arguments.name, find_root())
+    if "DVC_STAGE" not in os.environ:
+        print(
+            f"run by hand, so dvc.lock does not know of it: `dvc commit -f {arguments.name}` records the new outputs, "
+            f"`dvc checkout` brings the recorded ones back"
+        )
     return 0
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,12 +184,32 @@ def _reason(stage: Any) -> str:
     for item in (*stage.deps, *stage.outs):
         for what, state in item.status().items():
             if isinstance(state, dict):
-                phrases += [f"{key} {_WORDS.get(str(word), word)}" for key, word in state.items()]
+                phrases += [
+                    f"{leaf} {_WORDS.get(str(word), word)}"
+                    for key, word in state.items()
+                    for leaf in _changed_leaves(item, key)
+                ]
             else:
                 phrases.append(f"{what} {_WORDS.get(str(state), state)}")
     phrases = list(dict.fromkeys(phrases))
     shown = ", ".join(phrases[:_SHOWN])
     return f"{shown} and {len(phrases) - _SHOWN} more" if len(phrases) > _SHOWN else shown
+
+
+def _changed_leaves(dep: Any, key: str) -> list[str]:
+    """Which settings below a parameter that a stage depends on differ from those it last ran with."""
+    recorded: Any = dep.hash_info.value if dep.hash_info else None
+    if not isinstance(recorded, dict) or key not in recorded:
+        return [key]
+    return list(_differences(key, recorded[key], dep.read_params(flatten=True).get(key))) or [key]
+
+
+def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _differences(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield key
 
 
 def _can_restore(stage: Any) -> bool:

@@ -3,6 +3,7 @@
 import filecmp
 import json
 import re
+import shutil
 
 import pytest
 
@@ -127,7 +128,11 @@ def test_one_stage_run_by_hand_gives_the_same_bits(fresh):
     output = fresh.run("wmtp", "stage", "train_policy@rho1-s0")
     assert "train_policy@rho1-s0 done" in output
     assert same_folder(kept, policy)
-    assert not [name for name in fresh.stale() if name.startswith("train_policy")]
+    shutil.rmtree(kept)
+    assert "`dvc commit -f train_policy@rho1-s0` records" in output and "train_policy@rho1-s0" in fresh.stale()
+    fresh.run("dvc", "commit", "--force", "train_policy@rho1-s0")
+    assert fresh.stale() == ["report"]
+    fresh.run("dvc", "repro")
 
 
 def test_a_forced_stage_runs_although_it_is_up_to_date(fresh):

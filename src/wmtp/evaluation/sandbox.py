@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def run_tests(
     limits: Limits,
     num_workers: int,
     allow_unsafe: bool = False,
+    time_factor: float = 1.0,
     on_verdict: Callable[[int, Verdict], None] | None = None,
 ) -> list[Verdict]:
     """Run every program against its tests, stopping at its first failure.
@@ -51,6 +52,7 @@ def run_tests(
         limits: for programs that bring none of their own.
         num_workers: sandboxes at work at the same time.
         allow_unsafe: run without isolation where none can be had.
+        time_factor: for every time limit, see `machine.machine_factor`.
         on_verdict: called from worker threads, one at a time, as verdicts come in.
     Returns:
         one verdict per program, in order.
@@ -69,7 +71,9 @@ def run_tests(
                     number = next(numbers, None)
                 if number is None:
                     return
-                verdict = worker.run_with_retries(programs[number], limits)
+                own = programs[number].limits or limits
+                scaled = replace(own, time_limit_s=own.time_limit_s * time_factor)
+                verdict = worker.run_with_retries(replace(programs[number], limits=scaled))
                 verdicts[number] = verdict
                 with lock:
                     if on_verdict is not None:
@@ -116,7 +120,7 @@ def _problem_with(mode: str) -> str:
         return f"{tool} is not installed"
     worker = _Worker(mode)
     try:
-        probe = worker.run(Program("print(input())", (IOTest("ok\n", "ok\n"),)), Limits())
+        probe = worker.run(Program("print(input())", (IOTest("ok\n", "ok\n"),)))
         return "" if probe.passed else f"{probe.status} {probe.detail}"
     except OSError as error:
         return str(error)
@@ -241,11 +245,11 @@ class _Worker:
             self.process.stdout.close()
             self.process = None
 
-    def run_with_retries(self, program: Program, limits: Limits) -> Verdict:
+    def run_with_retries(self, program: Program) -> Verdict:
         """A verdict that is the program's own doing; a sandbox error is retried and then raised."""
         for _ in range(1 + RETRIES):
             try:
-                verdict = self.run(program, limits)
+                verdict = self.run(program)
             except _StalledError:
                 self.close(wait_s=0)
                 return Verdict("timeout", len(program.tests), 0, detail="the sandbox stalled and was killed")
@@ -256,9 +260,9 @@ class _Worker:
             self.close()
         raise EvaluationError(f"the sandbox ({self.mode}) could not run a program: {verdict.detail or 'it died'}")
 
-    def run(self, program: Program, limits: Limits) -> Verdict:
+    def run(self, program: Program) -> Verdict:
         """One program, test by test."""
-        own, total = program.limits or limits, len(program.tests)
+        own, total = program.limits or Limits(), len(program.tests)
         refused = _refused(program)
         if refused:
             return Verdict("compile_error", total, 0, detail=refused)

@@ -173,7 +173,7 @@ def _by_difficulty(results: Sequence[TaskResult]) -> dict[str, dict[str, Any]]:
 
 
 def write_results(folder: Path, metrics: dict[str, Any], results: Sequence[TaskResult], samples: Sequence[Sample]) -> None:
-    """metrics.json, per_task.csv and samples.jsonl.gz; but for the times, the last two depend on nothing but the completions."""
+    """metrics.json, per_task.csv and samples.jsonl.gz; the last two depend on the completions alone, times apart."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")

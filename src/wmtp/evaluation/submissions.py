@@ -21,6 +21,7 @@ from wmtp.data.problems import load_problems
 from wmtp.data.records import Record, read_records, take
 from wmtp.errors import DataError, EvaluationError
 from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
+from wmtp.evaluation.machine import machine_factor
 from wmtp.evaluation.sandbox import isolation, run_tests
 from wmtp.evaluation.scores import Answer, Sample, score_answers, summarise, task_results, write_results
 from wmtp.types import Limits, Problem, Program, Verdict
@@ -117,15 +118,21 @@ def score(name: str, data: str, submission: Path, out: Path, scoring: Scoring) -
     answers = read_answers(submission, benchmark, problems)
     _require_all(benchmark, problems, answers, max(scoring.k))
     how = "" if benchmark.judge is not None else isolation(allow_unsafe=scoring.allow_unsafe)
+    factor = machine_factor(allow_unsafe=scoring.allow_unsafe) if benchmark.own_limits else 1.0
     partial = out.with_name(f".{out.name}.partial")
     with _Journal(partial, _mark(benchmark, problems, answers, scoring)) as journal:
-        samples = _scored(benchmark, problems, answers, scoring, journal)
+        samples = _scored(benchmark, problems, answers, scoring, journal, factor)
     results = task_results(problems, samples)
     metrics = {
         "benchmark": benchmark.name,
         "limit": scoring.limit,
         **summarise(results, samples, k=sorted({1, *scoring.k}), num_bootstrap=scoring.num_bootstrap, seed=scoring.seed),
-        "sandbox": {**asdict(scoring.limits), "allow_unsafe": scoring.allow_unsafe, "isolation": how},
+        "sandbox": {
+            **asdict(scoring.limits),
+            "allow_unsafe": scoring.allow_unsafe,
+            "isolation": how,
+            "machine_factor": factor,
+        },
     }
     finished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(finished, ignore_errors=True)
@@ -149,7 +156,12 @@ def _require_all(benchmark: Benchmark, problems: Sequence[Problem], answers: Seq
 
 
 def _scored(
-    benchmark: Benchmark, problems: Sequence[Problem], answers: Sequence[Answer], scoring: Scoring, journal: _Journal
+    benchmark: Benchmark,
+    problems: Sequence[Problem],
+    answers: Sequence[Answer],
+    scoring: Scoring,
+    journal: _Journal,
+    time_factor: float,
 ) -> list[Sample]:
     by_id = {problem.problem_id: problem for problem in problems}
     waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in journal.samples]
@@ -161,6 +173,7 @@ def _scored(
                 limits=scoring.limits,
                 num_workers=scoring.num_workers,
                 allow_unsafe=scoring.allow_unsafe,
+                time_factor=time_factor,
                 on_verdict=lambda number, verdict: bar.update(),
             )
 

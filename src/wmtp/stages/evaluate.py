@@ -18,6 +18,7 @@ from wmtp.distributed import world as join_world
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
 from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
+from wmtp.evaluation.machine import machine_factor
 from wmtp.evaluation.nll import head_scores, head_sums
 from wmtp.evaluation.sandbox import isolation, run_tests
 from wmtp.evaluation.scores import Answer, Sample, score_answers, summarise, task_results, write_results
@@ -53,7 +54,9 @@ def run(config: Config, context: StageContext) -> StageResult:
         validation = context.input("artifacts/data/validation.arrow")
         sums = head_sums(model, validation, pad_token_id=meta["pad_token_id"], rank=world.rank, world_size=world.size)
         heads = head_scores(world.all_reduce(sums))
-        work = _Share(context, world, section, benchmark, problems)
+        unsafe = section.sandbox.allow_unsafe
+        factor = max(world.gather_objects(machine_factor(allow_unsafe=unsafe) if benchmark.own_limits else 1.0))
+        work = _Share(context, world, section, benchmark, problems, factor)
         parts = world.gather_objects(work.run(model, tokenizer, decoding))
         samples = _in_order(problems, decoding, [Sample(**record) for part in parts for record in part["samples"]])
         results = task_results(problems, samples)
@@ -69,7 +72,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         **summary,
         **heads.as_dict(),
         "sampling": {key: getattr(section, key) for key in ("seed", "temperature", "top_p", "max_new_tokens")},
-        "sandbox": {**asdict(section.sandbox), "isolation": isolation(allow_unsafe=section.sandbox.allow_unsafe)},
+        "sandbox": {**asdict(section.sandbox), "isolation": isolation(allow_unsafe=unsafe), "machine_factor": factor},
         "generation": _timing([part["timing"] for part in parts], time.monotonic() - started),
     }
     write_results(context.out(f"artifacts/evaluation/{context.run}"), metrics, results, samples)
@@ -118,9 +121,15 @@ class _Share:
     """One rank's tasks. Scored samples go to a journal, so that an interrupted evaluation continues."""
 
     def __init__(
-        self, context: StageContext, world: World, section: EvaluateConfig, benchmark: Benchmark, problems: Sequence[Problem]
+        self,
+        context: StageContext,
+        world: World,
+        section: EvaluateConfig,
+        benchmark: Benchmark,
+        problems: Sequence[Problem],
+        time_factor: float,
     ) -> None:
-        self.section, self.benchmark = section, benchmark
+        self.section, self.benchmark, self.time_factor = section, benchmark, time_factor
         self.limits = Limits(section.sandbox.time_limit_s, section.sandbox.memory_limit_bytes)
         self.num_workers = max(1, context.launch.sandbox_workers // world.size)
         self.problems = {problem.problem_id: problem for problem in problems}
@@ -170,8 +179,13 @@ class _Share:
         return {"samples": self.scored, "timing": self.timing}
 
     def _execute(self, programs: Sequence[Program]) -> list[Verdict]:
-        unsafe = self.section.sandbox.allow_unsafe
-        return run_tests(programs, limits=self.limits, num_workers=self.num_workers, allow_unsafe=unsafe)
+        return run_tests(
+            programs,
+            limits=self.limits,
+            num_workers=self.num_workers,
+            allow_unsafe=self.section.sandbox.allow_unsafe,
+            time_factor=self.time_factor,
+        )
 
 
 def _read_journals(folder: Path) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     print(
         f"sample: {data.source}: " + ", ".join(f"{len(p)} {name}" for name, p in vars(splits).items()) + " problems", flush=True
     )
-    execute = _executor(context, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
+    execute = _executor(context, data.source, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
     examples = _examples(splits, data, execute, counts)
     tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
     tables = {name: encode_examples(tokenizer, rows, data.max_length, name, counts) for name, rows in examples.items()}
@@ -89,9 +89,12 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
     return tokenizer
 
 
-def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
-    """The sandbox, with sparse progress lines."""
+def _executor(context: StageContext, source: str, *, allow_unsafe: bool) -> Execute:
+    """The sandbox, with sparse progress lines. CodeContests' limits are a judge's, and are scaled to this machine."""
+    from wmtp.evaluation.machine import machine_factor
     from wmtp.evaluation.sandbox import run_tests
+
+    factor = machine_factor(allow_unsafe=allow_unsafe) if source == "codecontests" else 1.0
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
         start = last = time.monotonic()
@@ -110,6 +113,7 @@ def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
             limits=Limits(),
             num_workers=context.launch.sandbox_workers,
             allow_unsafe=allow_unsafe,
+            time_factor=factor,
             on_verdict=on_verdict,
         )
 

@@ -5,6 +5,7 @@ import pytest
 from wmtp.errors import EvaluationError
 from wmtp.evaluation import sandbox
 from wmtp.evaluation.checker import same_output
+from wmtp.evaluation.machine import machine_factor
 from wmtp.evaluation.sandbox import isolation, run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Program
 
@@ -58,6 +59,13 @@ def test_large_input_and_a_refused_source():
     assert verdict.status == "compile_error" and "bytes of source" in verdict.detail
     with pytest.raises(EvaluationError, match="without tests"):
         run_tests([Program("print(1)", ())], limits=Limits(), num_workers=1)
+
+
+def test_time_limits_are_scaled_to_the_machine():
+    program = Program("import time\ntime.sleep(0.5)\nprint(1)", (IOTest("", "1"),), Limits(time_limit_s=0.3))
+    statuses = [run_tests([program], limits=Limits(), num_workers=1, time_factor=factor)[0].status for factor in (1.0, 4.0)]
+    assert statuses == ["timeout", "passed"]
+    assert 1.0 <= machine_factor() < 50
 
 
 @pytest.mark.parametrize("mode", ["bubblewrap", "unshare"])
