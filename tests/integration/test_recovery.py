@@ -9,7 +9,7 @@ import pytest
 from tests.workspaces import wait_for
 
 STAGE = "train_policy@baseline-s0"
-LONG = ["--profile", "toy", "train_policy.train.steps=400", "train_policy.train.checkpoint_interval=20"]
+LONG = ["--profile", "toy", "train_policy.train.steps=240", "train_policy.train.checkpoint_interval=20"]
 RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
 
 
@@ -75,7 +75,7 @@ def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
     kept = (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns
     process = started(fresh, "wmtp", "stage", STAGE)
     path = fresh.root / "params.yaml"
-    path.write_text(path.read_text().replace("steps: 400", "steps: 401"))
+    path.write_text(path.read_text().replace("steps: 240", "steps: 241"))
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "params:train_policy changed while it ran" in output and output.count("error: ") == 1

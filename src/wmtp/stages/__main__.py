@@ -101,4 +101,6 @@ def _print_result(name: str, metrics: dict[str, float], counts: dict[str, int]) 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    os._exit(exit_code)  # everything is written; taking torch's modules apart would cost each stage most of a second
