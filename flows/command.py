@@ -126,7 +126,7 @@ def _verdict(root: Path, name: str, behind: dict[str, str], forced: bool) -> tup
 
 def _show_result(root: Path, parameters: dict[str, Any], summary: str) -> None:
     folder = root / "artifacts" / "report"
-    if parameters.get("only") in (None, "report"):
+    if parameters.get("only") in (None, "report") and (folder / "report.json").exists():
         from wmtp.reporting import terminal_table
 
         print(terminal_table(folder / "report.json"))

@@ -6,6 +6,8 @@ package wmtp.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -20,6 +22,7 @@ from pydantic import Field
 from flows.choices import arm_names, profile_names, stage_names
 from tasks.params import compose_params
 from tasks.stage import begin, run_stage, stop_all
+from wmtp import processes
 from wmtp.config import Config
 from wmtp.errors import WmtpError
 from wmtp.pipeline import expand, find_root, read_graph
@@ -68,6 +71,7 @@ def wmtp(
         only: Stop at this stage instead of the report.
     """
     logger = get_run_logger()
+    _end_with_worker()
     begin()
     try:
         root = find_root()
@@ -83,6 +87,12 @@ def wmtp(
         return Failed(message=str(error))
     finally:
         stop_all()
+
+
+def _end_with_worker() -> None:
+    """A worker that was killed stops nobody, so a run that one started (Prefect sets the variable) watches it itself."""
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        processes.on_death([processes.identity(os.getppid())], lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def forced_stages(graph: dict[str, list[str]], force: Sequence[str], only: str | None) -> set[str]:

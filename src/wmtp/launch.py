@@ -322,10 +322,21 @@ class _Launch:
         return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
 
 
+_CONSEQUENCES = (-signal.SIGTERM, -signal.SIGABRT)
+"""Exit codes of ranks that torchrun ended, or that gave up waiting for one that had died."""
+
+
 def _root_cause(stderr: str) -> tuple[str, int] | None:
-    """(rank, exit code) of the first rank that failed, as torchrun observed it."""
-    found = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
-    return (found[1], int(found[2])) if found else None
+    """(rank, exit code) of the rank that died first, from torchrun's report.
+
+    A rank that was killed comes before the first one that torchrun saw: the others' errors follow within milliseconds.
+    """
+    ranks = [(rank, int(code)) for rank, code in re.findall(r"rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)]
+    killed = [one for one in ranks if one[1] < 0 and one[1] not in _CONSEQUENCES]
+    first_seen = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
+    if killed or first_seen is None:
+        return killed[0] if killed else None
+    return first_seen[1], int(first_seen[2])
 
 
 def _silent_death(stderr: str, code: int) -> str:

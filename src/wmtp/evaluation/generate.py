@@ -140,26 +140,35 @@ class _Rows:
         next_R = self._choose(logits_RV, ahead=0)
         drafts_RS = self._draft(draft_logits)
         self._record(next_R)
+        steps = torch.arange(1 + drafts_RS.shape[1], device=self.device)
         while len(self.finished) < len(self.rows):
-            working = np.array([row not in self.finished for row in self.alive_R])
-            if working.mean() <= _DROP_BELOW:
-                keep = torch.from_numpy(np.flatnonzero(working)).to(self.device)
-                self.cache.batch_select_indices(keep)
+            keep = self._drop_finished()
+            if keep is not None:
                 mask_RT, positions_R, next_R, drafts_RS = mask_RT[keep], positions_R[keep], next_R[keep], drafts_RS[keep]
-                self.alive_R = self.alive_R[working]
-            ids_RS = torch.cat([next_R.unsqueeze(1), drafts_RS], dim=1)
-            mask_RT = torch.nn.functional.pad(mask_RT, (0, ids_RS.shape[1]), value=1)
-            steps = torch.arange(ids_RS.shape[1], device=self.device)
+            ids_RS = torch.cat([next_R.unsqueeze(1), drafts_RS], dim=1) if len(steps) > 1 else next_R.unsqueeze(1)
+            if has_holes or len(steps) > 1:
+                mask_RT = torch.nn.functional.pad(mask_RT, (0, len(steps)), value=1)
             logits_RSV, hidden = self._forward(ids_RS, mask_RT if has_holes else None, positions_R.unsqueeze(1) + steps)
             self.num_forwards += 1
             next_R, accepted_R = self._verify(logits_RSV, drafts_RS)
-            if drafts_RS.shape[1]:
+            positions_R = positions_R + 1
+            if len(steps) > 1:
+                positions_R = positions_R + accepted_R
                 mask_RT[:, -len(steps) :] = (steps <= accepted_R.unsqueeze(1)).to(mask_RT.dtype)
                 has_holes = has_holes or bool((accepted_R < drafts_RS.shape[1]).any())
-            positions_R = positions_R + 1 + accepted_R
-            drafts_RS = self._draft(self._logits_at(hidden, accepted_R))
+                drafts_RS = self._draft(self._logits_at(hidden, accepted_R))
             self._record(next_R)
         return [self.finished[row] for row in range(len(self.rows))]
+
+    def _drop_finished(self) -> torch.Tensor | None:
+        """Once few rows are still at work, let the others go: the places that stay, None where all do."""
+        working = np.array([row not in self.finished for row in self.alive_R])
+        if working.mean() > _DROP_BELOW:
+            return None
+        keep = torch.from_numpy(np.flatnonzero(working)).to(self.device)
+        self.cache.batch_select_indices(keep)
+        self.alive_R = self.alive_R[working]
+        return keep
 
     def _forward(
         self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, logits_to_keep: int = 0
@@ -211,8 +220,8 @@ class _Rows:
         Returns:
             the token after the last recorded one (R,), not recorded yet; the number of accepted proposals (R,).
         """
-        accepted_R = torch.zeros(len(self.alive_R), dtype=torch.long, device=self.device)
         next_R = self._choose(logits_RSV[:, 0], ahead=0)
+        accepted_R = torch.zeros_like(next_R)
         for i in range(drafts_RS.shape[1]):
             agrees_R = (accepted_R == i) & (drafts_RS[:, i] == next_R)
             agrees = np.flatnonzero(agrees_R.cpu().numpy())
@@ -228,6 +237,8 @@ class _Rows:
         """The token `ahead` places after the next one, of all rows of the batch or of those at `places`."""
         alive_R = self.alive_R if places is None else self.alive_R[places]
         chosen_R = logits_RV.argmax(dim=-1)
+        if not self.decoding.num_samples:
+            return chosen_R
         sampled = np.flatnonzero(~self.is_greedy_R[alive_R])
         if len(sampled):
             rows, keys = torch.from_numpy(sampled).to(self.device), self.keys_R[alive_R[sampled]]

@@ -1,0 +1,207 @@
+"""Prefect and DVC say the same of every stage, after anything that people do: on a light pipeline, with the real tools."""
+
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from tests.integration.light import PIPELINE, LightWorkspace, prefect_server
+from tests.workspaces import kill_all
+
+STAGES = ["evaluate@baseline-s0", "evaluate@rho1-s0", "report", "sample", "train_policy@baseline-s0", "train_policy@rho1-s0"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with prefect_server(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture
+def light(tmp_path, server):
+    made = LightWorkspace(tmp_path, server)
+    yield made
+    kill_all(made.processes())
+
+
+def planned(workspace, *arguments):
+    """What the flow would do, by stage: the first word(s) of `--dry`'s second column."""
+    lines = workspace.flow("--dry", *arguments).splitlines()
+    rows = [re.match(r"^(\S+)\s{2,}(nothing, restore or run|restore or run|nothing|restore|run)\s{2,}", line) for line in lines]
+    return {row[1]: row[2] for row in rows if row and row[1] != "stage"}
+
+
+class Sessions(RuleBasedStateMachine):
+    """Any mixture of flow runs, `dvc repro`, changes, deletions and kills."""
+
+    server = ""
+    folder = None
+
+    @initialize()
+    def begin(self):
+        root = self.folder / f"session-{time.time_ns()}"
+        root.mkdir()
+        self.workspace = LightWorkspace(root, self.server)
+        self.settings = {"evaluate.seed": 0, "train_policy.train.steps": 4, "arms.rho1.weighting.keep_frac": 0.6}
+        self.may_repeat = False
+        self.workspace.params(*self.overrides())
+
+    def overrides(self):
+        return [f"{key}={value}" for key, value in self.settings.items()]
+
+    @rule()
+    def run_the_flow(self):
+        before = len(self.workspace.ran())
+        output = self.workspace.flow(*self.overrides())
+        ran, restored, fresh = map(
+            int, re.search(r"(\d+) stages ran, (\d+) were restored, (\d+) were up to date", output).groups()
+        )
+        assert (ran + restored + fresh, len(self.workspace.ran()) - before) == (len(STAGES), ran)
+        self.all_is_done()
+
+    @rule()
+    def repro(self):
+        self.workspace.run("dvc", "repro")
+        self.all_is_done()
+
+    @rule(key=st.sampled_from(["evaluate.seed", "train_policy.train.steps"]), value=st.integers(4, 5))
+    def change_a_setting_for_all(self, key, value):
+        self.settings[key] = value
+        self.workspace.params(*self.overrides())
+
+    @rule(value=st.sampled_from([0.6, 0.7]))
+    def change_one_arm(self, value):
+        self.settings["arms.rho1.weighting.keep_frac"] = value
+        self.workspace.params(*self.overrides())
+
+    @rule(name=st.sampled_from(["data", "policy/rho1-s0", "evaluation/baseline-s0", "report"]))
+    def delete_an_output(self, name):
+        shutil.rmtree(self.workspace.root / "artifacts" / name, ignore_errors=True)
+
+    @rule()
+    def delete_dvcs_notes(self):
+        shutil.rmtree(self.workspace.root / ".dvc/tmp", ignore_errors=True)
+        self.may_repeat = True  # the run cache is kept elsewhere, but DVC may have to hash everything again
+
+    @rule(after=st.floats(0.1, 4.0), how=st.sampled_from([signal.SIGKILL, signal.SIGINT]))
+    def kill_a_run(self, after, how):
+        self.workspace.slow_down(0.5)
+        process = self.workspace.start_flow(*self.overrides())
+        time.sleep(after)
+        process.send_signal(how)
+        process.communicate(timeout=30)
+        assert self.workspace.wait_until_gone(10) == []
+        (self.workspace.root / "seconds").unlink()
+        self.may_repeat = True  # a stage may have come to its end without DVC having seen it
+
+    @precondition(lambda self: (self.workspace.root / "dvc.lock").exists())
+    @rule()
+    def checkout(self):
+        self.workspace.run("dvc", "checkout", "--force")
+
+    @invariant()
+    def both_report_the_same_stale_stages(self):
+        stale = self.workspace.stale()
+        moving = {
+            name
+            for name, would in planned(self.workspace, *self.overrides()).items()
+            if would in ("run", "restore", "restore or run")
+        }
+        assert set(stale) == moving
+
+    @invariant()
+    def nothing_was_computed_twice(self):
+        if not self.may_repeat:
+            assert len(set(self.workspace.ran())) == len(self.workspace.ran())
+
+    def all_is_done(self):
+        """Up to date in both views, and outputs are what dvc.lock says (`dvc status` hashes them)."""
+        before = self.workspace.ran()
+        assert self.workspace.stale() == []
+        assert "Running stage" not in self.workspace.run("dvc", "repro")
+        assert self.workspace.ran() == before
+
+    def teardown(self):
+        if hasattr(self, "workspace"):
+            left = self.workspace.processes()
+            kill_all(left)
+            assert left == []
+
+
+def test_flow_and_dvc_agree_after_anything(server, tmp_path):
+    Sessions.server, Sessions.folder = server, tmp_path
+    run_state_machine_as_test(
+        Sessions,
+        settings=settings(
+            max_examples=3, stateful_step_count=7, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_a_stage_added_to_the_pipeline_is_in_the_flow(light):
+    light.flow()
+    added = {
+        **PIPELINE,
+        "report": {**PIPELINE["report"], "deps": [*PIPELINE["report"]["deps"], "artifacts/extra"]},
+        "extra": {"cmd": "mkdir -p artifacts/extra && echo 1 > artifacts/extra/x", "outs": ["artifacts/extra"]},
+    }
+    light.write_pipeline(added)
+    output = light.flow()
+    assert "2 stages ran, 0 were restored, 5 were up to date" in output
+    assert "extra" in light.lock()
+
+
+def test_independent_stages_run_at_the_same_time(light):
+    light.slow_down(3)
+    light.flow()
+    times = {}
+    for name, what, when in light.trace():
+        times.setdefault(name, {})[what] = when
+    first, second = times["train_policy@baseline-s0"], times["train_policy@rho1-s0"]
+    assert max(first["begins"], second["begins"]) < min(first["ends"], second["ends"])
+    assert times["evaluate@rho1-s0"]["begins"] >= second["ends"]
+
+
+def test_a_failed_stage_is_named_and_what_does_not_need_it_is_done(light):
+    light.params()
+    light.run("dvc", "repro", "sample")
+    (light.root / "break").touch()
+    output = light.flow(code=1)
+    assert "error: train_policy@baseline-s0: broken by the test" in output and "Not run: " in output
+    (light.root / "break").unlink()
+    assert "5 stages ran, 0 were restored, 1 were up to date" in light.flow()
+
+
+def test_an_object_that_the_cache_has_lost_is_made_again(light):
+    light.flow()
+    light.flow("evaluate.seed=1")
+    shutil.rmtree(light.root / ".dvc/cache/files")
+    output = light.flow()
+    assert re.search(r"3 stages ran, 0 were restored, 3 were up to date", output)
+    assert light.stale() == []
+
+
+def test_a_lock_file_from_another_branch_is_followed(light):
+    light.flow()
+    first = (light.root / "dvc.lock").read_text()
+    light.flow("train_policy.train.steps=5")
+    second = (light.root / "dvc.lock").read_text()
+    before = len(light.ran())
+    (light.root / "dvc.lock").write_text(first)
+    assert "0 stages ran, 0 were restored" not in light.flow("train_policy.train.steps=5")
+    assert (len(light.ran()), light.stale(), (light.root / "dvc.lock").read_text()) == (before, [], second)
+
+
+def test_ten_random_orders_of_two_settings_never_compute_the_same_twice(light):
+    """Turning a parameter back restores."""
+    light.flow()
+    chooser = random.Random(0)
+    for _ in range(4):
+        light.flow(f"evaluate.seed={chooser.randint(0, 1)}")
+    assert len(set(light.ran())) == len(light.ran()) <= len(STAGES) + 3
