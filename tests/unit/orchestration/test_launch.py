@@ -7,7 +7,8 @@ from wmtp.launch import _root_cause
 
 def report(root, *others):
     def entry(number, rank, code):
-        return f"[{number}]:\n  time      : 2026\n  host      : h\n  rank      : {rank} (local_rank: {rank})\n  exitcode  : {code} (pid: 7)\n"
+        where = f"[{number}]:\n  time      : 2026\n  host      : h\n"
+        return f"{where}  rank      : {rank} (local_rank: {rank})\n  exitcode  : {code} (pid: 7)\n"
 
     failures = "".join(entry(1 + i, *other) for i, other in enumerate(others))
     return f"ChildFailedError:\nFailures:\n{failures}---\nRoot Cause (first observed failure):\n{entry(0, *root)}"
