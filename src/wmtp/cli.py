@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
 
     params = commands.add_parser("params", help="compose params.yaml from configs/")
     params.add_argument("--profile", default="demo")
+    params.add_argument("--arms", type=lambda text: text.split(","), help="comma-separated, instead of the profile's")
+    params.add_argument("--seeds", type=_numbers, help="comma-separated")
     params.add_argument("--print", action="store_true", dest="only_print", help="print it instead of writing it")
     params.add_argument("overrides", nargs="*", metavar="key=value")
     params.set_defaults(run=_params)
@@ -90,7 +92,7 @@ def _add_evaluation(commands: Any) -> None:
     for command in (score, evaluate):
         command.add_argument("--data", required=True, help="the benchmark's file, folder or hub id")
         command.add_argument("--out", type=Path, required=True, help="folder for metrics.json and the rest")
-        command.add_argument("--k", type=_numbers, default=(1,), help="of pass@k, comma-separated (default: 1)")
+        command.add_argument("--k", type=_ks, default=(1,), help="of pass@k, comma-separated (default: 1)")
         command.add_argument("--limit", type=int, help="score the first tasks only; named in every result")
         command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="sandboxes at once")
         command.add_argument("--seed", type=int, default=0)
@@ -98,7 +100,11 @@ def _add_evaluation(commands: Any) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(","))
+    return tuple(int(part) for part in text.split(","))
+
+
+def _ks(text: str) -> tuple[int, ...]:
+    numbers = _numbers(text)
     if min(numbers) < 1:
         raise argparse.ArgumentTypeError(f"every k is at least 1, not {text}")
     return numbers
@@ -190,7 +196,7 @@ def _params(arguments: argparse.Namespace) -> int:
     from wmtp.workspace import change_params
 
     root = find_root()
-    config = compose(root, arguments.profile, overrides=arguments.overrides)
+    config = compose(root, arguments.profile, arms=arguments.arms, seeds=arguments.seeds, overrides=arguments.overrides)
     if arguments.only_print:
         print(dump(config), end="")
         return 0

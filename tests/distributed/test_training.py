@@ -51,16 +51,9 @@ def fit(
     """Train a tiny policy; (rows of metrics, full state dict)."""
     data, reference, value = (folder / name for name in ("data", "reference", "value"))
     rows = Rows(data / "train.arrow", {"reference_nll": reference, "value": value})
-    config = TrainConfig(
-        steps=steps,
-        global_batch_size=16,
-        micro_batch_size=16 // accumulation,
-        log_interval=1,
-        eval_interval=3,
-        checkpoint_interval=2,
-        activation_checkpointing=remat,
-        early_stopping_patience=patience,
-    )
+    sizes = {"steps": steps, "global_batch_size": 16, "micro_batch_size": 16 // accumulation}
+    intervals = {"log_interval": 1, "eval_interval": 3, "checkpoint_interval": 2}
+    config = TrainConfig(**sizes, **intervals, activation_checkpointing=remat, early_stopping_patience=patience)
     built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
     sharded = parallelize(built, world.mesh, dtype=dtype, activation_checkpointing=remat, compile_backend=backend)
     loader = TrainLoader(
@@ -73,14 +66,7 @@ def fit(
         rank=world.rank,
         world_size=world.size,
     )
-    step_function = LanguageModelStep(
-        world,
-        sharded,
-        ArmConfig(weighting={"name": "uniform" if arm == "baseline" else arm}),
-        3,
-        seed=3,
-        td_statistics=td_statistics(rows, gamma=1.0, initial_value="prompt"),
-    )
+    step_function = policy_step(world, sharded, rows, arm)
 
     def interrupted(batches, step):
         if (step, world.rank) == kill_at:
@@ -102,8 +88,13 @@ def fit(
         objective="val/nll_head0",
         on_row=lambda row: None,
     )
-    tensors = full_state(sharded)
-    return state.rows, tensors
+    return state.rows, full_state(sharded)
+
+
+def policy_step(world, sharded, rows, arm):
+    weighting = {"name": "uniform" if arm == "baseline" else arm}
+    statistics = td_statistics(rows, gamma=1.0, initial_value="prompt")
+    return LanguageModelStep(world, sharded, ArmConfig(weighting=weighting), 3, seed=3, td_statistics=statistics)
 
 
 def losses(result):

@@ -26,6 +26,9 @@ class Served:
 
     def __init__(self, root):
         self.workspace = LightWorkspace(root)
+        self.start()
+
+    def start(self):
         self.ports = {"WMTP_PREFECT_PORT": free_port(), "WMTP_MLFLOW_PORT": free_port()}
         self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports)
         self.said = []
@@ -133,7 +136,7 @@ def test_a_killed_worker_takes_its_stages_with_it(served):
     wait_for(lambda: not stages_of(workspace), 10, "the stages' end")
     assert served.process.wait(timeout=20) == 1  # `make serve` ends with what it serves
     workspace.slow_down(0)
-    served.__init__(workspace.root)
+    served.start()
     assert "Completed" in served.deploy_run("--watch", "--param", 'overrides=["evaluate.seed=4"]')
     assert workspace.stale() == []
 

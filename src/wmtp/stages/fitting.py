@@ -62,20 +62,7 @@ def fit(
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
     """
-    try:
-        loader = TrainLoader(
-            rows,
-            batch_size=config.global_batch_size,
-            num_micro=1 if config.micro_batch_tokens else config.global_batch_size // config.micro_batch_size,
-            micro_tokens=config.micro_batch_tokens,
-            shuffle=shuffle,
-            seed=seed,
-            pad_token_id=pad_token_id,
-            rank=world.rank,
-            world_size=world.size,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    loader = _loader(world, rows, config, shuffle=shuffle, seed=seed, pad_token_id=pad_token_id)
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 
     def on_row(row: Row) -> None:
@@ -100,6 +87,23 @@ def fit(
         for row in state.rows:
             history.append(row)
     return state
+
+
+def _loader(world: World, rows: Rows, config: TrainConfig, *, shuffle: bool, seed: int, pad_token_id: int) -> TrainLoader:
+    try:
+        return TrainLoader(
+            rows,
+            batch_size=config.global_batch_size,
+            num_micro=1 if config.micro_batch_tokens else config.global_batch_size // config.micro_batch_size,
+            micro_tokens=config.micro_batch_tokens,
+            shuffle=shuffle,
+            seed=seed,
+            pad_token_id=pad_token_id,
+            rank=world.rank,
+            world_size=world.size,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def summary(context: StageContext, world: World, state: LoopState, num_parameters: int) -> dict[str, Any]:

@@ -78,10 +78,7 @@ def train(
     """
     optimizers = build_optimizers(model, optim)
     train_state = TrainState(model, optimizers)
-    restored = checkpointer.load_newest(train_state)
-    state = LoopState(**restored) if restored else LoopState()
-    if restored and world.is_main:
-        print(f"resumed from step {state.step}", flush=True)
+    state = _resumed(checkpointer, train_state, world)
     meters, gate, started = Meters(world), _Gate(world, checkpointer), time.monotonic() - state.time_s
     model.train()
     while state.step < config.steps and not _is_exhausted(state, config):
@@ -112,6 +109,13 @@ def train(
     if _is_exhausted(state, config) and state.best_step is not None:
         checkpointer.load(state.best_step, train_state)
     return state
+
+
+def _resumed(checkpointer: Checkpointer, train_state: TrainState, world: World) -> LoopState:
+    restored = checkpointer.load_newest(train_state)
+    if restored and world.is_main:
+        print(f"resumed from step {restored['step']}", flush=True)
+    return LoopState(**restored) if restored else LoopState()
 
 
 @dataclass(frozen=True)
