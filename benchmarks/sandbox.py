@@ -47,6 +47,7 @@ def cold(program: Program, count: int, workers: int) -> float:
     """Programs per second with an interpreter of its own for each, in the same isolation."""
     command = sandbox._command(sandbox.isolation(), None)
     python = next(i for i, part in enumerate(command) if "/bin/python3" in part)
+    mounts = command.index("--proc")  # the root becomes read-only later in the line
     test = program.tests[0]
     tail = "" if isinstance(test, IOTest) else "\n".join(one.code for one in program.tests if isinstance(one, AssertTest))
     stdin = test.stdin if isinstance(test, IOTest) else ""
@@ -54,7 +55,7 @@ def cold(program: Program, count: int, workers: int) -> float:
         path = Path(folder) / "program.py"
         path.write_text(f"{program.source}\n{tail}\n")
         bind = ["--ro-bind", str(path), "/program.py"]
-        line = [*command[:python], *bind, command[python], "-I", "-S", "-B", "/program.py"]
+        line = [*command[:mounts], *bind, *command[mounts:python], command[python], "-I", "-S", "-B", "/program.py"]
 
         def one(_: int) -> bool:
             done = subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=LIMITS.time_limit_s, check=False)
