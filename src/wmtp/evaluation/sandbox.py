@@ -268,30 +268,23 @@ class _Worker:
             return Verdict("compile_error", total, 0, detail=refused)
         patience_s = STALLED_S + own.time_limit_s
         self._start()
-        self._write(b"+")
-        reply = self._ask({"source": program.source, "limits": asdict(own)}, patience_s)
+        is_asked = any(isinstance(test, AssertTest) for test in program.tests)
+        self._send({"source": program.source, "limits": asdict(own), "is_asked": is_asked})
         passed, wall_s = 0, 0.0
-        failure = None if "ready" in reply else (reply.get("status", "sandbox_error"), reply.get("detail", ""))
+        failure: tuple[VerdictStatus, str] | None = None
+        reply: dict[str, Any] = {}
         while failure is None and passed < total:
-            reply = self._ask_test(program.tests[passed], patience_s)
+            test = program.tests[passed]
+            message = {"stdin": test.stdin} if isinstance(test, IOTest) else {"code": test.code}
+            reply = self._ask(message, patience_s)
             wall_s += reply.get("wall_s", 0.0)
-            failure = _judge(reply, program.tests[passed])
+            failure = _judge(reply, test)
             passed += failure is None
-        if "done" not in reply:
-            if "ready" in reply or "wall_s" in reply:
-                self._send({"stop": True})
-            if "done" not in self._receive(patience_s):
-                raise OSError("the sandbox's runner said too much")
+        if "done" not in reply and "done" not in self._ask({"stop": True}, patience_s):
+            raise OSError("the sandbox's server said too much")
         if failure is None:
             return Verdict("passed", total, passed, wall_s)
         return Verdict(failure[0], total, passed, wall_s, failure[1])
-
-    def _ask_test(self, test: Test, patience_s: float) -> dict[str, Any]:
-        """The code of an assert test is a message of its own: it is read after the program's process was made."""
-        if isinstance(test, IOTest):
-            return self._ask({"stdin": test.stdin}, patience_s)
-        self._send({"asserts": True})
-        return self._ask({"code": test.code}, patience_s)
 
     def _ask(self, message: dict[str, Any], patience_s: float) -> dict[str, Any]:
         self._send(message)

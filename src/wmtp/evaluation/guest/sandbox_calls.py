@@ -32,6 +32,11 @@ def pack(message: Any) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
+def unpack(data: bytes) -> Any:
+    """What `pack` packed, without its length."""
+    return json.loads(data)
+
+
 # ------------------------------------------------------------------------------- the examiner
 
 

@@ -1,4 +1,4 @@
-"""The runner's view of one candidate process: its output, its answers, its time, its memory and its end.
+"""The view of one candidate process: its output, its answers, its time, its memory and its end.
 
 Runs inside the sandbox with nothing but the standard library.
 """
@@ -8,15 +8,15 @@ import json
 import os
 import select
 import signal
+import socket
 import struct
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
+from sandbox_spawner import COMPILE_STATUS, MAX_ORDER_BYTES, MAX_PROCESSES, MEMORY_STATUS
 from sandbox_values import NotAValueError
 
-MAX_PROCESSES = 32
-MEMORY_STATUS = 97
 TICK_S = 0.05
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -29,34 +29,64 @@ class Ended(BaseException):
         self.status, self.detail = status, detail
 
 
+class Spawning:
+    """The spawner, as those see it who give it orders. `own`: pids that are no program's; None without isolation."""
+
+    def __init__(self, orders: socket.socket, own: set[str] | None) -> None:
+        self.orders, self.own = orders, own
+        ready = self._answer()
+        if "error" in ready:
+            raise OSError(ready["error"])
+        if own is not None:  # the spawner, as this namespace sees it
+            own |= {name for name in os.listdir("/proc") if name.isdigit()}
+
+    def _answer(self) -> dict:
+        answer: dict = json.loads(self.orders.recv(MAX_ORDER_BYTES) or b'{"error": "the spawner died"}')
+        return answer
+
+    def start(self, fds: list[int], limits: dict) -> int:
+        """A descriptor of the new candidate's process: stdin, stdout, channel and source are `fds`."""
+        socket.send_fds(self.orders, [json.dumps({"start": limits}).encode()], fds)
+        data, found, _, _ = socket.recv_fds(self.orders, MAX_ORDER_BYTES, 1)
+        if not data or not found:
+            raise OSError("the spawner died")
+        return found[0]
+
+    def end(self) -> int | None:
+        """End all that is left of the program: the candidate's exit status, None if it still ran."""
+        self.orders.send(b'{"end": true}')
+        answer = self._answer()
+        if "error" in answer:
+            raise OSError(answer["error"])
+        status: int | None = answer["status"]
+        return status
+
+
 class Watch:
     """One candidate. Every wait drains its output and keeps its limits."""
 
-    def __init__(self, pid: int, out_read: int, channel: int, limits: dict, deadline: float) -> None:
-        self.pid, self.out_read, self.channel = pid, out_read, channel
+    def __init__(self, spawning: Spawning, ended: int, out_read: int, channel: int, limits: dict, deadline: float) -> None:
+        self.spawning, self.ended, self.out_read, self.channel = spawning, ended, out_read, channel
         self.limits, self.deadline = limits, deadline
         self.output, self.said, self.unsent = bytearray(), bytearray(), memoryview(b"")
-        self.ended = os.pidfd_open(pid)
         self.open = [out_read, channel]
         self.exit_status: int | None = None
         os.set_blocking(channel, False)
 
     def close(self) -> None:
+        """Whatever still runs of it is ended."""
         if self.exit_status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            self.spawning.end()
         for fd in (self.ended, self.out_read, self.channel):
             os.close(fd)
 
-    def wait_for_end(self) -> NoReturn:
-        """Until the process ends.
-
-        Raises:
-            Ended: always.
-        """
-        while True:
-            self._wait()
+    def wait_for_end(self) -> Ended:
+        """How it came to its end, or was brought to it."""
+        try:
+            while True:
+                self._wait()
+        except Ended as ended:
+            return ended
 
     def exchange(self, message: dict) -> Any:
         """Send one message and wait for the answer.
@@ -110,16 +140,18 @@ class Watch:
             self._check_totals()
 
     def _poll_end(self) -> bool:
-        """Whether the process has ended; then what is still in its pipes is read (its children may hold them open)."""
+        """Whether the process has ended; then its children are too, and what is still in its pipes is read.
+
+        Without isolation a daemon may have survived that holds the pipes open: then only what is there by now.
+        """
         if not select.select([self.ended], [], [], 0)[0]:
             return False
-        _, self.exit_status = os.waitpid(self.pid, 0)
-        while True:
-            ready = select.select(self.open, [], [], 0)[0] if self.open else []
-            if not ready:
-                return True
+        self.exit_status = self.spawning.end() or 0
+        patience_s = None if self.spawning.own is not None else 0.0
+        while self.open and (ready := select.select(self.open, [], [], patience_s)[0]):
             for fd in ready:
                 self._read(fd)
+        return True
 
     def _read(self, fd: int) -> None:
         try:
@@ -143,7 +175,7 @@ class Watch:
         except OSError:
             self.unsent = memoryview(b"")
 
-    def _raise_end(self) -> NoReturn:
+    def _raise_end(self) -> None:
         said = self._take_message()
         status = self.exit_status
         assert status is not None
@@ -157,15 +189,17 @@ class Watch:
         code = os.WEXITSTATUS(status)
         if code == MEMORY_STATUS:
             raise Ended("memory_limit")
+        if code == COMPILE_STATUS:
+            raise Ended("compile_error", detail)
         if code == 0:
             raise Ended("", "it ended before the end of the tests")
         raise Ended("runtime_error", detail or f"exit code {code}")
 
     def _check_totals(self) -> None:
-        """Limits of the whole process tree, where this process is the first of its namespace."""
-        if os.getpid() != 1:
+        """Limits of the whole process tree, where it has a namespace of its own."""
+        if self.spawning.own is None:
             return
-        pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        pids = [name for name in os.listdir("/proc") if name.isdigit() and name not in self.spawning.own]
         if len(pids) > 2 * MAX_PROCESSES:
             raise Ended("runtime_error", f"more than {MAX_PROCESSES} processes")
         if len(pids) > 1 and sum(map(own_bytes, pids)) > 2 * self.limits["memory_limit_bytes"]:
@@ -178,14 +212,3 @@ def own_bytes(pid: str) -> int:
         _, resident, shared = file.read().split()[:3]
         return (int(resident) - int(shared)) * PAGE_BYTES
     return 0
-
-
-def kill_everything() -> None:
-    """Kill what the test left in this PID namespace (this process is its first and is spared)."""
-    if os.getpid() == 1:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
-    flags = 0 if os.getpid() == 1 else os.WNOHANG
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, flags) != (0, 0):
-            pass

@@ -1,0 +1,273 @@
+"""The process that candidates are forked from, and the candidates: the only processes that untrusted code ever runs in.
+
+Runs inside the sandbox with nothing but the standard library. The spawner is the first process of a PID namespace, with a
+mount and an IPC namespace of its own. It reads neither programs nor tests: it is handed descriptors, and hands them on. So
+there is nothing in a candidate's memory, which is a copy of the spawner's, that would help it.
+
+Orders come over a socket, one at a time:
+- `start`, with the descriptors of standard input, standard output, the channel and the program's source, and the limits:
+  fork a candidate; answered with a descriptor of its process.
+- `end`: kill and reap all that is left in the namespace, empty /tmp; answered with the candidate's exit status.
+"""
+
+import contextlib
+import ctypes
+import gc
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+import sandbox_calls
+import sandbox_seccomp
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWIPC = 0x20000000, 0x00020000, 0x08000000
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE = 1, 24, 38, 4
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MNT_DETACH = 1, 2, 4, 8, 4096, 2
+LAST_CAPABILITY = 40
+CANDIDATE_ID = 1
+MAX_PROCESSES = 32
+MEMORY_STATUS, COMPILE_STATUS = 97, 96
+FILE_BYTES = 16 * 2**20
+CHANNEL, SOURCE = 3, 4
+MAX_ORDER_BYTES = 4096
+
+
+def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
+    """The socket for orders, and the spawner's pid (its process lives as long as this one)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    middle = os.fork()
+    if middle == 0:
+        ours.close()
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        problem = "" if not isolated else enter_namespaces()
+        pid = os.fork() if isolated and not problem else 0
+        if pid == 0:
+            serve_orders(theirs, isolated, problem)
+        theirs.close()
+        os.waitpid(pid, 0)
+        os._exit(0)
+    theirs.close()
+    return ours, middle
+
+
+def enter_namespaces() -> str:
+    """For the children of this process; a problem in words, or nothing."""
+    if LIBC.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC) != 0:
+        return f"unshare: {os.strerror(ctypes.get_errno())}"
+    return ""
+
+
+def check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+# ------------------------------------------------------------------------------- the spawner
+
+
+def serve_orders(orders: socket.socket, isolated: bool, problem: str) -> NoReturn:
+    candidate = 0
+    spawner = Spawner(isolated)
+    try:
+        if problem:
+            raise OSError(problem)
+        spawner.prepare()
+        warm_up()
+        gc.freeze()
+        orders.send(b'{"ready": true}')
+    except OSError as error:
+        orders.send(json.dumps({"error": str(error)}).encode())
+        os._exit(1)
+    while True:
+        data, fds, _, _ = socket.recv_fds(orders, MAX_ORDER_BYTES, 4)
+        if not data:
+            os._exit(0)
+        order = json.loads(data)
+        if "start" in order:
+            candidate = os.fork()
+            if candidate == 0:
+                orders.close()
+                spawner.become_candidate(fds, order["start"])
+            for fd in fds:
+                os.close(fd)
+            process = os.pidfd_open(candidate)
+            socket.send_fds(orders, [b"{}"], [process])
+            os.close(process)
+        else:
+            orders.send(json.dumps({"status": spawner.end(candidate)}).encode())
+            candidate = 0
+
+
+def warm_up() -> None:
+    """What every candidate would otherwise do for the first time, in pages of its own."""
+    namespace: dict[str, Any] = {}
+    exec(compile(b"import sys\ndef f(x): return [x]\nprint(f(1), file=sys.stderr)", "program.py", "exec"), namespace)
+    io.TextIOWrapper(io.BufferedWriter(io.FileIO(os.dup(1), "w")), encoding="utf-8", errors="replace").write("x")
+    answer = sandbox_calls.Candidate(CHANNEL, namespace)
+    answer.objects.append(namespace["f"])
+    sandbox_calls.unpack(sandbox_calls.pack(answer.perform({"do": "call", "args": [{"yours": 0}, 1], "kwargs": {}}))[4:])
+
+
+class Spawner:
+    """What candidates are started with and what is cleaned up after them."""
+
+    def __init__(self, isolated: bool) -> None:
+        self.isolated = isolated
+        self.has_second_user = isolated and has_second_user()
+        self.filters = sandbox_seccomp.build_filter(os.uname().machine) if isolated else b""
+        self.folder = "/tmp"
+        self.rights: tuple[int, ...] = ()
+
+    def prepare(self) -> None:
+        """A /proc that shows this namespace only, an empty /tmp, nothing of the server's descriptors, no way to more rights."""
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        if not self.isolated:
+            import tempfile
+
+            self.folder = tempfile.mkdtemp(prefix="wmtp-unsafe-")
+            os.chdir(self.folder)
+            return
+        safe = MS_NOSUID | MS_NODEV
+        check(LIBC.mount(b"proc", b"/proc", b"proc", safe | MS_NOEXEC | MS_RDONLY, None), "mount /proc")
+        self.mount_folders()
+        for capability in range(LAST_CAPABILITY + 1):
+            LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+    @staticmethod
+    def mount_folders() -> None:
+        """Empty /tmp and /dev/shm, of bounded size."""
+        check(
+            LIBC.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV, b"size=64m,nr_inodes=16384,mode=1777"), "mount /tmp"
+        )
+        check(LIBC.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None), "mount /dev/shm")
+        os.chdir("/tmp")
+
+    def end(self, candidate: int) -> int | None:
+        """Nothing of the program outlives this: its exit status, or None if it still ran."""
+        ended, status = os.waitpid(candidate, os.WNOHANG) if candidate else (0, 0)
+        if os.getpid() == 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        elif candidate and not self.isolated:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(candidate, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, 0 if self.isolated else os.WNOHANG) != (0, 0):
+                pass
+        self.clean()
+        return status if ended else None
+
+    def clean(self) -> None:
+        if not os.listdir(self.folder):
+            return
+        if not self.isolated:
+            import shutil
+
+            for name in os.listdir(self.folder):
+                path = os.path.join(self.folder, name)
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+            return
+        os.chdir("/")
+        for folder in (b"/dev/shm", b"/tmp"):
+            check(LIBC.umount2(folder, MNT_DETACH), "umount")
+        self.mount_folders()
+
+    # --------------------------------------------------------------------------- untrusted from here on
+
+    def become_candidate(self, fds: list[int], limits: dict) -> NoReturn:
+        """Its descriptors and limits, and no privileges: nothing of the spawner is reachable any more."""
+        os.setsid()
+        stdin, out, channel, source = fds
+        null = os.open("/dev/null", os.O_WRONLY)
+        high = [os.dup2(fd, 100 + number) for number, fd in enumerate((stdin, out, null, channel, source))]
+        for number, fd in enumerate(high):
+            os.dup2(fd, number)
+        os.closerange(SOURCE + 1, 256)
+        limit(resource.RLIMIT_AS, limits["memory_limit_bytes"])
+        limit(resource.RLIMIT_CPU, int(limits["time_limit_s"]) + 1)
+        limit(resource.RLIMIT_FSIZE, FILE_BYTES)
+        limit(resource.RLIMIT_NOFILE, 64)
+        limit(resource.RLIMIT_CORE, 0)
+        limit(resource.RLIMIT_NPROC, MAX_PROCESSES)
+        if self.has_second_user:
+            os.setgroups([])
+            os.setresgid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
+            os.setresuid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
+        if self.isolated:
+            drop_capabilities()
+            sandbox_seccomp.install(LIBC, self.filters)
+        LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        run_untrusted(limits["is_asked"])
+
+
+def has_second_user() -> bool:
+    """Whether the namespace has a user of its own for candidates (only root can give it one)."""
+    with open("/proc/self/uid_map") as file:
+        return any(int(line.split()[0]) == CANDIDATE_ID for line in file)
+
+
+def drop_capabilities() -> None:
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    check(LIBC.capset(header, (ctypes.c_uint32 * 6)(0, 0, 0, 0, 0, 0)), "capset")
+
+
+def limit(kind: int, value: int) -> None:
+    """At most `value` from now on."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def run_untrusted(is_asked: bool) -> NoReturn:
+    """Run the program, then answer what it is asked; no exit code and no message of this process is a pass."""
+    exit_now = os._exit
+    try:
+        code = compile(read_source(), "program.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        sandbox_calls.Candidate(CHANNEL, {}).send({"failed": f"{type(error).__name__}: {error}"[:500]})
+        exit_now(COMPILE_STATUS)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8", errors="replace")
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", errors="replace")
+    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace", write_through=True)
+    sys.argv = ["program.py"]
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    candidate = sandbox_calls.Candidate(CHANNEL, namespace)
+    flush = sys.stdout.flush
+    try:
+        exec(code, namespace)
+        flush()
+        if is_asked:
+            candidate.serve()
+            flush()
+        exit_now(0)
+    except MemoryError:
+        exit_now(MEMORY_STATUS)
+    except SystemExit as error:
+        flush()
+        exit_now(0 if error.code in (None, 0) else 1)
+    except BaseException as error:
+        try:
+            candidate.send({"failed": f"{type(error).__name__}: {error}"[:500]})
+            flush()
+        finally:
+            exit_now(1)
+
+
+def read_source() -> bytes:
+    parts = []
+    while chunk := os.read(SOURCE, 2**20):
+        parts.append(chunk)
+    os.close(SOURCE)
+    return b"".join(parts)
