@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-BATCH, STEPS, WARMUP, ROWS = 32, 12, 3, 1024
+BATCH, STEPS, WARMUP, ROWS = 32, 6, 2, 1024
 MODEL = {"hidden_size": 256, "intermediate_size": 768, "n_layers": 8, "n_heads": 8, "n_kv_heads": 8}
 VOCAB, HEADS, MAX_LENGTH = 8000, 4, 384
 VARIANTS = ("wmtp", "same mathematics", "bare loop", "Trainer")

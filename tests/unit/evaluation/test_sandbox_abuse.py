@@ -4,6 +4,7 @@ Every attack asserts its verdict and that the host is unharmed: no process, file
 As root the whole file runs once more without privileges.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -146,8 +147,9 @@ def test_a_sandbox_killed_from_outside_is_replaced():
     def kill_some():
         time.sleep(0.4)
         for child in psutil.Process().children(recursive=True):
-            if "sleep" not in child.name():
-                child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "sleep" not in child.name():
+                    child.kill()
 
     thread = threading.Thread(target=kill_some)
     thread.start()

@@ -1,9 +1,8 @@
 """Runs inside the sandbox, with nothing but the standard library: takes programs and tests from the host, and answers verdicts.
 
-Processes: the server (this file's main), the first of the sandbox; the spawner, which candidates are forked from (see
-`sandbox_spawner`); a candidate per test, or per program for assert tests, which alone runs untrusted code; and for assert
-tests an examiner per program, forked from the server, which executes the tests against the candidate (see `sandbox_calls`).
-No process that has seen a test is an ancestor of a candidate.
+Processes: the server (this file's main), the first of the sandbox, which also executes assert tests (see `sandbox_calls`);
+the spawner, which candidates are forked from (see `sandbox_spawner`); and a candidate per test, or per program for assert
+tests, which alone runs untrusted code. No process that has seen a test is an ancestor of a candidate.
 
 Protocol on file descriptors 0 and 1: messages as `sandbox_calls.pack` makes them, read byte-exactly. A program, then its
 tests one by one, each answered; then `stop`, answered by `done`. Of standard input tests the host judges the output.
@@ -22,10 +21,10 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sandbox_calls
-from sandbox_spawner import LIBC, PR_SET_DUMPABLE, limit, start_spawner
+from sandbox_spawner import LIBC, PR_SET_DUMPABLE, start_spawner
 from sandbox_watch import Ended, Spawning, Watch
 
-EXAMINER_EXTRA_BYTES = 2**29
+SERVER_EXTRA_BYTES = 2**29
 SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008
 """Of a memory file: F_SEAL_SEAL, SHRINK, GROW and WRITE."""
 
@@ -39,22 +38,20 @@ def serve(isolated: bool) -> None:
     gc.freeze()
     while True:
         program = receive()
-        status = 0
-        if program["is_asked"]:
-            examiner = os.fork()
-            if examiner == 0:
-                limit(resource.RLIMIT_AS, program["limits"]["memory_limit_bytes"] + EXAMINER_EXTRA_BYTES)
-                run_asserts(program, spawning)
-                os._exit(0)
-            _, status = os.waitpid(examiner, 0)
-        else:
-            run_inputs(program, spawning)
+        limit_memory(program["limits"]["memory_limit_bytes"] + SERVER_EXTRA_BYTES)
+        (run_asserts if program["is_asked"] else run_inputs)(program, spawning)
         spawning.end()
-        send({"done": True, "examiner_status": status})
+        send({"done": True})
+
+
+def limit_memory(size: int) -> None:
+    """What a program answers must not grow without bounds in this process either."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 
 
 def warm_up() -> None:
-    """What every examiner would otherwise do for the first time, in pages of its own."""
+    """Do what an assert test needs once, so that the first program is not slower than the others."""
     answers = iter(({"f": ["value", {"mine": 0}]}, {"value": {"tuple": [4, "x", 1.5]}}))
 
     def exchange(message: dict) -> Any:
@@ -137,6 +134,8 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
         except Ended as ended:
             status, detail = ended.status or "wrong_answer", ended.detail
         send({"status": status, "detail": detail, "output": "", "wall_s": time.monotonic() - started})
+    if watch is not None:
+        watch.close()
 
 
 def examine(watch: Watch, source: str) -> None:

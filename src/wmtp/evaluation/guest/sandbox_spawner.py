@@ -46,14 +46,37 @@ def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
         ours.close()
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         problem = "" if not isolated else enter_namespaces()
+        wanted, empty = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork() if isolated and not problem else 0
         if pid == 0:
-            serve_orders(theirs, isolated, problem)
+            empty.close()
+            serve_orders(theirs, wanted, isolated, problem)
         theirs.close()
-        os.waitpid(pid, 0)
-        os._exit(0)
+        wanted.close()
+        empty_folders(empty)
     theirs.close()
     return ours, middle
+
+
+def empty_folders(orders: socket.socket) -> NoReturn:
+    """Mount /tmp and /dev/shm anew whenever the spawner, which may not mount any more, asks for it."""
+    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    while orders.recv(1):
+        try:
+            for folder in (b"/dev/shm", b"/tmp"):
+                check(LIBC.umount2(folder, MNT_DETACH), "umount")
+            mount_folders()
+        except OSError:
+            break
+        orders.send(b"x")
+    os._exit(0)
+
+
+def mount_folders() -> None:
+    """Empty /tmp and /dev/shm, of bounded size."""
+    size = b"size=64m,nr_inodes=16384,mode=1777"
+    check(LIBC.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV, size), "mount /tmp")
+    check(LIBC.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None), "mount /dev/shm")
 
 
 def enter_namespaces() -> str:
@@ -72,9 +95,9 @@ def check(result: int, what: str) -> None:
 # ------------------------------------------------------------------------------- the spawner
 
 
-def serve_orders(orders: socket.socket, isolated: bool, problem: str) -> NoReturn:
+def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool, problem: str) -> NoReturn:
     candidate = 0
-    spawner = Spawner(isolated)
+    spawner = Spawner(wanted, isolated)
     try:
         if problem:
             raise OSError(problem)
@@ -118,12 +141,10 @@ def warm_up() -> None:
 class Spawner:
     """What candidates are started with and what is cleaned up after them."""
 
-    def __init__(self, isolated: bool) -> None:
-        self.isolated = isolated
+    def __init__(self, wanted: socket.socket, isolated: bool) -> None:
+        self.wanted, self.isolated = wanted, isolated
         self.has_second_user = isolated and has_second_user()
-        self.filters = sandbox_seccomp.build_filter(os.uname().machine) if isolated else b""
         self.folder = "/tmp"
-        self.rights: tuple[int, ...] = ()
 
     def prepare(self) -> None:
         """A /proc that shows this namespace only, an empty /tmp, nothing of the server's descriptors, no way to more rights."""
@@ -139,19 +160,12 @@ class Spawner:
             return
         safe = MS_NOSUID | MS_NODEV
         check(LIBC.mount(b"proc", b"/proc", b"proc", safe | MS_NOEXEC | MS_RDONLY, None), "mount /proc")
-        self.mount_folders()
+        mount_folders()
+        os.chdir("/tmp")
         for capability in range(LAST_CAPABILITY + 1):
             LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-
-    @staticmethod
-    def mount_folders() -> None:
-        """Empty /tmp and /dev/shm, of bounded size."""
-        check(
-            LIBC.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV, b"size=64m,nr_inodes=16384,mode=1777"), "mount /tmp"
-        )
-        check(LIBC.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None), "mount /dev/shm")
-        os.chdir("/tmp")
+        sandbox_seccomp.install(LIBC, sandbox_seccomp.build_filter(os.uname().machine))
 
     def end(self, candidate: int) -> int | None:
         """Nothing of the program outlives this: its exit status, or None if it still ran."""
@@ -180,9 +194,10 @@ class Spawner:
                     shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
             return
         os.chdir("/")
-        for folder in (b"/dev/shm", b"/tmp"):
-            check(LIBC.umount2(folder, MNT_DETACH), "umount")
-        self.mount_folders()
+        self.wanted.send(b"x")
+        if not self.wanted.recv(1):
+            raise OSError("/tmp could not be emptied")
+        os.chdir("/tmp")
 
     # --------------------------------------------------------------------------- untrusted from here on
 
@@ -207,7 +222,6 @@ class Spawner:
             os.setresuid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
         if self.isolated:
             drop_capabilities()
-            sandbox_seccomp.install(LIBC, self.filters)
         LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
         run_untrusted(limits["is_asked"])
 
