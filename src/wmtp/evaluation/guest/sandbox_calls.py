@@ -6,6 +6,7 @@ whose answer is data. Comparisons happen here; what is expected and the fact of 
 """
 
 import builtins
+import functools
 import importlib
 import json
 import operator
@@ -14,6 +15,7 @@ import struct
 import symtable
 import sys
 from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any
 
 from sandbox_values import NotAValueError, decode, encode, put_back
@@ -108,11 +110,7 @@ class Examiner:
             UnfitTest: the test is no Python, or passes what cannot be passed.
             Exception: what the test raised.
         """
-        try:
-            code = compile(source, "test.py", "exec", dont_inherit=True)
-            names = free_names(source)
-        except (SyntaxError, ValueError) as error:
-            raise UnfitTest(f"the test is no Python: {error}") from error
+        code, names = prepared(source)
         namespace: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
         for name, described in self._names(names).items():
             if name not in names or not isinstance(described, list) or len(described) != 2:
@@ -193,6 +191,19 @@ def raised_by(names: Any, message: Any) -> Exception:
             except TypeError:
                 continue
     return Exception(text)
+
+
+@functools.lru_cache(maxsize=256)
+def prepared(source: str) -> tuple[CodeType, list[str]]:
+    """A test's code and its free names; many samples in a row have the same tests.
+
+    Raises:
+        UnfitTest: it is no Python.
+    """
+    try:
+        return compile(source, "test.py", "exec", dont_inherit=True), free_names(source)
+    except (SyntaxError, ValueError) as error:
+        raise UnfitTest(f"the test is no Python: {error}") from error
 
 
 def free_names(source: str) -> list[str]:

@@ -40,7 +40,8 @@ def serve(isolated: bool) -> None:
         program = receive()
         limit_memory(program["limits"]["memory_limit_bytes"] + SERVER_EXTRA_BYTES)
         (run_asserts if program["is_asked"] else run_inputs)(program, spawning)
-        spawning.end()
+        if not spawning.is_clean:
+            spawning.end()
         send({"done": True})
 
 

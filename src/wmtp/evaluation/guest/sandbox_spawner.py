@@ -132,7 +132,6 @@ def warm_up() -> None:
     """What every candidate would otherwise do for the first time, in pages of its own."""
     namespace: dict[str, Any] = {}
     exec(compile(b"import sys\ndef f(x): return [x]\nprint(f(1), file=sys.stderr)", "program.py", "exec"), namespace)
-    io.TextIOWrapper(io.BufferedWriter(io.FileIO(os.dup(1), "w")), encoding="utf-8", errors="replace").write("x")
     answer = sandbox_calls.Candidate(CHANNEL, namespace)
     answer.objects.append(namespace["f"])
     sandbox_calls.unpack(sandbox_calls.pack(answer.perform({"do": "call", "args": [{"yours": 0}, 1], "kwargs": {}}))[4:])
@@ -147,10 +146,17 @@ class Spawner:
         self.folder = "/tmp"
 
     def prepare(self) -> None:
-        """A /proc that shows this namespace only, an empty /tmp, nothing of the server's descriptors, no way to more rights."""
+        """A /proc that shows this namespace only, an empty /tmp, nothing of the server's descriptors, no way to more rights.
+
+        Candidates use these standard streams, with their own descriptors behind them.
+        """
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
+        sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8", errors="replace")
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", errors="replace")
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace", write_through=True)
+        sys.argv = ["program.py"]
         LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         if not self.isolated:
             import tempfile
@@ -252,10 +258,6 @@ def run_untrusted(is_asked: bool) -> NoReturn:
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         sandbox_calls.Candidate(CHANNEL, {}).send({"failed": f"{type(error).__name__}: {error}"[:500]})
         exit_now(COMPILE_STATUS)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8", errors="replace")
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", errors="replace")
-    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace", write_through=True)
-    sys.argv = ["program.py"]
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
     candidate = sandbox_calls.Candidate(CHANNEL, namespace)
     flush = sys.stdout.flush

@@ -44,7 +44,7 @@ class Spawning:
     """The spawner, as those see it who give it orders. `own`: pids that are no program's; None without isolation."""
 
     def __init__(self, orders: socket.socket, own: set[str] | None) -> None:
-        self.orders, self.own = orders, own
+        self.orders, self.own, self.is_clean = orders, own, True
         ready = self._answer()
         if "error" in ready:
             raise OSError(ready["error"])
@@ -57,6 +57,7 @@ class Spawning:
 
     def start(self, fds: list[int], limits: dict) -> int:
         """A descriptor of the new candidate's process: stdin, stdout, channel and source are `fds`."""
+        self.is_clean = False
         with _no_alarm():
             socket.send_fds(self.orders, [json.dumps({"start": limits}).encode()], fds)
             data, found, _, _ = socket.recv_fds(self.orders, MAX_ORDER_BYTES, 1)
@@ -71,6 +72,7 @@ class Spawning:
             answer = self._answer()
         if "error" in answer:
             raise OSError(answer["error"])
+        self.is_clean = True
         status: int | None = answer["status"]
         return status
 
