@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WmtpError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `wmtp report | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("error: interrupted; the next run continues from the last checkpoint", file=sys.stderr)
         return 1
