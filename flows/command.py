@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from wmtp.workspace import change_params, check_params
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 (a stage failed) or 2 (the user's input)."""
     if OWNER in os.environ:
-        processes.on_death([os.environ[OWNER]], lambda: os.kill(os.getpid(), signal.SIGTERM))
+        processes.end_with([os.environ[OWNER]])
     started = time.monotonic()
     try:
         parameters, dry = parse(argv)
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     forget_dead_server(root)
     from flows.wmtp import wmtp as flow
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    processes.interrupt_on_sigterm()
     try:
         state: Any = flow(**parameters, return_state=True)
     except KeyboardInterrupt:
@@ -57,10 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     _show_result(root, parameters, f"{state.message}, {time.monotonic() - started:.0f} s in all")
     return 0
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from wmtp import processes, tracking
 from wmtp.errors import ConfigError, LaunchError, WmtpError
@@ -32,7 +30,7 @@ READY_SECONDS = 180.0
 
 def main() -> int:
     """Exit code 0 after Ctrl-C or SIGTERM, 1 when one of the services ended by itself, 2 for a port that is taken."""
-    signal.signal(signal.SIGTERM, _stop)
+    processes.interrupt_on_sigterm()
     try:
         serve(find_root())
     except KeyboardInterrupt:
@@ -41,10 +39,6 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def serve(root: Path, announce: Callable[[str], None] = print) -> None:

@@ -7,7 +7,6 @@ package wmtp.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -92,7 +91,7 @@ def wmtp(
 def _end_with_worker() -> None:
     """A worker that was killed stops nobody, so a run that one started (Prefect sets the variable) watches it itself."""
     if "PREFECT__FLOW_RUN_ID" in os.environ:
-        processes.on_death([processes.identity(os.getppid())], lambda: os.kill(os.getpid(), signal.SIGTERM))
+        processes.end_with([processes.identity(os.getppid())])
 
 
 def forced_stages(graph: dict[str, list[str]], force: Sequence[str], only: str | None) -> set[str]:

@@ -1,5 +1,6 @@
 """A workspace of its own for tests that run the real pipeline: the project's files in a new git repository."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -83,12 +84,20 @@ class Workspace:
                 continue
         return found
 
+    def commands(self):
+        """(process, command line) of every live process; one that ends meanwhile is left out."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append((process, process.cmdline()))
+        return found
+
     def wait_until_gone(self, seconds):
         """The processes that are still alive after so many seconds: none, if all is well."""
         deadline = time.monotonic() + seconds
-        while (left := self.processes()) and time.monotonic() < deadline:
+        while (left := self.commands()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return [" ".join(process.cmdline()) for process in left if process.is_running()]
+        return [" ".join(command) for _, command in left]
 
     def leftovers(self):
         """Unfinished outputs: what a killed launcher may leave, and a finished one must not."""

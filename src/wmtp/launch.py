@@ -159,15 +159,11 @@ def _slot(slots: int) -> Iterator[None]:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM and the death of whoever asked for the stage end the block as Ctrl-C does, so that everything is cleaned up."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = processes.interrupt_on_sigterm()
     owners = [os.environ[OWNER]] if OWNER in os.environ else []
     if "DVC_STAGE" in os.environ:
         owners += [who for who in [processes.caller()] if who is not None]
-    processes.on_death(owners, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    processes.end_with(owners)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import psutil
 
@@ -55,6 +56,20 @@ def on_death(owners: Iterable[str], act: Callable[[], None]) -> None:
         act()
 
     threading.Thread(target=watch, daemon=True, name="watch-owner").start()
+
+
+def interrupt_on_sigterm() -> Any:
+    """SIGTERM ends this process as Ctrl-C does, so that everything is cleaned up. Returns the handler before."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, interrupt)
+
+
+def end_with(owners: Iterable[str]) -> None:
+    """Have this process get SIGTERM when any owner dies."""
+    on_death(owners, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def die_with_parent() -> None:

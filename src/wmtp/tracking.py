@@ -144,9 +144,7 @@ class Courier:
 
     def _end(self, status: str, reason: str) -> None:
         if self.journal.exists():
-            record = {"kind": "end", "status": status, "reason": reason, "time_ms": time.time_ns() // 1_000_000}
-            with self.journal.open("a", encoding="utf-8") as file:
-                file.write(f"\n{json.dumps(record)}\n")  # a rank that was killed may have left half a line
+            _append_end(self.journal, status, reason, time.time_ns() // 1_000_000)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
@@ -185,6 +183,13 @@ def _hold(journal: Path) -> Any:
     return lock
 
 
+def _append_end(journal: Path, status: str, reason: str, time_ms: int) -> None:
+    """The journal's last record, on a line of its own: a rank that was killed may have left half a line."""
+    record = {"kind": "end", "status": status, "reason": reason, "time_ms": time_ms}
+    with journal.open("a", encoding="utf-8") as file:
+        file.write(f"\n{json.dumps(record)}\n")
+
+
 def _has_ended(journal: Path) -> bool:
     return any(record["kind"] == "end" for record in _records(journal))
 
@@ -213,10 +218,7 @@ def deliver_leftovers(folder: Path, uri: str) -> None:
             continue
         try:
             if not _has_ended(journal):
-                reason = "its launcher was killed"
-                record = {"kind": "end", "status": "KILLED", "reason": reason, "time_ms": int(journal.stat().st_mtime * 1000)}
-                with journal.open("a", encoding="utf-8") as file:
-                    file.write("\n" + json.dumps(record) + "\n")
+                _append_end(journal, "KILLED", "its launcher was killed", int(journal.stat().st_mtime * 1000))
             deliver(journal, uri)
         finally:
             lock.release()

@@ -41,6 +41,13 @@ class Served:
         parameters = [f"--param={one}" for one in ("profile=toy", 'arms=["baseline","rho1"]')]
         return self.workspace.run("prefect", "deployment", "run", f"wmtp/{deployment}", *parameters, *options, code=code)
 
+    def deploy_slow_run(self, override):
+        """A run with that setting, in the middle of a stage that would take a minute."""
+        self.workspace.slow_down(60)
+        begun = len(self.workspace.trace())
+        self.deploy_run("--param", f'overrides=["{override}"]')
+        wait_for(lambda: len(self.workspace.trace()) > begun, 60, "a stage")
+
     def log(self):
         return (self.workspace.root / ".wmtp/serve/prefect-worker.log").read_text()
 
@@ -113,10 +120,7 @@ def test_a_mistake_is_said_in_the_runs_state(served):
 
 def test_a_cancelled_run_leaves_no_stage_and_the_next_goes_on(served):
     workspace = served.workspace
-    workspace.slow_down(60)
-    begun = len(workspace.trace())
-    served.deploy_run("--param", 'overrides=["evaluate.seed=3"]')
-    wait_for(lambda: len(workspace.trace()) > begun, 60, "a stage")
+    served.deploy_slow_run("evaluate.seed=3")
     workspace.run("prefect", "flow-run", "cancel", served.newest_run()["id"])
     served.wait_for_state("CANCELLED", 30)
     wait_for(lambda: not stages_of(workspace), 10, "the stages' end")
@@ -127,11 +131,8 @@ def test_a_cancelled_run_leaves_no_stage_and_the_next_goes_on(served):
 
 def test_a_killed_worker_takes_its_stages_with_it(served):
     workspace = served.workspace
-    workspace.slow_down(60)
-    begun = len(workspace.trace())
-    served.deploy_run("--param", 'overrides=["evaluate.seed=4"]')
-    wait_for(lambda: len(workspace.trace()) > begun, 60, "a stage")
-    (worker,) = [one for one in workspace.processes() if "worker" in one.cmdline() and "prefect" in " ".join(one.cmdline())]
+    served.deploy_slow_run("evaluate.seed=4")
+    (worker,) = [one for one, command in workspace.commands() if "worker" in command and "prefect" in " ".join(command)]
     os.kill(worker.pid, signal.SIGKILL)
     wait_for(lambda: not stages_of(workspace), 10, "the stages' end")
     assert served.process.wait(timeout=20) == 1  # `make serve` ends with what it serves
@@ -142,7 +143,7 @@ def test_a_killed_worker_takes_its_stages_with_it(served):
 
 
 def stages_of(workspace):
-    return [process for process in workspace.processes() if any(part.endswith("work.py") for part in process.cmdline())]
+    return [process for process, command in workspace.commands() if any(part.endswith("work.py") for part in command)]
 
 
 def test_a_taken_port_is_said(tmp_path):

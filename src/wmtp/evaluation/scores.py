@@ -57,6 +57,17 @@ class Answer:
     num_tokens: int = 0
 
 
+def require_tests(problems: Sequence[Problem], path: Path | str) -> None:
+    """Every task can be scored.
+
+    Raises:
+        EvaluationError: one without tests.
+    """
+    without = [problem.problem_id for problem in problems if not problem.tests]
+    if without:
+        raise EvaluationError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
+
+
 def score_answers(
     benchmark: Benchmark, problems: dict[str, Problem], answers: Sequence[Answer], execute: Execute, limits: Limits
 ) -> list[Sample]:

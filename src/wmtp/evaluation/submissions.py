@@ -23,7 +23,7 @@ from wmtp.errors import DataError, EvaluationError
 from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
 from wmtp.evaluation.machine import machine_factor
 from wmtp.evaluation.sandbox import isolation, run_tests
-from wmtp.evaluation.scores import Answer, Sample, score_answers, summarise, task_results, write_results
+from wmtp.evaluation.scores import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
 from wmtp.types import Limits, Problem, Program, Verdict
 
 CHUNK = 64
@@ -52,9 +52,7 @@ def load_tasks(benchmark: Benchmark, path: str, limit: int | None) -> list[Probl
     problems = list(load_problems("jsonl" if benchmark.name == "synthetic" else benchmark.name, path))[:limit]
     if not problems:
         raise EvaluationError(f"{path} holds no tasks")
-    without = [problem.problem_id for problem in problems if not problem.tests]
-    if without:
-        raise EvaluationError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
+    require_tests(problems, path)
     return problems
 
 

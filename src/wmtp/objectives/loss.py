@@ -113,9 +113,18 @@ def mtp_loss(
     Raises:
         ValueError: shapes, reduction or normalisation that are not allowed.
     """
+    scale_BTH = target_scale(labels_BTH, weights_BTH, reduction=reduction, normalise=normalise, normaliser=normaliser)
+    return scaled_loss(nll_BTH, labels_BTH, scale_BTH)
+
+
+def scaled_loss(nll_BTH: torch.Tensor, labels_BTH: torch.Tensor, scale_BTH: torch.Tensor) -> LossOutput:
+    """`mtp_loss` for whoever has its `target_scale` already.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+    """
     if nll_BTH.shape != labels_BTH.shape:
         raise ValueError(f"nll {tuple(nll_BTH.shape)} and labels {tuple(labels_BTH.shape)} must have one shape (B, T, H)")
-    scale_BTH = target_scale(labels_BTH, weights_BTH, reduction=reduction, normalise=normalise, normaliser=normaliser)
     valid_BTH = labels_BTH != IGNORE_INDEX
     loss = (nll_BTH * scale_BTH.to(nll_BTH.dtype)).sum()
     return LossOutput(loss, (nll_BTH.detach() * valid_BTH).sum(dim=(0, 1)), valid_BTH.sum(dim=(0, 1)))

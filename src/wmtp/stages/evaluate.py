@@ -21,7 +21,7 @@ from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
 from wmtp.evaluation.machine import machine_factor
 from wmtp.evaluation.nll import head_scores, head_sums
 from wmtp.evaluation.sandbox import isolation, run_tests
-from wmtp.evaluation.scores import Answer, Sample, score_answers, summarise, task_results, write_results
+from wmtp.evaluation.scores import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
 from wmtp.metrics import Progress
 from wmtp.types import Limits, Problem, Program, StageResult, Verdict
 
@@ -96,9 +96,7 @@ def _tasks(context: StageContext, limit: int | None) -> list[Problem]:
     problems = read_problems(path)
     if not problems:
         raise EvaluationError(f"{path} holds no problems")
-    without = [problem.problem_id for problem in problems if not problem.tests]
-    if without:
-        raise EvaluationError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
+    require_tests(problems, path)
     return problems[:limit]
 
 

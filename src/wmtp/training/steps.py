@@ -22,7 +22,7 @@ from wmtp.objectives import (
     compute_weights,
     lambda_returns,
     local_normaliser,
-    mtp_loss,
+    scaled_loss,
     shift_labels,
     target_scale,
 )
@@ -86,13 +86,15 @@ class LanguageModelStep:
             part = slice(done, done + rows)
             labels, weights = weighted.labels_BTH[part, :width], weighted.weights_BTH
             weights = None if weights is None else weights[part, :width]
-            how: dict[str, Any] = {
-                "reduction": self.arm.reduction,
-                "normalise": self.arm.normalise,
-                "normaliser": weighted.normaliser,
-            }
-            nll_BTH = reused if reused is not None else self._forward(batch, labels, target_scale(labels, weights, **how))[0]
-            output = mtp_loss(nll_BTH, labels, weights, **how)
+            scale_BTH = target_scale(
+                labels,
+                weights,
+                reduction=self.arm.reduction,
+                normalise=self.arm.normalise,
+                normaliser=weighted.normaliser,
+            )
+            nll_BTH = reused if reused is not None else self._forward(batch, labels, scale_BTH)[0]
+            output = scaled_loss(nll_BTH, labels, scale_BTH)
             (output.loss * self.world.size).backward()
             _add(metrics, "train/loss", output.loss, torch.tensor(1.0 / (self.world.size * len(batches))))
             for h in range(self.n_future):

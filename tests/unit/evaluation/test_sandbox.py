@@ -19,6 +19,7 @@ PROGRAMS = {
     "a wrong program": ("print(1)", SUM, "wrong_answer"),
     "a wrong function": ("def f(x):\n    return x", SQUARE, "wrong_answer"),
     "not Python": ("print((", SUM, "compile_error"),
+    "a function that is not Python": ("def f(x:", SQUARE, "compile_error"),
     "a NUL byte": ("print(1)\0", SUM, "compile_error"),
     "a surrogate": ("print('\ud800')", SUM, "compile_error"),
     "prose": ("The answer is clear.", SUM, "compile_error"),

@@ -34,9 +34,27 @@ def pack(message: Any) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def unpack(data: bytes) -> Any:
-    """What `pack` packed, without its length."""
-    return json.loads(data)
+def write_message(fd: int, message: Any, write: Callable[[int, memoryview], int] = os.write) -> None:
+    """All of it, however many writes that takes."""
+    data = memoryview(pack(message))
+    while data:
+        data = data[write(fd, data) :]
+
+
+def read_message(fd: int, read: Callable[[int, int], bytes] = os.read) -> Any:
+    """One message and not a byte more; None once the other side has closed."""
+    header = _exactly(fd, 4, read)
+    return None if header is None else json.loads(_exactly(fd, struct.unpack(">I", header)[0], read) or b"null")
+
+
+def _exactly(fd: int, size: int, read: Callable[[int, int], bytes]) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        chunk = read(fd, size - len(parts))
+        if not chunk:
+            return None
+        parts += chunk
+    return bytes(parts)
 
 
 # ------------------------------------------------------------------------------- the examiner
@@ -306,19 +324,7 @@ class Candidate:
         return apply
 
     def send(self, message: dict) -> None:
-        data = memoryview(pack(message))
-        while data:
-            data = data[self.write(self.channel, data) :]
+        write_message(self.channel, message, self.write)
 
     def receive(self) -> Any:
-        header = self._exactly(4)
-        return None if header is None else json.loads(self._exactly(struct.unpack(">I", header)[0]) or b"null")
-
-    def _exactly(self, size: int) -> bytes | None:
-        parts = bytearray()
-        while len(parts) < size:
-            chunk = self.read(self.channel, size - len(parts))
-            if not chunk:
-                return None
-            parts += chunk
-        return bytes(parts)
+        return read_message(self.channel, self.read)

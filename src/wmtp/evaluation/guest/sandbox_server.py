@@ -14,7 +14,6 @@ import os
 import resource
 import signal
 import socket
-import struct
 import sys
 import time
 from typing import Any, NoReturn
@@ -56,32 +55,22 @@ def warm_up() -> None:
     answers = iter(({"f": ["value", {"mine": 0}]}, {"value": {"tuple": [4, "x", 1.5]}}))
 
     def exchange(message: dict) -> Any:
-        sandbox_calls.unpack(sandbox_calls.pack(message)[4:])
+        sandbox_calls.pack(message)
         return next(answers)
 
     sandbox_calls.Examiner(exchange).run("import math\nassert f([2], {'a': (1, None)}) == (4, 'x', 1.5)")
 
 
 def send(message: dict) -> None:
-    data = memoryview(sandbox_calls.pack(message))
-    while data:
-        data = data[os.write(1, data) :]
+    sandbox_calls.write_message(1, message)
 
 
 def receive() -> dict:
-    """One message of the host's, and not a byte more."""
-    message: dict = sandbox_calls.unpack(read_exactly(struct.unpack(">I", read_exactly(4))[0]))
+    """The host's next message; there is nothing more to do once it has closed the channel."""
+    message: dict | None = sandbox_calls.read_message(0)
+    if message is None:
+        os._exit(0)
     return message
-
-
-def read_exactly(size: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < size:
-        chunk = os.read(0, size - len(parts))
-        if not chunk:
-            os._exit(0)
-        parts += chunk
-    return bytes(parts)
 
 
 def memory_file(text: str) -> int:

@@ -32,7 +32,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MNT_DETACH = 1, 2, 4, 8, 409
 LAST_CAPABILITY = 40
 CANDIDATE_ID = 1
 MAX_PROCESSES = 32
-MEMORY_STATUS, COMPILE_STATUS = 97, 96
+MEMORY_STATUS = 97
 FILE_BYTES = 16 * 2**20
 CHANNEL, SOURCE = 3, 4
 MAX_ORDER_BYTES = 4096
@@ -45,12 +45,17 @@ def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
     if middle == 0:
         ours.close()
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        problem = "" if not isolated else enter_namespaces()
+        try:
+            if isolated:  # for the children of this process
+                check(LIBC.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC), "unshare")
+        except OSError as error:
+            theirs.send(json.dumps({"error": str(error)}).encode())
+            os._exit(1)
         wanted, empty = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork() if isolated and not problem else 0
+        pid = os.fork() if isolated else 0
         if pid == 0:
             empty.close()
-            serve_orders(theirs, wanted, isolated, problem)
+            serve_orders(theirs, wanted, isolated)
         theirs.close()
         wanted.close()
         empty_folders(empty)
@@ -79,13 +84,6 @@ def mount_folders() -> None:
     check(LIBC.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None), "mount /dev/shm")
 
 
-def enter_namespaces() -> str:
-    """For the children of this process; a problem in words, or nothing."""
-    if LIBC.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC) != 0:
-        return f"unshare: {os.strerror(ctypes.get_errno())}"
-    return ""
-
-
 def check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
@@ -95,12 +93,10 @@ def check(result: int, what: str) -> None:
 # ------------------------------------------------------------------------------- the spawner
 
 
-def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool, problem: str) -> NoReturn:
+def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool) -> NoReturn:
     candidate = 0
     spawner = Spawner(wanted, isolated)
     try:
-        if problem:
-            raise OSError(problem)
         spawner.prepare()
         warm_up()
         gc.freeze()
@@ -134,7 +130,7 @@ def warm_up() -> None:
     exec(compile(b"import sys\ndef f(x): return [x]\nprint(f(1), file=sys.stderr)", "program.py", "exec"), namespace)
     answer = sandbox_calls.Candidate(CHANNEL, namespace)
     answer.objects.append(namespace["f"])
-    sandbox_calls.unpack(sandbox_calls.pack(answer.perform({"do": "call", "args": [{"yours": 0}, 1], "kwargs": {}}))[4:])
+    sandbox_calls.pack(answer.perform({"do": "call", "args": [{"yours": 0}, 1], "kwargs": {}}))
 
 
 class Spawner:
@@ -256,8 +252,9 @@ def run_untrusted(is_asked: bool) -> NoReturn:
     try:
         code = compile(read_source(), "program.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        sandbox_calls.Candidate(CHANNEL, {}).send({"failed": f"{type(error).__name__}: {error}"[:500]})
-        exit_now(COMPILE_STATUS)
+        failed = {"failed": f"{type(error).__name__}: {error}"[:500], "status": "compile_error"}
+        sandbox_calls.Candidate(CHANNEL, {}).send(failed)
+        exit_now(1)
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
     candidate = sandbox_calls.Candidate(CHANNEL, namespace)
     flush = sys.stdout.flush

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
-from sandbox_spawner import COMPILE_STATUS, MAX_ORDER_BYTES, MAX_PROCESSES, MEMORY_STATUS
+from sandbox_spawner import MAX_ORDER_BYTES, MAX_PROCESSES, MEMORY_STATUS
 from sandbox_values import NotAValueError
 
 TICK_S = 0.05
@@ -28,6 +28,11 @@ class Ended(BaseException):
     def __init__(self, status: str, detail: str = "") -> None:
         super().__init__(status, detail)
         self.status, self.detail = status, detail
+
+
+def failure(message: Any) -> Ended:
+    """What a program that failed says of itself."""
+    return Ended("compile_error" if message.get("status") == "compile_error" else "runtime_error", str(message["failed"])[:500])
 
 
 @contextlib.contextmanager
@@ -119,7 +124,7 @@ class Watch:
                 except (ValueError, RecursionError) as error:
                     raise NotAValueError(f"no message: {error}") from error
                 if isinstance(parsed, dict) and "failed" in parsed:
-                    raise Ended("runtime_error", str(parsed["failed"])[:500])
+                    raise failure(parsed)
                 return parsed
             self._wait()
 
@@ -191,24 +196,20 @@ class Watch:
             self.unsent = memoryview(b"")
 
     def _raise_end(self) -> None:
-        said = self._take_message()
-        status = self.exit_status
+        said, status = self._take_message(), self.exit_status
         assert status is not None
-        detail = ""
-        if said is not None:
-            with contextlib.suppress(ValueError, RecursionError, AttributeError):
-                detail = str(json.loads(said).get("failed", ""))[:500]
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             raise Ended("timeout" if number == signal.SIGXCPU else "runtime_error", f"killed by signal {number}")
         code = os.WEXITSTATUS(status)
         if code == MEMORY_STATUS:
             raise Ended("memory_limit")
-        if code == COMPILE_STATUS:
-            raise Ended("compile_error", detail)
         if code == 0:
             raise Ended("", "it ended before the end of the tests")
-        raise Ended("runtime_error", detail or f"exit code {code}")
+        if said is not None:
+            with contextlib.suppress(ValueError, RecursionError, AttributeError, KeyError):
+                raise failure(json.loads(said))
+        raise Ended("runtime_error", f"exit code {code}")
 
     def _check_totals(self) -> None:
         """Limits of the whole process tree, where it has a namespace of its own."""
