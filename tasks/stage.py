@@ -6,6 +6,7 @@ import contextvars
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -91,7 +92,7 @@ def stop_all() -> None:
     _stopping.set()
     with _guard:
         running = list(_running.values())
-    threads = [threading.Thread(target=processes.kill_tree, args=(process.pid,)) for process in running]
+    threads = [threading.Thread(target=_end, args=(process,)) for process in running]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -152,10 +153,15 @@ def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[s
         yield process
     finally:
         if process is not None:
-            processes.kill_tree(process.pid)
-            process.wait()
+            _end(process)
             with _guard:
                 del _running[process.pid]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """DVC gets SIGINT: it ignores that while its command runs, and when the command has ended it puts its books in order."""
+    processes.kill_tree(process.pid, head=signal.SIGINT)
+    process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -6,15 +6,18 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wmtp.config.compose import nearest
 from wmtp.errors import ConfigError
+from wmtp.mending import mend
 
 PARAMS = "params.yaml"
+
+_T = TypeVar("_T")
 
 _BUSY_SECONDS = 0.5
 _SHOWN = 4
@@ -62,30 +65,52 @@ def read_spec(root: Path, name: str) -> StageSpec:
         ConfigError: no such stage, a dvc.yaml or params.yaml that DVC cannot read, or an input that does not exist.
     """
     from dvc.dependency.param import ParamsDependency
+
+    def read(repo: Any) -> StageSpec:
+        stage = _stage(repo, name)
+        plain = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+        params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+        _require_inputs(name, plain)
+        inputs = {str(dep.def_path): str(dep.get_hash().value) for dep in plain}
+        for dep in params:
+            inputs |= {f"params:{key}": json.dumps(value, sort_keys=True) for key, value in _values(dep).items()}
+        return StageSpec(
+            name=name,
+            deps=tuple(sorted({str(dep.def_path) for dep in plain})),
+            params=tuple(sorted(str(key) for dep in params for key in dep.params)),
+            outs=tuple(str(out.def_path) for out in stage.outs),
+            inputs=inputs,
+        )
+
+    return _ask(root, read)
+
+
+def _ask(root: Path, question: Callable[[Any], _T]) -> _T:
+    """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use.
+
+    Raises:
+        ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `mending`).
+    """
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
     from dvc.repo import Repo
 
-    try:
-        with Repo(str(root)) as repo:
-            stages = {stage.addressing: stage for stage in repo.index.stages}
-            if name not in stages:
-                raise ConfigError(f"unknown stage {name!r}{nearest(name, stages)}")
-            stage = stages[name]
-            plain = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-            params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-            _require_inputs(name, plain)
-            inputs = {str(dep.def_path): str(dep.get_hash().value) for dep in plain}
-            for dep in params:
-                inputs |= {f"params:{key}": json.dumps(value, sort_keys=True) for key, value in _values(dep).items()}
-            return StageSpec(
-                name=name,
-                deps=tuple(sorted({str(dep.def_path) for dep in plain})),
-                params=tuple(sorted(str(key) for dep in params for key in dep.params)),
-                outs=tuple(str(out.def_path) for out in stage.outs),
-                inputs=inputs,
-            )
-    except DvcException as error:
-        raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+    while True:
+        try:
+            with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+                return question(repo)
+        except LockError:
+            time.sleep(_BUSY_SECONDS)
+        except DvcException as error:
+            if not mend(root, error):
+                raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+
+
+def _stage(repo: Any, name: str) -> Any:
+    stages = {stage.addressing: stage for stage in repo.index.stages}
+    if name not in stages:
+        raise ConfigError(f"unknown stage {name!r}{nearest(name, stages)}")
+    return stages[name]
 
 
 def _require_inputs(name: str, deps: Iterable[Any]) -> None:
@@ -121,23 +146,14 @@ class Judgement:
 
 def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
     """Ask DVC whether `name` is up to date; waits while another process writes what the stage reads."""
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-    from dvc.repo import Repo
 
-    while True:
-        try:
-            with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
-                stage = next((stage for stage in repo.index.stages if stage.addressing == name), None)
-                if stage is None:
-                    raise ConfigError(f"unknown stage {name!r}")
-                if not stage.changed():
-                    return Judgement(True)
-                return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
-        except LockError:
-            time.sleep(_BUSY_SECONDS)
-        except DvcException as error:
-            raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+    def ask(repo: Any) -> Judgement:
+        stage = _stage(repo, name)
+        if not stage.changed():
+            return Judgement(True)
+        return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
+
+    return _ask(root, ask)
 
 
 def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
@@ -149,14 +165,11 @@ def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
         ConfigError: no such stage, or DVC cannot read the pipeline.
     """
     import networkx as nx
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    try:
-        with Repo(str(root)) as repo:
-            graph = nx.relabel_nodes(repo.index.graph, {stage: stage.addressing for stage in repo.index.graph})
-    except DvcException as error:
-        raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+    def read(repo: Any) -> Any:
+        return nx.relabel_nodes(repo.index.graph, {stage: stage.addressing for stage in repo.index.graph})
+
+    graph = _ask(root, read)
     wanted = {name for target in targets for name in expand(target, graph)}
     needed = wanted.union(*(nx.descendants(graph, name) for name in wanted))
     order = reversed(list(nx.lexicographical_topological_sort(graph.subgraph(needed))))

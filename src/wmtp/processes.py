@@ -82,11 +82,14 @@ def die_with_parent() -> None:
         return
 
 
-def kill_tree(pid: int, token: str | None = None, grace_s: float = GRACE_SECONDS) -> None:
-    """SIGTERM, then SIGKILL, for a process, everything below it, and everything that carries `token`."""
+def kill_tree(pid: int, token: str | None = None, grace_s: float = GRACE_SECONDS, head: int = signal.SIGTERM) -> None:
+    """SIGTERM, then SIGKILL, for a process, everything below it, and everything that carries `token`.
+
+    `head`: what the process itself gets instead of SIGTERM.
+    """
     found = _descendants(pid) | _marked(token)
     for process in found:
-        _signal(process, signal.SIGTERM)
+        _signal(process, head if process.pid == pid else signal.SIGTERM)
     psutil.wait_procs(list(found), timeout=grace_s)
     # What is left, and what was started meanwhile.
     left = {process for process in found if process.is_running()} | _descendants(pid) | _marked(token)
