@@ -69,7 +69,7 @@ def cold(program: Program, count: int, workers: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=400)
+    parser.add_argument("--programs", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if sandbox.isolation() != "bubblewrap":
@@ -82,7 +82,7 @@ def main() -> None:
             rates: tuple[list[float], list[float]] = ([], [])
             for _ in range(arguments.rounds):
                 rates[0].append(warm(program, arguments.programs, workers))
-                rates[1].append(cold(program, arguments.programs // 10, workers))
+                rates[1].append(cold(program, arguments.programs // 20, workers))
             ours, theirs = map(statistics.median, rates)
             print(f"| {kind} | {workers} | {ours:,.0f} | {theirs:,.0f} | {ours / theirs:.1f} |", flush=True)
 

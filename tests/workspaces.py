@@ -19,10 +19,10 @@ MARK = "WMTP_TEST_WORKSPACE"
 
 
 class Workspace:
-    """Runs commands in a copy of the project, with the copy's code."""
+    """Runs commands in a copy of the project, with the copy's code. Without `prefect_url` every flow starts a server."""
 
-    def __init__(self, root):
-        self.root = Path(root)
+    def __init__(self, root, prefect_url=None):
+        self.root, self.prefect_url = Path(root), prefect_url
         for name in (*FILES, *FOLDERS):
             source, target = PROJECT / name, self.root / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,8 @@ class Workspace:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "WMTP_", "DVC_"))}
         places = {"PATH": path, "PYTHONPATH": f"{self.root / 'src'}{os.pathsep}{self.root}", MARK: str(self.root)}
-        return {**kept, **places, "WMTP_SLOT_DIR": str(self.slots), **extra}
+        server = {"PREFECT_API_URL": self.prefect_url} if self.prefect_url else {}
+        return {**kept, **places, **server, "WMTP_SLOT_DIR": str(self.slots), **extra}
 
     def start(self, *command, **environment):
         """A process in this workspace, its output piped as text."""

@@ -2,16 +2,32 @@ import signal
 
 import pytest
 
+from tests.integration.light import LightWorkspace, prefect_server
 from tests.workspaces import Workspace, kill_all
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory):
-    """A workspace in which `wmtp run compare --profile toy` has come to its end once."""
+def server(tmp_path_factory):
+    """The address of a Prefect server's API: a run that need not start one is seconds shorter."""
+    with prefect_server(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture
+def light(tmp_path, server):
+    made = LightWorkspace(tmp_path, server)
+    yield made
+    kill_all(made.processes())
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory, request):
+    """A workspace in which `wmtp run compare --profile toy` has come to its end once, without a server of Prefect's."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and then by all that it starts
     made = Workspace(tmp_path_factory.mktemp("workspace"))
     try:
         made.first_output = made.run("wmtp", "run", "compare", "--profile", "toy")
+        made.prefect_url = request.getfixturevalue("server")
         yield made
     finally:
         kill_all(made.processes())

@@ -36,17 +36,12 @@ PIPELINE = {
 
 class LightWorkspace(Workspace):
     def __init__(self, root, prefect_url=None):
-        super().__init__(root)
-        self.prefect_url = prefect_url
+        super().__init__(root, prefect_url)
         shutil.copy(PROJECT / "tests/integration/work.py", self.root)
         self.write_pipeline(PIPELINE)
 
     def write_pipeline(self, stages):
         (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
-
-    def environment(self, **extra):
-        server = {"PREFECT_API_URL": self.prefect_url} if self.prefect_url else {}
-        return super().environment(**{**server, **extra})
 
     def flow(self, *arguments, **how):
         return self.run("wmtp", "run", "compare", "--profile", "toy", "--arms", "baseline,rho1", *arguments, **how)

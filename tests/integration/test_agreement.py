@@ -5,28 +5,14 @@ import shutil
 import signal
 import time
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.integration.light import PIPELINE, LightWorkspace, prefect_server
+from tests.integration.light import PIPELINE, LightWorkspace
 from tests.workspaces import kill_all
 
 STAGES = ["evaluate@baseline-s0", "evaluate@rho1-s0", "report", "sample", "train_policy@baseline-s0", "train_policy@rho1-s0"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("server")) as url:
-        yield url
-
-
-@pytest.fixture
-def light(tmp_path, server):
-    made = LightWorkspace(tmp_path, server)
-    yield made
-    kill_all(made.processes())
 
 
 def planned(workspace, *arguments):

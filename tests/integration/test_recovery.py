@@ -9,7 +9,7 @@ import pytest
 from tests.workspaces import wait_for
 
 STAGE = "train_policy@baseline-s0"
-LONG = ["--profile", "toy", "train_policy.train.steps=240", "train_policy.train.checkpoint_interval=20"]
+LONG = ["--profile", "toy", "train_policy.train.steps=120", "train_policy.train.checkpoint_interval=10"]
 RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
 
 
@@ -23,7 +23,7 @@ def step_of(workspace):
 def started(workspace, *command):
     """A run whose training has passed two checkpoints."""
     process = workspace.start(*command)
-    wait_for(lambda: step_of(workspace) >= 60 or process.poll() is not None, 120, "training")
+    wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, 120, "training")
     assert process.poll() is None, process.communicate()[0]
     return process
 
@@ -75,7 +75,7 @@ def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
     kept = (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns
     process = started(fresh, "wmtp", "stage", STAGE)
     path = fresh.root / "params.yaml"
-    path.write_text(path.read_text().replace("steps: 240", "steps: 241"))
+    path.write_text(path.read_text().replace("steps: 120", "steps: 121"))
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "params:train_policy changed while it ran" in output and output.count("error: ") == 1

@@ -4,16 +4,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.integration.light import LightWorkspace, prefect_server
+from tests.integration.light import LightWorkspace
 from tests.workspaces import kill_all
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("server")) as url:
-        yield url
 
 
 @pytest.fixture

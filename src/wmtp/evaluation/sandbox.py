@@ -24,7 +24,7 @@ from typing import Any
 
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.checker import same_output
-from wmtp.types import AssertTest, IOTest, Limits, Program, Test, Verdict, VerdictStatus
+from wmtp.types import AssertTest, IOTest, Limits, Program, Verdict, VerdictStatus
 
 GUEST_FOLDER = Path(__file__).resolve().parent / "guest"
 SERVER = "sandbox_server.py"
@@ -261,30 +261,34 @@ class _Worker:
         raise EvaluationError(f"the sandbox ({self.mode}) could not run a program: {verdict.detail or 'it died'}")
 
     def run(self, program: Program) -> Verdict:
-        """One program, test by test."""
-        own, total = program.limits or Limits(), len(program.tests)
+        """One program, up to its first failure."""
         refused = _refused(program)
         if refused:
-            return Verdict("compile_error", total, 0, detail=refused)
-        patience_s = STALLED_S + own.time_limit_s
+            return Verdict("compile_error", len(program.tests), 0, detail=refused)
         self._start()
-        is_asked = any(isinstance(test, AssertTest) for test in program.tests)
-        self._send({"source": program.source, "limits": asdict(own), "is_asked": is_asked})
-        passed, wall_s = 0, 0.0
-        failure: tuple[VerdictStatus, str] | None = None
-        reply: dict[str, Any] = {}
-        while failure is None and passed < total:
-            test = program.tests[passed]
-            message = {"stdin": test.stdin} if isinstance(test, IOTest) else {"code": test.code}
-            reply = self._ask(message, patience_s)
-            wall_s += reply.get("wall_s", 0.0)
+        order = {"source": program.source, "limits": asdict(program.limits or Limits())}
+        if isinstance(program.tests[0], AssertTest):
+            return self._run_asserts(program, order)
+        return self._run_inputs(program, order)
+
+    def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
+        codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
+        reply = self._ask({**order, "tests": codes}, STALLED_S + len(codes) * order["limits"]["time_limit_s"])
+        return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])
+
+    def _run_inputs(self, program: Program, order: dict[str, Any]) -> Verdict:
+        tests, wall_s = [test for test in program.tests if isinstance(test, IOTest)], 0.0
+        for number, test in enumerate(tests):
+            has_more = number + 1 < len(tests)
+            message = {**(order if number == 0 else {}), "stdin": test.stdin, "more": has_more}
+            reply = self._ask(message, STALLED_S + order["limits"]["time_limit_s"])
+            wall_s += reply["wall_s"]
             failure = _judge(reply, test)
-            passed += failure is None
-        if "done" not in reply and "done" not in self._ask({"stop": True}, patience_s):
-            raise OSError("the sandbox's server said too much")
-        if failure is None:
-            return Verdict("passed", total, passed, wall_s)
-        return Verdict(failure[0], total, passed, wall_s, failure[1])
+            if failure is not None:
+                if has_more:
+                    self._send({"stop": True})
+                return Verdict(failure[0], len(tests), number, wall_s, failure[1])
+        return Verdict("passed", len(tests), len(tests), wall_s)
 
     def _ask(self, message: dict[str, Any], patience_s: float) -> dict[str, Any]:
         self._send(message)
@@ -323,6 +327,8 @@ def _refused(program: Program) -> str:
     """Programs that are not worth starting."""
     if not program.tests:
         raise EvaluationError("a program without tests cannot be judged")
+    if len({type(test) for test in program.tests}) > 1:
+        raise EvaluationError("a program has standard input tests or assert tests, not both")
     try:
         size = len(program.source.encode())
     except UnicodeEncodeError as error:
@@ -330,12 +336,8 @@ def _refused(program: Program) -> str:
     return f"{size:,} bytes of source, more than {MAX_SOURCE_BYTES:,}" if size > MAX_SOURCE_BYTES else ""
 
 
-def _judge(reply: dict[str, Any], test: Test) -> tuple[VerdictStatus, str] | None:
+def _judge(reply: dict[str, Any], test: IOTest) -> tuple[VerdictStatus, str] | None:
     """None when the test passed, else (status, detail)."""
-    if "wall_s" not in reply:
-        return reply.get("status", "sandbox_error"), reply.get("detail", "the runner ended before the last test")
     if reply["status"]:
         return reply["status"], reply["detail"]
-    if isinstance(test, AssertTest) or same_output(reply["output"], test.stdout):
-        return None
-    return "wrong_answer", f"printed {reply['output'][:200]!r}"
+    return None if same_output(reply["output"], test.stdout) else ("wrong_answer", f"printed {reply['output'][:200]!r}")

@@ -22,6 +22,7 @@ from sandbox_values import NotAValueError, decode, encode, put_back
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 _MUTABLE = (list, tuple, dict, set, bytearray)
+_MISSING = object()
 
 
 class UnfitTest(BaseException):
@@ -44,7 +45,7 @@ def write_message(fd: int, message: Any, write: Callable[[int, memoryview], int]
 def read_message(fd: int, read: Callable[[int, int], bytes] = os.read) -> Any:
     """One message and not a byte more; None once the other side has closed."""
     header = _exactly(fd, 4, read)
-    return None if header is None else json.loads(_exactly(fd, struct.unpack(">I", header)[0], read) or b"null")
+    return None if header is None else json.loads((_exactly(fd, struct.unpack(">I", header)[0], read) or b"null").decode())
 
 
 def _exactly(fd: int, size: int, read: Callable[[int, int], bytes]) -> bytes | None:
@@ -118,6 +119,7 @@ class Examiner:
 
     def __init__(self, exchange: Callable[[dict], Any]) -> None:
         self.exchange = exchange
+        self.known: dict[str, Any] = {}
         self.proxies: dict[int, Proxy] = {}
         self.functions: list[Callable[..., Any]] = []
 
@@ -129,23 +131,26 @@ class Examiner:
             Exception: what the test raised.
         """
         code, names = prepared(source)
-        namespace: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
-        for name, described in self._names(names).items():
-            if name not in names or not isinstance(described, list) or len(described) != 2:
-                raise NotAValueError("a name that nobody asked for")
-            kind, content = described
-            if kind == "module":
-                if name in sys.stdlib_module_names:
-                    namespace[name] = importlib.import_module(name)
-            else:
-                namespace[name] = decode(content, self._resolve)
-        exec(code, namespace)
+        if not all(name in self.known for name in names):
+            self._look_up(names)
+        found = {name: self.known[name] for name in names if self.known[name] is not _MISSING}
+        exec(code, {"__name__": "test", "__builtins__": builtins, **found})
 
-    def _names(self, names: list[str]) -> dict[str, Any]:
-        found = self.exchange({"names": names})
-        if not isinstance(found, dict):
-            raise NotAValueError("no names")
-        return found
+    def _look_up(self, names: list[str]) -> None:
+        """What the program's names stand for now. The candidate says when a name has come to mean something else."""
+        described = self.exchange({"names": names})
+        if not isinstance(described, dict) or not described.keys() <= set(names):
+            raise NotAValueError("names that nobody asked for")
+        for name in names:
+            self.known[name] = self._named(name, described[name]) if name in described else _MISSING
+
+    def _named(self, name: str, described: Any) -> Any:
+        if not isinstance(described, list) or len(described) != 2:
+            raise NotAValueError("a name that is none")
+        kind, content = described
+        if kind != "module":
+            return decode(content, self._resolve)
+        return importlib.import_module(name) if name in sys.stdlib_module_names else _MISSING
 
     def ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         """What the candidate says of this operation; its exceptions become ours."""
@@ -157,6 +162,8 @@ class Examiner:
             answer = self.exchange(self._apply(answer))
         if not isinstance(answer, dict):
             raise NotAValueError("no answer")
+        if "renamed" in answer:
+            self.known.clear()
         if "changed" in answer:
             changed = decode(answer["changed"], self._resolve)
             if isinstance(changed, list) and len(changed) == len(args):
@@ -267,6 +274,7 @@ class Candidate:
 
     def __init__(self, channel: int, namespace: dict[str, Any]) -> None:
         self.channel, self.namespace = channel, namespace
+        self.named: dict[str, Any] = {}
         self.objects: list[Any] = []
         self.read, self.write = os.read, os.write
 
@@ -277,9 +285,13 @@ class Candidate:
             if message is None:
                 return
             if "names" in message:
+                self.named |= {name: self.namespace.get(name, _MISSING) for name in message["names"]}
                 self.send({name: self._describe_name(name) for name in message["names"] if name in self.namespace})
             else:
-                self.send(self.perform(message))
+                answer = self.perform(message)
+                if not all(self._is_as_named(name) for name in self.named):
+                    answer["renamed"] = True
+                self.send(answer)
 
     def perform(self, message: dict) -> dict:
         args: list[Any] = []
@@ -294,6 +306,13 @@ class Candidate:
             if changed != message["args"]:
                 answer["changed"] = changed
         return answer
+
+    def _is_as_named(self, name: str) -> bool:
+        """Whether the examiner need not ask again. What it holds a copy of may have changed inside."""
+        value = self.named[name]
+        return value is self.namespace.get(name, _MISSING) and (
+            callable(value) or value is _MISSING or value is sys.modules.get(name)
+        )
 
     def _describe_name(self, name: str) -> list:
         value = self.namespace[name]

@@ -4,8 +4,9 @@ Processes: the server (this file's main), the first of the sandbox, which also e
 the spawner, which candidates are forked from (see `sandbox_spawner`); and a candidate per test, or per program for assert
 tests, which alone runs untrusted code. No process that has seen a test is an ancestor of a candidate.
 
-Protocol on file descriptors 0 and 1: messages as `sandbox_calls.pack` makes them, read byte-exactly. A program, then its
-tests one by one, each answered; then `stop`, answered by `done`. Of standard input tests the host judges the output.
+Protocol on file descriptors 0 and 1: messages as `sandbox_calls.pack` makes them, read byte-exactly. A program with its
+assert tests is one message, answered by one verdict. Of standard input tests the host judges the output, so the program
+comes with the first input, every answer is followed by the next, and the last is known by `more`, or is a `stop`.
 """
 
 import fcntl
@@ -33,15 +34,17 @@ def serve(isolated: bool) -> None:
     orders, pid = start_spawner(isolated)
     spawning = Spawning(orders, {str(os.getpid()), str(pid)} if isolated else None)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    signal.signal(signal.SIGALRM, out_of_time)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- what tests print; messages go to the descriptor itself
     warm_up()
     gc.freeze()
     while True:
         program = receive()
         limit_memory(program["limits"]["memory_limit_bytes"] + SERVER_EXTRA_BYTES)
-        (run_asserts if program["is_asked"] else run_inputs)(program, spawning)
-        if not spawning.is_clean:
-            spawning.end()
-        send({"done": True})
+        if "tests" in program:
+            run_asserts(program, spawning)
+        else:
+            run_inputs(program, spawning)
 
 
 def limit_memory(size: int) -> None:
@@ -88,62 +91,59 @@ def start_candidate(program: dict, stdin: str, spawning: Spawning) -> Watch:
     out_read, out_write = os.pipe()
     os.fchmod(out_write, 0o666)  # some programs open /dev/stdout
     ours, theirs = socket.socketpair()
-    limits = {**program["limits"], "is_asked": program["is_asked"]}
     given = [memory_file(stdin), out_write, theirs.detach(), memory_file(program["source"])]
-    deadline = time.monotonic() + limits["time_limit_s"]
+    deadline = time.monotonic() + program["limits"]["time_limit_s"]
     try:
-        ended = spawning.start(given, limits)
+        spawning.start(given, program["limits"], "tests" in program)
     finally:
         for fd in given:
             os.close(fd)
-    return Watch(spawning, ended, out_read, ours.detach(), program["limits"], deadline)
+    return Watch(spawning, out_read, ours.detach(), program["limits"], deadline)
 
 
 def run_inputs(program: dict, spawning: Spawning) -> None:
     """Standard input tests: a new process for each; how it ended and what it printed."""
-    while "stop" not in (test := receive()):
+    test = program
+    while "stop" not in test:
         started = time.monotonic()
         watch = start_candidate(program, test["stdin"], spawning)
         ended = watch.wait_for_end()
         watch.close()
         output = bytes(watch.output[: program["limits"]["output_limit_bytes"]]).decode("utf-8", "replace")
         send({"status": ended.status, "detail": ended.detail, "output": output, "wall_s": time.monotonic() - started})
+        if not test["more"]:
+            return
+        test = receive()
 
 
 def run_asserts(program: dict, spawning: Spawning) -> None:
-    """Assert tests, against one process of the program for all of them, as their benchmarks run them."""
-    watch: Watch | None = None
-    while "stop" not in (test := receive()):
-        started = time.monotonic()
-        if watch is None:
-            watch = start_candidate(program, "", spawning)
-        watch.deadline = started + program["limits"]["time_limit_s"]
-        status, detail = "", ""
-        try:
-            examine(watch, test["code"])
-        except Ended as ended:
-            status, detail = ended.status or "wrong_answer", ended.detail
-        send({"status": status, "detail": detail, "output": "", "wall_s": time.monotonic() - started})
-    if watch is not None:
-        watch.close()
+    """Assert tests up to the first that fails, against one process of the program for all, as their benchmarks run them."""
+    began = time.monotonic()
+    passed, status, detail = 0, "", ""
+    watch = start_candidate(program, "", spawning)
+    examiner = sandbox_calls.Examiner(watch.exchange)
+    try:
+        for code in program["tests"]:
+            watch.deadline = time.monotonic() + program["limits"]["time_limit_s"]
+            examine(examiner, code, watch.deadline)
+            passed += 1
+    except Ended as ended:
+        status, detail = ended.status or "wrong_answer", ended.detail
+    wall_s = time.monotonic() - began
+    watch.close()
+    send({"status": status, "detail": detail, "passed": passed, "wall_s": wall_s})
 
 
-def examine(watch: Watch, source: str) -> None:
+def examine(examiner: sandbox_calls.Examiner, source: str, deadline: float) -> None:
     """Execute the test here, against the candidate.
 
     Raises:
         Ended: it did not reach its end; says how.
     """
 
-    def out_of_time(*_: Any) -> NoReturn:
-        raise Ended("timeout")
-
-    stdout = sys.stdout
-    signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, max(1e-6, watch.deadline - time.monotonic()))
+    signal.setitimer(signal.ITIMER_REAL, max(1e-6, deadline - time.monotonic()))
     try:
-        with open(os.devnull, "w") as sys.stdout:
-            sandbox_calls.Examiner(watch.exchange).run(source)
+        examiner.run(source)
     except sandbox_calls.UnfitTest as error:
         raise Ended("sandbox_error", str(error)[:500]) from None
     except MemoryError:
@@ -156,8 +156,10 @@ def examine(watch: Watch, source: str) -> None:
         raise Ended("wrong_answer", "the test was left before its end") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        sys.stdout = stdout
+
+
+def out_of_time(*_: Any) -> NoReturn:
+    raise Ended("timeout")
 
 
 if __name__ == "__main__":

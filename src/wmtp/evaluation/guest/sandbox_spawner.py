@@ -4,21 +4,24 @@ Runs inside the sandbox with nothing but the standard library. The spawner is th
 mount and an IPC namespace of its own. It reads neither programs nor tests: it is handed descriptors, and hands them on. So
 there is nothing in a candidate's memory, which is a copy of the spawner's, that would help it.
 
-Orders come over a socket, one at a time:
-- `start`, with the descriptors of standard input, standard output, the channel and the program's source, and the limits:
-  fork a candidate; answered with a descriptor of its process.
-- `end`: kill and reap all that is left in the namespace, empty /tmp; answered with the candidate's exit status.
+Orders come over a socket, one at a time: the limits (`ORDER`), with the descriptors of standard input, standard output, the
+channel and the program's source. It forks a candidate and answers with a descriptor of its process; and when that has ended,
+or was killed, it kills and reaps all that is left in the namespace, empties /tmp and answers with the exit status.
+
+Every candidate starts with a copy of each page that is written to before the program's first line, so little is done here.
 """
 
 import contextlib
 import ctypes
+import fcntl
+import functools
 import gc
 import io
-import json
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 from typing import Any, NoReturn
 
@@ -35,12 +38,17 @@ MAX_PROCESSES = 32
 MEMORY_STATUS = 97
 FILE_BYTES = 16 * 2**20
 CHANNEL, SOURCE = 3, 4
-MAX_ORDER_BYTES = 4096
+READY = b"ready"
+FIRST_OWN = 16
+"""Descriptors from here on are the spawner's own; those between are what came with an order."""
+ORDER, STATUS = struct.Struct("<qd?"), struct.Struct("<i")
+"""Memory limit in bytes, time limit in seconds, whether the program is asked; the exit status as `os.wait` gives it."""
+MAX_ANSWER_BYTES = 4096
 
 
 def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
     """The socket for orders, and the spawner's pid (its process lives as long as this one)."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = high_pair()
     middle = os.fork()
     if middle == 0:
         ours.close()
@@ -49,9 +57,9 @@ def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
             if isolated:  # for the children of this process
                 check(LIBC.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC), "unshare")
         except OSError as error:
-            theirs.send(json.dumps({"error": str(error)}).encode())
+            theirs.send(str(error).encode())
             os._exit(1)
-        wanted, empty = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        wanted, empty = high_pair()
         pid = os.fork() if isolated else 0
         if pid == 0:
             empty.close()
@@ -61,6 +69,15 @@ def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
         empty_folders(empty)
     theirs.close()
     return ours, middle
+
+
+def high_pair() -> list[socket.socket]:
+    """Two connected sockets whose descriptors are none that a candidate has."""
+    low = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    high = [socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)) for one in low]
+    for one in low:
+        one.close()
+    return high
 
 
 def empty_folders(orders: socket.socket) -> NoReturn:
@@ -94,34 +111,29 @@ def check(result: int, what: str) -> None:
 
 
 def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool) -> NoReturn:
-    candidate = 0
     spawner = Spawner(wanted, isolated)
     try:
         spawner.prepare()
         warm_up()
         gc.freeze()
-        orders.send(b'{"ready": true}')
+        orders.send(READY)
     except OSError as error:
-        orders.send(json.dumps({"error": str(error)}).encode())
+        orders.send(str(error).encode())
         os._exit(1)
+    send, receive = orders.send, functools.partial(socket.recv_fds, orders, ORDER.size, 4)
     while True:
-        data, fds, _, _ = socket.recv_fds(orders, MAX_ORDER_BYTES, 4)
-        if not data:
+        order, fds, _, _ = receive()
+        if not order:
             os._exit(0)
-        order = json.loads(data)
-        if "start" in order:
-            candidate = os.fork()
-            if candidate == 0:
-                orders.close()
-                spawner.become_candidate(fds, order["start"])
-            for fd in fds:
-                os.close(fd)
-            process = os.pidfd_open(candidate)
-            socket.send_fds(orders, [b"{}"], [process])
-            os.close(process)
-        else:
-            orders.send(json.dumps({"status": spawner.end(candidate)}).encode())
-            candidate = 0
+        candidate = os.fork()
+        if candidate == 0:
+            spawner.become_candidate(fds, *ORDER.unpack(order))
+        for fd in fds:
+            os.close(fd)
+        process = os.pidfd_open(candidate)
+        socket.send_fds(orders, [READY], [process])
+        os.close(process)
+        send(STATUS.pack(spawner.end(candidate)))
 
 
 def warm_up() -> None:
@@ -147,13 +159,16 @@ class Spawner:
         Candidates use these standard streams, with their own descriptors behind them.
         """
         null = os.open("/dev/null", os.O_RDWR)
-        for fd in (0, 1, 2):
+        for fd in range(SOURCE + 1):
             os.dup2(null, fd)
+        os.closerange(SOURCE + 1, FIRST_OWN)
         sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8", errors="replace")
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", errors="replace")
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace", write_through=True)
         sys.argv = ["program.py"]
         LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        for kind, value in ((resource.RLIMIT_FSIZE, FILE_BYTES), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0)):
+            limit(kind, value)
         if not self.isolated:
             import tempfile
 
@@ -167,22 +182,26 @@ class Spawner:
         for capability in range(LAST_CAPABILITY + 1):
             LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+        if not self.has_second_user:  # otherwise becoming that user drops them
+            drop_capabilities()
         sandbox_seccomp.install(LIBC, sandbox_seccomp.build_filter(os.uname().machine))
 
-    def end(self, candidate: int) -> int | None:
-        """Nothing of the program outlives this: its exit status, or None if it still ran."""
-        ended, status = os.waitpid(candidate, os.WNOHANG) if candidate else (0, 0)
-        if os.getpid() == 1:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
-        elif candidate and not self.isolated:
+    def end(self, candidate: int) -> int:
+        """Wait for the end of the candidate; nothing of the program outlives this. Returns its exit status."""
+        if not self.isolated:  # its number stays its group's until it is reaped
+            os.waitid(os.P_PID, candidate, os.WEXITED | os.WNOWAIT)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(candidate, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
+        _, status = os.waitpid(candidate, 0)
+        try:
+            if self.isolated:
+                os.kill(-1, signal.SIGKILL)
             while os.waitpid(-1, 0 if self.isolated else os.WNOHANG) != (0, 0):
                 pass
+        except (ProcessLookupError, ChildProcessError):
+            pass  # nothing was left
         self.clean()
-        return status if ended else None
+        return status
 
     def clean(self) -> None:
         if not os.listdir(self.folder):
@@ -203,29 +222,24 @@ class Spawner:
 
     # --------------------------------------------------------------------------- untrusted from here on
 
-    def become_candidate(self, fds: list[int], limits: dict) -> NoReturn:
+    def become_candidate(self, fds: list[int], memory_bytes: int, time_s: float, is_asked: bool) -> NoReturn:
         """Its descriptors and limits, and no privileges: nothing of the spawner is reachable any more."""
         os.setsid()
-        stdin, out, channel, source = fds
-        null = os.open("/dev/null", os.O_WRONLY)
-        high = [os.dup2(fd, 100 + number) for number, fd in enumerate((stdin, out, null, channel, source))]
-        for number, fd in enumerate(high):
-            os.dup2(fd, number)
+        stdin, stdout, channel, source = fds
+        os.dup2(stdin, 0)
+        os.dup2(stdout, 1)
+        os.dup2(channel, CHANNEL)
+        os.dup2(source, SOURCE)
         os.closerange(SOURCE + 1, 256)
-        limit(resource.RLIMIT_AS, limits["memory_limit_bytes"])
-        limit(resource.RLIMIT_CPU, int(limits["time_limit_s"]) + 1)
-        limit(resource.RLIMIT_FSIZE, FILE_BYTES)
-        limit(resource.RLIMIT_NOFILE, 64)
-        limit(resource.RLIMIT_CORE, 0)
+        limit(resource.RLIMIT_AS, memory_bytes)
+        limit(resource.RLIMIT_CPU, int(time_s) + 1)
         limit(resource.RLIMIT_NPROC, MAX_PROCESSES)
         if self.has_second_user:
             os.setgroups([])
             os.setresgid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
             os.setresuid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
-        if self.isolated:
-            drop_capabilities()
         LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-        run_untrusted(limits["is_asked"])
+        run_untrusted(is_asked)
 
 
 def has_second_user() -> bool:

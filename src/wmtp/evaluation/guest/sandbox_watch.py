@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
-from sandbox_spawner import MAX_ORDER_BYTES, MAX_PROCESSES, MEMORY_STATUS
+from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, MEMORY_STATUS, ORDER, READY, STATUS
 from sandbox_values import NotAValueError
 
 TICK_S = 0.05
@@ -49,46 +49,48 @@ class Spawning:
     """The spawner, as those see it who give it orders. `own`: pids that are no program's; None without isolation."""
 
     def __init__(self, orders: socket.socket, own: set[str] | None) -> None:
-        self.orders, self.own, self.is_clean = orders, own, True
-        ready = self._answer()
-        if "error" in ready:
-            raise OSError(ready["error"])
+        self.orders, self.own, self.process = orders, own, -1
+        answer = orders.recv(MAX_ANSWER_BYTES)
+        if answer != READY:
+            raise OSError(answer.decode() or "the spawner died")
         if own is not None:  # the spawner, as this namespace sees it
             own |= {name for name in os.listdir("/proc") if name.isdigit()}
 
-    def _answer(self) -> dict:
-        answer: dict = json.loads(self.orders.recv(MAX_ORDER_BYTES) or b'{"error": "the spawner died"}')
-        return answer
-
-    def start(self, fds: list[int], limits: dict) -> int:
-        """A descriptor of the new candidate's process: stdin, stdout, channel and source are `fds`."""
-        self.is_clean = False
+    def start(self, fds: list[int], limits: dict, is_asked: bool) -> None:
+        """A new candidate: its stdin, stdout, channel and source are `fds`."""
+        order = ORDER.pack(limits["memory_limit_bytes"], limits["time_limit_s"], is_asked)
         with _no_alarm():
-            socket.send_fds(self.orders, [json.dumps({"start": limits}).encode()], fds)
-            data, found, _, _ = socket.recv_fds(self.orders, MAX_ORDER_BYTES, 1)
-        if not data or not found:
+            socket.send_fds(self.orders, [order], fds)
+            answer, found, _, _ = socket.recv_fds(self.orders, MAX_ANSWER_BYTES, 1)
+        if not answer or not found:
             raise OSError("the spawner died")
-        return found[0]
+        self.process = found[0]
 
-    def end(self) -> int | None:
-        """End all that is left of the program: the candidate's exit status, None if it still ran."""
+    def end(self) -> int:
+        """The candidate's exit status, once it has ended and nothing is left of the program."""
         with _no_alarm():
-            self.orders.send(b'{"end": true}')
-            answer = self._answer()
-        if "error" in answer:
-            raise OSError(answer["error"])
-        self.is_clean = True
-        status: int | None = answer["status"]
+            answer = self.orders.recv(MAX_ANSWER_BYTES)
+        if len(answer) != STATUS.size:
+            raise OSError("the spawner died")
+        os.close(self.process)
+        status: int = STATUS.unpack(answer)[0]
         return status
+
+    def kill(self) -> None:
+        """The candidate, whatever it does."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.process, signal.SIGKILL)
+        self.end()
 
 
 class Watch:
     """One candidate. Every wait drains its output and keeps its limits."""
 
-    def __init__(self, spawning: Spawning, ended: int, out_read: int, channel: int, limits: dict, deadline: float) -> None:
-        self.spawning, self.ended, self.out_read, self.channel = spawning, ended, out_read, channel
+    def __init__(self, spawning: Spawning, out_read: int, channel: int, limits: dict, deadline: float) -> None:
+        self.spawning, self.out_read, self.channel = spawning, out_read, channel
         self.limits, self.deadline = limits, deadline
         self.output, self.said, self.unsent = bytearray(), bytearray(), memoryview(b"")
+        self.ended = spawning.orders.fileno()
         self.open = [out_read, channel]
         self.exit_status: int | None = None
         os.set_blocking(channel, False)
@@ -96,8 +98,8 @@ class Watch:
     def close(self) -> None:
         """Whatever still runs of it is ended."""
         if self.exit_status is None:
-            self.spawning.end()
-        for fd in (self.ended, self.out_read, self.channel):
+            self.spawning.kill()
+        for fd in (self.out_read, self.channel):
             os.close(fd)
 
     def wait_for_end(self) -> Ended:
@@ -116,6 +118,7 @@ class Watch:
             NotAValueError: it is no message.
         """
         self.unsent = memoryview(pack(message))
+        self._send()
         while True:
             answer = self._take_message()
             if answer is not None:
@@ -144,8 +147,6 @@ class Watch:
         """Move bytes in all directions, once; raises when there is nothing more to come."""
         if self.exit_status is not None:
             self._raise_end()
-        if self._poll_end():
-            return
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise Ended("timeout")
@@ -156,22 +157,21 @@ class Watch:
         for fd in ready:
             if fd != self.ended:
                 self._read(fd)
-        if not ready and not writable:
+        if self.ended in ready:
+            self._drain()
+        elif not ready and not writable:
             self._check_totals()
 
-    def _poll_end(self) -> bool:
-        """Whether the process has ended; then its children are too, and what is still in its pipes is read.
+    def _drain(self) -> None:
+        """The process has ended; then its children have too, and what is still in its pipes is read.
 
         Without isolation a daemon may have survived that holds the pipes open: then only what is there by now.
         """
-        if not select.select([self.ended], [], [], 0)[0]:
-            return False
-        self.exit_status = self.spawning.end() or 0
+        self.exit_status = self.spawning.end()
         patience_s = None if self.spawning.own is not None else 0.0
         while self.open and (ready := select.select(self.open, [], [], patience_s)[0]):
             for fd in ready:
                 self._read(fd)
-        return True
 
     def _read(self, fd: int) -> None:
         try:
