@@ -182,8 +182,7 @@ class Spawner:
         for capability in range(LAST_CAPABILITY + 1):
             LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-        if not self.has_second_user:  # otherwise becoming that user drops them
-            drop_capabilities()
+        drop_capabilities(keep_own=self.has_second_user)
         sandbox_seccomp.install(LIBC, sandbox_seccomp.build_filter(os.uname().machine))
 
     def end(self, candidate: int) -> int:
@@ -248,9 +247,14 @@ def has_second_user() -> bool:
         return any(int(line.split()[0]) == CANDIDATE_ID for line in file)
 
 
-def drop_capabilities() -> None:
+def drop_capabilities(*, keep_own: bool) -> None:
+    """Candidates inherit none. `keep_own`: this process's, to make candidates another user, which drops them."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    check(LIBC.capset(header, (ctypes.c_uint32 * 6)(0, 0, 0, 0, 0, 0)), "capset")
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 bits of each
+    if keep_own:
+        check(LIBC.capget(header, sets), "capget")
+        sets[2] = sets[5] = 0
+    check(LIBC.capset(header, sets), "capset")
 
 
 def limit(kind: int, value: int) -> None:
