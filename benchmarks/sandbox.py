@@ -5,8 +5,8 @@
 - `wmtp`: `run_tests`, a warm interpreter in its sandbox that forks for every program.
 - `interpreter per program`: the same bubblewrap (or unshare) command line, with `python -I -S program.py` at its end.
 
-Programs are a short standard input program (one test) and a short function (three asserts). The two take turns. One sandbox
-at a time gives the figures per core; then as many as there are cores show how it scales.
+Programs are a short standard input program (one test) and a short function (three asserts). The two ways take turns, both
+confined to one core, then to all, with a sandbox (or an interpreter) at work for each.
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if sandbox.isolation() != "bubblewrap":
         sys.exit("bubblewrap is needed for this comparison: scripts/install-system")
-    cores = len(os.sched_getaffinity(0))
-    print("| programs | sandboxes | wmtp, programs/s | interpreter per program, programs/s | ratio |")
+    cores = sorted(os.sched_getaffinity(0))
+    print("| programs | cores | wmtp, programs/s | interpreter per program, programs/s | ratio |")
     print("| --- | --- | --- | --- | --- |")
     for kind, program in KINDS.items():
-        for workers in sorted({1, cores}):
+        for workers in sorted({1, len(cores)}):
+            os.sched_setaffinity(0, cores[-workers:])
             rates: tuple[list[float], list[float]] = ([], [])
             for _ in range(arguments.rounds):
                 rates[0].append(warm(program, arguments.programs, workers))

@@ -11,6 +11,7 @@ or was killed, it kills and reaps all that is left in the namespace, empties /tm
 Every candidate starts with a copy of each page that is written to before the program's first line, so little is done here.
 """
 
+import _socket  # socket itself would bring a dozen modules into every candidate
 import contextlib
 import ctypes
 import fcntl
@@ -20,7 +21,6 @@ import io
 import os
 import resource
 import signal
-import socket
 import struct
 import sys
 from typing import Any, NoReturn
@@ -33,6 +33,7 @@ CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWIPC = 0x20000000, 0x00020000, 0x08000000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE = 1, 24, 38, 4
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MNT_DETACH = 1, 2, 4, 8, 4096, 2
 LAST_CAPABILITY = 40
+WARM_UP_ROUNDS = 64
 CANDIDATE_ID = 1
 MAX_PROCESSES = 32
 MEMORY_STATUS = 97
@@ -46,7 +47,7 @@ ORDER, STATUS = struct.Struct("<qd?"), struct.Struct("<i")
 MAX_ANSWER_BYTES = 4096
 
 
-def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
+def start_spawner(isolated: bool) -> tuple[_socket.socket, int]:
     """The socket for orders, and the spawner's pid (its process lives as long as this one)."""
     ours, theirs = high_pair()
     middle = os.fork()
@@ -71,16 +72,27 @@ def start_spawner(isolated: bool) -> tuple[socket.socket, int]:
     return ours, middle
 
 
-def high_pair() -> list[socket.socket]:
+def high_pair() -> list[_socket.socket]:
     """Two connected sockets whose descriptors are none that a candidate has."""
-    low = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    high = [socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)) for one in low]
+    low = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    high = [_socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)) for one in low]
     for one in low:
         one.close()
     return high
 
 
-def empty_folders(orders: socket.socket) -> NoReturn:
+def send_fds(to: _socket.socket, data: bytes, fds: list[int]) -> None:
+    """A message that descriptors go with."""
+    to.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
+
+
+def receive_fds(source: _socket.socket, size: int, count: int) -> tuple[bytes, tuple[int, ...]]:
+    """A message of at most `size` bytes, and the descriptors that came with it."""
+    data, extra, _, _ = source.recvmsg(size, _socket.CMSG_LEN(4 * count))
+    return data, struct.unpack(f"{len(extra[0][2]) // 4}i", extra[0][2]) if extra else ()
+
+
+def empty_folders(orders: _socket.socket) -> NoReturn:
     """Mount /tmp and /dev/shm anew whenever the spawner, which may not mount any more, asks for it."""
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     while orders.recv(1):
@@ -110,7 +122,7 @@ def check(result: int, what: str) -> None:
 # ------------------------------------------------------------------------------- the spawner
 
 
-def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool) -> NoReturn:
+def serve_orders(orders: _socket.socket, wanted: _socket.socket, isolated: bool) -> NoReturn:
     spawner = Spawner(wanted, isolated)
     try:
         spawner.prepare()
@@ -120,9 +132,8 @@ def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool) -
     except OSError as error:
         orders.send(str(error).encode())
         os._exit(1)
-    send, receive = orders.send, functools.partial(socket.recv_fds, orders, ORDER.size, 4)
     while True:
-        order, fds, _, _ = receive()
+        order, fds = receive_fds(orders, ORDER.size, 4)
         if not order:
             os._exit(0)
         candidate = os.fork()
@@ -131,24 +142,36 @@ def serve_orders(orders: socket.socket, wanted: socket.socket, isolated: bool) -
         for fd in fds:
             os.close(fd)
         process = os.pidfd_open(candidate)
-        socket.send_fds(orders, [READY], [process])
+        send_fds(orders, READY, [process])
         os.close(process)
-        send(STATUS.pack(spawner.end(candidate)))
+        orders.send(STATUS.pack(spawner.end(candidate)))
 
 
 def warm_up() -> None:
-    """What every candidate would otherwise do for the first time, in pages of its own."""
-    namespace: dict[str, Any] = {}
-    exec(compile(b"import sys\ndef f(x): return [x]\nprint(f(1), file=sys.stderr)", "program.py", "exec"), namespace)
-    answer = sandbox_calls.Candidate(CHANNEL, namespace)
-    answer.objects.append(namespace["f"])
-    sandbox_calls.pack(answer.perform({"do": "call", "args": [{"yours": 0}, 1], "kwargs": {}}))
+    """What every candidate would otherwise do for the first time, in pages of its own.
+
+    Many times: the interpreter goes on writing into code until it knows how that is used.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for _ in range(WARM_UP_ROUNDS):
+        namespace: dict[str, Any] = {}
+        exec(compile(b"import sys\ndef f(x): return [x]\nprint(f(1), file=sys.stderr)", "program.py", "exec"), namespace)
+        candidate = sandbox_calls.Candidate(CHANNEL, namespace)
+        asked = b"".join(map(sandbox_calls.pack, ({"names": ["f"]}, {"do": "call", "args": [{"yours": 0}, [1]], "kwargs": {}})))
+        candidate.read = functools.partial(_read_from, io.BytesIO(asked))
+        candidate.channel = null
+        candidate.serve()
+    os.close(null)
+
+
+def _read_from(stream: io.BytesIO, fd: int, size: int) -> bytes:
+    return stream.read(size)
 
 
 class Spawner:
     """What candidates are started with and what is cleaned up after them."""
 
-    def __init__(self, wanted: socket.socket, isolated: bool) -> None:
+    def __init__(self, wanted: _socket.socket, isolated: bool) -> None:
         self.wanted, self.isolated = wanted, isolated
         self.has_second_user = isolated and has_second_user()
         self.folder = "/tmp"
@@ -221,7 +244,7 @@ class Spawner:
 
     # --------------------------------------------------------------------------- untrusted from here on
 
-    def become_candidate(self, fds: list[int], memory_bytes: int, time_s: float, is_asked: bool) -> NoReturn:
+    def become_candidate(self, fds: tuple[int, ...], memory_bytes: int, time_s: float, is_asked: bool) -> NoReturn:
         """Its descriptors and limits, and no privileges: nothing of the spawner is reachable any more."""
         os.setsid()
         stdin, stdout, channel, source = fds

@@ -3,19 +3,19 @@
 Runs inside the sandbox with nothing but the standard library.
 """
 
+import _socket
 import contextlib
 import json
 import os
 import select
 import signal
-import socket
 import struct
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
-from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, MEMORY_STATUS, ORDER, READY, STATUS
+from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, MEMORY_STATUS, ORDER, READY, STATUS, receive_fds, send_fds
 from sandbox_values import NotAValueError
 
 TICK_S = 0.05
@@ -48,7 +48,7 @@ def _no_alarm() -> Iterator[None]:
 class Spawning:
     """The spawner, as those see it who give it orders. `own`: pids that are no program's; None without isolation."""
 
-    def __init__(self, orders: socket.socket, own: set[str] | None) -> None:
+    def __init__(self, orders: _socket.socket, own: set[str] | None) -> None:
         self.orders, self.own, self.process = orders, own, -1
         answer = orders.recv(MAX_ANSWER_BYTES)
         if answer != READY:
@@ -60,8 +60,8 @@ class Spawning:
         """A new candidate: its stdin, stdout, channel and source are `fds`."""
         order = ORDER.pack(limits["memory_limit_bytes"], limits["time_limit_s"], is_asked)
         with _no_alarm():
-            socket.send_fds(self.orders, [order], fds)
-            answer, found, _, _ = socket.recv_fds(self.orders, MAX_ANSWER_BYTES, 1)
+            send_fds(self.orders, order, fds)
+            answer, found = receive_fds(self.orders, MAX_ANSWER_BYTES, 1)
         if not answer or not found:
             raise OSError("the spawner died")
         self.process = found[0]
