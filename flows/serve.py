@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wmtp import processes, tracking
+from wmtp.config import load_launch
 from wmtp.errors import ConfigError, LaunchError, WmtpError
 from wmtp.pipeline import find_root
 
@@ -50,25 +51,29 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
     ports = {name: int(os.environ.get(f"WMTP_{name.upper()}_PORT", port)) for name, port in PORTS.items()}
     for name, port in ports.items():
         _require_free(name, port)
-    url = f"http://{HOST}:{ports['prefect']}"
+    url, pages_url = (f"http://{HOST}:{ports[name]}" for name in PORTS)
     environment = _environment(root, url)
     prefect = [sys.executable, "-m", "prefect"]
     server = [*prefect, "server", "start", "--host", HOST, "--port", str(ports["prefect"])]
     worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", f"local-{ports['prefect']}"]
-    pages = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.default_uri(root)]
+    store = load_launch(root).tracking_uri or tracking.default_uri(root)
+    pages = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
+    has_pages = not store.startswith("http")  # otherwise somebody else serves them
     with contextlib.ExitStack() as stack:
         services = _Services(root, environment)
         stack.callback(services.stop)
         services.start("prefect-server", server)
-        services.start("mlflow", [*pages, "--host", HOST, "--port", str(ports["mlflow"]), "--workers", "1"])
+        if has_pages:
+            services.start("mlflow", [*pages, "--host", HOST, "--port", str(ports["mlflow"]), "--workers", "1"])
         services.wait_until_ready("prefect-server", f"{url}/api/health")
         services.call("work pool", [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
         services.call("deployments", [*prefect, "--no-prompt", "deploy", "--all"])
         services.start("prefect-worker", worker)
         stack.enter_context(_profile(root, f"{url}/api"))
-        services.wait_until_ready("mlflow", f"http://{HOST}:{ports['mlflow']}/health")
+        if has_pages:
+            services.wait_until_ready("mlflow", f"{pages_url}/health")
         announce(f"Prefect  {url}")
-        announce(f"MLflow   http://{HOST}:{ports['mlflow']}")
+        announce(f"MLflow   {pages_url if has_pages else store}")
         announce("Start    prefect deployment run wmtp/full-rho1   (in another terminal; Ctrl-C here ends everything)")
         services.watch()
 

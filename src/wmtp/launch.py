@@ -5,13 +5,13 @@ What is up to date is DVC's business; this runs one stage, now, completely or no
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from wmtp import processes, tracking
+from wmtp import cluster, processes, tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
 from wmtp.console import Console
 from wmtp.errors import ConfigError, LaunchError, WmtpError
@@ -194,6 +194,8 @@ class _Launch:
     def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig, *, profile: str) -> None:
         self.root, self.spec, self.launch, self.profile = root, spec, launch, profile
         self.name = spec.name
+        self.is_distributed = self.name.partition("@")[0] in DISTRIBUTED
+        self.is_slurm = self.is_distributed and launch.launcher == "slurm"
         self.folder = root / ".wmtp" / "launch" / self.name
         self.log = root / ".wmtp" / "logs" / f"{self.name}.log"
         self.resume = root / ".wmtp" / "resume" / f"{self.name}-{spec.fingerprint[:16]}"
@@ -231,6 +233,7 @@ class _Launch:
             "journal": str(journal),
             "profile": self.profile,
             "owner": processes.identity(),
+            "launch": dataclasses.asdict(self.launch),
         }
 
     def _run_processes(self, context: dict[str, Any]) -> int:
@@ -238,7 +241,7 @@ class _Launch:
             self._command(),
             cwd=self.root,
             env=self._environment(context),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if self.is_slurm else subprocess.DEVNULL,  # open until we die: see cluster's agents
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -260,6 +263,8 @@ class _Launch:
         finally:
             processes.kill_tree(process.pid, self.token)
             process.wait()
+            if self.is_slurm:
+                cluster.cancel_job(self.name, self.token)
 
     def _keep_aside(self, stream: IO[str], log: IO[str]) -> None:
         """torchrun's own chatter, and what a process says before it can leave an error file: for the log only."""
@@ -267,20 +272,15 @@ class _Launch:
             for line in stream:
                 log.write(line)
                 copy.write(line)
+                if line.startswith("srun: job "):  # queued, and then allocated: for a person to see
+                    print(line, end="", flush=True)
 
     def _command(self) -> list[str]:
-        module = ["-m", "wmtp.stages"]
-        if self.name.partition("@")[0] not in DISTRIBUTED:
-            return [sys.executable, *module]
-        rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={self.token}", "--local-addr=127.0.0.1"]
-        torchrun = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nnodes=1",
-            f"--nproc-per-node={self.launch.nproc_per_node}",
-        ]
-        return [*torchrun, *rendezvous, *module]
+        if not self.is_distributed:
+            return cluster.process_command()
+        if self.is_slurm:
+            return cluster.srun_command(self.launch, self.name, self.token)
+        return cluster.torchrun_command(self.launch, self.token)
 
     def _environment(self, context: dict[str, Any]) -> dict[str, str]:
         threads = str(self.launch.threads_per_process)
@@ -294,7 +294,7 @@ class _Launch:
             "MKL_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONUNBUFFERED": "1",
-            "GLOO_SOCKET_IFNAME": "lo",
+            **({} if self.is_slurm else {"GLOO_SOCKET_IFNAME": "lo"}),
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -313,7 +313,7 @@ class _Launch:
         if not found or (cause is not None and cause[1] < 0):  # the other ranks' errors follow from a killed one's absence
             return LaunchError(f"{self.name}: {_silent_death(stderr, code)} ({where})")
         first = min(found, key=lambda error: float(error["time"]))
-        rank = f"rank {first['rank']}: " if self.name.partition("@")[0] in DISTRIBUTED else ""
+        rank = f"rank {first['rank']}: " if self.is_distributed else ""
         text = f"{self.name}: {rank}{first['type']}: {first['message']} ({where})"
         return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
 
@@ -337,7 +337,7 @@ def _root_cause(stderr: str) -> tuple[str, int] | None:
 
 def _silent_death(stderr: str, code: int) -> str:
     """What can be said of a process that died without leaving an error file."""
-    errors = re.findall(r"^\w*(?:Error|Exception|Interrupt)\b.*$", stderr, re.MULTILINE)
+    errors = re.findall(r"^(?:\w*(?:Error|Exception|Interrupt)\b|srun: error: |error: ).*$", stderr, re.MULTILINE)
     cause = _root_cause(stderr)
     rank, number = (f"rank {cause[0]}", cause[1]) if cause is not None else ("its process", code)
     if number >= 0:

@@ -1,11 +1,12 @@
 """The real flow, the real DVC and the real MLflow on the toy profile. Every test leaves the workspace up to date."""
 
-import filecmp
 import json
 import re
 import shutil
 
 import pytest
+
+from tests.integration.training import same_folder
 
 STAGES = [
     "evaluate@baseline-s0",
@@ -21,12 +22,6 @@ STAGES = [
     "train_policy@verifiable-s0",
     "tune_reference",
 ]
-
-
-def same_folder(left, right):
-    compared = filecmp.dircmp(left, right)
-    _, mismatch, errors = filecmp.cmpfiles(left, right, compared.common_files, shallow=False)
-    return not (compared.left_only or compared.right_only or mismatch or errors)
 
 
 def test_a_run_from_nothing_makes_every_output_and_shows_a_table(workspace):

@@ -1,31 +1,11 @@
 """What becomes of a run when something dies in it."""
 
-import json
 import os
 import signal
 
 import pytest
 
-from tests.workspaces import wait_for
-
-STAGE = "train_policy@baseline-s0"
-LONG = ["--profile", "toy", "train_policy.train.steps=120", "train_policy.train.checkpoint_interval=10"]
-RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
-
-
-def step_of(workspace):
-    try:
-        return json.loads((workspace.root / f".wmtp/progress/{STAGE}.json").read_text())["step"]
-    except (OSError, ValueError):
-        return 0
-
-
-def started(workspace, *command):
-    """A run whose training has passed two checkpoints."""
-    process = workspace.start(*command)
-    wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, 120, "training")
-    assert process.poll() is None, process.communicate()[0]
-    return process
+from tests.integration.training import LONG, RUN, STAGE, back_to_toy, started
 
 
 def ranks(workspace, number):
@@ -39,11 +19,6 @@ def mlflow_status(workspace):
     experiment = client.get_experiment_by_name("wmtp-toy")
     runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{STAGE}'", order_by=["start_time DESC"])
     return runs[0].info.status
-
-
-def back_to_toy(workspace):
-    workspace.run("wmtp", "params", "--profile", "toy")
-    assert "Running stage" not in workspace.run("dvc", "repro")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

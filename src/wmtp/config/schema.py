@@ -305,7 +305,10 @@ class Config:
 
 @dataclass(frozen=True)
 class LaunchConfig:
-    """Where and how processes run. Reaches no hash; results do not depend on it. See configs/launch/."""
+    """Where and how processes run. Reaches no hash; results do not depend on it. See configs/launch/.
+
+    `slots`: stages with accelerators at once (Slurm: jobs); `srun`: options of srun's; `sandbox_workers`: for each node.
+    """
 
     nproc_per_node: int = 2
     nnodes: int = 1
@@ -315,10 +318,14 @@ class LaunchConfig:
     launcher: str = "local"
     tracking_uri: Optional[str] = None
     sandbox_workers: int = 2
+    srun: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers"):
             require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
         one_of("launch.device", self.device, ("auto", "cpu", "cuda"))
-        one_of("launch.launcher", self.launcher, ("local",))
+        one_of("launch.launcher", self.launcher, ("local", "slurm"))
+        is_slurm = self.launcher == "slurm"
+        require(is_slurm or self.nnodes == 1, "launch.nnodes", self.nnodes, "1, or launch.launcher=slurm")
+        require(is_slurm or not self.srun, "launch.srun", self.srun, "empty, or launch.launcher=slurm")

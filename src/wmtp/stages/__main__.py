@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wmtp import processes
-from wmtp.config import Config, load_launch, read_params
+from wmtp.config import Config, LaunchConfig, read_params
 from wmtp.errors import WmtpError
 from wmtp.stages.context import StageContext
 from wmtp.stages.declared import declared_only, declared_values
@@ -52,7 +52,7 @@ def _context(given: dict[str, Any], root: Path, rank: int, tracker: Tracker) -> 
         outputs={out: Path(path) for out, path in given["outputs"].items()},
         resume=Path(given["resume"]),
         fingerprint=given["fingerprint"],
-        launch=load_launch(root),
+        launch=LaunchConfig(**given["launch"]),
         tracker=tracker,
         rank=rank,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),

@@ -129,7 +129,7 @@ class _Share:
     ) -> None:
         self.section, self.benchmark, self.time_factor = section, benchmark, time_factor
         self.limits = Limits(section.sandbox.time_limit_s, section.sandbox.memory_limit_bytes)
-        self.num_workers = max(1, context.launch.sandbox_workers // world.size)
+        self.num_workers = max(1, context.launch.sandbox_workers // context.launch.nproc_per_node)
         self.problems = {problem.problem_id: problem for problem in problems}
         self.mine = {problem.problem_id for problem in problems[world.rank :: world.size]}
         self.scored = [record for record in _read_journals(context.resume) if record["task_id"] in self.mine]

@@ -1,0 +1,70 @@
+"""A light workspace with `make serve` at work."""
+
+import json
+import signal
+import socket
+import sys
+import urllib.request
+
+from tests.integration.light import LightWorkspace
+from tests.workspaces import kill_all, wait_for
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+class Served:
+    """A light workspace with `make serve` at work."""
+
+    def __init__(self, root, **environment):
+        self.workspace, self.environment = LightWorkspace(root), environment
+        self.start()
+
+    def start(self):
+        self.ports = {"WMTP_PREFECT_PORT": free_port(), "WMTP_MLFLOW_PORT": free_port()}
+        self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports, **self.environment)
+        self.said = []
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line.startswith("Start "):
+                break
+
+    def deploy_run(self, *options, deployment="compare", code=0):
+        parameters = [f"--param={one}" for one in ("profile=toy", 'arms=["baseline","rho1"]')]
+        return self.workspace.run("prefect", "deployment", "run", f"wmtp/{deployment}", *parameters, *options, code=code)
+
+    def deploy_slow_run(self, override):
+        """A run with that setting, in the middle of a stage that would take a minute."""
+        self.workspace.slow_down(60)
+        begun = len(self.workspace.trace())
+        self.deploy_run("--param", f'overrides=["{override}"]')
+        wait_for(lambda: len(self.workspace.trace()) > begun, 60, "a stage")
+
+    def log(self):
+        return (self.workspace.root / ".wmtp/serve/prefect-worker.log").read_text()
+
+    def api(self, path, body=None):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports['WMTP_PREFECT_PORT']}/api/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        return json.loads(urllib.request.urlopen(request, timeout=10).read() or "null")
+
+    def newest_run(self):
+        return self.api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
+
+    def wait_for_state(self, kind, seconds=60):
+        wait_for(lambda: self.newest_run()["state_type"] == kind, seconds, f"state {kind}")
+        return self.newest_run()
+
+    def stop(self):
+        """Exit code, and the processes that were still there after ten seconds."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=30)
+        left = self.workspace.wait_until_gone(10)
+        kill_all(self.workspace.processes())
+        return self.process.returncode, left

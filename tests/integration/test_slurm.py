@@ -1,0 +1,97 @@
+"""Stages as jobs of a real Slurm: two nodes of one process each, all on this machine (scripts/slurm-on-one-host)."""
+
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from tests.integration.training import RUN, STAGE, back_to_toy, same_folder, started
+from tests.workspaces import PROJECT, wait_for
+
+SCRIPT = PROJECT / "scripts/slurm-on-one-host"
+LAUNCH = """
+launcher: slurm
+device: cpu
+nnodes: 2
+nproc_per_node: 1
+srun: [--cpus-per-task=1]
+"""
+ON_SLURM = {"WMTP_LAUNCH": "two_nodes"}
+CANNOT_START = 3
+
+
+def free_ports(count):
+    """The first of so many free ports in a row."""
+    for first in range(20000, 60000, 100):
+        probes = [socket.socket() for _ in range(count)]
+        try:
+            for number, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", first + number))
+            return first
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+    raise OSError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The path of a running Slurm's configuration."""
+    folder = tmp_path_factory.mktemp("slurm")
+    started_up = subprocess.run([SCRIPT, "start", folder, str(free_ports(3))], capture_output=True, text=True)
+    if started_up.returncode == CANNOT_START:
+        pytest.skip(started_up.stderr.strip())
+    assert started_up.returncode == 0, started_up.stderr + started_up.stdout
+    try:
+        yield str(folder / "slurm.conf")
+    finally:
+        subprocess.run([SCRIPT, "stop", folder], check=True)
+
+
+@pytest.fixture
+def cluster(fresh, slurm, monkeypatch):
+    """The workspace with a launch configuration for both nodes."""
+    monkeypatch.setenv("SLURM_CONF", slurm)
+    (fresh.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH)
+    yield fresh
+    assert jobs() == []
+
+
+def jobs():
+    """(state, number of nodes) of every job that Slurm still has."""
+    shown = subprocess.run(["squeue", "--noheader", "--format=%T %D"], capture_output=True, text=True, check=True)
+    return [tuple(line.split()) for line in shown.stdout.splitlines()]
+
+
+def test_a_stage_on_two_nodes_gives_the_same_bits_as_two_ranks_here(cluster):
+    policy, kept = cluster.root / "artifacts/policy/baseline-s0", cluster.root / "kept"
+    policy.rename(kept)
+    cluster.run("wmtp", "stage", STAGE, **ON_SLURM)
+    assert same_folder(kept, policy)
+    shutil.rmtree(kept)
+    cluster.run("dvc", "commit", "--force", STAGE)
+    cluster.run("dvc", "repro")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(cluster, number):
+    command = [*RUN, f"train_policy.train.seed={20 + number}"]
+    process = started(cluster, *command, **ON_SLURM)
+    assert jobs() == [("RUNNING", "2")]
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert cluster.wait_until_gone(10) == []
+    wait_for(lambda: jobs() == [], 10, "the end of the job")
+    assert "resumed from step" in cluster.run(*command, **ON_SLURM)
+    back_to_toy(cluster)
+
+
+def test_a_job_that_cannot_be_had_is_said(cluster):
+    path = cluster.root / "configs/launch/two_nodes.yaml"
+    path.write_text(LAUNCH.replace("srun: [", "srun: [--partition=nowhere, "))
+    output = cluster.run("wmtp", "stage", STAGE, code=1, **ON_SLURM)
+    assert f"error: {STAGE}: " in output and "srun: error: invalid partition" in output

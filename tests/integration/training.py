@@ -1,0 +1,36 @@
+"""A training stage long enough to be disturbed, and what is looked at afterwards."""
+
+import filecmp
+import json
+
+from tests.workspaces import wait_for
+
+STAGE = "train_policy@baseline-s0"
+LONG = ["--profile", "toy", "train_policy.train.steps=120", "train_policy.train.checkpoint_interval=10"]
+RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
+
+
+def step_of(workspace):
+    try:
+        return json.loads((workspace.root / f".wmtp/progress/{STAGE}.json").read_text())["step"]
+    except (OSError, ValueError):
+        return 0
+
+
+def started(workspace, *command, **environment):
+    """A run whose training has passed two checkpoints."""
+    process = workspace.start(*command, **environment)
+    wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, 120, "training")
+    assert process.poll() is None, process.communicate()[0]
+    return process
+
+
+def back_to_toy(workspace):
+    workspace.run("wmtp", "params", "--profile", "toy")
+    assert "Running stage" not in workspace.run("dvc", "repro")
+
+
+def same_folder(left, right):
+    compared = filecmp.dircmp(left, right)
+    _, mismatch, errors = filecmp.cmpfiles(left, right, compared.common_files, shallow=False)
+    return not (compared.left_only or compared.right_only or mismatch or errors)
