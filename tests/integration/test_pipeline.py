@@ -8,6 +8,8 @@ import pytest
 
 from tests.integration.training import same_folder
 
+pytestmark = pytest.mark.xdist_group("all arms")
+
 STAGES = [
     "evaluate@baseline-s0",
     "evaluate@rho1-s0",

@@ -11,6 +11,8 @@ import pytest
 from tests.integration.served import Served, free_port
 from tests.workspaces import PROJECT
 
+pytestmark = pytest.mark.xdist_group("all arms")
+
 SCRIPT = PROJECT / "scripts/postgres-on-one-host"
 CANNOT_START = 3
 

@@ -10,6 +10,8 @@ import pytest
 from tests.integration.training import RUN, STAGE, back_to_toy, same_folder, started
 from tests.workspaces import PROJECT, wait_for
 
+pytestmark = pytest.mark.xdist_group("baseline")
+
 SCRIPT = PROJECT / "scripts/slurm-on-one-host"
 LAUNCH = """
 launcher: slurm
@@ -53,11 +55,11 @@ def slurm(tmp_path_factory):
 
 
 @pytest.fixture
-def cluster(fresh, slurm, monkeypatch):
+def cluster(baseline, slurm, monkeypatch):
     """The workspace with a launch configuration for both nodes."""
     monkeypatch.setenv("SLURM_CONF", slurm)
-    (fresh.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH)
-    yield fresh
+    (baseline.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH)
+    yield baseline
     assert jobs() == []
 
 

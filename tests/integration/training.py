@@ -26,7 +26,7 @@ def started(workspace, *command, **environment):
 
 
 def back_to_toy(workspace):
-    workspace.run("wmtp", "params", "--profile", "toy")
+    workspace.run("wmtp", "params", "--profile", "toy", "--arms", "baseline")
     assert "Running stage" not in workspace.run("dvc", "repro")
 
 

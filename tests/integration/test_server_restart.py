@@ -1,0 +1,38 @@
+"""A Prefect server that goes away in the middle of a run."""
+
+import time
+
+import pytest
+
+from tests.integration.light import LightWorkspace, start_server, wait_until_healthy
+from tests.integration.served import free_port
+from tests.workspaces import wait_for
+
+
+@pytest.fixture
+def port():
+    return int(free_port())
+
+
+def test_a_run_outlives_a_restart_of_its_server(tmp_path, port):
+    url = f"http://127.0.0.1:{port}"
+    server = start_server(tmp_path, port)
+    try:
+        wait_until_healthy(server, url)
+        light = LightWorkspace(tmp_path / "workspace", f"{url}/api")
+        light.slow_down(4)
+        run = light.start_flow()
+        wait_for(lambda: len(light.trace()) >= 1, 60, "a stage")
+        server.kill()
+        server.wait()
+        time.sleep(6)  # stages end and begin meanwhile
+        server = start_server(tmp_path, port)
+        wait_until_healthy(server, url)
+        output, _ = run.communicate(timeout=180)
+        assert run.returncode == 0, output
+        assert "6 stages ran" in output
+        assert light.stale() == []
+        assert light.wait_until_gone(10) == []
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
