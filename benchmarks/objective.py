@@ -100,8 +100,10 @@ def step_naive(case: Case) -> torch.Tensor:
 
 
 def step_per_head(case: Case) -> torch.Tensor:
-    """All logits at once as (B, T, H, V), then per head one cross-entropy to learn from and one to select by."""
-    logits_BTHV = torch.einsum("hbtd,vd->bthv", case.hidden_HBTD, case.weight_VD)
+    """All logits at once as (B, T, H, V), from stacked latents as Meta's published model makes them, then per head one
+    cross-entropy to learn from and one to select by.
+    """
+    logits_BTHV = torch.stack(tuple(case.hidden_HBTD), dim=2) @ case.weight_VD.T
     learned, selecting = [], []
     for head in range(logits_BTHV.shape[2]):
         labels_N = case.labels_BTH[..., head].flatten()

@@ -22,41 +22,21 @@ def light(tmp_path, server):
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory, request):
-    """A workspace in which all arms of the toy profile have come to their end once, without a server of Prefect's."""
-    yield from made(tmp_path_factory.mktemp("workspace"), request, "compare")
-
-
-@pytest.fixture(scope="session")
-def baseline_workspace(tmp_path_factory, request):
-    """The same with the baseline alone, for tests that disturb its training."""
-    yield from made(tmp_path_factory.mktemp("baseline"), request, "full-baseline")
-
-
-def made(root, request, preset):
+    """A workspace in which `wmtp run compare --profile toy` has come to its end once, without a server of Prefect's."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and then by all that it starts
-    workspace = Workspace(root)
+    made = Workspace(tmp_path_factory.mktemp("workspace"))
     try:
-        workspace.first_output = workspace.run("wmtp", "run", preset, "--profile", "toy")
-        workspace.prefect_url = request.getfixturevalue("server")
-        yield workspace
+        made.first_output = made.run("wmtp", "run", "compare", "--profile", "toy")
+        made.prefect_url = request.getfixturevalue("server")
+        yield made
     finally:
-        kill_all(workspace.processes())
+        kill_all(made.processes())
 
 
 @pytest.fixture
 def fresh(workspace):
-    """`workspace`, everything up to date before the test and nothing left running after it."""
-    yield from up_to_date(workspace)
-
-
-@pytest.fixture
-def baseline(baseline_workspace):
-    """`baseline_workspace`, everything up to date before the test and nothing left running after it."""
-    yield from up_to_date(baseline_workspace, "--arms", "baseline")
-
-
-def up_to_date(workspace, *options):
-    workspace.run("wmtp", "params", "--profile", "toy", *options)
+    """The same, everything up to date for the toy profile before the test and nothing left running after it."""
+    workspace.run("wmtp", "params", "--profile", "toy")
     assert workspace.stale() == []
     yield workspace
     left = workspace.processes()

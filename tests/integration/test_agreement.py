@@ -213,18 +213,18 @@ def test_books_that_a_kill_left_half_written_are_mended_and_nothing_is_computed_
     light.flow()
     before, whole = light.ran(), light.lock()
     text = (light.root / "dvc.lock").read_text()
-    for length in (0, text.index("evaluate@baseline-s0") + 5):
-        (light.root / ".dvc/tmp/rwlock").write_text("")
-        (light.root / "dvc.lock").write_text(text[:length])
-        output = light.flow()
-        assert "0 stages ran" in output and "dvc.lock was half written: moved to .wmtp/dvc.lock.broken-" in output
-        assert (light.ran(), light.lock(), light.stale()) == (before, whole, [])
+    (light.root / ".dvc/tmp/rwlock").write_text("")
+    (light.root / "dvc.lock").write_text(text[: text.index("evaluate@baseline-s0") + 5])
+    output = light.flow()
+    assert "0 stages ran" in output and "dvc.lock was half written: moved to .wmtp/dvc.lock.broken-" in output
+    assert (light.ran(), light.lock(), light.stale()) == (before, whole, [])
 
 
 def test_a_merge_conflict_in_the_lock_file_is_the_users_to_resolve(light):
-    light.flow()
+    light.params()
+    light.run("dvc", "repro", "sample")
     path = light.root / "dvc.lock"
     conflict = f"<<<<<<< ours\n{path.read_text()}=======\n>>>>>>> theirs\n"
     path.write_text(conflict)
-    assert "'dvc.lock'" in light.flow(code=1)
+    assert "'dvc.lock'" in light.flow("--dry", code=2)
     assert path.read_text() == conflict

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.training import same_folder
 
-pytestmark = pytest.mark.xdist_group("all arms")
+pytestmark = pytest.mark.xdist_group("workspace")
 
 STAGES = [
     "evaluate@baseline-s0",

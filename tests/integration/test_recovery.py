@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.training import LONG, RUN, STAGE, back_to_toy, started
 
-pytestmark = pytest.mark.xdist_group("baseline")
+pytestmark = pytest.mark.xdist_group("workspace")
 
 
 def ranks(workspace, number):
@@ -24,70 +24,70 @@ def mlflow_runs(workspace):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(baseline, number):
-    before = baseline.lock()[STAGE]
+def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number):
+    before = fresh.lock()[STAGE]
     command = [*RUN, f"train_policy.train.seed={10 + number}"]
-    process = started(baseline, *command)
+    process = started(fresh, *command)
     process.send_signal(number)
     process.communicate(timeout=20)
-    assert baseline.wait_until_gone(10) == []
-    assert baseline.lock()[STAGE] == before
-    assert "resumed from step" in baseline.run(*command)
-    assert baseline.leftovers() == []
-    assert mlflow_runs(baseline)[0].info.status == "FINISHED"
-    back_to_toy(baseline)
+    assert fresh.wait_until_gone(10) == []
+    assert fresh.lock()[STAGE] == before
+    assert "resumed from step" in fresh.run(*command)
+    assert fresh.leftovers() == []
+    assert mlflow_runs(fresh)[0].info.status == "FINISHED"
+    back_to_toy(fresh)
 
 
-def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(baseline):
-    process = started(baseline, *RUN, "train_policy.train.seed=1")
-    os.kill(ranks(baseline, 1)[0].pid, signal.SIGKILL)
+def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
+    process = started(fresh, *RUN, "train_policy.train.seed=1")
+    os.kill(ranks(fresh, 1)[0].pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert f"{STAGE}: rank 1 was killed by SIGKILL" in output and "resumed from step" in output
-    back_to_toy(baseline)
+    back_to_toy(fresh)
 
 
-def test_parameters_that_change_under_a_stage_discard_its_result(baseline):
-    baseline.run("wmtp", "params", "--arms", "baseline", *LONG)
-    kept = (baseline.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns
-    process = started(baseline, "wmtp", "stage", STAGE)
-    path = baseline.root / "params.yaml"
+def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
+    fresh.run("wmtp", "params", *LONG)
+    kept = (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns
+    process = started(fresh, "wmtp", "stage", STAGE)
+    path = fresh.root / "params.yaml"
     path.write_text(path.read_text().replace("steps: 120", "steps: 121"))
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "params:train_policy changed while it ran" in output and output.count("error: ") == 1
-    assert (baseline.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns == kept
-    assert mlflow_runs(baseline)[0].info.status == "FAILED"
-    baseline.run("wmtp", "params", "--profile", "toy", "--arms", "baseline")
+    assert (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns == kept
+    assert mlflow_runs(fresh)[0].info.status == "FAILED"
+    fresh.run("wmtp", "params", "--profile", "toy")
 
 
-def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(baseline):
-    process = started(baseline, *RUN, "train_policy.train.seed=2")
-    output = baseline.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
+def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(fresh):
+    process = started(fresh, *RUN, "train_policy.train.seed=2")
+    output = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
     assert "params.yaml is in use by flow run of baseline-s0" in output
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
-    assert baseline.wait_until_gone(10) == []
-    back_to_toy(baseline)
+    assert fresh.wait_until_gone(10) == []
+    back_to_toy(fresh)
 
 
 @pytest.mark.parametrize("folder", ["artifacts/policy", ".wmtp/resume"])
-def test_a_full_disk_is_said_and_leaves_no_part_of_an_output(baseline, folder):
+def test_a_full_disk_is_said_and_leaves_no_part_of_an_output(fresh, folder):
     small = f"mount -t tmpfs -o size=64k tmpfs {folder} && wmtp stage {STAGE}"
     script = f"{small}; code=$?; echo left: $(ls artifacts/policy); exit $code"
-    output = baseline.run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, code=1)
+    output = fresh.run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, code=1)
     assert f"error: {STAGE}: rank 0: " in output and "No space left on device" in output
     assert f"left: {'baseline-s0' if folder == '.wmtp/resume' else ''}".strip() in output.splitlines()
-    assert baseline.stale() == [] and baseline.leftovers() == []
+    assert fresh.stale() == [] and fresh.leftovers() == []
 
 
-def test_metrics_that_mlflow_did_not_take_are_delivered_by_the_next_stage(baseline):
-    baseline.run("wmtp", "params", "--arms", "baseline", "--profile", "toy", "train_policy.train.seed=3")
-    output = baseline.run("wmtp", "stage", STAGE, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+def test_metrics_that_mlflow_did_not_take_are_delivered_by_the_next_stage(fresh):
+    fresh.run("wmtp", "params", "--profile", "toy", "train_policy.train.seed=3")
+    output = fresh.run("wmtp", "stage", STAGE, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "warning: MLflow at http://127.0.0.1:9 cannot be written" in output
-    known = len(mlflow_runs(baseline))
-    baseline.run("wmtp", "stage", "report")
-    runs = mlflow_runs(baseline)
+    known = len(mlflow_runs(fresh))
+    fresh.run("wmtp", "stage", "report")
+    runs = mlflow_runs(fresh)
     assert len(runs) == known + 1 and runs[0].info.status == "FINISHED" and "train/loss" in runs[0].data.metrics
-    baseline.run("wmtp", "params", "--profile", "toy", "--arms", "baseline")
-    baseline.run("dvc", "checkout", "--force")
+    fresh.run("wmtp", "params", "--profile", "toy")
+    fresh.run("dvc", "checkout", "--force")

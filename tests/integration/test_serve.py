@@ -14,8 +14,6 @@ from tests.integration.light import LightWorkspace
 from tests.integration.served import Served
 from tests.workspaces import PROJECT, wait_for
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):

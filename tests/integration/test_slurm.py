@@ -10,7 +10,7 @@ import pytest
 from tests.integration.training import RUN, STAGE, back_to_toy, same_folder, started
 from tests.workspaces import PROJECT, wait_for
 
-pytestmark = pytest.mark.xdist_group("baseline")
+pytestmark = pytest.mark.xdist_group("workspace")
 
 SCRIPT = PROJECT / "scripts/slurm-on-one-host"
 LAUNCH = """
@@ -55,11 +55,11 @@ def slurm(tmp_path_factory):
 
 
 @pytest.fixture
-def cluster(baseline, slurm, monkeypatch):
+def cluster(fresh, slurm, monkeypatch):
     """The workspace with a launch configuration for both nodes."""
     monkeypatch.setenv("SLURM_CONF", slurm)
-    (baseline.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH)
-    yield baseline
+    (fresh.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH)
+    yield fresh
     assert jobs() == []
 
 
@@ -79,16 +79,16 @@ def test_a_stage_on_two_nodes_gives_the_same_bits_as_two_ranks_here(cluster):
     cluster.run("dvc", "repro")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(cluster, number):
-    command = [*RUN, f"train_policy.train.seed={20 + number}"]
-    process = started(cluster, *command, **ON_SLURM)
-    assert jobs() == [("RUNNING", "2")]
-    process.send_signal(number)
-    process.communicate(timeout=20)
-    assert cluster.wait_until_gone(10) == []
-    wait_for(lambda: jobs() == [], 10, "the end of the job")
-    assert "resumed from step" in cluster.run(*command, **ON_SLURM)
+def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(cluster):
+    command = [*RUN, "train_policy.train.seed=20"]
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = started(cluster, *command, **ON_SLURM)
+        assert jobs() == [("RUNNING", "2")]
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=20)
+        assert cluster.wait_until_gone(10) == []
+        wait_for(lambda: jobs() == [], 10, "the end of the job")
+    assert "resumed from step" in output
     back_to_toy(cluster)
 
 

@@ -10,15 +10,20 @@ LONG = ["--profile", "toy", "train_policy.train.steps=120", "train_policy.train.
 RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
 
 
+def progress(workspace):
+    return workspace.root / f".wmtp/progress/{STAGE}.json"
+
+
 def step_of(workspace):
     try:
-        return json.loads((workspace.root / f".wmtp/progress/{STAGE}.json").read_text())["step"]
+        return json.loads(progress(workspace).read_text())["step"]
     except (OSError, ValueError):
         return 0
 
 
 def started(workspace, *command, **environment):
     """A run whose training has passed two checkpoints."""
+    progress(workspace).unlink(missing_ok=True)  # of a run that was killed
     process = workspace.start(*command, **environment)
     wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, 120, "training")
     assert process.poll() is None, process.communicate()[0]
@@ -26,7 +31,7 @@ def started(workspace, *command, **environment):
 
 
 def back_to_toy(workspace):
-    workspace.run("wmtp", "params", "--profile", "toy", "--arms", "baseline")
+    workspace.run("wmtp", "params", "--profile", "toy")
     assert "Running stage" not in workspace.run("dvc", "repro")
 
 
