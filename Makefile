@@ -11,7 +11,7 @@ demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models
 	wmtp run compare --profile demo
 
 test: $(STAMP) ## everything that CI runs
-	pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 check: $(STAMP) ## lint, types, import contracts, spelling
 	ruff check .

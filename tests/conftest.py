@@ -8,9 +8,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)
+SHARE_A_WORKSPACE = ("test_pipeline", "test_recovery", "test_slurm", "test_postgres")
+"""Files of tests/integration whose tests take turns in one workspace, which takes two minutes to make."""
+
+
+def unit_of_work(nodeid):
+    """Tests that one process must run: a file's, or those of the files that share the workspace."""
+    path = nodeid.partition("::")[0]
+    return "workspace" if path.rpartition("/")[2].removesuffix(".py") in SHARE_A_WORKSPACE else path
+
+
 def pytest_collection_modifyitems(items):
-    """Tests of one file share fixtures, so one process runs them; files that share a workspace name their group."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """The longest first, so that two processes end at the same time."""
+    items.sort(key=lambda item: (unit_of_work(item.nodeid) != "workspace", "/integration/" not in item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return unit_of_work(nodeid)
+
+    return Scheduler(config, log)

@@ -107,7 +107,8 @@ class Checkpointer:
             pending.done.result()
         self.world.barrier()
         if self.world.is_main:
-            self._complete(pending)
+            with _explained(pending.step, self.folder):
+                self._complete(pending)
         self.world.barrier()
 
     def _complete(self, pending: _Pending) -> None:
@@ -175,7 +176,18 @@ def _explained(step: int, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, CheckpointException) as error:
-        raise CheckpointError(f"checkpoint of step {step} could not be written to {folder}: {error}") from error
+        reason = str(_first_cause(error)).partition("\n")[0]
+        free = shutil.disk_usage(folder).free  # torch's archive writer does not say that a disk is full
+        raise CheckpointError(
+            f"checkpoint of step {step} could not be written to {folder} ({free:,} bytes are free there): {reason}"
+        ) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What a rank reported, out of the collection of all ranks' reports."""
+    if isinstance(error, CheckpointException) and error.failures:
+        return min(error.failures.items())[1][0]
+    return error
 
 
 def _intact(folder: Path) -> dict[str, Any] | None:

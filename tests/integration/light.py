@@ -68,13 +68,13 @@ class LightWorkspace(Workspace):
 
 
 @contextmanager
-def prefect_server(folder):
+def prefect_server(folder, **environment):
     """A Prefect server of the test's own; the address of its API."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    process = start_server(folder, port)
+    process = start_server(folder, port, **environment)
     try:
         wait_until_healthy(process, url)
         yield f"{url}/api"
@@ -83,12 +83,12 @@ def prefect_server(folder):
         process.wait(timeout=30)
 
 
-def start_server(folder, port):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+def start_server(folder, port, **environment):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     return subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
         cwd=folder,
-        env={**environment, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+        env={**kept, **environment, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -19,13 +19,13 @@ def free_port():
 class Served:
     """A light workspace with `make serve` at work."""
 
-    def __init__(self, root, **environment):
-        self.workspace, self.environment = LightWorkspace(root), environment
+    def __init__(self, root):
+        self.workspace = LightWorkspace(root)
         self.start()
 
     def start(self):
         self.ports = {"WMTP_PREFECT_PORT": free_port(), "WMTP_MLFLOW_PORT": free_port()}
-        self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports, **self.environment)
+        self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports)
         self.said = []
         for line in self.process.stdout:
             self.said.append(line)

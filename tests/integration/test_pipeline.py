@@ -8,8 +8,6 @@ import pytest
 
 from tests.integration.training import same_folder
 
-pytestmark = pytest.mark.xdist_group("workspace")
-
 STAGES = [
     "evaluate@baseline-s0",
     "evaluate@rho1-s0",

@@ -8,10 +8,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.integration.served import Served, free_port
+from tests.integration.light import LightWorkspace, prefect_server
+from tests.integration.served import free_port
 from tests.workspaces import PROJECT
-
-pytestmark = pytest.mark.xdist_group("workspace")
 
 SCRIPT = PROJECT / "scripts/postgres-on-one-host"
 CANNOT_START = 3
@@ -41,18 +40,11 @@ def rows(postgres, database, query):
 
 
 def test_flow_runs_are_recorded_in_postgresql(postgres, tmp_path):
-    served = Served(
-        tmp_path,
-        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"postgresql+asyncpg://{postgres}/prefect",
-        MLFLOW_TRACKING_URI=f"postgresql+psycopg2://{postgres}/mlflow",
-    )
-    try:
-        assert "Completed" in served.deploy_run("--watch")
-        assert rows(postgres, "prefect", "select state_type from flow_run") == [("COMPLETED",)]
-        states = rows(postgres, "prefect", "select state_type, count(*) from task_run group by state_type")
-        assert states == [("COMPLETED", 7)]  # params, and a task for each stage
-    finally:
-        assert served.stop() == (0, [])
+    with prefect_server(tmp_path, PREFECT_SERVER_DATABASE_CONNECTION_URL=f"postgresql+asyncpg://{postgres}/prefect") as url:
+        assert "6 stages ran" in LightWorkspace(tmp_path / "workspace", url).flow()
+    assert rows(postgres, "prefect", "select state_type from flow_run") == [("COMPLETED",)]
+    states = rows(postgres, "prefect", "select state_type, count(*) from task_run group by state_type")
+    assert states == [("COMPLETED", 7)]  # params, and a task for each stage
 
 
 def test_a_stage_is_recorded_in_postgresql(postgres, fresh):

@@ -10,8 +10,6 @@ import pytest
 from tests.integration.training import RUN, STAGE, back_to_toy, same_folder, started
 from tests.workspaces import PROJECT, wait_for
 
-pytestmark = pytest.mark.xdist_group("workspace")
-
 SCRIPT = PROJECT / "scripts/slurm-on-one-host"
 LAUNCH = """
 launcher: slurm
