@@ -7,6 +7,8 @@ package wmtp.
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -29,6 +31,8 @@ from wmtp.workspace import claimed
 
 THREADS = 64
 """One per stage that is waited for; how many run at once is the tasks' business."""
+
+LAST_WORDS_SECONDS = 7.0
 
 CHOSEN = "only"
 """In `force`: the stage chosen in `only`."""
@@ -91,7 +95,14 @@ def wmtp(
 def _end_with_worker() -> None:
     """A worker that was killed stops nobody, so a run that one started (Prefect sets the variable) watches it itself."""
     if "PREFECT__FLOW_RUN_ID" in os.environ:
-        processes.end_with([processes.identity(os.getppid())])
+        processes.on_death([processes.identity(os.getppid())], _end)
+
+
+def _end() -> None:
+    """As when cancelled; but the server may be dead too, and Prefect would try to reach it for a minute."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LAST_WORDS_SECONDS)
+    os._exit(1)
 
 
 def forced_stages(graph: dict[str, list[str]], force: Sequence[str], only: str | None) -> set[str]:

@@ -79,6 +79,7 @@ def test_a_killed_worker_takes_its_stages_with_it(served):
     os.kill(worker.pid, signal.SIGKILL)
     wait_for(lambda: not stages_of(workspace), 10, "the stages' end")
     assert served.process.wait(timeout=20) == 1  # `make serve` ends with what it serves
+    assert workspace.wait_until_gone(10) == []
     workspace.slow_down(0)
     served.start()
     assert "Completed" in served.deploy_run("--watch", "--param", 'overrides=["evaluate.seed=4"]')

@@ -94,22 +94,31 @@ class _Chunks:
             return torch.mm(hidden_RD, weight_VD.T, out_dtype=self.wide)
         return torch.mm(hidden_RD.to(self.wide), weight_VD.T.to(self.wide), out=self.buffer[: hidden_RD.shape[0]])
 
-    def nll(self, part: torch.Tensor) -> torch.Tensor:
-        logits_RV = self.logits(part)
-        return -torch.log_softmax(logits_RV, dim=1, out=logits_RV).gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1)
+    def nll(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(R,) NLL and log-sum-exp of a chunk."""
+        nll_R, largest_R, total_R = self.exponentials(part)[1:]
+        return nll_R, largest_R + total_R.log()
 
-    def nll_and_probs(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A chunk's NLL and softmax with one exponential: the largest probability is 1 / sum(exp(logits - largest))."""
-        logits_RV = self.logits(part)
-        above_R = logits_RV.amax(dim=1) - logits_RV.gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1)
-        probs_RV = torch.softmax(logits_RV, dim=1, out=logits_RV)
-        return above_R - probs_RV.amax(dim=1).log(), probs_RV
+    def exponentials(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A chunk's exp(logits - largest) (R, V), its NLL, the largest logits and the sums of the exponentials (all R).
 
-    def add_gradients(self, part: torch.Tensor, probs_RV: torch.Tensor, scale_R: torch.Tensor) -> None:
-        """`scale * (probs - one_hot(label))` into both gradients; overwrites the probabilities."""
-        label_R1, scale_R1 = self.labels_N[part].unsqueeze(1), scale_R.unsqueeze(1).to(self.wide)
-        probs_RV.scatter_add_(1, label_R1, probs_RV.new_full((1, 1), -1.0).expand_as(label_R1))
-        narrow_RV = probs_RV.to(self.hidden_ND.dtype)
+        The softmax is never divided out: that is a factor for each row, which the gradients take on their D side.
+        """
+        logits_RV = self.logits(part)
+        label_R = logits_RV.gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1)
+        largest_R = logits_RV.amax(dim=1)
+        exp_RV = logits_RV.sub_(largest_R.unsqueeze(1)).exp_()
+        total_R = exp_RV.sum(dim=1)
+        return exp_RV, largest_R - label_R + total_R.log(), largest_R, total_R
+
+    def probabilities(self, part: torch.Tensor, lse_R: torch.Tensor) -> torch.Tensor:
+        return self.logits(part).sub_(lse_R.unsqueeze(1)).exp_()
+
+    def add_gradients(self, part: torch.Tensor, exp_RV: torch.Tensor, total_R: torch.Tensor, scale_R: torch.Tensor) -> None:
+        """`scale * (exp / total - one_hot(label))` into both gradients; overwrites the exponentials."""
+        label_R1, scale_R1 = self.labels_N[part].unsqueeze(1), (scale_R.to(self.wide) / total_R).unsqueeze(1)
+        exp_RV.scatter_add_(1, label_R1, -total_R.unsqueeze(1))
+        narrow_RV = exp_RV.to(self.hidden_ND.dtype)
         if self.grad_hidden_ND is not None:
             rows_RD = torch.mm(narrow_RV, self.weight_VD)
             self.grad_hidden_ND[part] = (rows_RD.to(self.wide) * scale_R1).to(self.hidden_ND.dtype)
@@ -137,22 +146,22 @@ class _GradientInBackward(torch.autograd.Function):
         index = _where(labels_N != IGNORE_INDEX)
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, rows, index.numel())
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=chunks.wide)
+        lse_N = torch.zeros_like(nll_N)
         for part in index.split(chunks.rows):
-            nll_N[part] = chunks.nll(part)
-        ctx.save_for_backward(hidden_ND, weight_VD, labels_N)
+            nll_N[part], lse_N[part] = chunks.nll(part)
+        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, lse_N)
         ctx.rows = rows
         return nll_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
-        hidden_ND, weight_VD, labels_N = ctx.saved_tensors
+        hidden_ND, weight_VD, labels_N, lse_N = ctx.saved_tensors
         index = _where((labels_N != IGNORE_INDEX) & (grad_N != 0))
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, ctx.rows, index.numel())
         chunks.start_gradients(*ctx.needs_input_grad[:2])
         for part in index.split(chunks.rows):
-            logits_RV = chunks.logits(part)
-            chunks.add_gradients(part, torch.softmax(logits_RV, dim=1, out=logits_RV), grad_N[part])
+            chunks.add_gradients(part, chunks.probabilities(part, lse_N[part]), torch.ones_like(lse_N[part]), grad_N[part])
         return *chunks.gradients(), None, None
 
 
@@ -176,10 +185,10 @@ class _GradientInForward(torch.autograd.Function):
         chunks.start_gradients(*ctx.needs_input_grad[:2])
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=wide)
         for part in learned.split(chunks.rows):
-            nll_N[part], probs_RV = chunks.nll_and_probs(part)
-            chunks.add_gradients(part, probs_RV, scale_N[part])
+            exp_RV, nll_N[part], _, total_R = chunks.exponentials(part)
+            chunks.add_gradients(part, exp_RV, total_R, scale_N[part])
         for part in silent.split(chunks.rows):
-            nll_N[part] = chunks.nll(part)
+            nll_N[part], _ = chunks.nll(part)
         ctx.save_for_backward(scale_N, valid_N)
         ctx.gradients = chunks.gradients()
         return nll_N
