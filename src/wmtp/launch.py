@@ -325,14 +325,15 @@ _CONSEQUENCES = (-signal.SIGTERM, -signal.SIGABRT)
 def _root_cause(stderr: str) -> tuple[str, int] | None:
     """(rank, exit code) of the rank that died first, from torchrun's report.
 
-    A rank that was killed comes before the first one that torchrun saw: the others' errors follow within milliseconds.
+    A rank that was killed comes before the first one that torchrun saw: the others' errors, and even crashes in the
+    communication library, follow within milliseconds.
     """
     ranks = [(rank, int(code)) for rank, code in re.findall(r"rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)]
-    killed = [one for one in ranks if one[1] < 0 and one[1] not in _CONSEQUENCES]
-    first_seen = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
-    if killed or first_seen is None:
-        return killed[0] if killed else None
-    return first_seen[1], int(first_seen[2])
+    seen = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
+    first_seen = [(seen[1], int(seen[2]))] if seen is not None else []
+    crashed = [one for one in ranks if one[1] < 0 and one[1] not in _CONSEQUENCES]
+    killed = [one for one in (*first_seen, *ranks) if one[1] == -signal.SIGKILL]
+    return next(iter((*killed, *crashed, *first_seen)), None)
 
 
 def _silent_death(stderr: str, code: int) -> str:

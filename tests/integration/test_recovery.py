@@ -41,7 +41,8 @@ def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
     os.kill(ranks(fresh, 1)[0].pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
-    assert f"{STAGE}: rank 1 was killed by SIGKILL" in output and "resumed from step" in output
+    assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output
+    assert "resumed from step" in output
     back_to_toy(fresh)
 
 
