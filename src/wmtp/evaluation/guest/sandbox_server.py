@@ -134,8 +134,9 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
             passed += 1
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
-    send({"status": status, "detail": detail, "passed": passed, "wall_s": time.monotonic() - began})
-    watch.close()  # while the host gets the next program ready
+    wall_s = time.monotonic() - began
+    watch.close()  # first: where the spawner has died, there is no verdict
+    send({"status": status, "detail": detail, "passed": passed, "wall_s": wall_s})
 
 
 def examine(examiner: sandbox_calls.Examiner, source: str, deadline: float) -> None:

@@ -37,7 +37,7 @@ def failure(message: Any) -> Ended:
 
 @contextlib.contextmanager
 def _no_alarm() -> Iterator[None]:
-    """An order and its answer belong together: a test's time limit does not come between them."""
+    """The answer comes once: a test's time limit does not come between it and its being noted."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM,))
     try:
         yield
@@ -59,17 +59,15 @@ class Spawning:
     def start(self, fds: list[int], limits: dict, is_asked: bool) -> None:
         """A new candidate: its stdin, stdout, channel and source are `fds`."""
         order = ORDER.pack(limits["memory_limit_bytes"], limits["time_limit_s"], is_asked)
-        with _no_alarm():
-            send_fds(self.orders, order, fds)
-            answer, found = receive_fds(self.orders, MAX_ANSWER_BYTES, 1)
+        send_fds(self.orders, order, fds)
+        answer, found = receive_fds(self.orders, MAX_ANSWER_BYTES, 1)
         if not answer or not found:
             raise OSError("the spawner died")
         self.process = found[0]
 
     def end(self) -> int:
         """The candidate's exit status, once it has ended and nothing is left of the program."""
-        with _no_alarm():
-            answer = self.orders.recv(MAX_ANSWER_BYTES)
+        answer = self.orders.recv(MAX_ANSWER_BYTES)
         if len(answer) != STATUS.size:
             raise OSError("the spawner died")
         os.close(self.process)
@@ -167,7 +165,8 @@ class Watch:
 
         Without isolation a daemon may have survived that holds the pipes open: then only what is there by now.
         """
-        self.exit_status = self.spawning.end()
+        with _no_alarm():
+            self.exit_status = self.spawning.end()
         patience_s = None if self.spawning.own is not None else 0.0
         while self.open and (ready := select.select(self.open, [], [], patience_s)[0]):
             for fd in ready:
