@@ -27,8 +27,8 @@ import torch
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy, linear_cross_entropy
 
-from wmtp.objectives import linear_nll, mtp_loss, shift_labels, target_scale
-from wmtp.objectives.rho1 import rho1_scores, select_top
+from wmtp.objectives import heads_first, linear_nll, mtp_loss, shift_labels, target_scale
+from wmtp.objectives.rho1 import LikelySelection, num_to_keep, rho1_scores, select_top
 from wmtp.types import IGNORE_INDEX
 
 KEEP_FRAC = 0.6
@@ -67,7 +67,7 @@ class Case:
 
     @property
     def labels_N(self) -> torch.Tensor:  # noqa: N802
-        return self.labels_BTH.movedim(-1, 0).flatten()
+        return heads_first(self.labels_BTH)
 
     def per_target(self, nll_N: torch.Tensor) -> torch.Tensor:
         batch, length, heads = self.labels_BTH.shape
@@ -88,10 +88,15 @@ def make_case(arm: str, vocab: int, ignored: float, size: tuple[int, int, int, i
 
 
 def step_wmtp(case: Case) -> torch.Tensor:
-    scale_N = None
+    scale_N, guess = None, None
     if case.arm == "baseline":
-        scale_N = target_scale(case.labels_BTH).movedim(-1, 0).flatten()
-    return case.loss(case.per_target(linear_nll(case.rows_ND, case.weight_VD, case.labels_N, scale_N=scale_N)))
+        scale_N = heads_first(target_scale(case.labels_BTH))
+    else:
+        counts_H = (case.labels_BTH != IGNORE_INDEX).sum(dim=(0, 1)).tolist()
+        kept_H = torch.tensor([num_to_keep(KEEP_FRAC, count) for count in counts_H], device=case.labels_BTH.device)
+        scale_BTH = target_scale(case.labels_BTH, normaliser=kept_H.double())
+        guess = LikelySelection(case.reference_BTH, scale_BTH, [KEEP_FRAC] * len(counts_H), "signed")
+    return case.loss(case.per_target(linear_nll(case.rows_ND, case.weight_VD, case.labels_N, scale_N=scale_N, guess=guess)))
 
 
 def step_naive(case: Case) -> torch.Tensor:

@@ -3,10 +3,11 @@
 import json
 import re
 import shutil
+import time
 
 import pytest
 
-from tests.integration.training import same_folder
+from tests.integration.training import ranks, same_folder
 
 STAGES = [
     "evaluate@baseline-s0",
@@ -101,6 +102,21 @@ def test_changed_code_makes_stale_what_uses_it(fresh, source, stages):
     path.write_text(text + "\n")
     assert fresh.stale() == stages
     path.write_text(text)
+
+
+def test_training_stages_never_share_a_slot(fresh):
+    """Two are started at once; whose ranks are alive is looked at until both have ended."""
+    names = ["train_policy@baseline-s0", "train_policy@rho1-s0"]
+    started = [fresh.start("wmtp", "stage", name) for name in names]
+    alive = set()
+    while any(process.poll() is None for process in started):
+        alive.add(tuple(name for name in names if ranks(fresh, name)))
+        time.sleep(0.1)
+    outputs = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    assert alive == {(), (names[0],), (names[1],)}
+    assert sum("waiting for one of 1 accelerator slot(s)" in output for output in outputs) == 1
+    assert fresh.stale() == []
 
 
 def test_one_stage_run_by_hand_gives_the_same_bits(fresh):

@@ -1,15 +1,10 @@
 """What becomes of a run when something dies in it."""
 
-import os
 import signal
 
 import pytest
 
-from tests.integration.training import LONG, RUN, STAGE, back_to_toy, started
-
-
-def ranks(workspace, number):
-    return [process for process in workspace.processes() if process.environ().get("RANK") == str(number)]
+from tests.integration.training import LONG, RUN, STAGE, back_to_toy, ranks, started
 
 
 def mlflow_runs(workspace):
@@ -38,7 +33,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number)
 
 def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
     process = started(fresh, *RUN, "train_policy.train.seed=1")
-    os.kill(ranks(fresh, 1)[0].pid, signal.SIGKILL)
+    ranks(fresh, STAGE)[1].kill()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output

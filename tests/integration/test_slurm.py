@@ -90,6 +90,16 @@ def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(clus
     back_to_toy(cluster)
 
 
+def test_a_run_that_is_stopped_while_its_job_waits_takes_it_along(cluster):
+    (cluster.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH.replace("srun: [", "srun: [--begin=now+1hour, "))
+    process = cluster.start(*RUN, "train_policy.train.seed=21", **ON_SLURM)
+    wait_for(lambda: jobs() == [("PENDING", "2")], 60, "a job that waits")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert cluster.wait_until_gone(10) == []
+    wait_for(lambda: jobs() == [], 10, "the end of the job")
+
+
 def test_a_job_that_cannot_be_had_is_said(cluster):
     path = cluster.root / "configs/launch/two_nodes.yaml"
     path.write_text(LAUNCH.replace("srun: [", "srun: [--partition=nowhere, "))

@@ -1,7 +1,10 @@
 """A training stage long enough to be disturbed, and what is looked at afterwards."""
 
+import contextlib
 import filecmp
 import json
+
+import psutil
 
 from tests.workspaces import wait_for
 
@@ -28,6 +31,17 @@ def started(workspace, *command, **environment):
     wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, 120, "training")
     assert process.poll() is None, process.communicate()[0]
     return process
+
+
+def ranks(workspace, stage):
+    """The live processes of a stage that torchrun started, by rank."""
+    found = {}
+    for process in workspace.processes():
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            if "RANK" in environment and json.loads(environment["WMTP_CONTEXT"])["name"] == stage:
+                found[int(environment["RANK"])] = process
+    return found
 
 
 def back_to_toy(workspace):

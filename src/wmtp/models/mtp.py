@@ -21,9 +21,9 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
-from wmtp.objectives.linear_nll import linear_nll
+from wmtp.objectives.linear_nll import Guess, linear_nll
 from wmtp.objectives.loss import mtp_loss
-from wmtp.objectives.shift import shift_labels
+from wmtp.objectives.shift import heads_first, shift_labels
 
 
 @strict
@@ -64,7 +64,11 @@ class Unembedding(nn.Module):
         return logits
 
     def nll(
-        self, hidden_HBTD: Sequence[torch.Tensor], labels_BTH: torch.Tensor, scale_BTH: torch.Tensor | None = None
+        self,
+        hidden_HBTD: Sequence[torch.Tensor],
+        labels_BTH: torch.Tensor,
+        scale_BTH: torch.Tensor | None = None,
+        guess: Guess | None = None,
     ) -> torch.Tensor:
         """NLL of every head's targets, (B, T, H), float32, 0 where ignored.
 
@@ -73,10 +77,11 @@ class Unembedding(nn.Module):
         Args:
             hidden_HBTD: each head's output.
             scale_BTH: the gradient of the loss with respect to the result where it is known ahead, see `linear_nll`.
+            guess: what can be told of it on the way, see `linear_nll`; rows are in `heads_first` order.
         """
         rows_ND = torch.cat([self.norm(hidden_BTD).flatten(0, 1) for hidden_BTD in hidden_HBTD])
-        scale_N = None if scale_BTH is None else scale_BTH.movedim(-1, 0).flatten()
-        nll_N = linear_nll(rows_ND, self.lm_head.weight, labels_BTH.movedim(-1, 0).flatten(), scale_N=scale_N)
+        scale_N = None if scale_BTH is None else heads_first(scale_BTH)
+        nll_N = linear_nll(rows_ND, self.lm_head.weight, heads_first(labels_BTH), scale_N=scale_N, guess=guess)
         return torch.stack(nll_N.view(-1, *labels_BTH.shape[:2]).unbind(), dim=-1)
 
     @torch.no_grad()
@@ -194,6 +199,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         *,
         labels_BTH: torch.Tensor | None = None,
         scale_BTH: torch.Tensor | None = None,
+        guess: Guess | None = None,
         return_entropy: bool = False,
         **kwargs: Any,
     ) -> MTPOutput:
@@ -205,6 +211,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             labels_BTH: targets per head (see `shift_labels`); `nll_BTH` comes back and no logits are made.
             scale_BTH: the gradient of the loss with respect to `nll_BTH` where it is known ahead (up to one factor):
                 spares the backward pass a quarter of the unembedding's work, see `linear_nll`.
+            guess: the same for what can only be told on the way, see `Unembedding.nll`.
             return_entropy: also return each head's predictive entropy (no gradient).
             logits_to_keep: logits of the last positions only (0 for all).
         """
@@ -223,7 +230,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             hidden_BTD = self.heads[0](trunk_BTD, **layer_args)
             return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=past_key_values)
         hidden_HBTD = [head(trunk_BTD, **layer_args) for head in self.heads]
-        nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH)
+        nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess)
         entropies = [self.unembedding.entropy(hidden_BTD) for hidden_BTD in hidden_HBTD] if return_entropy else []
         return MTPOutput(
             loss=None if labels is None else mtp_loss(nll_BTH, labels_BTH).loss,

@@ -3,8 +3,8 @@
 from wmtp.objectives.linear_nll import linear_nll
 from wmtp.objectives.loss import LossOutput, local_normaliser, mtp_loss, scaled_loss, target_scale
 from wmtp.objectives.returns import lambda_returns, td_errors
-from wmtp.objectives.shift import expand_weights, shift_labels
-from wmtp.objectives.weighting import ARMS, WeightInputs, compute_weights
+from wmtp.objectives.shift import expand_weights, heads_first, shift_labels
+from wmtp.objectives.weighting import ARMS, WeightInputs, compute_weights, guess_weights
 
 __all__ = [
     "ARMS",
@@ -12,6 +12,8 @@ __all__ = [
     "WeightInputs",
     "compute_weights",
     "expand_weights",
+    "guess_weights",
+    "heads_first",
     "lambda_returns",
     "linear_nll",
     "local_normaliser",

@@ -5,6 +5,8 @@ Shapes: N rows, D width, V vocabulary, R rows of one chunk.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +18,11 @@ CHUNK_BYTES = 32 * 2**20
 """Size of the logits buffer. Smaller chunks lose matmul speed (32 rows cost 6x), larger ones only memory."""
 
 PROMISE_RTOL = 1e-5
-"""How far an upstream gradient may be from a multiple of the promised one, row by row: float32 rounding, no more."""
+"""How far an upstream gradient may be from a multiple of the expected one, row by row: float32 rounding, no more."""
+
+Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(rows (R,), their NLL (R,)) -> the upstream gradient (R,) that each row will get up to one factor for all rows, 0 where that
+is too uncertain. Called for one chunk of rows after another; every chunk is spread evenly over all valid rows."""
 
 
 def linear_nll(
@@ -26,13 +32,16 @@ def linear_nll(
     *,
     chunk_size: int | None = None,
     scale_N: torch.Tensor | None = None,
+    guess: Guess | None = None,
 ) -> torch.Tensor:
     """`-log softmax(hidden @ weight.T)[label]` of every row.
 
     Logits exist one chunk at a time. Without `scale_N` the backward pass makes them again: four matmuls for a row with
     an upstream gradient, one for a row without (an ignored label costs none). With `scale_N`, the upstream gradient
     that will come, the forward pass produces the gradients on the way: three matmuls instead of four, and nothing but
-    the gradients is kept for the backward pass. The weight gradient accumulates in float32 in either case.
+    the gradients is kept for the backward pass. With `guess`, it does so for the rows whose upstream gradient can be told
+    from the NLLs so far: three matmuls for a row that was guessed right, six for a wrong guess, which the backward pass
+    mends. The weight gradient accumulates in float32 in every case.
 
     Args:
         hidden_ND: rows, float64, float32, bfloat16 or float16.
@@ -41,11 +50,12 @@ def linear_nll(
         chunk_size: rows per logits chunk; by default a 32 MiB buffer's worth.
         scale_N: the gradient of the loss with respect to the result, known ahead up to one factor for all rows. The
             backward pass checks it; it then works once (no `retain_graph`). Ignored where no gradient is recorded.
+        guess: see `Guess`. Has an effect on time only. Ignored where no gradient is recorded.
     Returns:
         nll_N in nats, float32 (float64 for float64 inputs).
     Raises:
-        ValueError: shapes that do not fit together, or chunk_size < 1; in the backward pass, an upstream gradient that
-            is no multiple of `scale_N`, or a second backward pass with `scale_N`.
+        ValueError: shapes that do not fit together, chunk_size < 1, or both scale_N and guess; in the backward pass with
+            `scale_N`, an upstream gradient that is no multiple of it, or a second backward pass.
     Source: cut cross-entropy, arXiv 2411.09009, and Liger's fused linear cross-entropy, arXiv 2410.10989, in plain PyTorch.
     """
     if hidden_ND.ndim != 2 or weight_VD.ndim != 2 or hidden_ND.shape[1] != weight_VD.shape[1]:
@@ -56,9 +66,12 @@ def linear_nll(
         raise ValueError(f"scale of shape {tuple(scale_N.shape)} does not match {hidden_ND.shape[0]} rows")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size} must be at least 1")
+    if scale_N is not None and guess is not None:
+        raise ValueError("give scale_N, which is certain, or guess, not both")
     rows = chunk_size or max(1, CHUNK_BYTES // (4 * weight_VD.shape[0]))
     if scale_N is None or not torch.is_grad_enabled():
-        nll: torch.Tensor = _GradientInBackward.apply(hidden_ND, weight_VD, labels_N, rows)
+        guess = guess if torch.is_grad_enabled() else None
+        nll: torch.Tensor = _GradientInBackward.apply(hidden_ND, weight_VD, labels_N, guess, rows)
     else:
         nll = _GradientInForward.apply(hidden_ND, weight_VD, labels_N, scale_N.detach(), rows)
     return nll
@@ -81,6 +94,11 @@ class _Chunks:
         self.grad_hidden_ND: torch.Tensor | None = None
         self.grad_weight_VD: torch.Tensor | None = None
 
+    def split(self, index: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Parts of at most `rows` rows, each spread over the whole of `index`."""
+        num_parts = -(-index.numel() // self.rows)
+        return (index[i::num_parts] for i in range(num_parts))
+
     def start_gradients(self, hidden: bool, weight: bool) -> None:
         self.grad_hidden_ND = torch.zeros_like(self.hidden_ND) if hidden else None
         self.grad_weight_VD = torch.zeros_like(self.weight_VD, dtype=self.wide) if weight else None
@@ -94,34 +112,29 @@ class _Chunks:
             return torch.mm(hidden_RD, weight_VD.T, out_dtype=self.wide)
         return torch.mm(hidden_RD.to(self.wide), weight_VD.T.to(self.wide), out=self.buffer[: hidden_RD.shape[0]])
 
-    def nll(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(R,) NLL and log-sum-exp of a chunk."""
-        nll_R, largest_R, total_R = self.exponentials(part)[1:]
-        return nll_R, largest_R + total_R.log()
-
-    def exponentials(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A chunk's exp(logits - largest) (R, V), its NLL, the largest logits and the sums of the exponentials (all R).
-
-        The softmax is never divided out: that is a factor for each row, which the gradients take on their D side.
-        """
+    def probabilities(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A chunk's softmax (R, V), which overwrites the logits row by row while they are in cache, and NLL (R,)."""
         logits_RV = self.logits(part)
-        label_R = logits_RV.gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1)
-        largest_R = logits_RV.amax(dim=1)
-        exp_RV = logits_RV.sub_(largest_R.unsqueeze(1)).exp_()
-        total_R = exp_RV.sum(dim=1)
-        return exp_RV, largest_R - label_R + total_R.log(), largest_R, total_R
+        probabilities_RV = torch.softmax(logits_RV, dim=1, out=logits_RV)
+        return probabilities_RV, -probabilities_RV.gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1).log()
 
-    def probabilities(self, part: torch.Tensor, lse_R: torch.Tensor) -> torch.Tensor:
-        return self.logits(part).sub_(lse_R.unsqueeze(1)).exp_()
+    def mend_underflow(self, nll_N: torch.Tensor) -> None:
+        """Where the label's probability is too small for the dtype, its NLL by the log-sum-exp (in place)."""
+        beyond = _where(nll_N > -0.8 * math.log(torch.finfo(self.wide).tiny))
+        for part in self.split(beyond):
+            logits_RV = self.logits(part)
+            label_R = logits_RV.gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1)
+            nll_N[part] = torch.logsumexp(logits_RV, dim=1) - label_R
 
-    def add_gradients(self, part: torch.Tensor, exp_RV: torch.Tensor, total_R: torch.Tensor, scale_R: torch.Tensor) -> None:
-        """`scale * (exp / total - one_hot(label))` into both gradients; overwrites the exponentials."""
-        label_R1, scale_R1 = self.labels_N[part].unsqueeze(1), (scale_R.to(self.wide) / total_R).unsqueeze(1)
-        exp_RV.scatter_add_(1, label_R1, -total_R.unsqueeze(1))
-        narrow_RV = exp_RV.to(self.hidden_ND.dtype)
+    def add_gradients(self, part: torch.Tensor, probabilities_RV: torch.Tensor, scale_R: torch.Tensor) -> None:
+        """`scale * (probabilities - one_hot(label))` into both gradients; overwrites the probabilities."""
+        scale_R1 = scale_R.to(self.wide).unsqueeze(1)
+        label_R1 = self.labels_N[part].unsqueeze(1)
+        probabilities_RV.scatter_add_(1, label_R1, probabilities_RV.new_full(label_R1.shape, -1.0))
+        narrow_RV = probabilities_RV.to(self.hidden_ND.dtype)
         if self.grad_hidden_ND is not None:
-            rows_RD = torch.mm(narrow_RV, self.weight_VD)
-            self.grad_hidden_ND[part] = (rows_RD.to(self.wide) * scale_R1).to(self.hidden_ND.dtype)
+            rows_RD = torch.mm(narrow_RV, self.weight_VD).to(self.wide) * scale_R1
+            self.grad_hidden_ND[part] += rows_RD.to(self.hidden_ND.dtype)
         if self.grad_weight_VD is not None:
             scaled_RD = (self.hidden_ND[part].to(self.wide) * scale_R1).to(self.hidden_ND.dtype)
             if self.wide == self.hidden_ND.dtype:
@@ -138,31 +151,59 @@ def _where(mask_N: torch.Tensor) -> torch.Tensor:
     return mask_N.nonzero().squeeze(1)
 
 
+def _compacted(rows_RV: torch.Tensor, keep_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kept rows at the front, moving as few as possible, in place; and where each came from."""
+    count = int(keep_R.sum())
+    order = torch.arange(count, device=keep_R.device)
+    holes = _where(~keep_R[:count])
+    order[holes] = count + _where(keep_R[count:])
+    rows_RV[holes] = rows_RV[order[holes]]
+    return rows_RV[:count], order
+
+
 class _GradientInBackward(torch.autograd.Function):
-    """Keeps its inputs alone; skips rows whose upstream gradient is zero."""
+    """Keeps its inputs, and the gradients of the rows that were guessed; skips rows whose upstream gradient is zero."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, labels_N: torch.Tensor, rows: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, labels_N: torch.Tensor, guess: Guess | None, rows: int
+    ) -> torch.Tensor:
         index = _where(labels_N != IGNORE_INDEX)
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, rows, index.numel())
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=chunks.wide)
-        lse_N = torch.zeros_like(nll_N)
-        for part in index.split(chunks.rows):
-            nll_N[part], lse_N[part] = chunks.nll(part)
-        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, lse_N)
+        expected_N = torch.zeros_like(nll_N)
+        if guess is not None:
+            chunks.start_gradients(*ctx.needs_input_grad[:2])
+        for part in chunks.split(index):
+            probabilities_RV, nll_N[part] = chunks.probabilities(part)
+            if guess is not None:
+                expected_N[part] = guess(part, nll_N[part]).to(chunks.wide)
+                kept_RV, order = _compacted(probabilities_RV, expected_N[part] != 0)
+                chunks.add_gradients(part[order], kept_RV, expected_N[part[order]])
+        chunks.mend_underflow(nll_N)
+        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, expected_N)
         ctx.rows = rows
+        ctx.guessed = None if guess is None else (chunks.grad_hidden_ND, chunks.grad_weight_VD)
         return nll_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
-        hidden_ND, weight_VD, labels_N, lse_N = ctx.saved_tensors
-        index = _where((labels_N != IGNORE_INDEX) & (grad_N != 0))
+    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
+        hidden_ND, weight_VD, labels_N, expected_N = ctx.saved_tensors
+        valid_N = labels_N != IGNORE_INDEX
+        guessed, ctx.guessed = ctx.guessed, None
+        missing_N = grad_N
+        if guessed is not None:
+            factor, missing_N = _compare(torch.where(valid_N, grad_N, 0.0), expected_N)
+        index = _where(valid_N & (missing_N != 0))
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, ctx.rows, index.numel())
-        chunks.start_gradients(*ctx.needs_input_grad[:2])
-        for part in index.split(chunks.rows):
-            chunks.add_gradients(part, chunks.probabilities(part, lse_N[part]), torch.ones_like(lse_N[part]), grad_N[part])
-        return *chunks.gradients(), None, None
+        if guessed is None:
+            chunks.start_gradients(*ctx.needs_input_grad[:2])
+        else:
+            chunks.grad_hidden_ND, chunks.grad_weight_VD = (None if g is None else g.mul_(factor) for g in guessed)
+        for part in chunks.split(index):
+            chunks.add_gradients(part, chunks.probabilities(part)[0], missing_N[part])
+        return *chunks.gradients(), None, None, None
 
 
 class _GradientInForward(torch.autograd.Function):
@@ -184,11 +225,12 @@ class _GradientInForward(torch.autograd.Function):
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, rows, max(learned.numel(), silent.numel()))
         chunks.start_gradients(*ctx.needs_input_grad[:2])
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=wide)
-        for part in learned.split(chunks.rows):
-            exp_RV, nll_N[part], _, total_R = chunks.exponentials(part)
-            chunks.add_gradients(part, exp_RV, total_R, scale_N[part])
-        for part in silent.split(chunks.rows):
-            nll_N[part], _ = chunks.nll(part)
+        for part in chunks.split(learned):
+            probabilities_RV, nll_N[part] = chunks.probabilities(part)
+            chunks.add_gradients(part, probabilities_RV, scale_N[part])
+        for part in chunks.split(silent):
+            nll_N[part] = chunks.probabilities(part)[1]
+        chunks.mend_underflow(nll_N)
         ctx.save_for_backward(scale_N, valid_N)
         ctx.gradients = chunks.gradients()
         return nll_N
@@ -199,22 +241,26 @@ class _GradientInForward(torch.autograd.Function):
         scale_N, valid_N = ctx.saved_tensors
         if ctx.gradients is None:
             raise ValueError("linear_nll with scale_N: its gradients were handed out by an earlier backward pass")
-        factor = _common_factor(torch.where(valid_N, grad_N, 0.0), scale_N)
+        factor, missing_N = _compare(torch.where(valid_N, grad_N, 0.0), scale_N)
+        broken, factor_ = torch.stack([(missing_N != 0).any() & torch.isfinite(scale_N).all(), factor]).tolist()
+        if broken:
+            raise ValueError("linear_nll: the loss's gradient is no multiple of the scale_N that was given to the forward pass")
         gradients, ctx.gradients = ctx.gradients, None
-        if factor != 1.0:
+        if factor_ != 1.0:
             for gradient in gradients:
                 if gradient is not None:
-                    gradient.mul_(factor)
+                    gradient.mul_(factor_)
         return *gradients, None, None, None
 
 
-def _common_factor(grad_N: torch.Tensor, scale_N: torch.Tensor) -> float:
-    """The factor that takes the promised gradient to the one that came. NaN promised is NaN kept: gates are for that."""
-    grad_N, scale_N = grad_N.double(), scale_N.double()
-    size = scale_N.square().sum()
-    factor = torch.where(size > 0, (grad_N * scale_N).sum() / size, 1.0)
-    kept = ((grad_N - factor * scale_N).abs() <= PROMISE_RTOL * (factor * scale_N).abs()).all() | ~torch.isfinite(size)
-    kept_, factor_ = torch.stack([kept.double(), factor]).tolist()
-    if not kept_:
-        raise ValueError("linear_nll: the loss's gradient is no multiple of the scale_N that was given to the forward pass")
-    return float(factor_)
+def _compare(grad_N: torch.Tensor, expected_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The factor (a float64 scalar) that takes the expected gradient to the one that came, and what it leaves missing.
+
+    The factor is fitted to rows that have both. What it leaves is 0 where it is rounding, and NaN where either gradient is.
+    """
+    grad_N_, expected_N_ = grad_N.double(), expected_N.double()
+    both_N = torch.where(grad_N_ != 0, expected_N_, 0.0)
+    size = both_N.square().sum()
+    factor = torch.where(size > 0, (grad_N_ * both_N).sum() / size, 1.0)
+    missing_N = grad_N_ - factor * expected_N_
+    return factor, torch.where(missing_N.abs() <= PROMISE_RTOL * (factor * expected_N_).abs(), 0.0, missing_N).to(grad_N.dtype)

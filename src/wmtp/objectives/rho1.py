@@ -6,9 +6,11 @@ Shapes: B batch, T sequence, H heads, N values.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+
+from wmtp.objectives.shift import heads_first
 
 Gather = Callable[[torch.Tensor], torch.Tensor]
 """Concatenates a one-dimensional tensor over ranks (and micro-batches), in the same order everywhere."""
@@ -76,6 +78,45 @@ def select_top(
 def num_to_keep(keep_frac: float, num_valid: int) -> int:
     """ceil(keep_frac * num_valid), guarded against 0.6 * 5 = 3.0000000000000004."""
     return min(num_valid, math.ceil(keep_frac * num_valid - 1e-9))
+
+
+class LikelySelection:
+    """Guesses, while a forward pass goes on, which targets `select_top` is going to keep; a `Guess` of `linear_nll`.
+
+    A target is guessed to be kept when its score is among the highest of its head so far, with a margin of one standard
+    error on how many those are: then five guesses of six are right at the margin, and a wrong one costs what five right
+    ones save. Only this call's own scores are looked at, so that a step is a function of its batch.
+    """
+
+    def __init__(
+        self, reference_nll_BTH: torch.Tensor, scale_BTH: torch.Tensor, keep_frac_H: Sequence[float], mode: str
+    ) -> None:
+        """
+        Args:
+            reference_nll_BTH: what `rho1_scores` subtracts.
+            scale_BTH: the gradient of the loss with respect to a target's NLL if it is kept, up to one factor for all.
+            keep_frac_H: fraction of each head's valid targets that will be kept.
+            mode: of `rho1_scores`.
+        """
+        self._reference_N, self._scale_N = heads_first(reference_nll_BTH), heads_first(scale_BTH)
+        self._keep_frac_H, self._mode = keep_frac_H, mode
+        self._rows_per_head = reference_nll_BTH[..., 0].numel()
+        self._seen_H = [reference_nll_BTH.new_empty(0) for _ in keep_frac_H]
+
+    def __call__(self, rows_R: torch.Tensor, nll_R: torch.Tensor) -> torch.Tensor:
+        """`rows_R`: places in `heads_first` order."""
+        scores_R = rho1_scores(nll_R, self._reference_N[rows_R], self._mode)
+        heads_R = rows_R // self._rows_per_head
+        likely_R = torch.zeros_like(heads_R, dtype=torch.bool)
+        for head, keep_frac in enumerate(self._keep_frac_H):
+            seen = torch.cat([self._seen_H[head], scores_R[heads_R == head]])
+            self._seen_H[head] = seen
+            margin = math.sqrt(seen.numel() * keep_frac * (1 - keep_frac))
+            num_certain = int(keep_frac * seen.numel() - margin)
+            if num_certain > 0:
+                threshold = torch.topk(seen, num_certain, sorted=False).values.min()
+                likely_R |= (heads_R == head) & (scores_R >= threshold)
+        return torch.where(likely_R, self._scale_N[rows_R], 0.0)
 
 
 def _splitmix64(x: torch.Tensor) -> torch.Tensor:

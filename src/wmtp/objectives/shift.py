@@ -60,3 +60,8 @@ def expand_weights(weights: torch.Tensor, labels_BTH: torch.Tensor, alignment: s
     if weights.ndim == 2:
         weights = _shifted(weights, n_future, 0.0) if alignment == "target" else weights.unsqueeze(-1).expand_as(labels_BTH)
     return weights.masked_fill(labels_BTH == IGNORE_INDEX, 0.0)
+
+
+def heads_first(x_BTH: torch.Tensor) -> torch.Tensor:
+    """One row for every target, head by head: (B, T, H) -> (H * B * T,). The order of the unembedding's rows."""
+    return x_BTH.movedim(-1, 0).flatten()

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from wmtp.objectives.linear_nll import Guess
+from wmtp.objectives.loss import target_scale
 from wmtp.objectives.returns import td_errors
-from wmtp.objectives.rho1 import Gather, hashed_uniform, rho1_scores, select_top
+from wmtp.objectives.rho1 import Gather, LikelySelection, hashed_uniform, num_to_keep, rho1_scores, select_top
 from wmtp.objectives.shift import expand_weights
 from wmtp.objectives.td import TDStatistics, shuffle_response, td_weights
 from wmtp.types import IGNORE_INDEX
@@ -70,9 +72,13 @@ def _rho1(keys: Any, inputs: WeightInputs) -> torch.Tensor:
     assert inputs.nll_BTH is not None and inputs.reference_nll_BT is not None
     scores_BTH = rho1_scores(inputs.nll_BTH, inputs.expand_target(inputs.reference_nll_BT), keys.mode)
     kept_BTH = _select(keys, inputs, scores_BTH)
-    if getattr(keys, "always_keep_head0", False):
+    if _always_keeps_head0(keys):
         kept_BTH[..., 0] = inputs.valid_BTH[..., 0].float()
     return kept_BTH
+
+
+def _always_keeps_head0(keys: Any) -> bool:
+    return bool(getattr(keys, "always_keep_head0", False))
 
 
 def _rho1_soft(keys: Any, inputs: WeightInputs) -> torch.Tensor:
@@ -147,3 +153,29 @@ def compute_weights(name: str, keys: Any, inputs: WeightInputs, alignment: str) 
     """
     weights = ARMS[name](keys, inputs)
     return None if weights is None else expand_weights(weights, inputs.labels_BTH, alignment)
+
+
+def guess_weights(
+    name: str, keys: Any, inputs: WeightInputs, counts_H: torch.Tensor, *, reduction: str, normalise: str
+) -> Guess | None:
+    """What can be told of a batch's gradients while its NLLs are still being computed, see `linear_nll`; None for nothing.
+
+    Args:
+        name, keys, inputs: as `compute_weights`, `inputs.nll_BTH` not needed.
+        counts_H: valid targets per head of the whole global batch.
+        reduction, normalise: of the loss.
+    """
+    if name != "rho1":
+        return None
+    assert inputs.reference_nll_BT is not None
+    keep_frac_H = [keys.keep_frac] * len(counts_H)
+    if _always_keeps_head0(keys):
+        keep_frac_H[0] = 1.0
+    normaliser = counts_H
+    if reduction == "position_mean":
+        normaliser = torch.ones(1, device=counts_H.device)
+    elif normalise == "mean_one":
+        kept_H = [num_to_keep(frac, int(count)) for frac, count in zip(keep_frac_H, counts_H.tolist(), strict=True)]
+        normaliser = torch.tensor(kept_H, device=counts_H.device)
+    scale_BTH = target_scale(inputs.labels_BTH, reduction=reduction, normalise=normalise, normaliser=normaliser.double())
+    return LikelySelection(inputs.expand_target(inputs.reference_nll_BT), scale_BTH.float(), keep_frac_H, keys.mode)

@@ -20,12 +20,14 @@ from wmtp.distributed import World
 from wmtp.objectives import (
     WeightInputs,
     compute_weights,
+    guess_weights,
     lambda_returns,
     local_normaliser,
     scaled_loss,
     shift_labels,
     target_scale,
 )
+from wmtp.objectives.linear_nll import Guess
 from wmtp.objectives.td import TDStatistics
 from wmtp.objectives.weighting import NEEDS_ENTROPY, NEEDS_NLL
 from wmtp.training.meters import StepMetrics
@@ -50,7 +52,7 @@ class LanguageModelStep:
 
     A weighting that looks at the policy's own loss sees the whole global batch: with one micro-batch it uses the
     training forward's NLL, with several a first pass without gradient. Whenever the weights are known before the training
-    forward, it is told the loss's gradient and makes the unembedding's gradients on the way (see `linear_nll`).
+    forward, or can be guessed during it, it is told and makes the unembedding's gradients on the way (see `linear_nll`).
     """
 
     def __init__(
@@ -73,14 +75,20 @@ class LanguageModelStep:
     def __call__(self, batches: Sequence[Batch], step: int) -> StepMetrics:
         batches = [batch.to(self.world.device) for batch in batches]
         joined = batches[0] if len(batches) == 1 else join_batches(batches)
-        labels_BTH = shift_labels(joined.labels_BT, self.n_future)
-        forward = None
-        if self.needs_forward:
-            forward = self._forward(joined, labels_BTH) if len(batches) == 1 else self._first_pass(batches, labels_BTH)
-        weighted = self._weigh(joined, labels_BTH, forward, step)
+        inputs = self._inputs(joined, step)
+        counts_H = self._count(inputs)
+        alone: torch.Tensor | None = None
+        if self.needs_forward and len(batches) == 1:
+            guess = guess_weights(
+                self.name, self.keys, inputs, counts_H, reduction=self.arm.reduction, normalise=self.arm.normalise
+            )
+            alone, entropy_BTH = self._forward(joined, inputs.labels_BTH, guess=guess)
+            inputs = replace(inputs, nll_BTH=alone.detach(), entropy_BTH=entropy_BTH)
+        elif self.needs_forward:
+            inputs = self._first_pass(batches, inputs)
+        weighted = self._weigh(inputs, counts_H)
         metrics = _weight_metrics(weighted, joined)
         done = 0
-        reused = forward[0] if forward is not None and len(batches) == 1 else None
         for batch in batches:
             rows, width = batch.input_ids.shape
             part = slice(done, done + rows)
@@ -93,7 +101,8 @@ class LanguageModelStep:
                 normalise=self.arm.normalise,
                 normaliser=weighted.normaliser,
             )
-            nll_BTH = reused if reused is not None else self._forward(batch, labels, scale_BTH)[0]
+            known = None if inputs.nll_BTH is None else inputs.nll_BTH[part, :width]
+            nll_BTH = alone if alone is not None else self._learn(batch, labels, scale_BTH, known)
             output = scaled_loss(nll_BTH, labels, scale_BTH)
             (output.loss * self.world.size).backward()
             _add(metrics, "train/loss", output.loss, torch.tensor(1.0 / (self.world.size * len(batches))))
@@ -106,37 +115,46 @@ class LanguageModelStep:
     def weights(self, batch: Batch, step: int) -> torch.Tensor:
         """The scaled weights that this batch would get now, (B, T, H): for reports. All ranks call it."""
         batch = batch.to(self.world.device)
-        labels_BTH = shift_labels(batch.labels_BT, self.n_future)
-        forward = self._forward(batch, labels_BTH)
-        return _scaled(self._weigh(batch, labels_BTH, forward, step))
+        inputs = self._inputs(batch, step)
+        nll_BTH, entropy_BTH = self._forward(batch, inputs.labels_BTH)
+        return _scaled(self._weigh(replace(inputs, nll_BTH=nll_BTH, entropy_BTH=entropy_BTH), self._count(inputs)))
 
     def _forward(
-        self, batch: Batch, labels_BTH: torch.Tensor, scale_BTH: torch.Tensor | None = None
+        self, batch: Batch, labels_BTH: torch.Tensor, guess: Guess | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`scale_BTH` comes once the weights are known; nothing else is wanted from that forward then."""
-        entropy = self.needs_entropy and scale_BTH is None
-        scale_BTH = None if scale_BTH is None else scale_BTH.float() * self.world.size
-        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, scale_BTH=scale_BTH, return_entropy=entropy)
+        """What the weights are made from."""
+        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, guess=guess, return_entropy=self.needs_entropy)
         return output.nll_BTH, output.entropy_BTH
 
+    def _learn(
+        self, batch: Batch, labels_BTH: torch.Tensor, scale_BTH: torch.Tensor, known_BTH: torch.Tensor | None
+    ) -> torch.Tensor:
+        """A training forward with known weights; a target without weight whose NLL is known already is left out of it."""
+        is_done_BTH = torch.zeros_like(labels_BTH, dtype=torch.bool) if known_BTH is None else scale_BTH == 0
+        output = self.model(
+            input_ids=batch.input_ids,
+            labels_BTH=labels_BTH.masked_fill(is_done_BTH, IGNORE_INDEX),
+            scale_BTH=scale_BTH.float() * self.world.size,
+        )
+        nll_BTH: torch.Tensor = output.nll_BTH
+        return nll_BTH if known_BTH is None else torch.where(is_done_BTH, known_BTH, nll_BTH)
+
     @torch.no_grad()
-    def _first_pass(self, batches: Sequence[Batch], labels_BTH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        done, width = 0, labels_BTH.shape[1]
-        parts: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+    def _first_pass(self, batches: Sequence[Batch], inputs: WeightInputs) -> WeightInputs:
+        done, width = 0, inputs.labels_BTH.shape[1]
+        nlls, entropies = [], []
         for batch in batches:
             rows, length = batch.input_ids.shape
-            nll, entropy = self._forward(batch, labels_BTH[done : done + rows, :length])
-            parts.append((_pad(nll, width), None if entropy is None else _pad(entropy, width)))
+            nll, entropy = self._forward(batch, inputs.labels_BTH[done : done + rows, :length])
+            nlls.append(_pad(nll, width))
+            if entropy is not None:
+                entropies.append(_pad(entropy, width))
             done += rows
-        entropies = [entropy for _, entropy in parts if entropy is not None]
-        return torch.cat([nll for nll, _ in parts]), torch.cat(entropies) if entropies else None
+        return replace(inputs, nll_BTH=torch.cat(nlls), entropy_BTH=torch.cat(entropies) if entropies else None)
 
-    def _weigh(
-        self, batch: Batch, labels_BTH: torch.Tensor, forward: tuple[torch.Tensor, torch.Tensor | None] | None, step: int
-    ) -> _Weighted:
-        nll_BTH, entropy_BTH = forward if forward is not None else (None, None)
-        inputs = WeightInputs(
-            labels_BTH=labels_BTH,
+    def _inputs(self, batch: Batch, step: int) -> WeightInputs:
+        return WeightInputs(
+            labels_BTH=shift_labels(batch.labels_BT, self.n_future),
             rows_B=batch.rows_B,
             slots_B=batch.slots_B,
             prompt_lens_B=batch.prompt_lens_B,
@@ -147,16 +165,17 @@ class LanguageModelStep:
             gather=self.world.all_gather,
             reference_nll_BT=batch.columns.get("reference_nll"),
             value_BT=batch.columns.get("value"),
-            nll_BTH=None if nll_BTH is None else nll_BTH.detach(),
-            entropy_BTH=entropy_BTH,
             td_statistics=self.td_statistics,
         )
+
+    def _count(self, inputs: WeightInputs) -> torch.Tensor:
+        """Valid targets of each head in the global batch, float64 (H,)."""
+        return self.world.all_reduce(inputs.valid_BTH.sum(dim=(0, 1)).double())
+
+    def _weigh(self, inputs: WeightInputs, counts_H: torch.Tensor) -> _Weighted:
         weights_BTH = compute_weights(self.name, self.keys, inputs, self.arm.alignment)
-        counts_H = (labels_BTH != IGNORE_INDEX).sum(dim=(0, 1)).double()
-        local = local_normaliser(labels_BTH, weights_BTH, reduction=self.arm.reduction, normalise=self.arm.normalise)
-        both = self.world.all_reduce(torch.cat([local, counts_H]))
-        normaliser, counts_H = both[: local.numel()], both[local.numel() :]
-        return _Weighted(labels_BTH, weights_BTH, normaliser, counts_H)
+        local = local_normaliser(inputs.labels_BTH, weights_BTH, reduction=self.arm.reduction, normalise=self.arm.normalise)
+        return _Weighted(inputs.labels_BTH, weights_BTH, self.world.all_reduce(local), counts_H)
 
 
 def _breaks_invariants(weighted: _Weighted) -> torch.Tensor:

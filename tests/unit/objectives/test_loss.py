@@ -95,11 +95,49 @@ def test_linear_nll_is_the_same_for_every_chunk_size(rows, width, vocab, chunk, 
     upstream = upstream.masked_fill(upstream < 0.4, 0.0)
     oracle = linear_nll_reference(hidden, weight, labels)
     exact = torch.autograd.grad(oracle, [hidden, weight], upstream)
-    for scale in (None, upstream, upstream / 3):
-        nll = linear_nll(hidden, weight, labels, chunk_size=chunk, scale_N=scale)
+    shuffled = upstream[torch.randperm(rows, generator=generator)]
+    kinds = [{"scale_N": scale} for scale in (None, upstream, upstream / 3)]
+    for guessed in (upstream, -7 * upstream, upstream * (torch.arange(rows) % 2), shuffled, torch.ones_like(upstream)):
+        kinds.append({"guess": lambda index, nll, guessed=guessed: guessed[index]})
+    for kind in kinds:
+        nll = linear_nll(hidden, weight, labels, chunk_size=chunk, **kind)
         torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
         for a, b in zip(torch.autograd.grad(nll, [hidden, weight], upstream), exact, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_a_guess_is_asked_for_every_valid_row_once_and_works_for_two_backward_passes():
+    hidden, weight = torch.randn(9, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True)
+    labels = torch.tensor([0, 1, IGNORE_INDEX, 2, 3, 4, IGNORE_INDEX, 0, 1])
+    asked = []
+
+    def guess(rows, nll):
+        asked.append((rows, nll))
+        return (rows % 2).float()
+
+    nll = linear_nll(hidden, weight, labels, chunk_size=2, guess=guess)
+    rows = torch.cat([rows for rows, _ in asked])
+    assert sorted(rows.tolist()) == [0, 1, 3, 4, 5, 7, 8] and max(len(rows) for rows, _ in asked) == 2
+    torch.testing.assert_close(torch.cat([nll for _, nll in asked]), nll[rows])
+    first = torch.autograd.grad(nll, [hidden, weight], torch.ones(9), retain_graph=True)
+    for a, b in zip(torch.autograd.grad(nll, [hidden, weight], torch.ones(9)), first, strict=True):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        asked.clear()
+        assert not linear_nll(hidden, weight, labels, guess=guess).requires_grad and not asked
+
+
+def test_a_label_whose_probability_underflows_has_its_nll():
+    hidden, weight = (
+        torch.tensor([[300.0], [80.0], [1.0]], requires_grad=True),
+        torch.tensor([[1.0], [-1.0]], requires_grad=True),
+    )
+    labels = torch.tensor([1, 1, 1])
+    for kind in ({}, {"scale_N": torch.ones(3)}, {"guess": lambda rows, nll: torch.ones(len(rows))}):
+        nll = linear_nll(hidden, weight, labels, **kind)
+        torch.testing.assert_close(nll.double(), linear_nll_reference(hidden, weight, labels), rtol=1e-6, atol=0)
+        grad_hidden, _ = torch.autograd.grad(nll.sum(), [hidden, weight])
+        torch.testing.assert_close(grad_hidden.squeeze(), torch.tensor([2.0, 2.0, 2.0 / (1 + torch.e**-2)]))
 
 
 @pytest.mark.parametrize("promised", [False, True])
@@ -153,19 +191,18 @@ def test_a_broken_promise_is_an_error_and_not_a_wrong_gradient():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"labels": torch.zeros(3, dtype=torch.long)}, {"chunk_size": 0}, {"weight": torch.zeros(5, 2)}, {"scale": torch.zeros(3)}],
+    [
+        {"labels_N": torch.zeros(3, dtype=torch.long)},
+        {"chunk_size": 0},
+        {"weight_VD": torch.zeros(5, 2)},
+        {"scale_N": torch.zeros(3)},
+        {"scale_N": torch.zeros(4), "guess": lambda rows, nll: nll},
+    ],
 )
 def test_linear_nll_refuses_what_does_not_fit(bad):
-    arguments = {"labels": torch.zeros(4, dtype=torch.long), "weight": torch.zeros(5, 3), "chunk_size": None}
-    arguments |= {"scale": None} | bad
+    good = {"hidden_ND": torch.zeros(4, 3), "weight_VD": torch.zeros(5, 3), "labels_N": torch.zeros(4, dtype=torch.long)}
     with pytest.raises(ValueError):
-        linear_nll(
-            torch.zeros(4, 3),
-            arguments["weight"],
-            arguments["labels"],
-            chunk_size=arguments["chunk_size"],
-            scale_N=arguments["scale"],
-        )
+        linear_nll(**good | bad)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from wmtp.config import ArmConfig, weighting
 from wmtp.config.weightings import WEIGHTINGS
-from wmtp.objectives import ARMS, WeightInputs, compute_weights, lambda_returns, shift_labels, td_errors
+from wmtp.objectives import (
+    ARMS,
+    WeightInputs,
+    compute_weights,
+    guess_weights,
+    heads_first,
+    lambda_returns,
+    shift_labels,
+    target_scale,
+    td_errors,
+)
 from wmtp.objectives.returns import discounted_suffix_sum
 from wmtp.objectives.rho1 import hashed_uniform, rho1_scores, select_top
 from wmtp.objectives.td import TDStatistics, shuffle_response, td_weights
@@ -101,6 +111,34 @@ def test_select_top_matches_a_sort_with_ties_by_position(seed, levels, keep):
     expected = torch.zeros(18)
     expected[order[: math.ceil(keep * len(order) - 1e-9)]] = 1
     assert torch.equal(kept, expected)
+
+
+@pytest.mark.parametrize("reduction", ["head_mean", "position_mean"])
+@pytest.mark.parametrize("normalise", ["mean_one", "none"])
+@pytest.mark.parametrize("more", [{}, {"mode": "absolute"}, {"mode": "difficult"}, {"always_keep_head0": True}])
+def test_rho1_is_guessed_while_the_nlls_come_in(reduction, normalise, more):
+    """Nearly all that is selected is guessed, and its gradient is the loss's up to one factor."""
+    inputs = make_inputs(batch=64, length=60)
+    keys = weighting(ArmConfig(weighting={"name": "rho1"} | more))
+    counts_H = inputs.valid_BTH.sum(dim=(0, 1)).double()
+    guess = guess_weights("rho1", keys, inputs, counts_H, reduction=reduction, normalise=normalise)
+    nll_N, valid = heads_first(inputs.nll_BTH), heads_first(inputs.valid_BTH).nonzero().squeeze(1)
+    guessed_N = torch.zeros_like(nll_N)
+    for chunk in (valid[i::9] for i in range(9)):
+        guessed_N[chunk] = guess(chunk, nll_N[chunk])
+    weights = compute_weights("rho1", keys, inputs, "target")
+    scale_N = heads_first(target_scale(inputs.labels_BTH, weights, reduction=reduction, normalise=normalise)).float()
+    right_N = (guessed_N != 0) & (scale_N != 0)
+    assert right_N.sum() > 0.92 * (scale_N != 0).sum() and right_N.sum() > 0.98 * (guessed_N != 0).sum()
+    factors = scale_N[right_N] / guessed_N[right_N]
+    torch.testing.assert_close(factors, factors[:1].expand_as(factors), rtol=1e-6, atol=0)
+
+
+def test_only_a_plain_selection_by_the_loss_is_guessed():
+    inputs, counts_H = make_inputs(), torch.ones(3)
+    options = {"reduction": "head_mean", "normalise": "mean_one"}
+    guessed = {name for name in ARMS if guess_weights(name, keys_of(name), inputs, counts_H, **options) is not None}
+    assert guessed == {"rho1"}
 
 
 def test_rho1_scores_by_hand():
