@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,21 @@ class Workspace:
     def leftovers(self):
         """Unfinished outputs: what a killed launcher may leave, and a finished one must not."""
         return sorted(str(path.relative_to(self.root)) for path in (self.root / "artifacts").rglob(".*.tmp-*"))
+
+
+def free_port(count=1):
+    """A free port of 127.0.0.1, or the first of so many in a row."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = 0
+            try:
+                for number in range(count):
+                    probe = stack.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", first + number))
+                    first = first or probe.getsockname()[1]
+            except OSError:  # one of the next is taken
+                continue
+            return first
 
 
 def wait_for(condition, seconds, what):

@@ -3,19 +3,13 @@
 import multiprocessing
 import os
 import pickle
-import socket
 import traceback
 from pathlib import Path
 
 import torch
 
+from tests.workspaces import free_port
 from wmtp.distributed import world as join_world
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _main(rank, size, port, function, arguments, options, path):

@@ -8,20 +8,26 @@ from wmtp.objectives import linear_nll
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
+@pytest.mark.parametrize("kind", ["plain", "known", "guessed"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)])
-def test_linear_nll_and_its_gradients_match_float64(dtype, bound):
+def test_linear_nll_and_its_gradients_match_float64(dtype, bound, kind):
     generator = torch.Generator().manual_seed(0)
     hidden_ND = torch.randn(257, 64, generator=generator, dtype=torch.float64)
     weight_VD = torch.randn(1000, 64, generator=generator, dtype=torch.float64) * 0.1
     labels_N = torch.randint(0, 1000, (257,), generator=generator)
     labels_N[::5] = -100
 
-    def run(device, kind):
-        hidden = hidden_ND.to(device, kind).requires_grad_()
-        weight = weight_VD.to(device, kind).requires_grad_()
-        nll_N = linear_nll(hidden, weight, labels_N.to(device))
+    def run(device, dtype, **options):
+        hidden = hidden_ND.to(device, dtype).requires_grad_()
+        weight = weight_VD.to(device, dtype).requires_grad_()
+        nll_N = linear_nll(hidden, weight, labels_N.to(device), chunk_size=100, **options)
         nll_N.double().mean().backward()
         return [tensor.detach().double().cpu() for tensor in (nll_N, hidden.grad, weight.grad)]
 
-    for ours, oracle in zip(run("cuda", dtype), run("cpu", torch.float64), strict=True):
+    options = {
+        "plain": {},
+        "known": {"scale_N": torch.full((257,), 1 / 257, device="cuda")},
+        "guessed": {"guess": lambda rows, nll_R: (rows % 3 > 0) / 257},
+    }
+    for ours, oracle in zip(run("cuda", dtype, **options[kind]), run("cpu", torch.float64), strict=True):
         assert float((ours - oracle).abs().max() / oracle.abs().max()) < bound

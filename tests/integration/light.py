@@ -5,14 +5,13 @@ Outputs are a function of inputs and parameters; see `work`.
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import yaml
 
-from tests.workspaces import PROJECT, Workspace, wait_for
+from tests.workspaces import PROJECT, Workspace, free_port, wait_for
 
 RUNS = {
     "train_policy": {
@@ -70,9 +69,7 @@ class LightWorkspace(Workspace):
 @contextmanager
 def prefect_server(folder, **environment):
     """A Prefect server of the test's own; the address of its API."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = start_server(folder, port, **environment)
     try:

@@ -2,18 +2,11 @@
 
 import json
 import signal
-import socket
 import sys
 import urllib.request
 
 from tests.integration.light import LightWorkspace
-from tests.workspaces import kill_all, wait_for
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+from tests.workspaces import free_port, kill_all, wait_for
 
 
 class Served:
@@ -24,7 +17,7 @@ class Served:
         self.start()
 
     def start(self):
-        self.ports = {"WMTP_PREFECT_PORT": free_port(), "WMTP_MLFLOW_PORT": free_port()}
+        self.ports = {name: str(free_port()) for name in ("WMTP_PREFECT_PORT", "WMTP_MLFLOW_PORT")}
         self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports)
         self.said = []
         for line in self.process.stdout:

@@ -1,7 +1,6 @@
 """Prefect's and MLflow's records in a real PostgreSQL."""
 
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -9,11 +8,8 @@ import psycopg2
 import pytest
 
 from tests.integration.light import LightWorkspace, prefect_server
-from tests.integration.served import free_port
-from tests.workspaces import PROJECT
-
-SCRIPT = PROJECT / "scripts/postgres-on-one-host"
-CANNOT_START = 3
+from tests.integration.one_host import on_one_host
+from tests.workspaces import free_port
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +19,8 @@ def postgres():
     folder.chmod(0o755)
     port = free_port()
     try:
-        started = subprocess.run([SCRIPT, "start", folder, port], capture_output=True, text=True)
-        if started.returncode == CANNOT_START:
-            pytest.skip(started.stderr.strip())
-        assert started.returncode == 0, started.stderr
-        yield f"wmtp@127.0.0.1:{port}"
-        subprocess.run([SCRIPT, "stop", folder], check=True)
+        with on_one_host("postgres", folder, port):
+            yield f"wmtp@127.0.0.1:{port}"
     finally:
         shutil.rmtree(folder)
 

@@ -2,19 +2,12 @@
 
 import time
 
-import pytest
-
 from tests.integration.light import LightWorkspace, start_server, wait_until_healthy
-from tests.integration.served import free_port
-from tests.workspaces import wait_for
+from tests.workspaces import free_port, wait_for
 
 
-@pytest.fixture
-def port():
-    return int(free_port())
-
-
-def test_a_run_outlives_a_restart_of_its_server(tmp_path, port):
+def test_a_run_outlives_a_restart_of_its_server(tmp_path):
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = start_server(tmp_path, port)
     try:

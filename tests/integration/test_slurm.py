@@ -2,15 +2,14 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 
 import pytest
 
+from tests.integration.one_host import on_one_host
 from tests.integration.training import RUN, STAGE, back_to_toy, same_folder, started
-from tests.workspaces import PROJECT, wait_for
+from tests.workspaces import free_port, wait_for
 
-SCRIPT = PROJECT / "scripts/slurm-on-one-host"
 LAUNCH = """
 launcher: slurm
 device: cpu
@@ -19,37 +18,14 @@ nproc_per_node: 1
 srun: [--cpus-per-task=1]
 """
 ON_SLURM = {"WMTP_LAUNCH": "two_nodes"}
-CANNOT_START = 3
-
-
-def free_ports(count):
-    """The first of so many free ports in a row."""
-    for first in range(20000, 60000, 100):
-        probes = [socket.socket() for _ in range(count)]
-        try:
-            for number, probe in enumerate(probes):
-                probe.bind(("127.0.0.1", first + number))
-            return first
-        except OSError:
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
-    raise OSError("no free ports")
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """The path of a running Slurm's configuration."""
     folder = tmp_path_factory.mktemp("slurm")
-    started_up = subprocess.run([SCRIPT, "start", folder, str(free_ports(3))], capture_output=True, text=True)
-    if started_up.returncode == CANNOT_START:
-        pytest.skip(started_up.stderr.strip())
-    assert started_up.returncode == 0, started_up.stderr + started_up.stdout
-    try:
+    with on_one_host("slurm", folder, free_port(count=3)):
         yield str(folder / "slurm.conf")
-    finally:
-        subprocess.run([SCRIPT, "stop", folder], check=True)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from wmtp.types import IGNORE_INDEX
 
-CHUNK_BYTES = 32 * 2**20
-"""Size of the logits buffer. Smaller chunks lose matmul speed (32 rows cost 6x), larger ones only memory."""
+CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}
+"""Size of the logits buffer. Smaller chunks lose matmul speed (on a CPU 32 rows cost 6x), larger ones only memory. On a GPU
+every chunk reads and writes the whole weight gradient, which some thousand rows must pay for."""
 
 PROMISE_RTOL = 1e-5
 """How far an upstream gradient may be from a multiple of the expected one, row by row: float32 rounding, no more."""
@@ -47,7 +48,7 @@ def linear_nll(
         hidden_ND: rows, float64, float32, bfloat16 or float16.
         weight_VD: unembedding, same dtype.
         labels_N: int64 targets; IGNORE_INDEX rows get 0.
-        chunk_size: rows per logits chunk; by default a 32 MiB buffer's worth.
+        chunk_size: rows per logits chunk; by default a buffer of CHUNK_BYTES full.
         scale_N: the gradient of the loss with respect to the result, known ahead up to one factor for all rows. The
             backward pass checks it; it then works once (no `retain_graph`). Ignored where no gradient is recorded.
         guess: see `Guess`. Has an effect on time only. Ignored where no gradient is recorded.
@@ -68,7 +69,8 @@ def linear_nll(
         raise ValueError(f"chunk_size={chunk_size} must be at least 1")
     if scale_N is not None and guess is not None:
         raise ValueError("give scale_N, which is certain, or guess, not both")
-    rows = chunk_size or max(1, CHUNK_BYTES // (4 * weight_VD.shape[0]))
+    buffer_bytes = CHUNK_BYTES["cuda" if hidden_ND.is_cuda else "cpu"]
+    rows = chunk_size or max(1, buffer_bytes // (4 * weight_VD.shape[0]))
     if scale_N is None or not torch.is_grad_enabled():
         guess = guess if torch.is_grad_enabled() else None
         nll: torch.Tensor = _GradientInBackward.apply(hidden_ND, weight_VD, labels_N, guess, rows)
@@ -105,12 +107,10 @@ class _Chunks:
 
     def logits(self, part: torch.Tensor) -> torch.Tensor:
         """(R, V) in the accumulation dtype, written into the buffer where the dtypes allow."""
-        hidden_RD, weight_VD = self.hidden_ND[part], self.weight_VD
-        if hidden_RD.dtype == self.wide:
-            return torch.mm(hidden_RD, weight_VD.T, out=self.buffer[: hidden_RD.shape[0]])
-        if hidden_RD.is_cuda:
-            return torch.mm(hidden_RD, weight_VD.T, out_dtype=self.wide)
-        return torch.mm(hidden_RD.to(self.wide), weight_VD.T.to(self.wide), out=self.buffer[: hidden_RD.shape[0]])
+        hidden_RD = self.hidden_ND[part]
+        if hidden_RD.is_cuda and hidden_RD.dtype != self.wide:
+            return _wide_mm(hidden_RD, self.weight_VD.T, self.wide)
+        return torch.mm(hidden_RD.to(self.wide), self.weight_VD.T.to(self.wide), out=self.buffer[: hidden_RD.shape[0]])
 
     def probabilities(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A chunk's softmax (R, V), which overwrites the logits row by row while they are in cache, and NLL (R,)."""
@@ -133,18 +133,25 @@ class _Chunks:
         probabilities_RV.scatter_add_(1, label_R1, probabilities_RV.new_full(label_R1.shape, -1.0))
         narrow_RV = probabilities_RV.to(self.hidden_ND.dtype)
         if self.grad_hidden_ND is not None:
-            rows_RD = torch.mm(narrow_RV, self.weight_VD).to(self.wide) * scale_R1
+            rows_RD = _wide_mm(narrow_RV, self.weight_VD, self.wide) * scale_R1
             self.grad_hidden_ND[part] += rows_RD.to(self.hidden_ND.dtype)
         if self.grad_weight_VD is not None:
             scaled_RD = (self.hidden_ND[part].to(self.wide) * scale_R1).to(self.hidden_ND.dtype)
             if self.wide == self.hidden_ND.dtype:
                 self.grad_weight_VD.addmm_(narrow_RV.T, scaled_RD)
             else:
-                self.grad_weight_VD += torch.mm(narrow_RV.T, scaled_RD)
+                self.grad_weight_VD += _wide_mm(narrow_RV.T, scaled_RD, self.wide)
 
     def gradients(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         weight_VD = self.grad_weight_VD
         return self.grad_hidden_ND, None if weight_VD is None else weight_VD.to(self.weight_VD.dtype)
+
+
+def _wide_mm(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    """The product of narrow matrices, not rounded to their dtype."""
+    if a.is_cuda and a.dtype != wide:
+        return torch.mm(a, b, out_dtype=wide)
+    return torch.mm(a.to(wide), b.to(wide))
 
 
 def _where(mask_N: torch.Tensor) -> torch.Tensor:

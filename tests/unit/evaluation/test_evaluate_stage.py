@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tests.distributed.harness import free_port
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, mtp
+from tests.workspaces import free_port
 from wmtp.config import LaunchConfig, compose
 from wmtp.data.problems import write_problems
 from wmtp.data.render import render_prompt
