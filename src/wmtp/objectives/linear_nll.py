@@ -15,8 +15,9 @@ from torch.autograd.function import once_differentiable
 from wmtp.types import IGNORE_INDEX
 
 CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}
-"""Size of the logits buffer. Smaller chunks lose matmul speed (on a CPU 32 rows cost 6x), larger ones only memory. On a GPU
-every chunk reads and writes the whole weight gradient, which some thousand rows must pay for."""
+CHUNK_ROWS = 512
+"""Size of the logits buffer: so many bytes, or so many rows where that is more. Smaller chunks lose matmul speed (on a CPU 32
+rows cost 6x) and read and write the weight gradient more often; larger ones only memory."""
 
 PROMISE_RTOL = 1e-5
 """How far an upstream gradient may be from a multiple of the expected one, row by row: float32 rounding, no more."""
@@ -48,7 +49,7 @@ def linear_nll(
         hidden_ND: rows, float64, float32, bfloat16 or float16.
         weight_VD: unembedding, same dtype.
         labels_N: int64 targets; IGNORE_INDEX rows get 0.
-        chunk_size: rows per logits chunk; by default a buffer of CHUNK_BYTES full.
+        chunk_size: rows per logits chunk; by default as CHUNK_BYTES and CHUNK_ROWS say.
         scale_N: the gradient of the loss with respect to the result, known ahead up to one factor for all rows. The
             backward pass checks it; it then works once (no `retain_graph`). Ignored where no gradient is recorded.
         guess: see `Guess`. Has an effect on time only. Ignored where no gradient is recorded.
@@ -70,7 +71,7 @@ def linear_nll(
     if scale_N is not None and guess is not None:
         raise ValueError("give scale_N, which is certain, or guess, not both")
     buffer_bytes = CHUNK_BYTES["cuda" if hidden_ND.is_cuda else "cpu"]
-    rows = chunk_size or max(1, buffer_bytes // (4 * weight_VD.shape[0]))
+    rows = chunk_size or max(CHUNK_ROWS, buffer_bytes // (4 * weight_VD.shape[0]))
     if scale_N is None or not torch.is_grad_enabled():
         guess = guess if torch.is_grad_enabled() else None
         nll: torch.Tensor = _GradientInBackward.apply(hidden_ND, weight_VD, labels_N, guess, rows)
