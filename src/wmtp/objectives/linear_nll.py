@@ -93,7 +93,9 @@ class _Chunks:
         self.hidden_ND, self.weight_VD, self.labels_N = hidden_ND, weight_VD, labels_N
         self.wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         self.rows = max(1, min(rows, most))
-        self.buffer = hidden_ND.new_empty((self.rows, weight_VD.shape[0]), dtype=self.wide)
+        self.has_wide_products = hidden_ND.is_cuda and hidden_ND.dtype != self.wide
+        buffer_rows = 0 if self.has_wide_products else self.rows
+        self.buffer = hidden_ND.new_empty((buffer_rows, weight_VD.shape[0]), dtype=self.wide)
         self.grad_hidden_ND: torch.Tensor | None = None
         self.grad_weight_VD: torch.Tensor | None = None
 
@@ -106,11 +108,15 @@ class _Chunks:
         self.grad_hidden_ND = torch.zeros_like(self.hidden_ND) if hidden else None
         self.grad_weight_VD = torch.zeros_like(self.weight_VD, dtype=self.wide) if weight else None
 
+    def product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Of two matrices, not rounded to their dtype."""
+        return torch.mm(a, b, out_dtype=self.wide) if self.has_wide_products else torch.mm(a.to(self.wide), b.to(self.wide))
+
     def logits(self, part: torch.Tensor) -> torch.Tensor:
         """(R, V) in the accumulation dtype, written into the buffer where the dtypes allow."""
         hidden_RD = self.hidden_ND[part]
-        if hidden_RD.is_cuda and hidden_RD.dtype != self.wide:
-            return _wide_mm(hidden_RD, self.weight_VD.T, self.wide)
+        if self.has_wide_products:
+            return self.product(hidden_RD, self.weight_VD.T)
         return torch.mm(hidden_RD.to(self.wide), self.weight_VD.T.to(self.wide), out=self.buffer[: hidden_RD.shape[0]])
 
     def probabilities(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,25 +140,18 @@ class _Chunks:
         probabilities_RV.scatter_add_(1, label_R1, probabilities_RV.new_full(label_R1.shape, -1.0))
         narrow_RV = probabilities_RV.to(self.hidden_ND.dtype)
         if self.grad_hidden_ND is not None:
-            rows_RD = _wide_mm(narrow_RV, self.weight_VD, self.wide) * scale_R1
+            rows_RD = self.product(narrow_RV, self.weight_VD) * scale_R1
             self.grad_hidden_ND[part] += rows_RD.to(self.hidden_ND.dtype)
         if self.grad_weight_VD is not None:
             scaled_RD = (self.hidden_ND[part].to(self.wide) * scale_R1).to(self.hidden_ND.dtype)
             if self.wide == self.hidden_ND.dtype:
                 self.grad_weight_VD.addmm_(narrow_RV.T, scaled_RD)
             else:
-                self.grad_weight_VD += _wide_mm(narrow_RV.T, scaled_RD, self.wide)
+                self.grad_weight_VD += self.product(narrow_RV.T, scaled_RD)
 
     def gradients(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         weight_VD = self.grad_weight_VD
         return self.grad_hidden_ND, None if weight_VD is None else weight_VD.to(self.weight_VD.dtype)
-
-
-def _wide_mm(a: torch.Tensor, b: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
-    """The product of narrow matrices, not rounded to their dtype."""
-    if a.is_cuda and a.dtype != wide:
-        return torch.mm(a, b, out_dtype=wide)
-    return torch.mm(a.to(wide), b.to(wide))
 
 
 def _where(mask_N: torch.Tensor) -> torch.Tensor:
