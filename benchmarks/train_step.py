@@ -1,4 +1,4 @@
-"""Real tokens per second of a policy step, side by side on one CPU thread, and what the engine costs besides.
+"""Tokens per second of a policy step, side by side on one CPU thread, and what the engine costs besides.
 
     python benchmarks/train_step.py
 
@@ -60,10 +60,11 @@ def build(n_future: int):
 
 
 class Result(NamedTuple):
-    """Of the steps after the warm-up: wall time, real tokens, and wall time inside of the mathematics where it was measured."""
+    """Of the steps after the warm-up: wall time, tokens with and without padding, wall time of the mathematics if measured."""
 
     seconds: float
-    tokens: int
+    computed: int
+    real: int
     mathematics: float = 0.0
 
 
@@ -124,8 +125,9 @@ def run_wmtp(folder: Path) -> Result:
             on_row=lambda row: None,
         )
         started, before = began[WARMUP]
-        tokens = sum(loader.num_tokens(s) for s in range(WARMUP, WARMUP + STEPS))
-        return Result(time.perf_counter() - started, tokens, clock.seconds - before)
+        seconds = time.perf_counter() - started
+        tokens = _num_tokens([batch for number in range(STEPS + WARMUP) for batch in loader.micro_batches(number)])
+        return Result(seconds, *tokens, clock.seconds - before)
 
 
 def _plain_batches(folder: Path):
@@ -151,11 +153,13 @@ def run_bare_loop(folder: Path) -> Result:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return Result(_timed(step, batches), _num_tokens(batches))
+    return Result(_timed(step, batches), *_num_tokens(batches))
 
 
-def _num_tokens(batches) -> int:
-    return sum(int(batch.lengths_B.sum()) for batch in batches[WARMUP:])
+def _num_tokens(batches) -> tuple[int, int]:
+    """With padding and without."""
+    measured = batches[WARMUP:]
+    return sum(batch.input_ids.numel() for batch in measured), sum(int(batch.lengths_B.sum()) for batch in measured)
 
 
 def _timed(step, batches) -> float:
@@ -190,7 +194,7 @@ def run_trainer(folder: Path) -> Result:
     )
     trainer = Trainer(model=model, args=arguments, train_dataset=batches, data_collator=collate, callbacks=[Clock()])
     trainer.train()
-    return Result(time.perf_counter() - began[WARMUP], _num_tokens(batches))
+    return Result(time.perf_counter() - began[WARMUP], *_num_tokens(batches))
 
 
 def gemm_peak() -> float:
@@ -237,12 +241,17 @@ def main() -> None:
             command = [sys.executable, __file__, "--variant", name]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    print(f"{'':<18} {'tokens/s':>9} {'against bare loop':>18} {'of GEMM peak':>13}")
-    speed = {name: float(np.median([one["tokens"] / one["seconds"] for one in runs])) for name, runs in found.items()}
+    print("| | tokens/s | real tokens/s | against bare loop | of GEMM peak |")
+    print("| --- | --- | --- | --- | --- |")
+    speeds = {
+        kind: {name: float(np.median([one[kind] / one["seconds"] for one in runs])) for name, runs in found.items()}
+        for kind in ("computed", "real")
+    }
     for name in VARIANTS:
+        computed, real = speeds["computed"][name], speeds["real"][name]
         peak = max(one["peak"] for one in found[name]) * 1e9
-        share = speed[name] * flops_per_token(1 if name == "Trainer" else HEADS) / peak
-        print(f"{name:<18} {speed[name]:>9,.0f} {speed[name] / speed['bare loop']:>17.2f}x {share:>12.0%}")
+        share = real * flops_per_token(1 if name == "Trainer" else HEADS) / peak
+        print(f"| {name} | {computed:,.0f} | {real:,.0f} | {real / speeds['real']['bare loop']:.2f}x | {share:.0%} |")
     outside = float(np.median([1 - one["mathematics"] / one["seconds"] for one in found["wmtp"]]))
     print(f"engine outside forward, backward, clipping and optimizer: {outside:.1%} of a step")
 
