@@ -180,7 +180,7 @@ def run_trainer(folder: Path) -> Result:
     model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, **sizes, **shape))
     began: list[float] = []
 
-    class Clock(TrainerCallback):
+    class StepBegins(TrainerCallback):
         def on_step_begin(self, *arguments, **named) -> None:
             began.append(time.perf_counter())
 
@@ -192,7 +192,7 @@ def run_trainer(folder: Path) -> Result:
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=STEPS + WARMUP, per_device_train_batch_size=1, remove_unused_columns=False, **quiet
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=batches, data_collator=collate, callbacks=[Clock()])
+    trainer = Trainer(model=model, args=arguments, train_dataset=batches, data_collator=collate, callbacks=[StepBegins()])
     trainer.train()
     return Result(time.perf_counter() - began[WARMUP], *_num_tokens(batches))
 

@@ -130,14 +130,11 @@ class LanguageModelStep:
         self, batch: Batch, labels_BTH: torch.Tensor, scale_BTH: torch.Tensor, known_BTH: torch.Tensor | None
     ) -> torch.Tensor:
         """A training forward with known weights; a target without weight whose NLL is known already is left out of it."""
-        is_done_BTH = torch.zeros_like(labels_BTH, dtype=torch.bool) if known_BTH is None else scale_BTH == 0
-        output = self.model(
-            input_ids=batch.input_ids,
-            labels_BTH=labels_BTH.masked_fill(is_done_BTH, IGNORE_INDEX),
-            scale_BTH=scale_BTH.float() * self.world.size,
-        )
+        if known_BTH is not None:
+            labels_BTH = labels_BTH.masked_fill(scale_BTH == 0, IGNORE_INDEX)
+        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, scale_BTH=scale_BTH.float() * self.world.size)
         nll_BTH: torch.Tensor = output.nll_BTH
-        return nll_BTH if known_BTH is None else torch.where(is_done_BTH, known_BTH, nll_BTH)
+        return nll_BTH if known_BTH is None else torch.where(scale_BTH == 0, known_BTH, nll_BTH)
 
     @torch.no_grad()
     def _first_pass(self, batches: Sequence[Batch], inputs: WeightInputs) -> WeightInputs:
