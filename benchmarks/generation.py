@@ -21,11 +21,11 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 import wmtp  # noqa: F401 (its models for the Auto classes)
-from wmtp.data.problems import read_problems
-from wmtp.data.render import render_prompt
-from wmtp.data.tokenizer import load_tokenizer
 from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.nll import num_heads
+from wmtp.problems.files import read_problems
+from wmtp.problems.render import render_prompt
+from wmtp.tokens.tokenizer import load_tokenizer
 
 
 def ours(model: Any, tokenizer: Tokenizer, prompts: list[Prompt], decoding: Decoding) -> tuple[list[str], int, int]:

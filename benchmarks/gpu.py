@@ -35,7 +35,7 @@ def measure(variant: str, batch_size: int, compiled: bool) -> dict[str, float]:
     import torch
 
     from wmtp.config.training import ModelConfig, OptimConfig
-    from wmtp.distributed import world as join_world
+    from wmtp.distributed import join_world
     from wmtp.models.build import build_model, parallelize
     from wmtp.training.optim import build_optimizers
 
@@ -82,7 +82,7 @@ def _step(variant: str, world: Any, model: Any, ids: Any) -> Any:
     import torch
 
     from wmtp.config import ArmConfig
-    from wmtp.data.loader import Batch
+    from wmtp.tokens.loader import Batch
     from wmtp.training.steps import LanguageModelStep
 
     weighting = {"name": "rho1", "keep_frac": 0.6} if variant == "rho1" else {"name": "uniform"}

@@ -27,9 +27,9 @@ def measure(n_future: int, activation_checkpointing: bool) -> float:
 
     from wmtp.config import ArmConfig
     from wmtp.config.training import ModelConfig, OptimConfig
-    from wmtp.data.loader import Batch
-    from wmtp.distributed import world as join_world
+    from wmtp.distributed import join_world
     from wmtp.models.build import build_model, parallelize
+    from wmtp.tokens.loader import Batch
     from wmtp.training.optim import build_optimizers
     from wmtp.training.steps import LanguageModelStep
 

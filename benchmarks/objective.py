@@ -28,7 +28,7 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy, linear_cross_entropy
 
 from wmtp.objectives import heads_first, linear_nll, mtp_loss, shift_labels, target_scale
-from wmtp.objectives.rho1 import LikelySelection, num_to_keep, rho1_scores, select_top
+from wmtp.objectives.selection import LikelySelection, num_to_keep, rho1_scores, select_top
 from wmtp.types import IGNORE_INDEX
 
 KEEP_FRAC = 0.6

@@ -21,8 +21,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from wmtp.evaluation import sandbox
-from wmtp.evaluation.checker import same_output
+from wmtp.sandbox import pool as sandbox
+from wmtp.sandbox.checker import same_output
 from wmtp.types import AssertTest, IOTest, Limits, Program
 
 LIMITS = Limits()

@@ -35,8 +35,8 @@ def make_rows(folder: Path):
     """A table of random tokens with MBPP-like lengths."""
     import pyarrow as pa
 
-    from wmtp.data.loader import Rows
-    from wmtp.data.tables import large_list, write_table
+    from wmtp.tokens.loader import Rows
+    from wmtp.tokens.tables import large_list, write_table
 
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(4.45, 0.55, ROWS), 20, MAX_LENGTH).astype(np.int64)
@@ -91,9 +91,9 @@ def run_wmtp(folder: Path) -> Result:
     from wmtp.checkpoint import Checkpointer
     from wmtp.config import ArmConfig
     from wmtp.config.training import OptimConfig, TrainConfig
-    from wmtp.data.loader import TrainLoader
-    from wmtp.distributed import world as join_world
+    from wmtp.distributed import join_world
     from wmtp.models.build import parallelize
+    from wmtp.tokens.loader import TrainLoader
     from wmtp.training.loop import train
     from wmtp.training.steps import LanguageModelStep
 

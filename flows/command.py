@@ -16,12 +16,12 @@ from typing import Any
 from flows.choices import stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
-from wmtp import processes
 from wmtp.config import Config, compose
 from wmtp.errors import WmtpError
-from wmtp.launch import OWNER
-from wmtp.pipeline import expand, find_root, judge, read_graph
-from wmtp.workspace import change_params, check_params
+from wmtp.orchestration import processes
+from wmtp.orchestration.launch import OWNER
+from wmtp.orchestration.pipeline import expand, find_root, judge, read_graph
+from wmtp.orchestration.workspace import change_params, check_params
 
 
 def main(argv: Sequence[str] | None = None) -> int:

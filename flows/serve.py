@@ -16,10 +16,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from wmtp import processes, tracking
+from wmtp import tracking
 from wmtp.config import load_launch
 from wmtp.errors import ConfigError, LaunchError, WmtpError
-from wmtp.pipeline import find_root
+from wmtp.orchestration import processes
+from wmtp.orchestration.pipeline import find_root
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}

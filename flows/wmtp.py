@@ -23,11 +23,11 @@ from pydantic import Field
 from flows.choices import arm_names, profile_names, stage_names
 from tasks.params import compose_params
 from tasks.stage import begin, run_stage, stop_all
-from wmtp import processes
 from wmtp.config import Config
 from wmtp.errors import WmtpError
-from wmtp.pipeline import expand, find_root, read_graph
-from wmtp.workspace import claimed
+from wmtp.orchestration import processes
+from wmtp.orchestration.pipeline import expand, find_root, read_graph
+from wmtp.orchestration.workspace import claimed
 
 THREADS = 64
 """One per stage that is waited for; how many run at once is the tasks' business."""

@@ -16,7 +16,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from wmtp.metrics import progress_line
+from wmtp.progress import progress_line
 from wmtp.tracking import last_run
 
 MLFLOW_UI = "http://127.0.0.1:5000"
@@ -36,7 +36,7 @@ class ProgressArtifact:
         self._id, self._last = created, ""
 
     def show(self, record: dict[str, Any]) -> None:
-        """Mirror one progress record (see `wmtp.metrics.Progress`), where it is a new one."""
+        """Mirror one progress record (see `wmtp.progress.Progress`), where it is a new one."""
         line = progress_line(record)
         if line != self._last:
             update_progress_artifact(self._id, progress=100.0 * record["step"] / max(1, record["total"]), description=line)

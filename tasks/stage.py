@@ -23,10 +23,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from tasks.publish import ProgressArtifact, publish_stage
-from wmtp import processes
-from wmtp.launch import OWNER
-from wmtp.metrics import progress_path
-from wmtp.pipeline import judge
+from wmtp.orchestration import processes
+from wmtp.orchestration.launch import OWNER
+from wmtp.orchestration.pipeline import judge
+from wmtp.progress import progress_path
 
 CONCURRENT_STAGES = 4
 """Stages running at once; those that need an accelerator also wait for a slot of the machine, see configs/launch/."""

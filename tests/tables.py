@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from wmtp.data.tables import write_table
+from wmtp.tokens.tables import write_table
 
 VOCAB = 40
 

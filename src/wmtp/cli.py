@@ -161,8 +161,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _stage(arguments: argparse.Namespace) -> int:
-    from wmtp.launch import run_stage
-    from wmtp.pipeline import find_root
+    from wmtp.orchestration.launch import run_stage
+    from wmtp.orchestration.pipeline import find_root
 
     run_stage(arguments.name, find_root())
     if "DVC_STAGE" not in os.environ:
@@ -175,9 +175,9 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """The flow lives outside this package (which never imports Prefect): run it as its own process, and end all of it."""
-    from wmtp import processes
-    from wmtp.launch import OWNER
-    from wmtp.pipeline import find_root
+    from wmtp.orchestration import processes
+    from wmtp.orchestration.launch import OWNER
+    from wmtp.orchestration.pipeline import find_root
 
     token = uuid.uuid4().hex
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -195,8 +195,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _params(arguments: argparse.Namespace) -> int:
     from wmtp.config import compose
     from wmtp.config.compose import dump
-    from wmtp.pipeline import find_root
-    from wmtp.workspace import change_params
+    from wmtp.orchestration.pipeline import find_root
+    from wmtp.orchestration.workspace import change_params
 
     root = find_root()
     config = compose(root, arguments.profile, arms=arguments.arms, seeds=arguments.seeds, overrides=arguments.overrides)
@@ -211,8 +211,8 @@ def _params(arguments: argparse.Namespace) -> int:
 def _data(arguments: argparse.Namespace) -> int:
     from tokenizers import Tokenizer
 
-    from wmtp.data.tables import read_meta, read_table
-    from wmtp.pipeline import find_root
+    from wmtp.orchestration.pipeline import find_root
+    from wmtp.tokens.tables import read_meta, read_table
 
     folder = find_root() / "artifacts" / "data"
     if not folder.is_dir():
@@ -230,7 +230,7 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from wmtp.pipeline import find_root
+    from wmtp.orchestration.pipeline import find_root
 
     folder = find_root() / "artifacts" / "report"
     if not (folder / "report.json").exists():

@@ -57,7 +57,7 @@ class World:
 
 
 @contextmanager
-def world(device: str = "auto") -> Iterator[World]:
+def join_world(device: str = "auto") -> Iterator[World]:
     """Join the process group that torchrun's environment describes (a group of one without it), and leave it at the end.
 
     Args:

@@ -42,7 +42,7 @@ def _package(name: str) -> Finding:
 
 
 def _isolation() -> Finding:
-    from wmtp.evaluation.sandbox import isolation
+    from wmtp.sandbox.pool import isolation
 
     try:
         return Finding("program isolation", True, isolation())

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tests.workspaces import free_port
-from wmtp.distributed import world as join_world
+from wmtp.distributed import join_world
 
 
 def _main(rank, size, port, function, arguments, options, path):

@@ -16,11 +16,11 @@ from wmtp.checkpoint import Checkpointer
 from wmtp.config import ArmConfig
 from wmtp.config.schema import CriticConfig
 from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, TrainConfig
-from wmtp.data.loader import Rows, TrainLoader
 from wmtp.errors import NumericsError
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.value import ValueModel
 from wmtp.stages.fitting import full_state
+from wmtp.tokens.loader import Rows, TrainLoader
 from wmtp.training.loop import train
 from wmtp.training.scoring import reference_nll, score_rows, validation_nll
 from wmtp.training.steps import CriticStep, LanguageModelStep

@@ -92,8 +92,8 @@ def test_a_change_of_launch_settings_reruns_nothing(fresh):
     ("source", "stages"),
     [
         ("src/wmtp/reporting/page.py", ["report"]),
-        ("src/wmtp/data/synthetic.py", ["evaluate@baseline-s0", "evaluate@rho1-s0", "evaluate@verifiable-s0", "sample"]),
-        ("src/wmtp/launch.py", []),
+        ("src/wmtp/synthetic/generate.py", ["evaluate@baseline-s0", "evaluate@rho1-s0", "evaluate@verifiable-s0", "sample"]),
+        ("src/wmtp/orchestration/launch.py", []),
     ],
 )
 def test_changed_code_makes_stale_what_uses_it(fresh, source, stages):

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from wmtp.config.checks import require
+from wmtp.checks import require
 from wmtp.config.schema import ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
 from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS
 from wmtp.errors import ConfigError

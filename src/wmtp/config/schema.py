@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from wmtp.config.checks import one_of, require
+from wmtp.checks import one_of, require
 from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- data
@@ -210,8 +210,8 @@ class InputsConfig:
     """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
     need is a path that another dependency of the stage already names (DVC needs a path)."""
 
-    train: str = "src/wmtp/data"
-    validation: str = "src/wmtp/data"
+    train: str = "src/wmtp/stages/sample.py"
+    validation: str = "src/wmtp/stages/sample.py"
     reference_training: str = "artifacts/data"
     critic_training: str = "artifacts/data"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from wmtp.config.checks import one_of, require
+from wmtp.checks import one_of, require
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wmtp.config.checks import one_of, require
+from wmtp.checks import one_of, require
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""What each benchmark asks of a model and how an answer is scored. Problems come from `wmtp.data`, in one form.
+"""What each benchmark asks of a model and how an answer is scored. Problems come from `wmtp.problems`, in one form.
 
-The prompt of every benchmark is `wmtp.data.render.render_prompt(problem)`, the same text that training uses.
+The prompt of every benchmark is `wmtp.problems.render.render_prompt(problem)`, the same text that training uses.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wmtp.data.render import program_source
 from wmtp.errors import EvaluationError
+from wmtp.problems.render import program_source
 from wmtp.types import IOTest, Limits, Problem, Program, Verdict
 
 AnswerJudge = Callable[[Problem, str], dict[str, bool]]
@@ -89,7 +89,7 @@ def plain_number(text: str) -> str:
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("synthetic", "wmtp.data.synthetic: the completion is the program"),
+        Benchmark("synthetic", "wmtp.synthetic.generate: the completion is the program"),
         Benchmark(
             "mbpp",
             "Austin et al. 2021, arXiv 2108.07732; stop strings of bigcode-evaluation-harness, tasks/mbpp.py",

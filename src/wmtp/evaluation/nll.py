@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from wmtp.data.loader import Rows, sequential_batches
 from wmtp.errors import EvaluationError
 from wmtp.objectives import shift_labels
+from wmtp.tokens.loader import Rows, sequential_batches
 from wmtp.types import IGNORE_INDEX
 
 _LOGIT_BYTES = 2**26

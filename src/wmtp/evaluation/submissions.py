@@ -17,13 +17,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wmtp.data.problems import load_problems
-from wmtp.data.records import Record, read_records, take
 from wmtp.errors import DataError, EvaluationError
 from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
-from wmtp.evaluation.machine import machine_factor
-from wmtp.evaluation.sandbox import isolation, run_tests
-from wmtp.evaluation.scores import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
+from wmtp.evaluation.results import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
+from wmtp.problems.files import load_problems
+from wmtp.problems.records import Record, read_records, take
+from wmtp.sandbox.machine import machine_factor
+from wmtp.sandbox.pool import isolation, run_tests
 from wmtp.types import Limits, Problem, Program, Verdict
 
 CHUNK = 64
@@ -245,8 +245,8 @@ def complete(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from wmtp.data.render import render_prompt
     from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
+    from wmtp.problems.render import render_prompt
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model: Any = AutoModelForCausalLM.from_pretrained(model_path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from wmtp.objectives.rho1 import hashed_uniform
+from wmtp.objectives.selection import hashed_uniform
 
 
 @dataclass(frozen=True)

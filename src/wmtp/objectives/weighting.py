@@ -14,7 +14,7 @@ import torch
 from wmtp.objectives.linear_nll import Guess
 from wmtp.objectives.loss import target_scale
 from wmtp.objectives.returns import td_errors
-from wmtp.objectives.rho1 import Gather, LikelySelection, hashed_uniform, num_to_keep, rho1_scores, select_top
+from wmtp.objectives.selection import Gather, LikelySelection, hashed_uniform, num_to_keep, rho1_scores, select_top
 from wmtp.objectives.shift import expand_weights
 from wmtp.objectives.td import TDStatistics, shuffle_response, td_weights
 from wmtp.types import IGNORE_INDEX

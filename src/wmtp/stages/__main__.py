@@ -1,4 +1,4 @@
-"""A stage's child process: one rank. `python -m wmtp.stages`, started by wmtp.launch with WMTP_CONTEXT set."""
+"""A stage's child process: one rank. `python -m wmtp.stages`, started by wmtp.orchestration.launch with WMTP_CONTEXT set."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from wmtp import processes
 from wmtp.config import Config, LaunchConfig, read_params
 from wmtp.errors import WmtpError
+from wmtp.orchestration import processes
 from wmtp.stages.context import StageContext
 from wmtp.stages.declared import declared_only, declared_values
 from wmtp.tracking import JournalTracker, NullTracker, Tracker

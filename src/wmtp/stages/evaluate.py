@@ -9,20 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmtp.data.problems import read_problems
-from wmtp.data.render import render_prompt
-from wmtp.data.tables import read_meta
-from wmtp.data.tokenizer import load_tokenizer
-from wmtp.distributed import World
-from wmtp.distributed import world as join_world
+from wmtp.distributed import World, join_world
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
 from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
-from wmtp.evaluation.machine import machine_factor
 from wmtp.evaluation.nll import head_scores, head_sums
-from wmtp.evaluation.sandbox import isolation, run_tests
-from wmtp.evaluation.scores import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
-from wmtp.metrics import Progress
+from wmtp.evaluation.results import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
+from wmtp.problems.files import read_problems
+from wmtp.problems.render import render_prompt
+from wmtp.progress import Progress
+from wmtp.sandbox.machine import machine_factor
+from wmtp.sandbox.pool import isolation, run_tests
+from wmtp.tokens.tables import read_meta
+from wmtp.tokens.tokenizer import load_tokenizer
 from wmtp.types import Limits, Problem, Program, StageResult, Verdict
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from wmtp.checkpoint import Checkpointer
-from wmtp.data.loader import Rows, TrainLoader
 from wmtp.errors import ConfigError
-from wmtp.metrics import History, Progress
 from wmtp.models.build import parallelize
 from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.progress import History, Progress
+from wmtp.tokens.loader import Rows, TrainLoader
 from wmtp.training.loop import LoopState, Row, TrainStep, train
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from wmtp.config import Config
 from wmtp.config.schema import DataConfig
-from wmtp.data.labels import Execute, make_examples
-from wmtp.data.problems import Counts, count, write_problems
-from wmtp.data.render import Example
-from wmtp.data.sampling import curriculum_order, keep_correct_ratio
-from wmtp.data.sources import Splits, load_splits, resolve
-from wmtp.data.tables import write_table
-from wmtp.data.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
+from wmtp.examples.labels import Execute, make_examples
+from wmtp.examples.sources import Splits, load_splits, resolve
+from wmtp.problems.choose import curriculum_order, keep_correct_ratio
+from wmtp.problems.files import Counts, count, write_problems
+from wmtp.problems.render import Example
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
+from wmtp.tokens.tables import write_table
+from wmtp.tokens.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
 from wmtp.types import Limits, Program, StageResult, Verdict
 
 PROGRESS_INTERVAL_S = 2.0
@@ -91,8 +91,8 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
 
 def _executor(context: StageContext, source: str, *, allow_unsafe: bool) -> Execute:
     """The sandbox, with sparse progress lines. CodeContests' limits are a judge's, and are scaled to this machine."""
-    from wmtp.evaluation.machine import machine_factor
-    from wmtp.evaluation.sandbox import run_tests
+    from wmtp.sandbox.machine import machine_factor
+    from wmtp.sandbox.pool import run_tests
 
     factor = machine_factor(allow_unsafe=allow_unsafe) if source == "codecontests" else 1.0
 

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from wmtp.config import Config
-from wmtp.data.loader import Rows
-from wmtp.data.tables import read_meta
-from wmtp.distributed import world as join_world
+from wmtp.distributed import join_world
 from wmtp.errors import DataError
 from wmtp.models.build import parallelize
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.stages.context import StageContext
+from wmtp.tokens.loader import Rows
+from wmtp.tokens.tables import read_meta
 from wmtp.training.scoring import reference_nll, score_rows, write_scores
 from wmtp.types import StageResult
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from wmtp.config import Config
-from wmtp.data.loader import Rows
-from wmtp.data.tables import read_meta
-from wmtp.distributed import world as join_world
+from wmtp.distributed import join_world
 from wmtp.models.build import parallelize
 from wmtp.models.value import load_value_model
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
+from wmtp.tokens.loader import Rows
+from wmtp.tokens.tables import read_meta
 from wmtp.training.scoring import critic_values, score_rows, write_scores
 from wmtp.types import StageResult
 

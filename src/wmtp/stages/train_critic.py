@@ -9,16 +9,15 @@ import numpy as np
 
 from wmtp.config import Config
 from wmtp.config.schema import CriticConfig
-from wmtp.data.loader import Rows
-from wmtp.data.tables import read_meta
-from wmtp.distributed import World
-from wmtp.distributed import world as join_world
+from wmtp.distributed import World, join_world
 from wmtp.models.build import build_model
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.value import ValueModel, save_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
+from wmtp.tokens.loader import Rows
+from wmtp.tokens.tables import read_meta
 from wmtp.training.critic_metrics import critic_metrics
 from wmtp.training.scoring import critic_values, score_rows
 from wmtp.training.steps import CriticStep

@@ -8,14 +8,14 @@ from typing import Any
 
 from wmtp.config import ArmConfig, Config, weighting
 from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE
-from wmtp.data.loader import Rows
-from wmtp.data.tables import read_meta
-from wmtp.distributed import world as join_world
+from wmtp.distributed import join_world
 from wmtp.models.build import build_model
 from wmtp.objectives.td import TDStatistics
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
+from wmtp.tokens.loader import Rows
+from wmtp.tokens.tables import read_meta
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
 from wmtp.training.weight_report import td_statistics, weight_examples, weight_summary

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from wmtp.config import Config
-from wmtp.data.loader import Rows
-from wmtp.data.tables import read_meta
-from wmtp.distributed import world as join_world
+from wmtp.distributed import join_world
 from wmtp.models.build import build_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
+from wmtp.tokens.loader import Rows
+from wmtp.tokens.tables import read_meta
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 from wmtp.types import StageResult

@@ -16,9 +16,9 @@ from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer, TrainState
 from wmtp.config.training import OptimConfig, TrainConfig
-from wmtp.data.loader import Batch, TrainLoader
 from wmtp.distributed import World
 from wmtp.errors import NumericsError
+from wmtp.tokens.loader import Batch, TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
 from wmtp.training.optim import build_optimizers, lr_factor, set_learning_rates
 

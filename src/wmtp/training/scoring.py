@@ -14,10 +14,10 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from wmtp.data.loader import Batch, Rows, sequential_batches
-from wmtp.data.tables import write_table
 from wmtp.distributed import World
 from wmtp.objectives import shift_labels
+from wmtp.tokens.loader import Batch, Rows, sequential_batches
+from wmtp.tokens.tables import write_table
 from wmtp.types import IGNORE_INDEX
 
 ScoreFunction = Callable[[Batch], torch.Tensor]

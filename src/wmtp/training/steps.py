@@ -15,7 +15,6 @@ from torch import nn
 from wmtp.config import ArmConfig, weighting
 from wmtp.config.schema import CriticConfig
 from wmtp.config.weightings import Uniform
-from wmtp.data.loader import Batch
 from wmtp.distributed import World
 from wmtp.objectives import (
     WeightInputs,
@@ -30,6 +29,7 @@ from wmtp.objectives import (
 from wmtp.objectives.linear_nll import Guess
 from wmtp.objectives.td import TDStatistics
 from wmtp.objectives.weighting import NEEDS_ENTROPY, NEEDS_NLL
+from wmtp.tokens.loader import Batch
 from wmtp.training.meters import StepMetrics
 from wmtp.types import IGNORE_INDEX
 

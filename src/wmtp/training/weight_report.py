@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmtp.data.loader import Rows, TrainLoader
 from wmtp.distributed import World
 from wmtp.errors import DataError
 from wmtp.objectives import td_errors
 from wmtp.objectives.td import TDStatistics
+from wmtp.tokens.loader import Rows, TrainLoader
 from wmtp.training.steps import LanguageModelStep
 
 NUM_BATCHES, BATCH_SIZE = 8, 64

@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicLayer
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
 from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate
 from wmtp.evaluation.kv_cache import GrowingLayer
-from wmtp.evaluation.sampling import row_key, sample_top_p, uniforms
+from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
 
 TOKENIZER = byte_tokenizer()
 

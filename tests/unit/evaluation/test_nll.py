@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from tests.tables import VOCAB, make_tables
-from wmtp.data.loader import Rows
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.nll import head_scores, head_sums
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.tokens.loader import Rows
 
 
 def make_model(n_future):

@@ -21,7 +21,7 @@ from wmtp.objectives import (
     td_errors,
 )
 from wmtp.objectives.returns import discounted_suffix_sum
-from wmtp.objectives.rho1 import hashed_uniform, rho1_scores, select_top
+from wmtp.objectives.selection import hashed_uniform, rho1_scores, select_top
 from wmtp.objectives.td import TDStatistics, shuffle_response, td_weights
 from wmtp.types import IGNORE_INDEX
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wmtp.launch import _root_cause
+from wmtp.orchestration.launch import _root_cause
 
 
 def report(root, *others):

@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from wmtp import processes
+from wmtp.orchestration import processes
 
 TREE = """
 import subprocess, sys, time

@@ -1,0 +1,1 @@
+"""Problems with solutions become labelled examples: sources, mutation, noise, labels by execution."""

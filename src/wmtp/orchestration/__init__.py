@@ -1,0 +1,1 @@
+"""How stages come to run: launcher, processes, workspace, and the pipeline as DVC has it."""

@@ -1,0 +1,137 @@
+"""How a stage's processes come to be: one process, torchrun on this machine, or a Slurm job with torchrun on every node.
+
+As a program (`python -m wmtp.orchestration.cluster`) this is a node's agent: srun starts one on each node, they agree on where
+to meet, run torchrun, and end with the launcher. The workspace must be on a file system that all nodes share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from wmtp.config import LaunchConfig
+from wmtp.errors import LaunchError
+from wmtp.orchestration import processes
+
+STAGE = ("-m", "wmtp.stages")
+RENDEZVOUS = "rendezvous"
+RENDEZVOUS_SECONDS = 300.0
+"""Nodes of one job start within seconds of each other, but a shared file system may show a new file late."""
+
+
+def process_command() -> list[str]:
+    """A stage of one process."""
+    return [sys.executable, *STAGE]
+
+
+def torchrun_command(launch: LaunchConfig, token: str, *options: str, endpoint: str = "127.0.0.1:0") -> list[str]:
+    """A stage's ranks on one machine; `options` of torchrun's own say where the others are."""
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nnodes={launch.nnodes}",
+        f"--nproc-per-node={launch.nproc_per_node}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={endpoint}",
+        f"--rdzv-id={token}",
+        *(options or ("--local-addr=127.0.0.1",)),
+        *STAGE,
+    ]
+
+
+def srun_command(launch: LaunchConfig, stage: str, token: str) -> list[str]:
+    """A Slurm job (or a step, inside of an allocation) with one agent on each node."""
+    return [
+        "srun",
+        f"--job-name={_job_name(stage, token)}",
+        f"--nodes={launch.nnodes}",
+        f"--ntasks={launch.nnodes}",
+        "--ntasks-per-node=1",
+        "--kill-on-bad-exit=1",
+        *launch.srun,
+        sys.executable,
+        "-m",
+        "wmtp.orchestration.cluster",
+    ]
+
+
+def cancel_job(stage: str, token: str) -> None:
+    """What is left of the job when its srun was killed before it could cancel it."""
+    subprocess.run(["scancel", "--quiet", f"--name={_job_name(stage, token)}"], check=False, capture_output=True)
+
+
+def _job_name(stage: str, token: str) -> str:
+    return f"{stage}-{token[:8]}"
+
+
+# --------------------------------------------------------------------------------------- a node's agent
+
+
+def main() -> int:
+    context = json.loads(os.environ["WMTP_CONTEXT"])
+    launch = LaunchConfig(**context["launch"])
+    token = os.environ[processes.TOKEN]
+    is_first = os.environ["SLURM_NODEID"] == "0"
+    endpoint = _meet(Path(context["errors"]) / RENDEZVOUS, is_first)
+    here = socket.gethostname()
+    options = (
+        f"--rdzv-conf=is_host={str(is_first).lower()}",
+        f"--local-addr={here}",
+        f"--node-rank={os.environ['SLURM_NODEID']}",
+    )
+    os.environ["WMTP_CONTEXT"] = json.dumps({**context, "owner": processes.identity()})
+    processes.interrupt_on_sigterm()
+    process = subprocess.Popen(
+        torchrun_command(launch, token, *options, endpoint=endpoint), stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    threading.Thread(target=_end_with_launcher, daemon=True).start()
+    try:
+        return process.wait()
+    finally:
+        processes.kill_tree(process.pid)
+
+
+def _end_with_launcher() -> None:
+    """Standard input is a pipe from the launcher, through srun: it closes when either has died."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _meet(path: Path, is_first: bool) -> str:
+    """`host:port` of the first node, which it writes for the others.
+
+    Raises:
+        LaunchError: it did not come in time.
+    """
+    if is_first:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            endpoint = f"{socket.gethostname()}:{probe.getsockname()[1]}"
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(endpoint, encoding="utf-8")
+        os.replace(temporary, path)
+        return endpoint
+    deadline = time.monotonic() + RENDEZVOUS_SECONDS
+    while time.monotonic() < deadline:
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+        time.sleep(0.2)
+    raise LaunchError(
+        f"{path} did not appear within {RENDEZVOUS_SECONDS:.0f} s: is the workspace on a file system that all nodes share?"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LaunchError as failure:
+        sys.exit(f"error: {failure}")

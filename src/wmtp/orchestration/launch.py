@@ -1,0 +1,349 @@
+"""A stage's parent: checks, starts its processes, watches them, and moves finished outputs to their final names.
+
+What is up to date is DVC's business; this runs one stage, now, completely or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from wmtp import tracking
+from wmtp.config import LaunchConfig, load_launch, read_params
+from wmtp.errors import ConfigError, LaunchError, WmtpError
+from wmtp.orchestration import cluster, processes
+from wmtp.orchestration.console import Console
+from wmtp.orchestration.pipeline import PARAMS, StageSpec, read_spec
+
+DISTRIBUTED = ("tune_reference", "score_reference", "train_critic", "score_values", "train_policy", "evaluate")
+"""Stages that run under torchrun; the others are one process."""
+
+OWNER = "WMTP_OWNER"
+"""Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
+
+KEPT_RESUME_FOLDERS = 3
+CANCEL_SECONDS = 3.0
+
+
+def run_stage(name: str, root: Path) -> None:
+    """Run one stage to its end.
+
+    Raises:
+        ConfigError: bad parameters, an unknown stage or a missing input, before anything is started.
+        LaunchError: a process failed (rank, exception, log file), or an input changed while the stage ran.
+    """
+    params_text = (root / PARAMS).read_text(encoding="utf-8") if (root / PARAMS).exists() else ""
+    config, launch = read_params(root / PARAMS), load_launch(root)
+    spec = read_spec(root, name)
+    with ExitStack() as stack:
+        stack.enter_context(_interruptible())
+        stack.enter_context(_locked(root / ".wmtp" / "locks" / f"{name}.lock", f"another run of {name}"))
+        courier = stack.enter_context(_tracked(root, launch, name))
+        spec = read_spec(root, name)
+        if (root / PARAMS).read_text(encoding="utf-8") != params_text:
+            raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
+        if name.partition("@")[0] in DISTRIBUTED:
+            stack.enter_context(_slot(launch.slots))
+        temporaries = {out: _temporary(root / out, spec.fingerprint) for out in spec.outs}
+        stack.callback(_remove, list(temporaries.values()))
+        for out, path in temporaries.items():
+            _clear_leftovers(root / out)
+            path.mkdir(parents=True)
+        launched = _Launch(root, spec, launch, profile=config.profile)
+        launched.write_params(params_text)
+        launched.run(temporaries, courier.journal)
+        changed = spec.changed(read_spec(root, name))
+        if changed:
+            raise LaunchError(
+                f"{name}: {', '.join(changed)} changed while it ran, so its result belongs to neither version "
+                f"and is discarded; run it again"
+            )
+        for out, path in temporaries.items():
+            _finalise(path, root / out)
+        _remove([launched.resume])
+
+
+# --------------------------------------------------------------------------------------- outputs
+
+
+def _temporary(final: Path, mark: str) -> Path:
+    return final.with_name(f".{final.name}.tmp-{mark[:8]}")
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear_leftovers(final: Path) -> None:
+    """What a launcher that was killed left beside an output. The stage's lock is held, so nobody writes there."""
+    _remove([*final.parent.glob(f".{final.name}.tmp-*"), final.with_name(f".{final.name}.old")])
+
+
+def _finalise(temporary: Path, final: Path) -> None:
+    """fsync every file, then swap the folder in: the final name holds the old output or the new one, never a part.
+
+    Files are never written in place: DVC's cache may be hard links to them.
+    """
+    for path in (temporary, *temporary.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    old = final.with_name(f".{final.name}.old")
+    _remove([old])
+    if final.exists():
+        os.rename(final, old)
+    os.rename(temporary, final)
+    _remove([old])
+
+
+# --------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for {what}", flush=True)
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _slot(slots: int) -> Iterator[None]:
+    """One of the machine's accelerator slots: file locks outside the workspace, released by the kernel on any death."""
+    from filelock import FileLock, Timeout
+
+    folder = Path(os.environ.get("WMTP_SLOT_DIR", f"/tmp/wmtp-slots-{os.getuid()}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    locks = [FileLock(folder / f"{number}.lock", timeout=0) for number in range(slots)]
+    told = False
+    while True:
+        for lock in locks:
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            try:
+                yield
+            finally:
+                lock.release()
+            return
+        if not told:
+            print(f"waiting for one of {slots} accelerator slot(s)", flush=True)
+            told = True
+        time.sleep(0.2)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and the death of whoever asked for the stage end the block as Ctrl-C does, so that everything is cleaned up."""
+    previous = processes.interrupt_on_sigterm()
+    owners = [os.environ[OWNER]] if OWNER in os.environ else []
+    if "DVC_STAGE" in os.environ:
+        owners += [who for who in [processes.caller()] if who is not None]
+    processes.end_with(owners)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _tracked(root: Path, launch: LaunchConfig, name: str) -> Iterator[tracking.Courier]:
+    """Deliver the stage's metrics while the block lasts, and end its MLflow run as the block ends."""
+    courier = tracking.Courier(root, launch.tracking_uri or tracking.default_uri(root), name)
+    try:
+        yield courier
+    except WmtpError as error:
+        courier.close("FAILED", str(error))
+        raise
+    except BaseException:
+        courier.close("KILLED", "cancelled", patience_s=CANCEL_SECONDS)
+        raise
+    courier.close()
+
+
+# --------------------------------------------------------------------------------------- processes
+
+
+class _Launch:
+    """One start of a stage's process tree."""
+
+    def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig, *, profile: str) -> None:
+        self.root, self.spec, self.launch, self.profile = root, spec, launch, profile
+        self.name = spec.name
+        self.is_distributed = self.name.partition("@")[0] in DISTRIBUTED
+        self.is_slurm = self.is_distributed and launch.launcher == "slurm"
+        self.folder = root / ".wmtp" / "launch" / self.name
+        self.log = root / ".wmtp" / "logs" / f"{self.name}.log"
+        self.resume = root / ".wmtp" / "resume" / f"{self.name}-{spec.fingerprint[:16]}"
+        self.token = uuid.uuid4().hex
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self.log.parent, self.resume.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(self.resume.parent.glob(f"{self.name}-*"), key=lambda path: path.stat().st_mtime)
+        _remove([path for path in others if path != self.resume][:-KEPT_RESUME_FOLDERS])
+
+    def write_params(self, text: str) -> None:
+        """The parameters as they were checked: what the stage's processes read, whatever happens to params.yaml."""
+        (self.folder / PARAMS).write_text(text, encoding="utf-8")
+
+    def run(self, temporaries: dict[str, Path], journal: Path) -> None:
+        """Run the processes to their end, with everything they print in the log and on the console.
+
+        Raises:
+            ConfigError, LaunchError: one of them failed.
+        """
+        code = self._run_processes(self._context(temporaries, journal))
+        if code != 0:
+            raise self._failure(code)
+
+    def _context(self, temporaries: dict[str, Path], journal: Path) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "root": str(self.root),
+            "params": str(self.folder / PARAMS),
+            "declared": list(self.spec.params),
+            "outputs": {out: str(path) for out, path in temporaries.items()},
+            "resume": str(self.resume),
+            "fingerprint": self.spec.fingerprint,
+            "errors": str(self.folder),
+            "journal": str(journal),
+            "profile": self.profile,
+            "owner": processes.identity(),
+            "launch": dataclasses.asdict(self.launch),
+        }
+
+    def _run_processes(self, context: dict[str, Any]) -> int:
+        process = subprocess.Popen(
+            self._command(),
+            cwd=self.root,
+            env=self._environment(context),
+            stdin=subprocess.PIPE if self.is_slurm else subprocess.DEVNULL,  # open until we die: see cluster's agents
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            with self.log.open("w", encoding="utf-8", buffering=1) as log:
+                assert process.stdout is not None and process.stderr is not None
+                aside = threading.Thread(target=self._keep_aside, args=(process.stderr, log), daemon=True)
+                aside.start()
+                console = Console()
+                for line in process.stdout:
+                    log.write(line)
+                    console.show(line)
+                console.close()
+                aside.join(timeout=10)
+                return process.wait()
+        finally:
+            processes.kill_tree(process.pid, self.token)
+            process.wait()
+            if self.is_slurm:
+                cluster.cancel_job(self.name, self.token)
+
+    def _keep_aside(self, stream: IO[str], log: IO[str]) -> None:
+        """torchrun's own chatter, and what a process says before it can leave an error file: for the log only."""
+        with (self.folder / "stderr").open("w", encoding="utf-8", buffering=1) as copy:
+            for line in stream:
+                log.write(line)
+                copy.write(line)
+                if line.startswith("srun: job "):  # queued, and then allocated: for a person to see
+                    print(line, end="", flush=True)
+
+    def _command(self) -> list[str]:
+        if not self.is_distributed:
+            return cluster.process_command()
+        if self.is_slurm:
+            return cluster.srun_command(self.launch, self.name, self.token)
+        return cluster.torchrun_command(self.launch, self.token)
+
+    def _environment(self, context: dict[str, Any]) -> dict[str, str]:
+        threads = str(self.launch.threads_per_process)
+        large = str(256 * 2**20)
+        malloc = {} if self.launch.device == "cuda" else {"MALLOC_MMAP_THRESHOLD_": large, "MALLOC_TRIM_THRESHOLD_": large}
+        return {
+            **os.environ,
+            **tracking.ENVIRONMENT,
+            **malloc,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTHONUNBUFFERED": "1",
+            **({} if self.is_slurm else {"GLOO_SOCKET_IFNAME": "lo"}),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            **self.launch.env,
+            processes.TOKEN: self.token,
+            "WMTP_CONTEXT": json.dumps(context),
+        }
+
+    def _failure(self, code: int) -> WmtpError:
+        """The first rank's error in one line; a user's mistake keeps its exit code."""
+        where = f"whole log: {self.log.relative_to(self.root)}"
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in self.folder.glob("rank-*.json")]
+        stderr = (self.folder / "stderr").read_text(encoding="utf-8")
+        cause = _root_cause(stderr)
+        if not found or (cause is not None and cause[1] < 0):  # the other ranks' errors follow from a killed one's absence
+            return LaunchError(f"{self.name}: {_silent_death(stderr, code)} ({where})")
+        first = min(found, key=lambda error: float(error["time"]))
+        rank = f"rank {first['rank']}: " if self.is_distributed else ""
+        text = f"{self.name}: {rank}{first['type']}: {first['message']} ({where})"
+        return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
+
+
+_CONSEQUENCES = (-signal.SIGTERM, -signal.SIGABRT)
+"""Exit codes of ranks that torchrun ended, or that gave up waiting for one that had died."""
+
+
+def _root_cause(stderr: str) -> tuple[str, int] | None:
+    """(rank, exit code) of the rank that died first, from torchrun's report.
+
+    A rank that was killed comes before the first one that torchrun saw: the others' errors, and even crashes in the
+    communication library, follow within milliseconds.
+    """
+    ranks = [(rank, int(code)) for rank, code in re.findall(r"rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)]
+    seen = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
+    first_seen = [(seen[1], int(seen[2]))] if seen is not None else []
+    crashed = [one for one in ranks if one[1] < 0 and one[1] not in _CONSEQUENCES]
+    killed = [one for one in (*first_seen, *ranks) if one[1] == -signal.SIGKILL]
+    return next(iter((*killed, *crashed, *first_seen)), None)
+
+
+def _silent_death(stderr: str, code: int) -> str:
+    """What can be said of a process that died without leaving an error file."""
+    errors = re.findall(r"^(?:\w*(?:Error|Exception|Interrupt)\b|srun: error: |error: ).*$", stderr, re.MULTILINE)
+    cause = _root_cause(stderr)
+    rank, number = (f"rank {cause[0]}", cause[1]) if cause is not None else ("its process", code)
+    if number >= 0:
+        return f"{rank} failed before it could start: {errors[0]}" if errors else f"{rank} ended with exit code {number}"
+    name = signal.Signals(-number).name
+    hint = ": out of memory?" if name == "SIGKILL" else ""
+    return f"{rank} was killed by {name}{hint}"

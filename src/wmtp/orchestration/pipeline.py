@@ -1,0 +1,245 @@
+"""The pipeline as DVC has it: dvc.yaml is its only definition. DVC is imported inside the functions (0.3 s)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wmtp.config.compose import nearest
+from wmtp.errors import ConfigError
+from wmtp.orchestration.dvc_repair import mend
+
+PARAMS = "params.yaml"
+
+_T = TypeVar("_T")
+
+_BUSY_SECONDS = 0.5
+_SHOWN = 4
+_WORDS = {"modified": "changed", "new": "is new", "deleted": "is missing", "not in cache": "is not in the cache"}
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage of dvc.yaml, interpolated, with the hashes that its dependencies and parameters have now."""
+
+    name: str
+    deps: tuple[str, ...]
+    params: tuple[str, ...]
+    outs: tuple[str, ...]
+    inputs: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the stage's result."""
+        return hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
+
+    def changed(self, other: StageSpec) -> list[str]:
+        """Names of the inputs in which the two differ."""
+        names = self.inputs.keys() | other.inputs.keys()
+        return sorted(name for name in names if self.inputs.get(name) != other.inputs.get(name))
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The workspace: the nearest folder upwards with dvc.yaml and configs/.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "configs").is_dir():
+            return folder
+    raise ConfigError(f"{here} is not inside a wmtp workspace (a folder with dvc.yaml and configs/)")
+
+
+def read_spec(root: Path, name: str) -> StageSpec:
+    """One stage, with DVC's own hashes of its inputs (DVC remembers them by inode, size and time).
+
+    Raises:
+        ConfigError: no such stage, a dvc.yaml or params.yaml that DVC cannot read, or an input that does not exist.
+    """
+    from dvc.dependency.param import ParamsDependency
+
+    def read(repo: Any) -> StageSpec:
+        stage = _stage(repo, name)
+        plain = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+        params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+        _require_inputs(name, plain)
+        inputs = {str(dep.def_path): str(dep.get_hash().value) for dep in plain}
+        for dep in params:
+            inputs |= {f"params:{key}": json.dumps(value, sort_keys=True) for key, value in _values(dep).items()}
+        return StageSpec(
+            name=name,
+            deps=tuple(sorted({str(dep.def_path) for dep in plain})),
+            params=tuple(sorted(str(key) for dep in params for key in dep.params)),
+            outs=tuple(str(out.def_path) for out in stage.outs),
+            inputs=inputs,
+        )
+
+    return _ask(root, read)
+
+
+def _ask(root: Path, question: Callable[[Any], _T]) -> _T:
+    """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use.
+
+    Raises:
+        ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `mending`).
+    """
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    while True:
+        try:
+            with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+                return question(repo)
+        except LockError:
+            time.sleep(_BUSY_SECONDS)
+        except DvcException as error:
+            if not mend(root, error):
+                raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+
+
+def _stage(repo: Any, name: str) -> Any:
+    stages = {stage.addressing: stage for stage in repo.index.stages}
+    if name not in stages:
+        raise ConfigError(f"unknown stage {name!r}{nearest(name, stages)}")
+    return stages[name]
+
+
+def _require_inputs(name: str, deps: Iterable[Any]) -> None:
+    missing = sorted({str(dep.def_path) for dep in deps if not dep.exists})
+    if missing:
+        raise ConfigError(f"{name} needs {', '.join(missing)}, which does not exist: `dvc repro {name}` makes what stages make")
+
+
+def _values(dep: Any) -> dict[str, Any]:
+    """The tracked keys' values; a key that params.yaml lacks is an error, as it is for `dvc repro`."""
+    values: dict[str, Any] = dep.read_params(flatten=True)
+    missing = [key for key in dep.params if key not in values]
+    if missing:
+        raise ConfigError(f"params.yaml lacks {', '.join(missing)}, which dvc.yaml names: compose it again with `wmtp params`")
+    return values
+
+
+# --------------------------------------------------------------------------------------- what is up to date
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """DVC's word on one stage, now.
+
+    `reason`: what changed, in words; empty where the stage is fresh. `can_restore`: DVC's cache holds the outputs for
+    the inputs as they are (only looked up when asked for).
+    """
+
+    is_fresh: bool
+    reason: str = ""
+    can_restore: bool = False
+
+
+def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
+    """Ask DVC whether `name` is up to date; waits while another process writes what the stage reads."""
+
+    def ask(repo: Any) -> Judgement:
+        stage = _stage(repo, name)
+        if not stage.changed():
+            return Judgement(True)
+        return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
+
+    return _ask(root, ask)
+
+
+def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
+    """The stages that `targets` need, each after the ones it needs itself, with the names of its direct needs.
+
+    Args:
+        targets: stage names; `evaluate` stands for every `evaluate@...`.
+    Raises:
+        ConfigError: no such stage, or DVC cannot read the pipeline.
+    """
+    import networkx as nx
+
+    def read(repo: Any) -> Any:
+        return nx.relabel_nodes(repo.index.graph, {stage: stage.addressing for stage in repo.index.graph})
+
+    graph = _ask(root, read)
+    wanted = {name for target in targets for name in expand(target, graph)}
+    needed = wanted.union(*(nx.descendants(graph, name) for name in wanted))
+    order = reversed(list(nx.lexicographical_topological_sort(graph.subgraph(needed))))
+    return {name: sorted(graph.successors(name)) for name in order}
+
+
+def expand(target: str, names: Iterable[str]) -> list[str]:
+    """A stage's name, or every `target@...`.
+
+    Raises:
+        ConfigError: neither exists; the nearest name is given.
+    """
+    names = list(names)
+    found = [name for name in names if target in (name, name.partition("@")[0])]
+    if not found:
+        raise ConfigError(f"unknown stage {target!r}{nearest(target, {*names, *(name.partition('@')[0] for name in names)})}")
+    return sorted(found)
+
+
+def _reason(stage: Any) -> str:
+    """What DVC finds changed, one phrase each."""
+    if not any(dep.hash_info for dep in stage.deps):
+        return "has not run yet"
+    phrases = ["its command changed"] if stage.changed_stage() else []
+    for item in (*stage.deps, *stage.outs):
+        for what, state in item.status().items():
+            if isinstance(state, dict):
+                phrases += [
+                    f"{leaf} {_WORDS.get(str(word), word)}"
+                    for key, word in state.items()
+                    for leaf in _changed_leaves(item, key)
+                ]
+            else:
+                phrases.append(f"{what} {_WORDS.get(str(state), state)}")
+    phrases = list(dict.fromkeys(phrases))
+    shown = ", ".join(phrases[:_SHOWN])
+    return f"{shown} and {len(phrases) - _SHOWN} more" if len(phrases) > _SHOWN else shown
+
+
+def _changed_leaves(dep: Any, key: str) -> list[str]:
+    """Which settings below a parameter that a stage depends on differ from those it last ran with."""
+    recorded: Any = dep.hash_info.value if dep.hash_info else None
+    if not isinstance(recorded, dict) or key not in recorded:
+        return [key]
+    return list(_differences(key, recorded[key], dep.read_params(flatten=True).get(key))) or [key]
+
+
+def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _differences(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield key
+
+
+def _can_restore(stage: Any) -> bool:
+    """Whether DVC's cache holds outputs for the dependencies as they are now. Changes `stage`, not the disk."""
+    from dvc.logger import set_loggers_level
+    from dvc.stage.cache import RunCacheNotFoundError
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    if not all(dep.exists for dep in stage.deps):
+        return False
+    if stage.changed_deps():  # dvc.lock's outputs belong to other dependencies: only the run cache may know these
+        stage.save_deps()
+        for out in stage.outs:
+            out.hash_info = HashInfo()
+    with set_loggers_level(logging.WARNING):  # it says "skipping run" although nothing is checked out
+        try:
+            stage.repo.stage_cache.restore(stage, dry=True)
+        except RunCacheNotFoundError:
+            return False
+    return True

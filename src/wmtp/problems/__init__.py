@@ -1,0 +1,1 @@
+"""Problems in their one form: read, written, chosen, rendered."""

@@ -1,0 +1,1 @@
+"""Untrusted programs, run in isolation and judged from outside."""

@@ -1,0 +1,1 @@
+"""The embedded dataset: a generator of problems composed of list operations."""

@@ -1,0 +1,1 @@
+"""Datasets and benchmarks: one module each."""

@@ -1,0 +1,19 @@
+"""HumanEval (Chen et al. 2021, arXiv 2107.03374): complete a function from its signature and docstring."""
+
+from __future__ import annotations
+
+from wmtp.problems.files import Counts
+from wmtp.problems.records import Record, take, unix_newlines
+from wmtp.types import AssertTest, Problem, Solution
+
+
+def to_problem(record: Record, where: str, counts: Counts | None = None) -> Problem:
+    """The prompt is code and stays as it is (it ends in a newline); the one test is `test` and `check(entry_point)`."""
+    prompt = unix_newlines(take(record, where, "prompt", str)).rstrip() + "\n"
+    test = unix_newlines(take(record, where, "test", str))
+    return Problem(
+        problem_id=take(record, where, "task_id", str),
+        prompt=prompt,
+        tests=(AssertTest(f"{test}\ncheck({take(record, where, 'entry_point', str)})\n"),),
+        solutions=(Solution(unix_newlines(take(record, where, "canonical_solution", str)).rstrip(), True),),
+    )

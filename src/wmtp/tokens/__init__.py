@@ -1,0 +1,1 @@
+"""Text as token tables: tokenizer, tables on disk, the loader."""

@@ -1,0 +1,167 @@
+"""Programs that try to pass without solving, to hurt the host, or to learn what they must not know.
+
+Every attack asserts its verdict and that the host is unharmed: no process, file, message or connection of it is left.
+As root the whole file runs once more without privileges.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.unit.sandbox.attacks import ATTACKS, MARK, SECRET, SUM
+from wmtp.sandbox import pool as sandbox
+from wmtp.sandbox.pool import run_tests
+from wmtp.types import IOTest, Limits, Program
+
+QUICK = Limits(time_limit_s=0.7, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)
+
+
+class Host:
+    """What attacks may not change, and what they may not leave behind."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.chmod(0o777)
+        self.canary = self.folder / "canary"
+        self.canary.write_text("unharmed")
+        self.canary.chmod(0o666)
+        self.listeners = [socket.socket(), socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
+        for listener, address in zip(self.listeners, (("127.0.0.1", 0), str(self.folder / "socket"), f"\0{MARK}"), strict=True):
+            listener.bind(address)
+            listener.listen()
+            listener.setblocking(False)
+        self.peer = subprocess.Popen(["sleep", "600"], env={"SECRET": SECRET})
+        self.before = self.state()
+
+    def fill_in(self, source):
+        names = {
+            "@HOST@": str(self.folder),
+            "@PORT@": str(self.listeners[0].getsockname()[1]),
+            "@PYTHON@": str(Path(sys.base_prefix).resolve()),
+            "@ADD_KEY@": "217" if os.uname().machine == "aarch64" else "248",
+        }
+        for name, value in names.items():
+            source = source.replace(name, value)
+        return source
+
+    def state(self):
+        temporary = {p.name for p in Path("/tmp").iterdir() if not p.name.startswith("pytest")}
+        return self.canary.read_text(), sorted(p.name for p in self.folder.iterdir()), temporary - {"left", "pickled"}
+
+    def assert_unharmed(self):
+        canary, files, _ = self.state()
+        assert (canary, files) == self.before[:2]
+        assert not Path("/tmp/left").exists() and not Path("/tmp/pickled").exists()
+        assert self.peer.poll() is None
+        for listener in self.listeners:
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        deadline = time.monotonic() + 5
+        while (left := self.guests()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert left == []
+
+    @staticmethod
+    def guests():
+        """Processes of this test's sandboxes."""
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                command = process.cmdline()
+            except psutil.Error:
+                continue
+            if any("sandbox_server" in part for part in command) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(command))
+        return found
+
+    def close(self):
+        for listener in self.listeners:
+            listener.close()
+        self.peer.kill()
+        self.peer.wait()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    made = Host(tmp_path_factory.mktemp("host"))
+    os.environ["WMTP_TEST_SECRET"] = SECRET
+    yield made
+    del os.environ["WMTP_TEST_SECRET"]
+    made.close()
+
+
+@pytest.mark.parametrize("what", ATTACKS)
+def test_attack(what, host):
+    source, tests, expected = ATTACKS[what]
+    (verdict,) = run_tests([Program(host.fill_in(source), tests)], limits=QUICK, num_workers=1)
+    assert verdict.status in (expected if isinstance(expected, tuple) else (expected,)), verdict
+    assert verdict.passed == (verdict.num_passed == len(tests))
+    host.assert_unharmed()
+
+
+def test_all_attacks_by_the_other_kind_of_isolation_and_in_one_sandbox_after_another(host, monkeypatch):
+    """One warm interpreter sees them all, and a right program after each still passes."""
+    monkeypatch.setattr(sandbox, "isolation", lambda allow_unsafe=False: "unshare")
+    right = Program("print(sum(map(int, input().split())))", SUM)
+    programs = [one for source, tests, _ in ATTACKS.values() for one in (Program(host.fill_in(source), tests), right)]
+    verdicts = run_tests(programs, limits=QUICK, num_workers=2)
+    wrong = {
+        what: verdict
+        for (what, (_, _, expected)), verdict in zip(ATTACKS.items(), verdicts[::2], strict=True)
+        if verdict.status not in (expected if isinstance(expected, tuple) else (expected,))
+    }
+    assert wrong == {}
+    assert all(verdict.passed for verdict in verdicts[1::2])
+    host.assert_unharmed()
+
+
+def test_state_does_not_pass_from_one_sample_to_the_next():
+    sticky = (
+        "import builtins, os\nseen = getattr(builtins, 'seen', 0) or os.listdir('/tmp') or os.listdir('/dev/shm')\n"
+        "builtins.seen = 1\nopen('/tmp/x', 'w').write('x')\nopen('/dev/shm/y', 'w').write('y')\nprint(5 if not seen else 0)"
+    )
+    both = (IOTest("", "5"),)
+    assert all(v.passed for v in run_tests([Program(sticky, both)] * 3, limits=QUICK, num_workers=1))
+
+
+def test_samples_cannot_see_each_other():
+    """Two at once: neither finds the other's processes or files."""
+    looks = (
+        "import os, time\nopen('/tmp/mine', 'w').write('x')\ntime.sleep(0.3)\n"
+        "print(5 if os.listdir('/tmp') == ['mine'] and sum(p.isdigit() for p in os.listdir('/proc')) <= 3 else 0)"
+    )
+    assert all(v.passed for v in run_tests([Program(looks, SUM)] * 4, limits=QUICK, num_workers=2))
+
+
+def test_a_sandbox_killed_from_outside_is_replaced():
+    programs = [Program("import time\ntime.sleep(0.05)\nprint(1)", (IOTest("", "1"),))] * 20
+
+    def kill_some():
+        time.sleep(0.4)
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "sleep" not in child.name():
+                    child.kill()
+
+    thread = threading.Thread(target=kill_some)
+    thread.start()
+    verdicts = run_tests(programs, limits=Limits(), num_workers=1)
+    thread.join()
+    assert all(v.passed for v in verdicts)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="already without privileges")
+def test_all_of_this_without_privileges():
+    """In a user namespace as nobody: no capability, and root's ways (a second user for programs) are closed."""
+    command = ["unshare", "--user", "--map-user=65534", "--map-group=65534", sys.executable, "-m", "pytest", "-x"]
+    result = subprocess.run([*command, __file__, "-k", "test_attack"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert f"{len(ATTACKS)} passed" in result.stdout

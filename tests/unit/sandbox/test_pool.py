@@ -1,0 +1,106 @@
+"""What the sandbox says of ordinary programs, and how it runs them. Attacks are in `test_sandbox_abuse`."""
+
+import pytest
+
+from wmtp.errors import EvaluationError
+from wmtp.sandbox import pool as sandbox
+from wmtp.sandbox.checker import same_output
+from wmtp.sandbox.machine import machine_factor
+from wmtp.sandbox.pool import isolation, run_tests
+from wmtp.types import AssertTest, IOTest, Limits, Program
+
+SUM = tuple(IOTest(f"{i} 2 3\n", f"{i + 5}\n") for i in range(3))
+SQUARE = (AssertTest("assert f(2) == 4\nassert f(3) == 9"),)
+QUICK = Limits(time_limit_s=0.7, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)
+
+PROGRAMS = {
+    "a right program": ("print(sum(map(int, input().split())))", SUM, "passed"),
+    "a right function": ("def f(x):\n    return x * x", SQUARE, "passed"),
+    "a wrong program": ("print(1)", SUM, "wrong_answer"),
+    "a wrong function": ("def f(x):\n    return x", SQUARE, "wrong_answer"),
+    "not Python": ("print((", SUM, "compile_error"),
+    "a function that is not Python": ("def f(x:", SQUARE, "compile_error"),
+    "a NUL byte": ("print(1)\0", SUM, "compile_error"),
+    "a surrogate": ("print('\ud800')", SUM, "compile_error"),
+    "prose": ("The answer is clear.", SUM, "compile_error"),
+    "an exception": ("1 / 0", SUM, "runtime_error"),
+    "a non-zero exit": ("print(5)\nexit(3)", SUM, "runtime_error"),
+    "an endless loop": ("while True: pass", SUM, "timeout"),
+    "waiting for more input": ("input()\ninput()", SUM, "runtime_error"),
+    "endless errors": (
+        "import sys\nfor _ in range(10**5): sys.stderr.write('x' * 100)\nprint(sum(map(int, input().split())))",
+        SUM,
+        None,
+    ),
+    "deep recursion": ("def f(): f()\nf()", SUM, "runtime_error"),
+}
+
+
+@pytest.mark.parametrize("what", PROGRAMS)
+def test_verdicts(what):
+    source, tests, status = PROGRAMS[what]
+    (verdict,) = run_tests([Program(source, tests)], limits=QUICK, num_workers=1)
+    assert verdict.status == (status or "passed"), verdict
+    assert verdict.num_tests == len(tests) and (verdict.num_passed == len(tests)) == verdict.passed
+
+
+def test_order_is_kept_over_workers_and_every_verdict_is_announced():
+    programs = [Program(f"print({i})", (IOTest("", str(i if i % 3 else -1)),)) for i in range(30)]
+    seen = []
+    verdicts = run_tests(programs, limits=QUICK, num_workers=3, on_verdict=lambda i, v: seen.append((i, v)))
+    assert [v.passed for v in verdicts] == [i % 3 != 0 for i in range(30)]
+    assert sorted(seen, key=lambda item: item[0]) == list(enumerate(verdicts))
+
+
+def test_large_input_and_a_refused_source():
+    big = "1 " * 10**6
+    program = Program("print(len(input().split()))", (IOTest(big, "1000000"),))
+    assert run_tests([program], limits=Limits(), num_workers=1)[0].passed
+    (verdict,) = run_tests([Program("#" * (2**20 + 1), SUM)], limits=Limits(), num_workers=1)
+    assert verdict.status == "compile_error" and "bytes of source" in verdict.detail
+    with pytest.raises(EvaluationError, match="without tests"):
+        run_tests([Program("print(1)", ())], limits=Limits(), num_workers=1)
+
+
+def test_time_limits_are_scaled_to_the_machine():
+    program = Program("import time\ntime.sleep(0.5)\nprint(1)", (IOTest("", "1"),), Limits(time_limit_s=0.3))
+    statuses = [run_tests([program], limits=Limits(), num_workers=1, time_factor=factor)[0].status for factor in (1.0, 4.0)]
+    assert statuses == ["timeout", "passed"]
+    assert 1.0 <= machine_factor() < 50
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "unshare"])
+def test_both_kinds_of_isolation_work_here(mode, monkeypatch):
+    assert sandbox._problem_with(mode) == ""
+    monkeypatch.setattr(sandbox, "isolation", lambda allow_unsafe=False: mode)
+    source = "import os\nprint(5 if not os.path.exists('/etc/passwd') else 0)"
+    assert run_tests([Program(source, SUM[:1])], limits=QUICK, num_workers=1)[0].passed
+
+
+def test_without_isolation_it_refuses_and_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(sandbox, "_problem_with", lambda mode: "not here")
+    with pytest.raises(EvaluationError, match="Install bubblewrap"):
+        isolation()
+    assert isolation(allow_unsafe=True) == "none"
+    (verdict,) = run_tests([Program("print(5)", SUM[:1])], limits=QUICK, num_workers=1, allow_unsafe=True)
+    assert verdict.passed
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "same"),
+    [
+        ("1 2\n3", "1  2 3\n", True),
+        ("YES", "yes", True),
+        ("1 2", "1 2 3", False),
+        ("0.3333333", "0.333333333", True),
+        ("1.0", "1", False),
+        ("1.00002", "1.0", False),
+        ("1000000000000000000001", "1000000000000000000002", False),
+        ("007", "7", True),
+        ("nan", "1.0", False),
+        ("1e400", "inf", True),
+        ("", "", True),
+    ],
+)
+def test_checker(printed, expected, same):
+    assert same_output(printed, expected) is same

@@ -1,0 +1,151 @@
+"""Round trips, the boundary and the noise mask, against characters counted by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from wmtp.config.schema import DataConfig
+from wmtp.errors import DataError
+from wmtp.problems.render import Example
+from wmtp.synthetic.generate import generate
+from wmtp.tokens.tables import FINGERPRINT, read_table, write_table
+from wmtp.tokens.tokenizer import (
+    EOS,
+    PAD,
+    TextTokenizer,
+    copy_tokenizer,
+    encode_examples,
+    folder_sha256,
+    load_tokenizer,
+    save_tokenizer,
+    train_tokenizer,
+)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    problems = generate(DataConfig(num_problems=200, num_reference_problems=1))["train"]
+    return [f"# {problem.prompt}\n{problem.solutions[0].code}" for problem in problems]
+
+
+@pytest.fixture(scope="module")
+def trained(texts):
+    return train_tokenizer(texts, 500)
+
+
+AWKWARD = ["", " ", "\n\n\t x", "naïve λ 日本 🙂", f"a {EOS} {PAD} b", "x\r\ny", "12 345\n6", "  print( 1 ) # , .  '"]
+
+
+def test_any_text_round_trips_also_through_the_saved_folder(trained, texts, tmp_path):
+    save_tokenizer(trained, tmp_path / "tokenizer", 64)
+    loaded = load_tokenizer(tmp_path / "tokenizer")
+    assert (loaded.vocab_size, loaded.eos_token_id, loaded.pad_token_id) == (500, trained.eos_token_id, trained.pad_token_id)
+    for text in [*AWKWARD, *texts[:50]]:
+        for one in (trained, loaded):
+            one.tokenizer.encode_special_tokens = True
+            ids = one.tokenizer.encode(text).ids
+            assert one.tokenizer.decode(ids, skip_special_tokens=False) == text
+            assert one.eos_token_id not in ids and one.pad_token_id not in ids
+
+
+def test_digits_and_newlines_stand_alone_and_merges_cross_spaces(trained):
+    vocab = [trained.tokenizer.decode([i], skip_special_tokens=False) for i in range(2, trained.vocab_size)]
+    assert all(len(token) == 1 for token in vocab if any(c.isdigit() or c == "\n" for c in token))
+    assert any(" " in token.strip() for token in vocab)
+
+
+def test_the_same_texts_give_the_same_file(trained, texts, tmp_path):
+    for name, one in (("a", trained), ("b", train_tokenizer(list(texts), 500)), ("c", train_tokenizer(texts[:150], 500))):
+        save_tokenizer(one, tmp_path / name, 64)
+    assert folder_sha256(tmp_path / "a") == folder_sha256(tmp_path / "b") != folder_sha256(tmp_path / "c")
+
+
+def examples():
+    code = "a = 1\n# junk words\nprint(a)"
+    start = code.index("# junk")
+    return [
+        Example("p1", "# Print 1.\n", code, True, "comments", ((start, start + len("# junk words\n")),), 2),
+        Example("p2", "# Print 2.\n", "print(2)", False),
+        Example("p3", "# Print 3.\n", "print(3)" * 40, True),
+        Example("p4", "# Print 4.\n", "print(5)", False, "mismatched", ((0, 8),), 3),
+    ]
+
+
+def test_rows_hold_one_string_its_boundary_and_its_noise(trained, tmp_path):
+    counts = {}
+    table = encode_examples(trained, examples(), 60, "train", counts)
+    assert counts == {"train_too_long": 1, "train_examples": 3}
+    assert table["problem_id"].to_pylist() == ["p1", "p2", "p4"] and table["difficulty"].to_pylist() == [2, 0, 3]
+    assert table["is_correct"].to_pylist() == [True, False, False]
+    kept = [example for example in examples() if example.problem_id != "p3"]
+    for example, ids, prompt_len, noise in zip(
+        kept, *(table[name].to_pylist() for name in ("input_ids", "prompt_len", "is_noise")), strict=True
+    ):
+        assert ids[-1] == trained.eos_token_id and len(noise) == len(ids) and not noise[-1]
+        assert trained.tokenizer.decode(ids[:prompt_len]) == example.prompt
+        assert trained.tokenizer.decode(ids[prompt_len:-1]) == example.code
+        position, expected = -len(example.prompt), []
+        for token in ids[:-1]:
+            stop = position + len(trained.tokenizer.decode([token]))
+            expected.append(any(position < b and a < stop for a, b in example.noise_spans))
+            position = stop
+        assert noise[:-1] == expected and any(expected) == bool(example.noise_spans)
+    write_table(tmp_path / "train.arrow", table)
+    again = read_table(tmp_path / "train.arrow")
+    assert again.equals(table) and len(again.schema.metadata[FINGERPRINT]) == 64
+    assert again["input_ids"].type == "large_list<item: int32>" or str(again["input_ids"].type) == "large_list<item: int32>"
+
+
+def test_the_fingerprint_changes_with_tokens_ids_and_row_bounds(trained):
+    def printed(rows):
+        return encode_examples(trained, rows, 60, "x", {}).schema.metadata[FINGERPRINT]
+
+    first, second, _, last = examples()
+    assert printed([first, second]) == printed([first, second])
+    assert len({printed(rows) for rows in ([first, second], [second, first], [first], [first, last])}) == 4
+
+
+def test_a_token_across_the_boundary_belongs_to_the_prompt():
+    tokenizer = Tokenizer(models.WordLevel({"ab": 0, "c": 1, "[E]": 2}, unk_token="[E]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    table = encode_examples(
+        TextTokenizer(tokenizer, 2, 2), [Example("p", "a", "b c", True, "corrupted", ((0, 1),))], 9, "x", {}
+    )
+    assert table["input_ids"].to_pylist() == [[0, 1, 2]] and table["prompt_len"].to_pylist() == [1]
+    assert table["is_noise"].to_pylist() == [[True, False, False]]
+
+
+def test_nothing_that_fits_is_an_error(trained):
+    with pytest.raises(DataError, match=r"train: none of 4 examples fits into data.max_length=3 tokens"):
+        encode_examples(trained, examples(), 3, "train", {})
+
+
+def test_an_existing_tokenizer_is_copied_and_one_without_padding_pads_with_its_end(trained, tmp_path):
+    source = tmp_path / "source"
+    save_tokenizer(trained, source, 64)
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    del settings["pad_token"]
+    (source / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": {"content": EOS}}))
+    copied = copy_tokenizer(str(source), tmp_path / "copy")
+    assert copied.pad_token_id == copied.eos_token_id == trained.eos_token_id
+    assert folder_sha256(source) == folder_sha256(tmp_path / "copy")
+    (source / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(DataError, match="names no eos_token"):
+        copy_tokenizer(str(source), tmp_path / "copy")
+    (source / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"has no tokenizer\.json"):
+        load_tokenizer(source)
+
+
+def test_transformers_reads_the_folder(trained, tmp_path):
+    from transformers import AutoTokenizer
+
+    save_tokenizer(trained, tmp_path, 64)
+    auto = AutoTokenizer.from_pretrained(tmp_path)
+    text = "# Print 1.\na = [x for x in b]"
+    assert auto(text)["input_ids"] == trained.tokenizer.encode(text).ids
+    assert auto.decode(auto(text)["input_ids"]) == text
+    assert (auto.eos_token_id, auto.pad_token_id) == (trained.eos_token_id, trained.pad_token_id)
+    assert np.array(auto([text, "x"], padding=True)["input_ids"]).shape[0] == 2
