@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.checkpoint.stateful import Stateful
 
 from wmtp.errors import CheckpointError
+from wmtp.files import sync, temporary_sibling, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ class Checkpointer:
             CheckpointError: the disk is full or cannot be written; nothing is left under the final name.
         """
         self.wait()
-        temporary = self.folder / f".{_name(step)}.tmp"
+        temporary = _unfinished(self.folder / _name(step))
         if self.world.is_main:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -113,12 +114,13 @@ class Checkpointer:
 
     def _complete(self, pending: _Pending) -> None:
         final = self.folder / _name(pending.step)
-        temporary = self.folder / f".{final.name}.tmp"
+        temporary = _unfinished(final)
         files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
         mark = {"step": pending.step, "world_size": self.world.size, "files": files, "progress": json.loads(pending.progress)}
-        _write_synced(temporary / _MARK, json.dumps(mark))
+        write_text(temporary / _MARK, json.dumps(mark))
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
+        sync(self.folder)
         kept = None if pending.best is None else self.folder / _name(pending.best)
         for old in self._steps()[: -self.keep]:
             if old != kept:
@@ -171,6 +173,11 @@ def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def _unfinished(final: Path) -> Path:
+    """One name for all ranks, where they write what becomes `final`."""
+    return temporary_sibling(final, "ranks")
+
+
 @contextmanager
 def _explained(step: int, folder: Path) -> Iterator[None]:
     try:
@@ -198,10 +205,3 @@ def _intact(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None
     return mark if sizes_match else None
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

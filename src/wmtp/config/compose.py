@@ -17,6 +17,7 @@ from wmtp.checks import require
 from wmtp.config.schema import ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
 from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS
 from wmtp.errors import ConfigError
+from wmtp.files import write_text
 
 SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report")
 _SECTION_TYPES = {key: typing.get_type_hints(Config)[key] for key in SECTIONS}
@@ -97,7 +98,12 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     plain = dict(plain)
     profile = str(plain.pop("profile", profile or ""))
     _reject_unknown(plain.keys(), (*SECTIONS, "arms", "inputs", "runs"), "key")
-    sections = {key: structured(cls, plain.get(key) or {}, key) for key, cls in _SECTION_TYPES.items()}
+    sections: dict[str, Any] = {}
+    for key, cls in _SECTION_TYPES.items():
+        tree = plain.get(key) or {}
+        if key == "evaluate" and isinstance(tree, Mapping) and tree.get("benchmark") is None:
+            tree = {**tree, "benchmark": sections["data"].source}
+        sections[key] = structured(cls, tree, key)
     arms = {
         name: structured(ArmConfig, _check_weighting(value, name), f"arms.{name}")
         for name, value in (plain.get("arms") or {}).items()
@@ -109,6 +115,7 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     inputs = structured(InputsConfig, plain.get("inputs") or {}, "inputs")
     config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, **sections)
     _check_heads(config)
+    _check_benchmark(config)
     return config
 
 
@@ -119,6 +126,13 @@ def _check_heads(config: Config) -> None:
     heads |= {f"arms.{name}.n_future": arm.n_future for name, arm in config.arms.items() if arm.n_future is not None}
     for key, n_future in heads.items():
         require(n_future < longest, key, n_future, f"less than data.max_length={longest}")
+
+
+def _check_benchmark(config: Config) -> None:
+    """Test problems are the source's, so they are asked and judged by its conventions."""
+    source, benchmark = config.data.source, config.evaluate.benchmark
+    rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
+    require(benchmark == source, "evaluate.benchmark", benchmark, rule)
 
 
 def structured(cls: type, tree: Any, where: str) -> Any:
@@ -245,9 +259,7 @@ def write_params(config: Config, path: Path) -> bool:
     text = dump(config)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
     return True
 
 
