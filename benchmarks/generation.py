@@ -24,7 +24,7 @@ import wmtp  # noqa: F401 (its models for the Auto classes)
 from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.nll import num_heads
 from wmtp.problems.files import read_problems
-from wmtp.problems.render import render_prompt
+from wmtp.problems.render import as_comment
 from wmtp.tokens.tokenizer import load_tokenizer
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     loaded = load_tokenizer(arguments.model)
     tokenizer = loaded.tokenizer
     prompts = [
-        Prompt(problem.problem_id, tuple(tokenizer.encode(render_prompt(problem), add_special_tokens=False).ids))
+        Prompt(problem.problem_id, tuple(tokenizer.encode(as_comment(problem), add_special_tokens=False).ids))
         for problem in read_problems(arguments.problems)[: arguments.prompts]
     ]
     plain = Decoding(0, 1.0, 1.0, 0, 128, 1, (loaded.eos_token_id,), loaded.pad_token_id)

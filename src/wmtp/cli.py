@@ -136,17 +136,17 @@ def _score(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     """Completions go to a file beside the results, so that a killed run goes on and others can score them again."""
-    from wmtp.evaluation.benchmarks import get_benchmark
+    from wmtp import tasksets
     from wmtp.evaluation.submissions import complete, load_tasks
 
-    benchmark = get_benchmark(arguments.benchmark)
-    problems = load_tasks(benchmark, arguments.data, arguments.limit)
+    taskset = tasksets.get(arguments.benchmark)
+    problems = load_tasks(taskset, arguments.data, arguments.limit)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.samples = arguments.out.with_name(f"{arguments.out.name}.samples.jsonl")
     complete(
         arguments.model,
         problems,
-        benchmark,
+        taskset,
         arguments.samples,
         say=print,
         num_samples=arguments.num_samples or max(arguments.k),

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from wmtp.evaluation.benchmarks import before_stop
 from wmtp.evaluation.kv_cache import growing_cache
 from wmtp.evaluation.nll import num_heads
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
+from wmtp.problems.render import before_stop
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

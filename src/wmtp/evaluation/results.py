@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from wmtp.errors import EvaluationError
-from wmtp.evaluation.benchmarks import Benchmark, answer_verdict
 from wmtp.evaluation.compare import bootstrap_mean
 from wmtp.evaluation.pass_at_k import task_scores
+from wmtp.tasksets.base import Grades, TaskSet
 from wmtp.types import Limits, Problem, Program, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
@@ -24,7 +24,7 @@ Execute = Callable[[Sequence[Program]], list[Verdict]]
 
 @dataclass(frozen=True)
 class Sample:
-    """One scored completion. `sample` is its number, or `greedy`. `scores`: what a text answer was also judged by.
+    """One scored completion. `sample` is its number, or `greedy`. `grades`: what a text answer was also judged by.
 
     `wall_s`: how long its program ran, all tests together.
     """
@@ -39,7 +39,7 @@ class Sample:
     finish: str = ""
     num_tokens: int = 0
     wall_s: float = 0.0
-    scores: dict[str, bool] = field(default_factory=dict)
+    grades: Grades = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -69,7 +69,7 @@ def require_tests(problems: Sequence[Problem], path: Path | str) -> None:
 
 
 def score_answers(
-    benchmark: Benchmark, problems: dict[str, Problem], answers: Sequence[Answer], execute: Execute, limits: Limits
+    taskset: TaskSet, problems: dict[str, Problem], answers: Sequence[Answer], execute: Execute, limits: Limits
 ) -> list[Sample]:
     """Run (or judge) every answer, in order.
 
@@ -78,16 +78,22 @@ def score_answers(
     """
     for answer in answers:
         if answer.task_id not in problems:
-            raise EvaluationError(f"{benchmark.name} has no task {answer.task_id!r}")
-    if benchmark.judge is not None:
-        judged = [benchmark.judge(problems[answer.task_id], answer.completion) for answer in answers]
-        return [_sample(answer, answer_verdict(scores), scores) for answer, scores in zip(answers, judged, strict=True)]
-    verdicts = execute([benchmark.program(problems[answer.task_id], answer.completion, limits) for answer in answers])
+            raise EvaluationError(f"{taskset.name} has no task {answer.task_id!r}")
+    if taskset.judge is not None:
+        judged = [taskset.judge(problems[answer.task_id], answer.completion) for answer in answers]
+        return [_sample(answer, _verdict(grades), grades) for answer, grades in zip(answers, judged, strict=True)]
+    verdicts = execute([taskset.program(problems[answer.task_id], answer.completion, limits) for answer in answers])
     return [_sample(answer, verdict, {}) for answer, verdict in zip(answers, verdicts, strict=True)]
 
 
-def _sample(answer: Answer, verdict: Verdict, scores: dict[str, bool]) -> Sample:
-    more = {name: value for name, value in scores.items() if name != "passed"}
+def _verdict(grades: Grades) -> Verdict:
+    """A text answer's grades in the form that programs have."""
+    passed = grades["passed"]
+    return Verdict("passed" if passed else "wrong_answer", 1, int(passed))
+
+
+def _sample(answer: Answer, verdict: Verdict, grades: Grades) -> Sample:
+    more = {name: value for name, value in grades.items() if name != "passed"}
     return Sample(
         **asdict(answer),
         verdict=verdict.status,
@@ -95,7 +101,7 @@ def _sample(answer: Answer, verdict: Verdict, scores: dict[str, bool]) -> Sample
         num_passed=verdict.num_passed,
         detail=verdict.detail,
         wall_s=round(verdict.wall_s, 4),
-        scores=more,
+        grades=more,
     )
 
 
@@ -153,10 +159,10 @@ def summarise(
         greedy_T = np.array([float(bool(task.greedy_correct)) for task in results])
         summary |= _mean_with_interval("greedy_pass@1", greedy_T, num_bootstrap, seed)
     drawn = [sample for sample in samples if sample.sample != "greedy"]
-    for name in sorted({name for sample in drawn for name in sample.scores}):
+    for name in sorted({name for sample in drawn for name in sample.grades}):
         by_task = {task.task_id: 0 for task in results}
         for sample in drawn:
-            by_task[sample.task_id] += sample.scores[name]
+            by_task[sample.task_id] += sample.grades[name]
         summary |= _mean_with_interval(f"{name}_pass@1", task_scores(numbers, by_task.values(), 1), num_bootstrap, seed)
     summary["verdicts"] = dict(sorted(Counter(sample.verdict for sample in drawn).items()))
     summary["greedy_verdicts"] = dict(sorted(Counter(s.verdict for s in samples if s.sample == "greedy").items()))

@@ -17,13 +17,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from wmtp import tasksets
 from wmtp.errors import DataError, EvaluationError
-from wmtp.evaluation.benchmarks import Benchmark, get_benchmark
 from wmtp.evaluation.results import Answer, Sample, require_tests, score_answers, summarise, task_results, write_results
-from wmtp.problems.files import load_problems
 from wmtp.problems.records import Record, read_records, take
 from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.pool import isolation, run_tests
+from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem, Program, Verdict
 
 CHUNK = 64
@@ -43,21 +43,21 @@ class Scoring:
     limits: Limits = field(default_factory=Limits)
 
 
-def load_tasks(benchmark: Benchmark, path: str, limit: int | None) -> list[Problem]:
-    """The benchmark's problems in their order; those of `synthetic` in the form that the `sample` stage writes.
+def load_tasks(taskset: TaskSet, path: str, limit: int | None) -> list[Problem]:
+    """The benchmark's problems in their order.
 
     Raises:
         DataError: a broken file; EvaluationError: no task, or one without tests.
     """
-    problems = list(load_problems("jsonl" if benchmark.name == "synthetic" else benchmark.name, path))[:limit]
+    problems = list(tasksets.load_problems(taskset.name, path))[:limit]
     if not problems:
         raise EvaluationError(f"{path} holds no tasks")
     require_tests(problems, path)
     return problems
 
 
-def read_answers(path: Path, benchmark: Benchmark, problems: Sequence[Problem]) -> list[Answer]:
-    """The submission's completions, cut at the benchmark's stop strings, numbered per task in their order.
+def read_answers(path: Path, taskset: TaskSet, problems: Sequence[Problem]) -> list[Answer]:
+    """The submission's completions as they stand, numbered per task in their order.
 
     A task may be named by its id, by its id without the benchmark's prefix (`11` for `mbpp/11`), or, where the dataset
     has no ids (GSM8K), by its place in the file.
@@ -68,7 +68,7 @@ def read_answers(path: Path, benchmark: Benchmark, problems: Sequence[Problem]) 
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist")
-    names = _names(benchmark, problems)
+    names = _names(taskset, problems)
     answers: dict[tuple[str, int | str], Answer] = {}
     counts: dict[str, int] = {}
     for where, record in read_records(str(path)):
@@ -76,23 +76,21 @@ def read_answers(path: Path, benchmark: Benchmark, problems: Sequence[Problem]) 
         if not isinstance(given, str | int) or isinstance(given, bool):
             raise DataError(f"{where}: field 'task_id' must be a text or a whole number, not {given!r}")
         if str(given) not in names:
-            raise DataError(
-                f"{where}: field 'task_id': {benchmark.name} has no task {given!r} among the {len(problems)} scored"
-            )
+            raise DataError(f"{where}: field 'task_id': {taskset.name} has no task {given!r} among the {len(problems)} scored")
         task = names[str(given)]
         sample = _sample_number(record, where, counts.get(task, 0))
         counts[task] = counts.get(task, 0) + (sample != "greedy")
         if (task, sample) in answers:
             raise DataError(f"{where}: field 'sample': {sample!r} of {given!r} was there before")
         text = take(record, where, "completion", str)
-        answers[task, sample] = Answer(task, sample, benchmark.completion(text))
+        answers[task, sample] = Answer(task, sample, text)
     return list(answers.values())
 
 
-def _names(benchmark: Benchmark, problems: Sequence[Problem]) -> dict[str, str]:
-    names = {str(place): problem.problem_id for place, problem in enumerate(problems)} if benchmark.name == "gsm8k" else {}
+def _names(taskset: TaskSet, problems: Sequence[Problem]) -> dict[str, str]:
+    names = {str(place): problem.problem_id for place, problem in enumerate(problems)} if not taskset.has_ids else {}
     for problem in problems:
-        names[problem.problem_id] = names[problem.problem_id.removeprefix(f"{benchmark.name}/")] = problem.problem_id
+        names[problem.problem_id] = names[problem.problem_id.removeprefix(f"{taskset.name}/")] = problem.problem_id
     return names
 
 
@@ -111,18 +109,18 @@ def score(name: str, data: str, submission: Path, out: Path, scoring: Scoring) -
     Raises:
         DataError, EvaluationError: broken input, tasks that were not answered, no isolation; nothing is written then.
     """
-    benchmark = get_benchmark(name)
-    problems = load_tasks(benchmark, data, scoring.limit)
-    answers = read_answers(submission, benchmark, problems)
-    _require_all(benchmark, problems, answers, max(scoring.k))
-    how = "" if benchmark.judge is not None else isolation(allow_unsafe=scoring.allow_unsafe)
-    factor = machine_factor(allow_unsafe=scoring.allow_unsafe) if benchmark.own_limits else 1.0
+    taskset = tasksets.get(name)
+    problems = load_tasks(taskset, data, scoring.limit)
+    answers = read_answers(submission, taskset, problems)
+    _require_all(taskset, problems, answers, max(scoring.k))
+    how = "" if taskset.judge is not None else isolation(allow_unsafe=scoring.allow_unsafe)
+    factor = machine_factor(allow_unsafe=scoring.allow_unsafe) if taskset.has_own_limits else 1.0
     partial = out.with_name(f".{out.name}.partial")
-    with _Journal(partial, _mark(benchmark, problems, answers, scoring)) as journal:
-        samples = _scored(benchmark, problems, answers, scoring, journal, factor)
+    with _Journal(partial, _mark(taskset, problems, answers, scoring)) as journal:
+        samples = _scored(taskset, problems, answers, scoring, journal, factor)
     results = task_results(problems, samples)
     metrics = {
-        "benchmark": benchmark.name,
+        "benchmark": taskset.name,
         "limit": scoring.limit,
         **summarise(results, samples, k=sorted({1, *scoring.k}), num_bootstrap=scoring.num_bootstrap, seed=scoring.seed),
         "sandbox": {
@@ -141,20 +139,20 @@ def score(name: str, data: str, submission: Path, out: Path, scoring: Scoring) -
     return metrics
 
 
-def _require_all(benchmark: Benchmark, problems: Sequence[Problem], answers: Sequence[Answer], most: int) -> None:
+def _require_all(taskset: TaskSet, problems: Sequence[Problem], answers: Sequence[Answer], most: int) -> None:
     counts = {problem.problem_id: 0 for problem in problems}
     for answer in answers:
         counts[answer.task_id] += answer.sample != "greedy"
     short = [task for task, number in counts.items() if number < most]
     if short:
         raise EvaluationError(
-            f"{benchmark.name}: {len(short)} of {len(problems)} tasks have fewer than {most} completions, the first is "
+            f"{taskset.name}: {len(short)} of {len(problems)} tasks have fewer than {most} completions, the first is "
             f"{short[0]} with {counts[short[0]]}: answer every task, ask for a smaller k, or score fewer tasks with a limit"
         )
 
 
 def _scored(
-    benchmark: Benchmark,
+    taskset: TaskSet,
     problems: Sequence[Problem],
     answers: Sequence[Answer],
     scoring: Scoring,
@@ -163,7 +161,7 @@ def _scored(
 ) -> list[Sample]:
     by_id = {problem.problem_id: problem for problem in problems}
     waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in journal.samples]
-    with tqdm(total=len(answers), initial=len(answers) - len(waiting), desc=benchmark.name, unit="completion") as bar:
+    with tqdm(total=len(answers), initial=len(answers) - len(waiting), desc=taskset.name, unit="completion") as bar:
 
         def execute(programs: Sequence[Program]) -> list[Verdict]:
             return run_tests(
@@ -177,13 +175,13 @@ def _scored(
 
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
-            journal.append(score_answers(benchmark, by_id, chunk, execute, scoring.limits))
+            journal.append(score_answers(taskset, by_id, chunk, execute, scoring.limits))
     return [journal.samples[answer.task_id, answer.sample] for answer in answers]
 
 
-def _mark(benchmark: Benchmark, problems: Sequence[Problem], answers: Sequence[Answer], scoring: Scoring) -> str:
+def _mark(taskset: TaskSet, problems: Sequence[Problem], answers: Sequence[Answer], scoring: Scoring) -> str:
     """What a journal was written for: the tasks, the completions and the limits."""
-    parts = [benchmark.name, repr(scoring.limits), *map(repr, problems), *map(repr, answers)]
+    parts = [taskset.name, repr(scoring.limits), *map(repr, problems), *map(repr, answers)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -229,7 +227,7 @@ def _whole(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
 def complete(
     model_path: str,
     problems: Sequence[Problem],
-    benchmark: Benchmark,
+    taskset: TaskSet,
     path: Path,
     *,
     say: Callable[[str], None],
@@ -246,7 +244,6 @@ def complete(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
-    from wmtp.problems.render import render_prompt
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model: Any = AutoModelForCausalLM.from_pretrained(model_path)
@@ -254,10 +251,10 @@ def complete(
     tokenizer = AutoTokenizer.from_pretrained(model_path)
     eos = model.generation_config.eos_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    how = Decoding(**decoding, eos_token_ids=(eos,), pad_token_id=pad, stop=benchmark.stop)
+    how = Decoding(**decoding, eos_token_ids=(eos,), pad_token_id=pad, stop=taskset.stop)
     done = _answered(path)
     prompts = [
-        Prompt(problem.problem_id, tuple(tokenizer.encode(render_prompt(problem))))
+        Prompt(problem.problem_id, tuple(tokenizer.encode(taskset.prompt(problem))))
         for problem in problems
         if not set(how.samples) <= done.get(problem.problem_id, set())
     ]

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from wmtp import tasksets
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples.mutate import mutants
 from wmtp.examples.noise import Noised, add_noise, choose_kind
 from wmtp.problems.files import Counts, count
-from wmtp.problems.render import Example, program_source, render_prompt
-from wmtp.types import Limits, Problem, Program, Verdict
+from wmtp.problems.render import Example
+from wmtp.tasksets.base import TaskSet
+from wmtp.types import Problem, Program, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
@@ -62,9 +64,10 @@ def make_examples(
     draw = random.Random(f"labels {config.seed} {split}")
     right = [(problem, solution.code) for problem in problems for solution in problem.solutions if solution.is_correct]
     wrong_given: list[tuple[Problem, str]] = []
-    from_file = config.source != "synthetic"
+    taskset = tasksets.get(config.source)
+    from_file = not taskset.is_generated
     if from_file:
-        right, wrong_given = _checked(problems, execute, split, counts, wrong)
+        right, wrong_given = _checked(taskset, problems, execute, split, counts, wrong)
     slots = [_Slot(problem, iter([code]), False, proven=from_file) for problem, code in right]
     if wrong:
         slots += [_Slot(problem, iter([code]), True) for problem, code in wrong_given]
@@ -74,7 +77,7 @@ def make_examples(
     if noisy:
         for slot in slots:
             slot.noise_kind = choose_kind(config.noise, draw)
-    _label(slots, right, execute, draw)
+    _label(taskset, slots, right, execute, draw)
     kept = [slot for slot in slots if slot.verdict is not None]
     count(counts, f"{split}_right_that_fail", sum(not slot.must_fail for slot in slots) - sum(not s.must_fail for s in kept))
     count(counts, f"{split}_wrong_not_found", sum(slot.must_fail for slot in slots) - sum(s.must_fail for s in kept))
@@ -82,15 +85,15 @@ def make_examples(
         raise DataError(f"{split}: none of the {len(problems)} problems has a solution that passes its tests")
     if wrong and config.pairwise:
         kept = _paired(kept, split, counts)
-    return [_example(slot) for slot in kept]
+    return [_example(taskset, slot) for slot in kept]
 
 
 def _checked(
-    problems: Sequence[Problem], execute: Execute, split: str, counts: Counts, wrong: bool
+    taskset: TaskSet, problems: Sequence[Problem], execute: Execute, split: str, counts: Counts, wrong: bool
 ) -> tuple[list[tuple[Problem, str]], list[tuple[Problem, str]]]:
     """The given solutions whose verdict agrees with their label: right ones, wrong ones."""
     given = [(problem, solution) for problem in problems for solution in problem.solutions if wrong or solution.is_correct]
-    verdicts = run(execute, [program(problem, solution.code) for problem, solution in given])
+    verdicts = run(execute, [taskset.program(problem, solution.code) for problem, solution in given])
     right: list[tuple[Problem, str]] = []
     bad: list[tuple[Problem, str]] = []
     for (problem, solution), verdict in zip(given, verdicts, strict=True):
@@ -111,7 +114,9 @@ def _mutant_slots(right: Sequence[tuple[Problem, str]], number: int, seed: str) 
     return slots
 
 
-def _label(slots: Sequence[_Slot], right: Sequence[tuple[Problem, str]], execute: Execute, draw: random.Random) -> None:
+def _label(
+    taskset: TaskSet, slots: Sequence[_Slot], right: Sequence[tuple[Problem, str]], execute: Execute, draw: random.Random
+) -> None:
     """Add the noise and run every slot until its verdict is one that it may have, or its candidates are used up."""
     waiting = list(slots)
     while waiting:
@@ -121,7 +126,7 @@ def _label(slots: Sequence[_Slot], right: Sequence[tuple[Problem, str]], execute
             if code is not None:
                 slot.noised = add_noise(slot.noise_kind, code, _other(slot.problem, right, draw), draw)
                 proposed.append(slot)
-        for slot, verdict in zip(proposed, _run_new(proposed, execute), strict=True):
+        for slot, verdict in zip(proposed, _run_new(taskset, proposed, execute), strict=True):
             if slot.accepts(verdict):
                 slot.verdict = verdict
         waiting = [slot for slot in proposed if slot.verdict is None]
@@ -136,11 +141,11 @@ def _other(problem: Problem, right: Sequence[tuple[Problem, str]], draw: random.
     return code
 
 
-def _run_new(slots: Sequence[_Slot], execute: Execute) -> list[Verdict]:
+def _run_new(taskset: TaskSet, slots: Sequence[_Slot], execute: Execute) -> list[Verdict]:
     """Verdicts of the slots' texts."""
     known = [slot.proven and not slot.noise_kind for slot in slots]
     texts = [(slot.problem, slot.noised.code) for slot, skip in zip(slots, known, strict=True) if slot.noised and not skip]
-    verdicts = iter(run(execute, [program(problem, code) for problem, code in texts]))
+    verdicts = iter(run(execute, [taskset.program(problem, code) for problem, code in texts]))
     return [Verdict("passed", 0, 0) if skip else next(verdicts) for skip in known]
 
 
@@ -160,23 +165,17 @@ def _paired(slots: Sequence[_Slot], split: str, counts: Counts) -> list[_Slot]:
     return kept
 
 
-def _example(slot: _Slot) -> Example:
+def _example(taskset: TaskSet, slot: _Slot) -> Example:
     assert slot.noised is not None and slot.verdict is not None
     return Example(
         problem_id=slot.problem.problem_id,
-        prompt=render_prompt(slot.problem),
+        prompt=taskset.prompt(slot.problem),
         code=slot.noised.code,
         is_correct=slot.verdict.passed,
         noise_kind=slot.noise_kind,
         noise_spans=slot.noised.spans,
         difficulty=slot.problem.difficulty,
     )
-
-
-def program(problem: Problem, code: str) -> Program:
-    """The solution as a program under the problem's own limits."""
-    limits = Limits(time_limit_s=problem.time_limit_s, memory_limit_bytes=problem.memory_limit_bytes)
-    return Program(program_source(problem, code), problem.tests, limits)
 
 
 def run(execute: Execute, programs: Sequence[Program]) -> list[Verdict]:

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wmtp import tasksets
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
 from wmtp.problems.choose import Row, choose_problems, choose_solutions
 from wmtp.problems.decontaminate import normalised
-from wmtp.problems.files import Counts, count, load_problems
+from wmtp.problems.files import Counts, count
 from wmtp.synthetic.generate import generate
+from wmtp.tasksets import load_problems
 from wmtp.types import Problem
 
 
@@ -39,7 +41,7 @@ def load_splits(config: DataConfig, root: Path, counts: Counts) -> Splits:
     Raises:
         DataError: a broken file, or fewer problems than asked for.
     """
-    if config.source == "synthetic":
+    if tasksets.get(config.source).is_generated:
         made = generate(config, counts)
         splits = {name: _sampled(problems, config, name) for name, problems in made.items() if name != "test"}
         return Splits(**splits, test=made["test"])

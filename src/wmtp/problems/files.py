@@ -1,23 +1,22 @@
-"""Problems in their one form: read from public datasets, written to and read from JSON lines."""
+"""Problems in their one form: read from records of any kind, written to and read from JSON lines."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from wmtp.errors import DataError
+from wmtp.files import whole_file
 from wmtp.problems.records import Record, read_records, take
 from wmtp.types import AssertTest, IOTest, Problem, Solution, Test
 
-SOURCES = ("codecontests", "gsm8k", "humaneval", "jsonl", "mbpp")
-"""Datasets that are read; each is a module of this package with `to_problem(record, where, counts)`."""
-
 Counts = dict[str, int]
 """What was kept or dropped, by name."""
+
+Reader = Callable[[Record, str, Counts | None], Problem]
+"""A record, `where` it stands (for errors) and what to count in -> a problem."""
 
 
 def count(counts: Counts | None, name: str, number: int = 1) -> None:
@@ -26,22 +25,15 @@ def count(counts: Counts | None, name: str, number: int = 1) -> None:
         counts[name] = counts.get(name, 0) + number
 
 
-def load_problems(name: str, path_or_hub_id: str, counts: Counts | None = None) -> Iterator[Problem]:
-    """Problems of a public dataset, in its order, one in memory at a time.
+def parse_problems(path_or_hub_id: str, read: Reader, counts: Counts | None = None) -> Iterator[Problem]:
+    """Every record of a file, folder or hub dataset as `read` understands it, in order, one in memory at a time.
 
-    Args:
-        name: one of `SOURCES`.
-        path_or_hub_id: a .jsonl, .parquet or .arrow file, a folder of them, or a hub id `owner/name[:split]`.
-        counts: incremented by what a reader leaves out (solutions in other languages, ...).
     Raises:
-        DataError: unknown dataset, broken record or duplicate id; names file, line and field.
+        DataError: a broken record or a duplicate id; names file, line and field.
     """
-    if name not in SOURCES:
-        raise DataError(f"unknown dataset {name!r}: known are {', '.join(SOURCES)}")
-    to_problem = importlib.import_module(f"wmtp.tasksets.{name}").to_problem
     seen: dict[str, str] = {}
     for where, record in read_records(path_or_hub_id):
-        problem = to_problem(record, where, counts)
+        problem = read(record, where, counts)
         if problem.problem_id in seen:
             raise DataError(f"{where}: duplicate id {problem.problem_id!r}, first seen at {seen[problem.problem_id]}")
         seen[problem.problem_id] = where
@@ -49,16 +41,12 @@ def load_problems(name: str, path_or_hub_id: str, counts: Counts | None = None) 
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> int:
-    """One JSON object a line, atomically; returns how many."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """One JSON object a line, whole or not at all; returns how many."""
     number = 0
-    with open(temporary, "w", encoding="utf-8", newline="\n") as sink:
+    with whole_file(path) as sink:
         for problem in problems:
             sink.write(json.dumps(_to_record(problem), ensure_ascii=True) + "\n")
             number += 1
-        sink.flush()
-        os.fsync(sink.fileno())
-    os.replace(temporary, path)
     return number
 
 
@@ -68,7 +56,7 @@ def read_problems(path: Path) -> list[Problem]:
     Raises:
         DataError: missing file, broken line, missing or mistyped field, duplicate id.
     """
-    return list(load_problems("jsonl", str(path)))
+    return list(parse_problems(str(path), problem_from_record))
 
 
 def _to_record(problem: Problem) -> dict[str, Any]:
@@ -83,7 +71,7 @@ def _to_record(problem: Problem) -> dict[str, Any]:
     }
 
 
-def problem_from_record(record: Record, where: str) -> Problem:
+def problem_from_record(record: Record, where: str, counts: Counts | None = None) -> Problem:
     """The inverse of `write_problems` for one line; tests are {"stdin", "stdout"} or {"code"}."""
     return Problem(
         problem_id=take(record, where, "problem_id", str),

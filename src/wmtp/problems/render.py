@@ -1,7 +1,8 @@
-"""How a problem and a solution become one text: the same for training and for evaluation."""
+"""How a problem and a solution become one text. Which of these a dataset uses, its task set says."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wmtp.types import Problem
@@ -23,21 +24,29 @@ class Example:
     difficulty: int = 0
 
 
-def render_prompt(problem: Problem) -> str:
-    """The text before the solution; always ends in a newline, so that no token need straddle the boundary.
-
-    A prompt that ends in a newline is in its final form already (HumanEval's code, GSM8K's question). One line becomes
-    a comment, several lines (a statement, or MBPP's with its first assert) a docstring.
-    """
-    text = problem.prompt
-    if text.endswith("\n"):
-        return text
-    if "\n" not in text:
-        return f"# {text}\n"
-    quoted = text.replace('"""', "'''")
+def as_comment(problem: Problem) -> str:
+    """A statement before a program: one line becomes a comment, several lines a docstring; ends in a newline."""
+    if "\n" not in problem.prompt:
+        return f"# {problem.prompt}\n"
+    quoted = problem.prompt.replace('"""', "'''")
     return f'"""\n{quoted}\n"""\n'
 
 
-def program_source(problem: Problem, completion: str) -> str:
-    """The program to run: the completion, after the prompt where the prompt is code itself."""
-    return problem.prompt + completion if problem.prompt.endswith("\n") else completion
+def as_written(problem: Problem) -> str:
+    """A prompt that is in its final form, such as the head of a function."""
+    return problem.prompt
+
+
+def completion_alone(problem: Problem, completion: str) -> str:
+    """The completion is the program."""
+    return completion
+
+
+def after_prompt(problem: Problem, completion: str) -> str:
+    """The prompt is code, and the completion goes on with it."""
+    return problem.prompt + completion
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """`text` before the first stop string in it."""
+    return text[: min((text.index(string) for string in stop if string in text), default=len(text))]

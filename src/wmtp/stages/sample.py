@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from wmtp import tasksets
 from wmtp.config import Config
 from wmtp.config.schema import DataConfig
 from wmtp.examples.labels import Execute, make_examples
@@ -90,11 +91,11 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
 
 
 def _executor(context: StageContext, source: str, *, allow_unsafe: bool) -> Execute:
-    """The sandbox, with sparse progress lines. CodeContests' limits are a judge's, and are scaled to this machine."""
+    """The sandbox, with sparse progress lines. Limits that are a judge's are scaled to this machine."""
     from wmtp.sandbox.machine import machine_factor
     from wmtp.sandbox.pool import run_tests
 
-    factor = machine_factor(allow_unsafe=allow_unsafe) if source == "codecontests" else 1.0
+    factor = machine_factor(allow_unsafe=allow_unsafe) if tasksets.get(source).has_own_limits else 1.0
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
         start = last = time.monotonic()

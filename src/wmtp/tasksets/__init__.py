@@ -1,1 +1,48 @@
-"""Datasets and benchmarks: one module each."""
+"""Datasets and benchmarks: one module each, which holds its `TASKSET`. A module that is here is known; there is no list."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+from wmtp.errors import ConfigError
+from wmtp.problems.files import Counts, parse_problems
+from wmtp.tasksets.base import TaskSet
+from wmtp.types import Problem
+
+
+def names() -> tuple[str, ...]:
+    """Of all task sets, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"))
+
+
+def get(name: str) -> TaskSet:
+    """The task set of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in names():
+        raise ConfigError(f"unknown task set {name!r}: known are {', '.join(names())}")
+    taskset: TaskSet = importlib.import_module(f"{__name__}.{name}").TASKSET
+    assert taskset.name == name, f"{name}.py holds {taskset.name!r}"
+    return taskset
+
+
+def sources() -> tuple[str, ...]:
+    """Names of those that can be trained on."""
+    return tuple(name for name in names() if not get(name).not_for_training)
+
+
+def load_problems(name: str, path_or_hub_id: str, counts: Counts | None = None) -> Iterator[Problem]:
+    """Problems of a dataset, in its order, one in memory at a time.
+
+    Args:
+        name: a task set.
+        path_or_hub_id: a .jsonl, .parquet or .arrow file, a folder of them, or a hub id `owner/name[:split]`.
+        counts: incremented by what a reader leaves out (solutions in other languages, ...).
+    Raises:
+        ConfigError: unknown task set; DataError: a broken record or a duplicate id; names file, line and field.
+    """
+    return parse_problems(path_or_hub_id, get(name).read, counts)

@@ -7,6 +7,7 @@ from typing import Any
 from wmtp.errors import DataError
 from wmtp.problems.files import Counts, count
 from wmtp.problems.records import Record, take, take_strings, unix_newlines
+from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Solution, Test
 
 PYTHON_3 = 3
@@ -70,3 +71,12 @@ def _solutions(record: Record, where: str, name: str, is_correct: bool, counts: 
         else:
             count(counts, "solutions_in_other_languages")
     return kept
+
+
+TASKSET = TaskSet(
+    name="codecontests",
+    description="CodeContests: competitive programs on standard input, with right and wrong solutions",
+    citation="Li et al. 2022, arXiv 2203.07814",
+    read=to_problem,
+    has_own_limits=True,
+)

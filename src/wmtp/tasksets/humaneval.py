@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from wmtp.problems.files import Counts
 from wmtp.problems.records import Record, take, unix_newlines
+from wmtp.problems.render import after_prompt, as_written
+from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
 
 
@@ -17,3 +19,15 @@ def to_problem(record: Record, where: str, counts: Counts | None = None) -> Prob
         tests=(AssertTest(f"{test}\ncheck({take(record, where, 'entry_point', str)})\n"),),
         solutions=(Solution(unix_newlines(take(record, where, "canonical_solution", str)).rstrip(), True),),
     )
+
+
+TASKSET = TaskSet(
+    name="humaneval",
+    description="HumanEval: complete a Python function from its signature and docstring",
+    citation="Chen et al. 2021, arXiv 2107.03374; stop sequences of section 2.2",
+    read=to_problem,
+    prompt=as_written,
+    assemble=after_prompt,
+    stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
+    not_for_training="it is a test set, and its solutions are bodies of functions, which are no programs to mutate",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wmtp.errors import DataError
 from wmtp.problems.files import Counts
 from wmtp.problems.records import Record, take, take_strings, unix_newlines
+from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
 
 TIME_LIMIT_S = 2.0
@@ -35,3 +36,12 @@ def to_problem(record: Record, where: str, counts: Counts | None = None) -> Prob
 def clean_code(code: str) -> str:
     """Without trailing spaces, tabs as they are: what is left is what a model should learn to write."""
     return "\n".join(line.rstrip() for line in code.strip("\n").split("\n")).rstrip()
+
+
+TASKSET = TaskSet(
+    name="mbpp",
+    description="MBPP: short Python functions from one sentence and an assert, full or sanitized",
+    citation="Austin et al. 2021, arXiv 2108.07732; stop strings of bigcode-evaluation-harness, tasks/mbpp.py",
+    read=to_problem,
+    stop=("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```"),
+)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from wmtp import tasksets
 from wmtp.errors import EvaluationError
-from wmtp.evaluation.benchmarks import BENCHMARKS
 from wmtp.evaluation.pass_at_k import pass_at_k
 from wmtp.evaluation.results import Answer, Sample, score_answers, summarise, task_results, write_results
 from wmtp.types import IOTest, Limits, Problem, Verdict
@@ -53,19 +53,19 @@ def test_nothing_is_left_out_in_silence():
     with pytest.raises(EvaluationError, match=r"pass@5 needs that many samples"):
         summarise(task_results(PROBLEMS, samples), samples, k=[5], num_bootstrap=10, seed=0)
     with pytest.raises(EvaluationError, match="no task 'other'"):
-        score_answers(BENCHMARKS["synthetic"], BY_ID, [Answer("other", 0, "")], execute, Limits())
+        score_answers(tasksets.get("synthetic"), BY_ID, [Answer("other", 0, "")], execute, Limits())
 
 
 def test_programs_are_executed_and_text_answers_judged():
     answers = [Answer("t1", 0, "1", "eos", 3), Answer("t2", 0, "1")]
-    samples = score_answers(BENCHMARKS["synthetic"], BY_ID, answers, execute, Limits())
+    samples = score_answers(tasksets.get("synthetic"), BY_ID, answers, execute, Limits())
     assert [sample.verdict for sample in samples] == ["passed", "wrong_answer"]
     assert (samples[0].finish, samples[0].num_tokens) == ("eos", 3)
     judged = score_answers(
-        BENCHMARKS["gsm8k"], BY_ID, [Answer("t1", 0, "it is 1"), Answer("t2", 0, "#### 2")], execute, Limits()
+        tasksets.get("gsm8k"), BY_ID, [Answer("t1", 0, "it is 1"), Answer("t2", 0, "#### 2")], execute, Limits()
     )
-    assert [(s.passed, s.scores) for s in judged] == [(False, {"flexible": True}), (True, {"flexible": True})]
-    more = [Sample(f"t{i}", 0, "", "wrong_answer", 1, 0, scores={"flexible": i > 1}) for i in (0, 3)]
+    assert [(s.passed, s.grades) for s in judged] == [(False, {"flexible": True}), (True, {"flexible": True})]
+    more = [Sample(f"t{i}", 0, "", "wrong_answer", 1, 0, grades={"flexible": i > 1}) for i in (0, 3)]
     summary = summarise(task_results(PROBLEMS, [*judged, *more]), [*judged, *more], k=[1], num_bootstrap=10, seed=0)
     assert (summary["pass@1"], summary["flexible_pass@1"]) == (0.25, 0.75)
 

@@ -68,12 +68,16 @@ def test_reference_solutions_pass_and_mutated_ones_fail(files, tmp_path, capsys)
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_mbpp_tasks_go_by_their_number_and_completions_end_at_stop_strings(files, tmp_path):
-    answers = [
-        {"task_id": task["task_id"], "completion": task["code"] + "\nprint(plus(1)); raise SystemExit(3)"} for task in MBPP
-    ]
+def test_mbpp_tasks_go_by_their_number_and_what_is_submitted_is_what_runs_and_what_is_kept(files, tmp_path):
+    """Stop strings end generation; a submission is not cut at them."""
+    tails = ("\nprint(plus(1))\nplus = lambda x: x", "\nprint(plus(1))")
+    answers = [{"task_id": task["task_id"], "completion": task["code"] + tail} for task, tail in zip(MBPP, tails, strict=True)]
     code, metrics = score(files, "mbpp", answers, tmp_path)
     assert (code, metrics["pass@1"], metrics["num_tasks"]) == (0, 1.0, 2)
+    lines = gzip.decompress((tmp_path / "out/samples.jsonl.gz").read_bytes()).decode().splitlines()
+    assert [json.loads(line)["completion"] for line in lines] == [answer["completion"] for answer in answers]
+    wrong = [answer | {"completion": answer["completion"] + "\nplus = None"} for answer in answers]
+    assert score(files, "mbpp", wrong, tmp_path)[1]["pass@1"] == 0.0
 
 
 def test_gsm8k_is_judged_strictly_and_flexibly(files, tmp_path):

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wmtp.errors import DataError
-from wmtp.problems.files import load_problems, read_problems, write_problems
-from wmtp.problems.render import program_source, render_prompt
+from wmtp import tasksets
+from wmtp.errors import ConfigError, DataError
+from wmtp.problems.files import read_problems, write_problems
+from wmtp.tasksets import load_problems
 from wmtp.types import AssertTest, IOTest, Problem, Solution
 
 MBPP = {
@@ -44,7 +45,7 @@ def lines(path, *records):
 def test_mbpp_statement_with_first_assert_set_up_before_every_test_and_unix_newlines(tmp_path):
     (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", MBPP))
     assert problem.problem_id == "mbpp/7"
-    assert render_prompt(problem) == '"""\nWrite a function to add.\nassert add(1, 2) == 3\n"""\n'
+    assert tasksets.get("mbpp").prompt(problem) == '"""\nWrite a function to add.\nassert add(1, 2) == 3\n"""\n'
     assert problem.tests == (AssertTest("W = 5\nassert add(1, 2) == 3"), AssertTest("W = 5\nassert add(W, 0) == 5"))
     assert problem.solutions == (Solution("import math\ndef add(a, b):\n\treturn a + b", True),)
 
@@ -67,16 +68,16 @@ def test_humaneval_prompt_is_code_and_runs_with_the_completion(tmp_path):
         "test": "def check(candidate):\n    assert candidate() == 1\n",
     }
     (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", record))
-    assert render_prompt(problem) == record["prompt"]
+    assert tasksets.get("humaneval").prompt(problem) == record["prompt"]
     namespace = {}
-    exec(program_source(problem, problem.solutions[0].code) + "\n" + problem.tests[0].code, namespace)
+    exec(tasksets.get("humaneval").program(problem, problem.solutions[0].code).source + "\n" + problem.tests[0].code, namespace)
     assert "check(one)" in problem.tests[0].code
 
 
 def test_gsm8k_answer_is_the_number_after_the_mark(tmp_path):
     path = lines(tmp_path / "g.jsonl", {"question": "How many?", "answer": "600*2=<<600*2=1200>>1200\n#### 1,200"})
     (problem,) = load_problems("gsm8k", path)
-    assert problem.tests == (IOTest("", "1200"),) and render_prompt(problem) == "Question: How many?\nAnswer:\n"
+    assert problem.tests == (IOTest("", "1200"),) and problem.prompt == "How many?"
     with pytest.raises(DataError, match=r"g\.jsonl:1: field 'answer' has no number after ####"):
         list(load_problems("gsm8k", lines(tmp_path / "g.jsonl", {"question": "How many?", "answer": "Two."})))
 
@@ -94,7 +95,7 @@ def test_codecontests_keeps_python_3_and_counts_the_rest_in_every_format(tmp_pat
         assert problem.solutions == (Solution("print(sum(map(int, input().split())))", True), Solution("print(3)", False))
         assert problem.tests == (IOTest("1 2\n", "3\n"), IOTest("5 5\n", "10\n"))
         assert (problem.difficulty, problem.time_limit_s, problem.memory_limit_bytes) == (800, 1.5, 256000000)
-        assert render_prompt(problem).startswith('"""\nAdd two numbers.')
+        assert tasksets.get("codecontests").prompt(problem).startswith('"""\nAdd two numbers.')
     unrated = CODECONTESTS | {"cf_rating": 0, "time_limit": None}
     (problem,) = load_problems("codecontests", lines(tmp_path / "c.jsonl", unrated))
     assert (problem.difficulty, problem.time_limit_s) == (0, 4.0)
@@ -141,7 +142,7 @@ def test_a_bad_record_is_named(tmp_path, name, record, message):
 
 
 def test_unknown_datasets_formats_and_missing_files_are_named(tmp_path):
-    with pytest.raises(DataError, match="unknown dataset 'apps': known are codecontests"):
+    with pytest.raises(ConfigError, match="unknown task set 'apps': known are codecontests"):
         list(load_problems("apps", "x"))
     with pytest.raises(DataError, match=r"missing\.jsonl does not exist"):
         list(load_problems("mbpp", str(tmp_path / "missing.jsonl")))
@@ -151,12 +152,3 @@ def test_unknown_datasets_formats_and_missing_files_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty holds no \.jsonl"):
         list(load_problems("mbpp", str(tmp_path / "empty")))
-
-
-def test_prompts_always_end_in_a_newline():
-    def rendered(prompt):
-        return render_prompt(Problem("p", prompt, ()))
-
-    assert rendered("Add.") == "# Add.\n"
-    assert rendered('Say """hi"""\nloudly') == "\"\"\"\nSay '''hi'''\nloudly\n\"\"\"\n"
-    assert rendered("def f():\n") == "def f():\n"

@@ -1,0 +1,84 @@
+"""One record per task set, found by its module's name; what each makes of a problem and of a completion."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wmtp import tasksets
+from wmtp.errors import ConfigError, EvaluationError
+from wmtp.types import AssertTest, IOTest, Limits, Problem
+
+LIMITS = Limits(1.0, 2**26)
+NAMES = ("codecontests", "gsm8k", "humaneval", "jsonl", "mbpp", "synthetic")
+
+
+def test_every_module_is_a_task_set_under_its_own_name():
+    modules = {path.stem for path in Path(tasksets.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    assert tasksets.names() == tuple(sorted(modules)) == NAMES
+    for name in NAMES:
+        taskset = tasksets.get(name)
+        assert taskset.name == name and taskset.citation
+        assert taskset.description and "\n" not in taskset.description
+    assert tasksets.sources() == ("codecontests", "jsonl", "mbpp", "synthetic")
+    assert [name for name in NAMES if tasksets.get(name).is_generated] == ["synthetic"]
+    assert [name for name in NAMES if not tasksets.get(name).has_ids] == ["gsm8k"]
+    with pytest.raises(ConfigError, match="unknown task set 'apps': known are codecontests, gsm8k"):
+        tasksets.get("apps")
+    with pytest.raises(ConfigError, match="unknown task set 'base'"):
+        tasksets.get("base")
+
+
+def test_a_module_that_is_added_is_known_and_nothing_else_changes(tmp_path, monkeypatch):
+    (tmp_path / "riddles.py").write_text(
+        "from wmtp.problems.files import problem_from_record\n"
+        "from wmtp.tasksets.base import TaskSet\n"
+        "TASKSET = TaskSet('riddles', 'short riddles', 'nobody', problem_from_record, stop=('?',))\n"
+    )
+    monkeypatch.setattr(tasksets, "__path__", [*tasksets.__path__, str(tmp_path)])
+    assert "riddles" in tasksets.names() and tasksets.get("riddles").stop == ("?",)
+    assert "riddles" in tasksets.sources()
+
+
+def test_the_registry_costs_no_torch_and_no_tables():
+    code = "import sys; from wmtp import tasksets; [tasksets.get(n) for n in tasksets.names()]; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "transformers", "pyarrow", "numpy", "tokenizers", "datasets"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "shown", "program"),
+    [
+        ("synthetic", "Add.", "# Add.\n", "<x>"),
+        ("codecontests", "Add.\nInput: two.", '"""\nAdd.\nInput: two.\n"""\n', "<x>"),
+        ("mbpp", 'Say """hi"""\nassert f()', "\"\"\"\nSay '''hi'''\nassert f()\n\"\"\"\n", "<x>"),
+        ("humaneval", "def f(x):\n", "def f(x):\n", "def f(x):\n<x>"),
+        ("gsm8k", "How many?", "Question: How many?\nAnswer:\n", "<x>"),
+        ("jsonl", "Add.", "# Add.\n", "<x>"),
+        ("jsonl", "def f(x):\n", "def f(x):\n", "def f(x):\n<x>"),
+    ],
+)
+def test_prompts_end_in_a_newline_and_programs_are_what_the_task_says(name, prompt, shown, program):
+    problem = Problem("p", prompt, (AssertTest("assert f(1)"),))
+    taskset = tasksets.get(name)
+    assert taskset.prompt(problem) == shown
+    assert taskset.program(problem, "<x>", LIMITS).source == program
+    assert taskset.program(problem, "<x>", LIMITS).tests == problem.tests
+
+
+def test_own_data_has_no_stop_string_that_could_cut_a_program():
+    assert tasksets.get("jsonl").stop == tasksets.get("codecontests").stop == tasksets.get("synthetic").stop == ()
+
+
+def test_limits_are_bounds_except_where_the_tasks_own_are_a_judges():
+    problem = Problem("p", "statement", (IOTest("", "1"),), time_limit_s=2.5, memory_limit_bytes=2**28)
+    assert tasksets.get("codecontests").program(problem, "print(1)", LIMITS).limits == Limits(2.5, 2**28)
+    assert tasksets.get("synthetic").program(problem, "print(1)", LIMITS).limits == LIMITS
+    assert tasksets.get("synthetic").program(problem, "print(1)", Limits(9.0, 2**40, 7)).limits == Limits(2.5, 2**28, 7)
+    assert tasksets.get("synthetic").program(problem, "print(1)").limits == Limits(2.5, 2**28)
+
+
+def test_what_cannot_be_scored_is_an_error():
+    with pytest.raises(EvaluationError, match="p has no tests"):
+        tasksets.get("synthetic").program(Problem("p", "", ()), "print(1)", LIMITS)
