@@ -1,13 +1,14 @@
-"""What a person sees of a running stage: sparse lines, a progress file, and the history as JSON lines. No torch."""
+"""What a person sees of a running stage: sparse lines, and a progress file for other processes. No torch."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from pathlib import Path
 from typing import Any
+
+from wmtp.files import write_text
 
 SECONDS_BETWEEN_LINES = 2.0
 
@@ -45,9 +46,7 @@ class Progress:
         eta_s = (now - since) / (step - first_step) * (self.total - step) if step > first_step else None
         record: dict[str, Any] = {"stage": self.name, "step": step, "total": self.total}
         record |= {"loss": loss, "tokens_per_s": tokens_per_s, "eta_s": eta_s}
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, json.dumps(record), durable=False)
         if now - self._spoken >= SECONDS_BETWEEN_LINES or step == self.total:
             self._spoken = now
             print(progress_line(record), flush=True)
@@ -68,14 +67,3 @@ def progress_line(record: dict[str, Any]) -> str:
     if record["eta_s"] is not None:
         parts.append(f"ETA {record['eta_s']:.0f} s")
     return "  ".join(parts)
-
-
-class History:
-    """Metrics as JSON lines, one row a flush."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, row: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, sort_keys=True) + "\n")

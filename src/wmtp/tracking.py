@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from wmtp.files import Journal, read_journal, write_json
+
 FLUSH_SECONDS = 2.0
 CLOSE_SECONDS = 60.0
 ENVIRONMENT = {
@@ -36,8 +38,6 @@ class Tracker(Protocol):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
-    def set_tags(self, tags: Mapping[str, str]) -> None: ...
-
 
 class NullTracker:
     """For ranks other than 0."""
@@ -46,8 +46,6 @@ class NullTracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
-    def set_tags(self, tags: Mapping[str, str]) -> None: ...
-
 
 def _allowed(name: str) -> str:
     """MLflow's names know no `@`: pass@1 becomes pass_at_1."""
@@ -55,7 +53,7 @@ def _allowed(name: str) -> str:
 
 
 class JournalTracker:
-    """Logs one run to its journal, one JSON record a line.
+    """Logs one run to its journal. Where the disk is full, the stage goes on without its metrics, and says so once.
 
     Args:
         path: the journal; experiment, name: of the MLflow run; tags: set at its start.
@@ -63,6 +61,7 @@ class JournalTracker:
 
     def __init__(self, path: Path, *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
         self.path = path
+        self._journal: Journal | None = None
         self._warned = False
         self._append({"kind": "run", "experiment": experiment, "name": name, "tags": dict(tags)})
 
@@ -74,14 +73,10 @@ class JournalTracker:
             {"kind": "metrics", "values": {_allowed(key): float(value) for key, value in metrics.items()}, "step": step}
         )
 
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        self._append({"kind": "tags", "values": dict(tags)})
-
     def _append(self, record: dict[str, Any]) -> None:
-        line = json.dumps({**record, "time_ms": time.time_ns() // 1_000_000}) + "\n"
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            self._journal = self._journal or Journal(self.path)
+            self._journal.append({**record, "time_ms": time.time_ns() // 1_000_000})
         except OSError as error:
             if not self._warned:
                 print(f"warning: metrics cannot be kept in {self.path}: {error}", flush=True)
@@ -101,12 +96,6 @@ def last_run(root: Path, stage: str) -> dict[str, str] | None:
 
 def _last_run_path(folder: Path, stage: str) -> Path:
     return folder / f"{stage}.last.json"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value))
-    os.replace(temporary, path)
 
 
 def default_uri(root: Path) -> str:
@@ -184,27 +173,13 @@ def _hold(journal: Path) -> Any:
 
 
 def _append_end(journal: Path, status: str, reason: str, time_ms: int) -> None:
-    """The journal's last record, on a line of its own: a rank that was killed may have left half a line."""
-    record = {"kind": "end", "status": status, "reason": reason, "time_ms": time_ms}
-    with journal.open("a", encoding="utf-8") as file:
-        file.write(f"\n{json.dumps(record)}\n")
+    """The journal's last record. Its writer is gone."""
+    with Journal(journal) as end:
+        end.append({"kind": "end", "status": status, "reason": reason, "time_ms": time_ms})
 
 
 def _has_ended(journal: Path) -> bool:
-    return any(record["kind"] == "end" for record in _records(journal))
-
-
-def _records(journal: Path) -> list[dict[str, Any]]:
-    """Whole records; a line that was cut short by a crash is left out."""
-    records = []
-    for line in journal.read_text(encoding="utf-8").split("\n")[:-1]:
-        if not line:
-            continue
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            records.append({"kind": "damaged"})
-    return records
+    return any(record["kind"] == "end" for record in read_journal(journal))
 
 
 def deliver_leftovers(folder: Path, uri: str) -> None:
@@ -235,15 +210,15 @@ def deliver(journal: Path, uri: str) -> None:
     state_path = journal.with_suffix(".state")
     with FileLock(journal.parent / "store.lock", timeout=CLOSE_SECONDS):
         state = json.loads(state_path.read_text()) if state_path.exists() else {"run_id": None, "records": 0}
-        records = _records(journal)
+        records = read_journal(journal)
         new = records[state["records"] :]
         if not new:
             return
         ended = _write(_client(uri), new, state)
         state["records"] = len(records)
-        _write_json(state_path, state)
+        write_json(state_path, state)
         if records[0]["kind"] == "run":
-            _write_json(_last_run_path(journal.parent, records[0]["name"]), {"uri": uri, **state})
+            write_json(_last_run_path(journal.parent, records[0]["name"]), {"uri": uri, **state})
         if ended:
             journal.unlink()
             state_path.unlink()
@@ -266,11 +241,10 @@ def _client(uri: str) -> Any:
 
 def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) -> bool:
     """Deliver records; True when the run has ended."""
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, Param
 
     metrics: list[Any] = []
     params: list[Any] = []
-    tags: list[Any] = []
     end: dict[str, Any] | None = None
     for record in records:
         values = record.get("values", {}).items()
@@ -280,8 +254,6 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
             metrics += [Metric(key, value, record["time_ms"], record["step"]) for key, value in values]
         elif record["kind"] == "params":
             params += [Param(key, value) for key, value in values]
-        elif record["kind"] == "tags":
-            tags += [RunTag(key, value) for key, value in values]
         elif record["kind"] == "end":
             end = record
     run_id = state["run_id"]
@@ -291,8 +263,6 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
         client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
     for start in range(0, len(params), _PARAMS_PER_CALL):
         client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
-    if tags:
-        client.log_batch(run_id, tags=tags)
     if end is not None:
         if end["reason"]:
             client.set_tag(run_id, "reason", end["reason"][:_MAX_VALUE])

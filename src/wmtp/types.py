@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 IGNORE_INDEX = -100
 """Label of prompt and padding tokens; also torch's own default."""
@@ -98,4 +98,3 @@ class StageResult:
 
     metrics: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)

@@ -70,6 +70,17 @@ def test_a_journal_cut_off_in_a_line_is_delivered_up_to_there_and_marked_killed(
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3
 
 
+def test_a_launcher_ends_the_journal_of_a_rank_that_was_killed_within_a_line(tmp_path, uri):
+    courier = Courier(tmp_path, uri, "stage")
+    log(courier.journal)
+    with courier.journal.open("a") as file:
+        file.write('{"kind": "metrics", "val')
+    courier.close("FAILED", "rank 0 was killed")
+    client, (run,) = runs(uri)
+    assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "rank 0 was killed")
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3
+
+
 def test_nothing_is_delivered_twice(tmp_path, uri):
     folder = tracking_folder(tmp_path)
     folder.mkdir(parents=True)
@@ -85,7 +96,8 @@ def test_nothing_is_delivered_twice(tmp_path, uri):
 
 
 def test_a_full_disk_does_not_stop_the_stage(tmp_path, capfd):
-    tracker = JournalTracker(tmp_path / "no" / "such" / "folder.jsonl", experiment="test", name="stage", tags={})
+    (tmp_path / "file").touch()
+    tracker = JournalTracker(tmp_path / "file" / "journal.jsonl", experiment="test", name="stage", tags={})
     tracker.log_metrics({"loss": 1.0}, step=0)
     assert capfd.readouterr().out.count("warning: metrics cannot be kept") == 1
 
