@@ -82,7 +82,7 @@ def _step(variant: str, world: Any, model: Any, ids: Any) -> Any:
     import torch
 
     from wmtp.config import ArmConfig
-    from wmtp.tokens.loader import Batch
+    from wmtp.tokens.data import Batch
     from wmtp.training.steps import LanguageModelStep
 
     weighting = {"name": "rho1", "keep_frac": 0.6} if variant == "rho1" else {"name": "uniform"}

@@ -29,7 +29,7 @@ def measure(n_future: int, activation_checkpointing: bool) -> float:
     from wmtp.config.training import ModelConfig, OptimConfig
     from wmtp.distributed import join_world
     from wmtp.models.build import build_model, parallelize
-    from wmtp.tokens.loader import Batch
+    from wmtp.tokens.data import Batch
     from wmtp.training.optim import build_optimizers
     from wmtp.training.steps import LanguageModelStep
 

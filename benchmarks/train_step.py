@@ -31,11 +31,11 @@ VOCAB, HEADS, MAX_LENGTH = 8000, 4, 384
 VARIANTS = ("wmtp", "bare loop", "Trainer")
 
 
-def make_rows(folder: Path):
+def make_data(folder: Path):
     """A table of random tokens with MBPP-like lengths."""
     import pyarrow as pa
 
-    from wmtp.tokens.loader import Rows
+    from wmtp.tokens.data import TokenData
     from wmtp.tokens.tables import large_list, write_table
 
     generator = np.random.default_rng(0)
@@ -48,7 +48,9 @@ def make_rows(folder: Path):
         "is_correct": np.ones(ROWS, dtype=bool),
     }
     write_table(folder / "train.arrow", pa.table(columns))
-    return Rows(folder / "train.arrow")
+    meta = {"vocab_size": VOCAB, "eos_token_id": 1, "pad_token_id": 0, "max_length": MAX_LENGTH, "is_ordered": False}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return TokenData.open(folder, "train")
 
 
 def build(n_future: int):
@@ -97,7 +99,7 @@ def run_wmtp(folder: Path) -> Result:
     from wmtp.training.loop import train
     from wmtp.training.steps import LanguageModelStep
 
-    rows = make_rows(folder)
+    data = make_data(folder)
     intervals = {"log_interval": 10, "eval_interval": STEPS + WARMUP, "checkpoint_interval": 10**6}
     with join_world("cpu") as world:
         sharded = parallelize(build(HEADS), world.mesh, dtype="float32", activation_checkpointing=False)
@@ -111,7 +113,7 @@ def run_wmtp(folder: Path) -> Result:
             began.append((time.perf_counter(), clock.seconds))
             return step(batches, number)
 
-        loader = TrainLoader(rows, batch_size=BATCH, seed=0, pad_token_id=0)
+        loader = TrainLoader(data, batch_size=BATCH, seed=0)
         train(
             world=world,
             model=sharded,
@@ -131,9 +133,9 @@ def run_wmtp(folder: Path) -> Result:
 
 
 def _plain_batches(folder: Path):
-    rows = make_rows(folder)
+    data = make_data(folder)
     order = np.random.default_rng(0).permutation(ROWS)
-    return [rows.collate(order[i * BATCH : (i + 1) * BATCH], range(BATCH), 0) for i in range(STEPS + WARMUP)]
+    return [data.collate(order[i * BATCH : (i + 1) * BATCH], range(BATCH)) for i in range(STEPS + WARMUP)]
 
 
 def run_bare_loop(folder: Path) -> Result:

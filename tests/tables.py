@@ -1,15 +1,18 @@
 """Small token tables for tests: sequences that a tiny model can start to learn."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 
 from wmtp.tokens.tables import write_table
 
 VOCAB = 40
+META = {"vocab_size": VOCAB, "eos_token_id": 1, "pad_token_id": 0, "max_length": 32, "is_ordered": False}
 
 
 def make_tables(folder, num_rows=48, name="train", seed=0):
-    """A data table and matching `reference_nll` and `value` columns; returns the data folder and the two score folders."""
+    """A data table with its meta.json, `reference_nll` and `value` columns; returns the data and the two score folders."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(6, 18, num_rows)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -36,6 +39,7 @@ def make_tables(folder, num_rows=48, name="train", seed=0):
     folders = [folder / "data", folder / "reference", folder / "value"]
     for path in folders:
         path.mkdir(parents=True, exist_ok=True)
+    (folders[0] / "meta.json").write_text(json.dumps(META))
     nll, value = generator.random(len(ids)).astype(np.float32) * 4, generator.random(len(ids)).astype(np.float32)
     write_table(folders[0] / f"{name}.arrow", table.replace_schema_metadata(fingerprint))
     write_table(folders[1] / f"{name}.arrow", pa.table({"reference_nll": lists(nll)}).replace_schema_metadata(fingerprint))

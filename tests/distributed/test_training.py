@@ -20,7 +20,8 @@ from wmtp.errors import NumericsError
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.value import ValueModel
 from wmtp.stages.fitting import full_state
-from wmtp.tokens.loader import Rows, TrainLoader
+from wmtp.tokens.data import TokenData
+from wmtp.tokens.loader import TrainLoader
 from wmtp.training.loop import train
 from wmtp.training.scoring import reference_nll, score_rows, validation_nll
 from wmtp.training.steps import CriticStep, LanguageModelStep
@@ -49,24 +50,23 @@ def fit(
     backend=None,
 ):
     """Train a tiny policy; (rows of metrics, full state dict)."""
-    data, reference, value = (folder / name for name in ("data", "reference", "value"))
-    rows = Rows(data / "train.arrow", {"reference_nll": reference, "value": value})
+    columns = {"reference_nll": folder / "reference", "value": folder / "value"}
+    data = TokenData.open(folder / "data", "train", columns=columns)
     sizes = {"steps": steps, "global_batch_size": 16, "micro_batch_size": 16 // accumulation}
     intervals = {"log_interval": 1, "eval_interval": 3, "checkpoint_interval": 2}
     config = TrainConfig(**sizes, **intervals, activation_checkpointing=remat, early_stopping_patience=patience)
     built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
     sharded = parallelize(built, world.mesh, dtype=dtype, activation_checkpointing=remat, compile_backend=backend)
     loader = TrainLoader(
-        rows,
+        data,
         batch_size=16,
         num_micro=accumulation,
         micro_tokens=micro_tokens,
         seed=5,
-        pad_token_id=0,
         rank=world.rank,
         world_size=world.size,
     )
-    step_function = policy_step(world, sharded, rows, arm)
+    step_function = policy_step(world, sharded, data, arm)
 
     def interrupted(batches, step):
         if (step, world.rank) == kill_at:
@@ -84,16 +84,16 @@ def fit(
         config=config,
         optim=optim,
         checkpointer=Checkpointer(folder / resume, world),
-        validate=lambda: validation_nll(world, sharded, rows, 3, batch_tokens=64, pad_token_id=0),
+        validate=lambda: validation_nll(world, sharded, data, 3, batch_tokens=64),
         objective="val/nll_head0",
         on_row=lambda row: None,
     )
     return state.rows, full_state(sharded)
 
 
-def policy_step(world, sharded, rows, arm):
+def policy_step(world, sharded, data, arm):
     weighting = {"name": "uniform" if arm == "baseline" else arm}
-    statistics = td_statistics(rows, gamma=1.0, initial_value="prompt")
+    statistics = td_statistics(data, gamma=1.0, initial_value="prompt")
     return LanguageModelStep(world, sharded, ArmConfig(weighting=weighting), 3, seed=3, td_statistics=statistics)
 
 
@@ -242,7 +242,7 @@ def test_nan_stops_every_rank_and_names_the_step(tables, tmp_path):
 
 
 def train_critic(world, folder, resume):
-    rows = Rows(folder / "data" / "train.arrow", {"reference_nll": folder / "reference"})
+    data = TokenData.open(folder / "data", "train", columns={"reference_nll": folder / "reference"})
     backbone = build_model(
         ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1),
         vocab_size=VOCAB,
@@ -252,7 +252,7 @@ def train_critic(world, folder, resume):
         seed=0,
     )
     sharded = parallelize(ValueModel(backbone), world.mesh, dtype="float32", activation_checkpointing=False)
-    loader = TrainLoader(rows, batch_size=16, num_micro=1, seed=0, pad_token_id=0, rank=world.rank, world_size=world.size)
+    loader = TrainLoader(data, batch_size=16, num_micro=1, seed=0, rank=world.rank, world_size=world.size)
     state = train(
         world=world,
         model=sharded,
@@ -276,7 +276,7 @@ def test_the_critic_starts_at_a_half_learns_and_does_not_depend_on_ranks(tables,
 
 
 def score(world, folder, scratch):
-    rows = Rows(folder / "data" / "train.arrow")
+    data = TokenData.open(folder / "data", "train")
     model = build_model(
         ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1),
         vocab_size=VOCAB,
@@ -286,7 +286,7 @@ def score(world, folder, scratch):
         seed=0,
     ).eval()
     sharded = parallelize(model, world.mesh, dtype="float32", activation_checkpointing=False)
-    flat = score_rows(world, rows, reference_nll(sharded), scratch, batch_tokens=70, pad_token_id=0, say=lambda line: None)
+    flat = score_rows(world, data, reference_nll(sharded), scratch, batch_tokens=70, say=lambda line: None)
     return torch.from_numpy(flat.copy())
 
 
@@ -294,7 +294,7 @@ def test_scores_are_each_tokens_nll_for_any_number_of_ranks(tables, tmp_path):
     (one,) = run_on_ranks(1, score, tables, tmp_path / "one.npy", tmp_path=tmp_path)
     for scores in run_on_ranks(2, score, tables, tmp_path / "two.npy", tmp_path=tmp_path):
         torch.testing.assert_close(scores, one, rtol=1e-5, atol=1e-5)
-    rows = Rows(tables / "data" / "train.arrow")
+    data = TokenData.open(tables / "data", "train")
     model = build_model(
         ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1),
         vocab_size=VOCAB,
@@ -303,7 +303,7 @@ def test_scores_are_each_tokens_nll_for_any_number_of_ranks(tables, tmp_path):
         eos_token_id=1,
         seed=0,
     ).eval()
-    ids = torch.from_numpy(rows.tokens[: rows.offsets[1]].astype("int64"))
+    ids = torch.from_numpy(data.tokens[: data.offsets[1]].astype("int64"))
     with torch.no_grad():
         logprobs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
     expected = torch.cat([torch.zeros(1), -logprobs[:-1].gather(1, ids[1:, None]).squeeze(1)])

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from wmtp.errors import EvaluationError
 from wmtp.objectives import shift_labels
-from wmtp.tokens.loader import Rows, sequential_batches
+from wmtp.tokens.data import TokenData, sequential_batches
 from wmtp.types import IGNORE_INDEX
 
 _LOGIT_BYTES = 2**26
@@ -45,15 +44,13 @@ def num_heads(model: Any) -> int:
 
 
 @torch.inference_mode()
-def head_sums(model: Any, path: Path, *, pad_token_id: int, rank: int = 0, world_size: int = 1) -> torch.Tensor:
+def head_sums(model: Any, data: TokenData, *, rank: int = 0, world_size: int = 1) -> torch.Tensor:
     """This rank's part of the sums over a table: NLL, hits and tokens per head, (3, H) float64 on the model's device."""
     heads, device = num_heads(model), next(model.parameters()).device
     sums = torch.zeros(3, heads, dtype=torch.float64, device=device)
     vocab_size: int = model.config.vocab_size
     batch_tokens = max(256, _LOGIT_BYTES // (4 * vocab_size * heads))
-    for batch in sequential_batches(
-        Rows(path), batch_tokens=batch_tokens, pad_token_id=pad_token_id, rank=rank, world_size=world_size
-    ):
+    for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=rank, world_size=world_size):
         batch = batch.to(device)
         labels_BTH = shift_labels(batch.labels_BT, heads)
         all_logits = model.head_logits(batch.input_ids) if hasattr(model, "head_logits") else (model(batch.input_ids).logits,)

@@ -20,7 +20,7 @@ from wmtp.problems.render import render_prompt
 from wmtp.progress import Progress
 from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.pool import isolation, run_tests
-from wmtp.tokens.tables import read_meta
+from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.tokens.tokenizer import load_tokenizer
 from wmtp.types import Limits, Problem, Program, StageResult, Verdict
 
@@ -40,9 +40,9 @@ def run(config: Config, context: StageContext) -> StageResult:
     benchmark = get_benchmark(section.benchmark)
     problems = _tasks(context, section.limit)
     policy = context.input(f"artifacts/policy/{context.run}")
-    meta = read_meta(context.input("artifacts/data"))
+    validation = TokenData.open(context.input("artifacts/data"), "validation")
     tokenizer = load_tokenizer(policy).tokenizer
-    decoding = _decoding(section, benchmark, meta)
+    decoding = _decoding(section, benchmark, validation.meta)
     with join_world(context.launch.device) as world:
         if world.is_main:
             print(
@@ -50,9 +50,7 @@ def run(config: Config, context: StageContext) -> StageResult:
                 flush=True,
             )
         model = _load(policy, world)
-        validation = context.input("artifacts/data/validation.arrow")
-        sums = head_sums(model, validation, pad_token_id=meta["pad_token_id"], rank=world.rank, world_size=world.size)
-        heads = head_scores(world.all_reduce(sums))
+        heads = head_scores(world.all_reduce(head_sums(model, validation, rank=world.rank, world_size=world.size)))
         unsafe = section.sandbox.allow_unsafe
         factor = max(world.gather_objects(machine_factor(allow_unsafe=unsafe) if benchmark.own_limits else 1.0))
         work = _Share(context, world, section, benchmark, problems, factor)
@@ -99,7 +97,7 @@ def _tasks(context: StageContext, limit: int | None) -> list[Problem]:
     return problems[:limit]
 
 
-def _decoding(section: EvaluateConfig, benchmark: Benchmark, meta: dict[str, Any]) -> Decoding:
+def _decoding(section: EvaluateConfig, benchmark: Benchmark, meta: TokenMeta) -> Decoding:
     return Decoding(
         num_samples=section.num_samples,
         temperature=section.temperature,
@@ -107,8 +105,8 @@ def _decoding(section: EvaluateConfig, benchmark: Benchmark, meta: dict[str, Any
         seed=section.seed,
         max_new_tokens=section.max_new_tokens,
         batch_size=section.batch_size,
-        eos_token_ids=(meta["eos_token_id"],),
-        pad_token_id=meta["pad_token_id"],
+        eos_token_ids=(meta.eos_token_id,),
+        pad_token_id=meta.pad_token_id,
         stop=benchmark.stop,
         num_drafts=section.num_drafts,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -13,19 +13,42 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from wmtp.checkpoint import Checkpointer
 from wmtp.errors import ConfigError
-from wmtp.models.build import parallelize
+from wmtp.models.build import build_model, parallelize
 from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.progress import History, Progress
-from wmtp.tokens.loader import Rows, TrainLoader
+from wmtp.tokens.data import TokenData, TokenMeta
+from wmtp.tokens.loader import TrainLoader
 from wmtp.training.loop import LoopState, Row, TrainStep, train
 
 if TYPE_CHECKING:
-    from wmtp.config.training import OptimConfig, TrainConfig
+    from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
     from wmtp.distributed import World
     from wmtp.stages.context import StageContext
 
 VALIDATION_BATCH_TOKENS = 8192
+
+
+class Section(Protocol):
+    """What the three training stages' sections of the configuration have in common."""
+
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def optim(self) -> OptimConfig: ...
+
+
+def new_model(config: ModelConfig, meta: TokenMeta, *, seed: int, n_future: int | None = None) -> MTPForCausalLM:
+    """A language model for the tokens of `meta`; see `build_model`."""
+    return build_model(
+        config,
+        vocab_size=meta.vocab_size,
+        max_length=meta.max_length,
+        pad_token_id=meta.pad_token_id,
+        eos_token_id=meta.eos_token_id,
+        seed=seed,
+        n_future=n_future,
+    )
 
 
 def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:
@@ -45,24 +68,23 @@ def fit(
     *,
     model: nn.Module,
     step_function: TrainStep,
-    rows: Rows,
+    data: TokenData,
     validate: Callable[[], dict[str, float]],
-    config: TrainConfig,
-    optim: OptimConfig,
     objective: str,
+    section: Section,
     seed: int,
-    pad_token_id: int,
     folder: str,
-    shuffle: bool = True,
 ) -> LoopState:
     """Train, tell everyone, and write history.jsonl to the output `folder`.
 
     Args:
-        objective: the validation metric that early stopping minimises; shuffle: False keeps the rows' order.
+        objective: the validation metric that early stopping minimises.
+        seed: of the data's order.
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
     """
-    loader = _loader(world, rows, config, shuffle=shuffle, seed=seed, pad_token_id=pad_token_id)
+    config = section.train
+    loader = _loader(world, data, config, seed)
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 
     def on_row(row: Row) -> None:
@@ -75,7 +97,7 @@ def fit(
         step_function=step_function,
         loader=loader,
         config=config,
-        optim=optim,
+        optim=section.optim,
         checkpointer=Checkpointer(context.resume, world, keep=config.keep_checkpoints),
         validate=validate,
         objective=objective,
@@ -89,16 +111,15 @@ def fit(
     return state
 
 
-def _loader(world: World, rows: Rows, config: TrainConfig, *, shuffle: bool, seed: int, pad_token_id: int) -> TrainLoader:
+def _loader(world: World, data: TokenData, config: TrainConfig, seed: int) -> TrainLoader:
     try:
         return TrainLoader(
-            rows,
+            data,
             batch_size=config.global_batch_size,
             num_micro=1 if config.micro_batch_tokens else config.global_batch_size // config.micro_batch_size,
             micro_tokens=config.micro_batch_tokens,
-            shuffle=shuffle,
+            shuffle=not data.is_ordered,
             seed=seed,
-            pad_token_id=pad_token_id,
             rank=world.rank,
             world_size=world.size,
         )

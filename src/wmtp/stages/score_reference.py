@@ -12,8 +12,7 @@ from wmtp.errors import DataError
 from wmtp.models.build import parallelize
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.stages.context import StageContext
-from wmtp.tokens.loader import Rows
-from wmtp.tokens.tables import read_meta
+from wmtp.tokens.data import TokenData
 from wmtp.training.scoring import reference_nll, score_rows, write_scores
 from wmtp.types import StageResult
 
@@ -22,7 +21,6 @@ TABLES = ("train", "critic", "critic_validation")
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Write `artifacts/scores/reference/<table>.arrow` for every table that a later stage joins."""
-    meta = read_meta(context.input("artifacts/data"))
     _require_same_vocabulary(context)
     out = context.out("artifacts/scores/reference")
     means: dict[str, float] = {}
@@ -31,26 +29,25 @@ def run(config: Config, context: StageContext) -> StageResult:
         plain = MTPForCausalLM.from_pretrained(context.input("artifacts/reference"))
         model = parallelize(plain, world.mesh, dtype="float32", activation_checkpointing=False).eval()
         for table in TABLES:
-            rows = Rows(context.input(f"artifacts/data/{table}.arrow"))
-            if rows.fingerprint in scored:  # the critic's rows may be the policy's
+            data = TokenData.open(context.input("artifacts/data"), table)
+            if data.fingerprint in scored:  # the critic's rows may be the policy's
                 if world.is_main:
-                    shutil.copyfile(scored[rows.fingerprint], out / f"{table}.arrow")
+                    shutil.copyfile(scored[data.fingerprint], out / f"{table}.arrow")
                 continue
-            scored[rows.fingerprint] = out / f"{table}.arrow"
+            scored[data.fingerprint] = out / f"{table}.arrow"
             scratch = out / f".{table}.npy"
             flat = score_rows(
                 world,
-                rows,
+                data,
                 reference_nll(model),
                 scratch,
                 batch_tokens=config.score.batch_tokens,
-                pad_token_id=meta["pad_token_id"],
                 say=lambda line: print(f"{context.name} {line}", flush=True),
             )
             if world.is_main:
-                write_scores(out / f"{table}.arrow", rows, "reference_nll", flat)
+                write_scores(out / f"{table}.arrow", data, "reference_nll", flat)
                 scratch.unlink()
-                means[f"{table}/reference_nll"] = float(flat[: len(rows.tokens)].mean(dtype="float64"))
+                means[f"{table}/reference_nll"] = float(flat[: len(data.tokens)].mean(dtype="float64"))
             world.barrier()
     context.tracker.log_metrics(means, step=0)
     return StageResult(metrics=means)

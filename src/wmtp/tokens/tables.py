@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from wmtp.errors import DataError
+from wmtp.files import whole_file
 
 FINGERPRINT = b"wmtp_fingerprint"
 """Schema metadata: sha256 over the problem ids and tokens of all rows; score columns carry the one they were made for."""
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write `table` beside `path`, flush it to the disk, and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as sink:
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        sink.flush()
-        os.fsync(sink.fileno())
-    os.replace(temporary, path)
+    """Write `table`, whole or not at all."""
+    with whole_file(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 def read_table(path: Path) -> pa.Table:
@@ -44,8 +39,20 @@ def read_table(path: Path) -> pa.Table:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What `sample` says about `artifacts/data`: vocab_size, eos_token_id, pad_token_id, max_length, is_ordered, counts."""
-    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    """`folder/meta.json`, what `sample` says about a folder of tables: see `TokenMeta`, and counts and statistics.
+
+    Raises:
+        DataError: no such file, or not a JSON object.
+    """
+    path = folder / "meta.json"
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(meta, dict):
+        raise DataError(f"{path} is not a JSON object")
     return meta
 
 

@@ -18,7 +18,8 @@ from wmtp.checkpoint import Checkpointer, TrainState
 from wmtp.config.training import OptimConfig, TrainConfig
 from wmtp.distributed import World
 from wmtp.errors import NumericsError
-from wmtp.tokens.loader import Batch, TrainLoader
+from wmtp.tokens.data import Batch
+from wmtp.tokens.loader import TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
 from wmtp.training.optim import build_optimizers, lr_factor, set_learning_rates
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from wmtp.distributed import World
 from wmtp.objectives import shift_labels
-from wmtp.tokens.loader import Batch, Rows, sequential_batches
-from wmtp.tokens.tables import write_table
+from wmtp.tokens.data import Batch, TokenData, sequential_batches
+from wmtp.tokens.tables import FINGERPRINT, write_table
 from wmtp.types import IGNORE_INDEX
 
 ScoreFunction = Callable[[Batch], torch.Tensor]
@@ -48,12 +48,11 @@ def critic_values(model: nn.Module) -> ScoreFunction:
 @torch.no_grad()
 def score_rows(
     world: World,
-    rows: Rows,
+    data: TokenData,
     score: ScoreFunction,
     scratch: Path,
     *,
     batch_tokens: int,
-    pad_token_id: int,
     say: Callable[[str], None],
 ) -> np.ndarray:
     """Score every token of every row; ranks write into one memory-mapped file.
@@ -62,44 +61,38 @@ def score_rows(
         scratch: a file name on a disk that all ranks share; removed by the caller.
         say: progress lines, called on rank 0 every two seconds at most.
     Returns:
-        flat float32 array aligned with `rows.tokens`, memory-mapped; complete on every rank.
+        flat float32 array aligned with `data.tokens`, memory-mapped; complete on every rank.
     """
     if world.is_main:
-        flat = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=(max(1, len(rows.tokens)),))
+        flat = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=(max(1, len(data.tokens)),))
         flat.flush()
     world.barrier()
     flat = np.lib.format.open_memmap(scratch, mode="r+")
     done, spoken = 0, time.monotonic()
-    for batch in sequential_batches(
-        rows, batch_tokens=batch_tokens, pad_token_id=pad_token_id, rank=world.rank, world_size=world.size
-    ):
+    for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=world.rank, world_size=world.size):
         scores = score(batch.to(world.device)).float().cpu().numpy()
         for row, length, values in zip(batch.rows_B.tolist(), batch.lengths_B.tolist(), scores, strict=True):
             if row >= 0:
-                flat[rows.offsets[row] : rows.offsets[row] + length] = values[:length]
+                flat[data.offsets[row] : data.offsets[row] + length] = values[:length]
         done += len(batch.rows_B)
         if world.is_main and time.monotonic() - spoken > 2:
-            say(f"{rows.path.stem}: {min(len(rows), done * world.size):,}/{len(rows):,} examples scored")
+            say(f"{data.path.stem}: {min(len(data), done * world.size):,}/{len(data):,} examples scored")
             spoken = time.monotonic()
     flat.flush()
     world.barrier()
     return flat
 
 
-def write_scores(path: Path, rows: Rows, name: str, flat: np.ndarray) -> None:
+def write_scores(path: Path, data: TokenData, name: str, flat: np.ndarray) -> None:
     """A score column as an Arrow table, row-aligned with its dataset and carrying its fingerprint."""
-    column = pa.LargeListArray.from_arrays(pa.array(rows.offsets), pa.array(flat[: len(rows.tokens)]))
-    write_table(path, pa.table({name: column}).replace_schema_metadata({b"wmtp_fingerprint": rows.fingerprint}))
+    column = pa.LargeListArray.from_arrays(pa.array(data.offsets), pa.array(flat[: len(data.tokens)]))
+    write_table(path, pa.table({name: column}).replace_schema_metadata({FINGERPRINT: data.fingerprint}))
 
 
-def validation_nll(
-    world: World, model: nn.Module, rows: Rows, n_future: int, *, batch_tokens: int, pad_token_id: int
-) -> dict[str, float]:
+def validation_nll(world: World, model: nn.Module, data: TokenData, n_future: int, *, batch_tokens: int) -> dict[str, float]:
     """`val/nll_head<h>`: mean NLL of the response tokens of every row, per head. All ranks call it."""
     sums = torch.zeros(2, n_future, dtype=torch.float64, device=world.device)
-    for batch in sequential_batches(
-        rows, batch_tokens=batch_tokens, pad_token_id=pad_token_id, rank=world.rank, world_size=world.size
-    ):
+    for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=world.rank, world_size=world.size):
         batch = batch.to(world.device)
         labels_BTH = shift_labels(batch.labels_BT, n_future)
         nll_BTH = model(input_ids=batch.input_ids, labels_BTH=labels_BTH).nll_BTH

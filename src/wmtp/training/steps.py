@@ -29,7 +29,7 @@ from wmtp.objectives import (
 from wmtp.objectives.linear_nll import Guess
 from wmtp.objectives.td import TDStatistics
 from wmtp.objectives.weighting import NEEDS_ENTROPY, NEEDS_NLL
-from wmtp.tokens.loader import Batch
+from wmtp.tokens.data import Batch
 from wmtp.training.meters import StepMetrics
 from wmtp.types import IGNORE_INDEX
 

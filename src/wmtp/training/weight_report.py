@@ -15,22 +15,23 @@ from wmtp.distributed import World
 from wmtp.errors import DataError
 from wmtp.objectives import td_errors
 from wmtp.objectives.td import TDStatistics
-from wmtp.tokens.loader import Rows, TrainLoader
+from wmtp.tokens.data import TokenData
+from wmtp.tokens.loader import TrainLoader
 from wmtp.training.steps import LanguageModelStep
 
 NUM_BATCHES, BATCH_SIZE = 8, 64
 
 
-def td_statistics(rows: Rows, *, gamma: float, initial_value: str, chunk: int = 1024) -> TDStatistics:
-    """Exact mean and standard deviation of the TD errors of all response tokens of `rows`.
+def td_statistics(data: TokenData, *, gamma: float, initial_value: str, chunk: int = 1024) -> TDStatistics:
+    """Exact mean and standard deviation of the TD errors of all response tokens of `data`.
 
     Raises:
         DataError: the values are constant, so that there is nothing to whiten.
     """
     total, squares, count = 0.0, 0.0, 0
-    for start in range(0, len(rows), chunk):
-        part = rows.selected[start : start + chunk]
-        batch = rows.collate(part, np.arange(len(part)), 0)
+    for start in range(0, len(data), chunk):
+        part = data.selected[start : start + chunk]
+        batch = data.collate(part, np.arange(len(part)))
         deltas_BT = td_errors(
             batch.columns["value"],
             batch.is_correct_B,
@@ -45,7 +46,7 @@ def td_statistics(rows: Rows, *, gamma: float, initial_value: str, chunk: int = 
     mean = total / count
     std = max(0.0, squares / count - mean**2) ** 0.5
     if not std > 0:
-        raise DataError(f"the critic's values are constant on {rows.path}: TD errors have no spread to weight by")
+        raise DataError(f"the critic's values are constant on {data.path}: TD errors have no spread to weight by")
     return TDStatistics(mean=mean, std=std)
 
 
@@ -54,32 +55,30 @@ def _token_weights(weights_BTH: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(weights_BTH[:, :-1, 0], (1, 0))
 
 
-def _report_loader(world: World, rows: Rows, pad_token_id: int, batch_size: int) -> TrainLoader:
+def _report_loader(world: World, data: TokenData, batch_size: int) -> TrainLoader:
     per_rank = -(-batch_size // world.size) * world.size
-    return TrainLoader(
-        rows, batch_size=per_rank, num_micro=1, seed=0, pad_token_id=pad_token_id, rank=world.rank, world_size=world.size
-    )
+    return TrainLoader(data, batch_size=per_rank, num_micro=1, seed=0, rank=world.rank, world_size=world.size)
 
 
-def weight_summary(world: World, step_function: LanguageModelStep, rows: Rows, step: int, pad_token_id: int) -> dict[str, Any]:
+def weight_summary(world: World, step_function: LanguageModelStep, data: TokenData, step: int) -> dict[str, Any]:
     """Mean head-0 weight of noise and of signal tokens under the trained policy. All ranks call it.
 
     Returns:
         signal_mean, noise_mean (None without noise), prompt_frac and by_noise_kind {kind: mean weight of its noise
         tokens; `clean`: of clean solutions' tokens}, over `NUM_BATCHES` batches.
     """
-    kinds = rows.table["noise_kind"].to_numpy(zero_copy_only=False)
+    kinds = data.arrow["noise_kind"].to_numpy(zero_copy_only=False)
     names = ["clean", *sorted({str(kind) for kind in kinds} - {""})]
     # per kind: [weight on noise, noise tokens, weight on signal, signal tokens]; last row: prompt tokens, all tokens
     sums = torch.zeros(len(names) + 1, 4, dtype=torch.float64)
-    loader = _report_loader(world, rows, pad_token_id, BATCH_SIZE)
+    loader = _report_loader(world, data, BATCH_SIZE)
     for number in range(NUM_BATCHES):
         (batch,) = loader.micro_batches(number)
         weights = _token_weights(step_function.weights(batch, step)).cpu().numpy()
         for row, length, prompt, weight in zip(
             batch.rows_B.tolist(), batch.lengths_B.tolist(), batch.prompt_lens_B.tolist(), weights, strict=True
         ):
-            noise = _noise(rows, row)[prompt:length]
+            noise = _noise(data, row)[prompt:length]
             weight = weight[prompt:length]
             place = names.index(str(kinds[row]) or "clean")
             sums[place] += torch.tensor([weight[noise].sum(), noise.sum(), weight[~noise].sum(), (~noise).sum()])
@@ -99,12 +98,12 @@ def _ratio(a: torch.Tensor, b: torch.Tensor) -> float | None:
     return float(a / b) if float(b) > 0 else None
 
 
-def _noise(rows: Rows, row: int) -> np.ndarray:
-    return np.asarray(rows.table["is_noise"][row].values.to_numpy(zero_copy_only=False), dtype=bool)
+def _noise(data: TokenData, row: int) -> np.ndarray:
+    return np.asarray(data.arrow["is_noise"][row].values.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def weight_examples(
-    world: World, step_function: LanguageModelStep, rows: Rows, step: int, pad_token_id: int, tokenizer: Path, num: int = 8
+    world: World, step_function: LanguageModelStep, data: TokenData, step: int, tokenizer: Path, num: int = 8
 ) -> list[dict[str, Any]]:
     """A few examples with the weight of each token (None on the prompt): the first of each noise kind and label.
 
@@ -113,22 +112,22 @@ def weight_examples(
     from tokenizers import Tokenizer
 
     decode = Tokenizer.from_file(str(tokenizer)).decode
-    (batch,) = _report_loader(world, rows, pad_token_id, BATCH_SIZE).micro_batches(0)
+    (batch,) = _report_loader(world, data, BATCH_SIZE).micro_batches(0)
     weights = _token_weights(step_function.weights(batch, step)).cpu().numpy()
     mine = []
     for row, length, prompt, weight in zip(
         batch.rows_B.tolist(), batch.lengths_B.tolist(), batch.prompt_lens_B.tolist(), weights, strict=True
     ):
-        ids = rows.tokens[rows.offsets[row] : rows.offsets[row] + length]
+        ids = data.tokens[data.offsets[row] : data.offsets[row] + length]
         mine.append(
             {
                 "row": row,
                 "tokens": [decode([int(i)], skip_special_tokens=False) for i in ids],
                 "weights": [None] * prompt + [round(float(w), 4) for w in weight[prompt:length]],
-                "is_noise": _noise(rows, row).tolist(),
+                "is_noise": _noise(data, row).tolist(),
                 "prompt_len": prompt,
-                "is_correct": bool(rows.is_correct[row]),
-                "noise_kind": str(rows.table["noise_kind"][row].as_py()),
+                "is_correct": bool(data.is_correct[row]),
+                "noise_kind": str(data.arrow["noise_kind"][row].as_py()),
             }
         )
     everyone = sorted((item for part in world.gather_objects(mine) for item in part), key=lambda item: item["row"])

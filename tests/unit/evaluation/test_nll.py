@@ -5,7 +5,7 @@ from tests.tables import VOCAB, make_tables
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.nll import head_scores, head_sums
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
-from wmtp.tokens.loader import Rows
+from wmtp.tokens.data import TokenData
 
 
 def make_model(n_future):
@@ -25,16 +25,15 @@ def make_model(n_future):
 
 
 def test_equals_a_loop_over_rows_and_tokens(tmp_path):
-    data, _, _ = make_tables(tmp_path, num_rows=10, name="validation")
-    model, path = make_model(3), data / "validation.arrow"
-    scores = head_scores(head_sums(model, path, pad_token_id=0))
-    rows = Rows(path)
+    folder, _, _ = make_tables(tmp_path, num_rows=10, name="validation")
+    model, data = make_model(3), TokenData.open(folder, "validation")
+    scores = head_scores(head_sums(model, data))
     sums = [[0.0, 0, 0] for _ in range(3)]
     for row in range(10):
-        tokens = torch.tensor(rows.tokens[rows.offsets[row] : rows.offsets[row + 1]], dtype=torch.long)
+        tokens = torch.tensor(data.tokens[data.offsets[row] : data.offsets[row + 1]], dtype=torch.long)
         all_logits = model.head_logits(tokens.unsqueeze(0))
         for h in range(3):
-            for target in range(int(rows.prompt_lens[row]), len(tokens)):
+            for target in range(int(data.prompt_lens[row]), len(tokens)):
                 source = target - 1 - h
                 if source < 0:
                     continue
@@ -49,10 +48,10 @@ def test_equals_a_loop_over_rows_and_tokens(tmp_path):
 
 
 def test_shares_of_the_ranks_add_up(tmp_path):
-    data, _, _ = make_tables(tmp_path, num_rows=13, name="validation")
-    model, path = make_model(2), data / "validation.arrow"
-    whole = head_sums(model, path, pad_token_id=0)
-    parts = sum(head_sums(model, path, pad_token_id=0, rank=rank, world_size=3) for rank in range(3))
+    folder, _, _ = make_tables(tmp_path, num_rows=13, name="validation")
+    model, data = make_model(2), TokenData.open(folder, "validation")
+    whole = head_sums(model, data)
+    parts = sum(head_sums(model, data, rank=rank, world_size=3) for rank in range(3))
     assert torch.allclose(whole, parts, rtol=1e-6)
 
 

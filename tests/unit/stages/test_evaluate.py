@@ -42,7 +42,7 @@ def workspace(tmp_path_factory):
     model.save_pretrained(policy)
     save_tokenizer(TextTokenizer(byte_tokenizer(), EOS, PAD), policy, 64)
     write_problems(data / "test_problems.jsonl", PROBLEMS)
-    meta = {"vocab_size": 258, "eos_token_id": EOS, "pad_token_id": PAD, "max_length": 64}
+    meta = {"vocab_size": 258, "eos_token_id": EOS, "pad_token_id": PAD, "max_length": 64, "is_ordered": False}
     (data / "meta.json").write_text(json.dumps(meta))
     write_table(data / "validation.arrow", validation_table())
     return root

@@ -1,0 +1,232 @@
+"""A token table in memory: rows of tokens joined with score columns, collated into right-padded batches.
+
+Shapes: B batch, T sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from wmtp.errors import DataError
+from wmtp.tokens.tables import FINGERPRINT, read_meta, read_table
+from wmtp.types import IGNORE_INDEX
+
+ORDERED_TABLES = ("train", "critic")
+"""The tables that `data.curriculum` puts in order."""
+
+Solutions = Literal["all", "correct", "wrong"]
+
+
+@dataclass(frozen=True)
+class TokenMeta:
+    """What meta.json says about a folder of token tables. `is_ordered`: `ORDERED_TABLES` are in curriculum order."""
+
+    vocab_size: int
+    eos_token_id: int
+    pad_token_id: int
+    max_length: int
+    is_ordered: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> TokenMeta:
+        """Of `folder/meta.json`.
+
+        Raises:
+            DataError: no such file, or a key that is missing or of another type.
+        """
+        meta = read_meta(folder)
+        for key, kind in (
+            ("vocab_size", int),
+            ("eos_token_id", int),
+            ("pad_token_id", int),
+            ("max_length", int),
+            ("is_ordered", bool),
+        ):
+            if type(meta.get(key)) is not kind:
+                raise DataError(f"{folder / 'meta.json'}: {key} is {meta.get(key)!r}, not of type {kind.__name__}")
+        return cls(
+            vocab_size=meta["vocab_size"],
+            eos_token_id=meta["eos_token_id"],
+            pad_token_id=meta["pad_token_id"],
+            max_length=meta["max_length"],
+            is_ordered=meta["is_ordered"],
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded rows. `slots_B`: the rows' places in the global batch; `columns`: per-token scores, 0 on padding.
+
+    `labels_BT` are the tokens, IGNORE_INDEX on the prompt and on padding.
+    """
+
+    input_ids: torch.Tensor
+    labels_BT: torch.Tensor
+    prompt_lens_B: torch.Tensor
+    lengths_B: torch.Tensor
+    is_correct_B: torch.Tensor
+    rows_B: torch.Tensor
+    slots_B: torch.Tensor
+    columns: dict[str, torch.Tensor]
+
+    def to(self, device: torch.device) -> Batch:
+        fields = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return Batch(**fields, columns={name: value.to(device) for name, value in self.columns.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class TokenData:
+    """A token table as flat memory-mapped arrays, with score columns joined by row, and the meta of its folder.
+
+    Row i's tokens are `tokens[offsets[i] : offsets[i + 1]]`, and likewise in every one of `columns`. `selected` are the
+    numbers of the rows in use; `arrow` is the table as it is on disk.
+    """
+
+    path: Path
+    meta: TokenMeta
+    arrow: pa.Table
+    fingerprint: bytes
+    tokens: np.ndarray
+    offsets: np.ndarray
+    prompt_lens: np.ndarray
+    is_correct: np.ndarray
+    selected: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    @classmethod
+    def open(
+        cls, folder: Path, table: str, *, columns: Mapping[str, Path] | None = None, solutions: Solutions = "all"
+    ) -> TokenData:
+        """`folder/<table>.arrow` (see the `sample` stage) and `folder/meta.json`.
+
+        Args:
+            columns: column name -> folder whose `<table>.arrow` has a column of that name.
+            solutions: keep the rows of all, of correct or of wrong solutions.
+        Raises:
+            DataError: a missing file, no rows, or a column that was made from other data or is not finite.
+        """
+        path = folder / f"{table}.arrow"
+        arrow = read_table(path)
+        tokens, offsets = _flat(arrow, "input_ids")
+        is_correct = arrow["is_correct"].to_numpy()
+        kept = {"all": np.ones_like(is_correct), "correct": is_correct, "wrong": ~is_correct}[solutions]
+        data = cls(
+            path=path,
+            meta=TokenMeta.read(folder),
+            arrow=arrow,
+            fingerprint=(arrow.schema.metadata or {}).get(FINGERPRINT, b""),
+            tokens=tokens,
+            offsets=offsets,
+            prompt_lens=arrow["prompt_len"].to_numpy(),
+            is_correct=is_correct,
+            selected=np.flatnonzero(kept),
+            columns={},
+        )
+        if not len(data):
+            raise DataError(f"{path} has no {'' if solutions == 'all' else solutions + ' '}examples")
+        joined = {name: data.read_column(name, place / path.name) for name, place in (columns or {}).items()}
+        return replace(data, columns=joined)
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    @property
+    def problem_ids(self) -> np.ndarray:
+        """Of every row of the table, strings."""
+        return np.asarray(self.arrow["problem_id"].to_pylist())
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the rows' order is a curriculum that training keeps."""
+        return self.meta.is_ordered and self.path.stem in ORDERED_TABLES
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of each of `rows` (numbers in the table)."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
+    def read_column(self, name: str, path: Path) -> np.ndarray:
+        """The score column `name` of the table at `path`, flat like `tokens`.
+
+        Raises:
+            DataError: no such file, made from other data, or a score that is NaN or infinite.
+        """
+        if not path.exists():
+            raise DataError(f"{path} does not exist: column {name!r} of {self.path.name} comes from there")
+        table = read_table(path)
+        made_for = (table.schema.metadata or {}).get(FINGERPRINT, b"")
+        values, offsets = _flat(table, name)
+        if made_for != self.fingerprint or not np.array_equal(offsets, self.offsets):
+            raise DataError(
+                f"{path} was made from another version of {self.path} ({len(offsets) - 1} rows against {len(self.offsets) - 1})"
+            )
+        finite = np.isfinite(values)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            row = int(np.searchsorted(offsets, first, side="right")) - 1
+            raise DataError(
+                f"{path}: {name} is {values[first]} at token {first - offsets[row]} of row {row} "
+                f"({len(values) - finite.sum()} of {len(values)} scores are NaN or infinite)"
+            )
+        return values
+
+    def collate(self, rows: Sequence[int] | np.ndarray, slots: Sequence[int] | np.ndarray) -> Batch:
+        """Rows (numbers in the table) as one right-padded batch."""
+        rows = np.asarray(rows, dtype=np.int64)
+        starts, lengths = self.offsets[rows], self.lengths(rows)
+        width = int(lengths.max(initial=1))
+        position = np.arange(width)
+        inside = position < lengths[:, None]
+        index = np.where(inside, starts[:, None] + position, 0)
+        ids = np.where(inside, self.tokens[index], self.meta.pad_token_id).astype(np.int64)
+        prompt_lens = self.prompt_lens[rows].astype(np.int64)
+        labels = np.where(inside & (position >= prompt_lens[:, None]), ids, IGNORE_INDEX)
+        return Batch(
+            input_ids=torch.from_numpy(ids),
+            labels_BT=torch.from_numpy(labels),
+            prompt_lens_B=torch.from_numpy(prompt_lens),
+            lengths_B=torch.from_numpy(lengths.astype(np.int64)),
+            is_correct_B=torch.from_numpy(self.is_correct[rows].astype(np.float32)),
+            rows_B=torch.from_numpy(rows),
+            slots_B=torch.from_numpy(np.asarray(slots, dtype=np.int64)),
+            columns={name: torch.from_numpy(np.where(inside, values[index], 0)) for name, values in self.columns.items()},
+        )
+
+
+def _flat(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as flat values and N+1 offsets."""
+    column = table[name].combine_chunks()
+    offsets = column.offsets.to_numpy()
+    values = column.values.to_numpy(zero_copy_only=False)
+    return values[offsets[0] : offsets[-1]], (offsets - offsets[0]).astype(np.int64)
+
+
+def sequential_batches(data: TokenData, *, batch_tokens: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+    """Every selected row once, shortest first, in batches of at most `batch_tokens` padded tokens (at least one row).
+
+    Ranks take turns, and every rank gets the same number of batches (sharded models need that): where the last round
+    is not full, a filler repeats a row with `rows_B` = -1 and no labels.
+    """
+    order = data.selected[np.argsort(data.lengths(data.selected), kind="stable")]
+    lengths = data.lengths(order)
+    parts, start = [], 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and lengths[stop] * (stop + 1 - start) <= batch_tokens:
+            stop += 1
+        parts.append(order[start:stop])
+        start = stop
+    for first in range(0, len(parts), world_size):
+        if first + rank < len(parts):
+            part = parts[first + rank]
+            yield data.collate(part, np.arange(len(part)))
+        else:
+            batch = data.collate(order[:1], [0])
+            ignored = torch.full_like(batch.labels_BT, IGNORE_INDEX)
+            yield replace(batch, labels_BT=ignored, rows_B=torch.full_like(batch.rows_B, -1))
