@@ -21,8 +21,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from wmtp.sandbox import pool as sandbox
 from wmtp.sandbox.checker import same_output
+from wmtp.sandbox.isolation import isolation
+from wmtp.sandbox.namespaces import command
+from wmtp.sandbox.pool import run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Program
 
 LIMITS = Limits()
@@ -37,7 +39,7 @@ KINDS = {
 def warm(program: Program, count: int, workers: int) -> float:
     """Programs per second of `run_tests`, its start included."""
     started = time.perf_counter()
-    verdicts = sandbox.run_tests([program] * count, limits=LIMITS, num_workers=workers)
+    verdicts = run_tests([program] * count, limits=LIMITS, num_workers=workers)
     seconds = time.perf_counter() - started
     assert all(verdict.passed for verdict in verdicts)
     return count / seconds
@@ -45,9 +47,9 @@ def warm(program: Program, count: int, workers: int) -> float:
 
 def cold(program: Program, count: int, workers: int) -> float:
     """Programs per second with an interpreter of its own for each, in the same isolation."""
-    command = sandbox._command(sandbox.isolation(), None)
-    python = next(i for i, part in enumerate(command) if "/bin/python3" in part)
-    mounts = command.index("--proc")  # the root becomes read-only later in the line
+    started_as = command(isolation(), None)
+    python = next(i for i, part in enumerate(started_as) if "/bin/python3" in part)
+    mounts = started_as.index("--proc")  # the root becomes read-only later in the line
     test = program.tests[0]
     tail = "" if isinstance(test, IOTest) else "\n".join(one.code for one in program.tests if isinstance(one, AssertTest))
     stdin = test.stdin if isinstance(test, IOTest) else ""
@@ -55,7 +57,7 @@ def cold(program: Program, count: int, workers: int) -> float:
         path = Path(folder) / "program.py"
         path.write_text(f"{program.source}\n{tail}\n")
         bind = ["--ro-bind", str(path), "/program.py"]
-        line = [*command[:mounts], *bind, *command[mounts:python], command[python], "-I", "-S", "-B", "/program.py"]
+        line = [*started_as[:mounts], *bind, *started_as[mounts:python], started_as[python], "-I", "-S", "-B", "/program.py"]
 
         def one(_: int) -> bool:
             done = subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=LIMITS.time_limit_s, check=False)
@@ -72,7 +74,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    if sandbox.isolation() != "bubblewrap":
+    if isolation() != "bubblewrap":
         sys.exit("bubblewrap is needed for this comparison: scripts/install-system")
     cores = sorted(os.sched_getaffinity(0))
     print("| programs | cores | wmtp, programs/s | interpreter per program, programs/s | ratio |")

@@ -25,7 +25,7 @@ class Finding:
 
 def examine(folder: Path) -> list[Finding]:
     """Check Python, packages, isolation, git and DVC, disk, and the command's place on PATH."""
-    return [_python(), *(_package(name) for name in PACKAGES), _isolation(), _workspace(folder), _disk(folder), _path()]
+    return [_python(), *(_package(name) for name in PACKAGES), *_isolation(), _workspace(folder), _disk(folder), _path()]
 
 
 def _python() -> Finding:
@@ -41,13 +41,19 @@ def _package(name: str) -> Finding:
         return Finding(name, False, "not installed: pip install -c constraints.txt -e .")
 
 
-def _isolation() -> Finding:
-    from wmtp.sandbox.pool import isolation
+def _isolation() -> list[Finding]:
+    """One line, and one more for every probe that the isolation of this machine fails."""
+    from wmtp.sandbox.conformance import PROBES, failures
+    from wmtp.sandbox.isolation import isolation
 
     try:
-        return Finding("program isolation", True, isolation())
+        mode = isolation()
     except EvaluationError as error:
-        return Finding("program isolation", False, str(error))
+        return [Finding("program isolation", False, str(error))]
+    failed = failures(mode)
+    text = f"{mode}, {len(PROBES) - len(failed)} of {len(PROBES)} probes"
+    lines = [Finding(f"isolation: {one.probe.name}", False, f"{one.probe.line}; saw {one.saw}") for one in failed]
+    return [Finding("program isolation", not failed, text), *lines]
 
 
 def _workspace(folder: Path) -> Finding:

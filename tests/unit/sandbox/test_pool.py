@@ -3,6 +3,7 @@
 import pytest
 
 from wmtp.errors import EvaluationError
+from wmtp.sandbox import isolation as kinds
 from wmtp.sandbox import pool as sandbox
 from wmtp.sandbox.checker import same_output
 from wmtp.sandbox.machine import machine_factor
@@ -71,14 +72,14 @@ def test_time_limits_are_scaled_to_the_machine():
 
 @pytest.mark.parametrize("mode", ["bubblewrap", "unshare"])
 def test_both_kinds_of_isolation_work_here(mode, monkeypatch):
-    assert sandbox._problem_with(mode) == ""
+    assert kinds.problem_with(mode) == ""
     monkeypatch.setattr(sandbox, "isolation", lambda allow_unsafe=False: mode)
     source = "import os\nprint(5 if not os.path.exists('/etc/passwd') else 0)"
     assert run_tests([Program(source, SUM[:1])], limits=QUICK, num_workers=1)[0].passed
 
 
 def test_without_isolation_it_refuses_and_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(sandbox, "_problem_with", lambda mode: "not here")
+    monkeypatch.setattr(kinds, "problem_with", lambda mode: "not here")
     with pytest.raises(EvaluationError, match="Install bubblewrap"):
         isolation()
     assert isolation(allow_unsafe=True) == "none"

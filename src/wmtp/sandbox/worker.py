@@ -1,0 +1,176 @@
+"""One warm interpreter in its sandbox, and what is said to it over two pipes (see `guest/sandbox_server.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import struct
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict
+from typing import IO, Any
+
+from wmtp.errors import EvaluationError
+from wmtp.sandbox.checker import same_output
+from wmtp.sandbox.namespaces import command, two_users
+from wmtp.types import AssertTest, IOTest, Limits, Program, Verdict, VerdictStatus
+
+STALLED_S = 60.0
+"""Beyond a test's own limit; a busy machine may be slow, a program that could hold the runner up is stopped all the same."""
+MAX_SOURCE_BYTES = 2**20
+RETRIES = 2
+
+
+class StalledError(Exception):
+    """The sandbox does not answer any more."""
+
+
+class Worker:
+    """One warm interpreter, restarted when it dies."""
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.process: subprocess.Popen[bytes] | None = None
+        self.errors: IO[bytes] | None = None
+
+    def _start(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self.close()
+            users = two_users() if self.mode != "none" else None
+            self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
+            try:
+                self.process = subprocess.Popen(
+                    command(self.mode, users),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self.errors,
+                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+                    start_new_session=True,
+                    bufsize=0,
+                    pass_fds=() if users is None else (users,),
+                )
+            finally:
+                if users is not None:
+                    os.close(users)
+
+    def close(self, wait_s: float = 0.5) -> None:
+        if self.process is not None:
+            assert self.process.stdin is not None and self.process.stdout is not None
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=wait_s)
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            self.process = None
+        if self.errors is not None:
+            self.errors.close()
+            self.errors = None
+
+    def run_with_retries(self, program: Program) -> Verdict:
+        """A verdict that is the program's own doing; a sandbox error is retried and then raised."""
+        for _ in range(1 + RETRIES):
+            try:
+                verdict = self.run(program)
+            except StalledError:
+                self.close(wait_s=0)
+                return Verdict("timeout", len(program.tests), 0, detail="the sandbox stalled and was killed")
+            except OSError as error:
+                verdict = Verdict("sandbox_error", len(program.tests), 0, detail=str(error))
+            if verdict.status != "sandbox_error":
+                return verdict
+            self.close()
+        raise EvaluationError(f"the sandbox ({self.mode}) could not run a program: {verdict.detail or 'it died'}")
+
+    def run(self, program: Program) -> Verdict:
+        """One program, up to its first failure."""
+        refused = _refused(program)
+        if refused:
+            return Verdict("compile_error", len(program.tests), 0, detail=refused)
+        self._start()
+        order = {"source": program.source, "limits": asdict(program.limits or Limits())}
+        if isinstance(program.tests[0], AssertTest):
+            return self._run_asserts(program, order)
+        return self._run_inputs(program, order)
+
+    def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
+        codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
+        reply = self._ask({**order, "tests": codes}, STALLED_S + len(codes) * order["limits"]["time_limit_s"])
+        return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])
+
+    def _run_inputs(self, program: Program, order: dict[str, Any]) -> Verdict:
+        tests, wall_s = [test for test in program.tests if isinstance(test, IOTest)], 0.0
+        for number, test in enumerate(tests):
+            has_more = number + 1 < len(tests)
+            message = {**(order if number == 0 else {}), "stdin": test.stdin, "more": has_more}
+            reply = self._ask(message, STALLED_S + order["limits"]["time_limit_s"])
+            wall_s += reply["wall_s"]
+            failure = _judge(reply, test)
+            if failure is not None:
+                if has_more:
+                    self._send({"stop": True})
+                return Verdict(failure[0], len(tests), number, wall_s, failure[1])
+        return Verdict("passed", len(tests), len(tests), wall_s)
+
+    def _ask(self, message: dict[str, Any], patience_s: float) -> dict[str, Any]:
+        self._send(message)
+        return self._receive(patience_s)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode()
+        self._write(struct.pack(">I", len(data)) + data)
+
+    def _write(self, data: bytes) -> None:
+        assert self.process is not None and self.process.stdin is not None
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self.process.stdin.fileno(), left) :]
+
+    def _receive(self, patience_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + patience_s
+        (size,) = struct.unpack(">I", self._read(4, deadline))
+        reply: dict[str, Any] = json.loads(self._read(size, deadline))
+        return reply
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        assert self.process is not None and self.process.stdout is not None
+        pipe, parts = self.process.stdout.fileno(), bytearray()
+        while len(parts) < size:
+            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise StalledError
+            chunk = os.read(pipe, size - len(parts))
+            if not chunk:
+                raise OSError(f"the sandbox's server died{self._last_words()}")
+            parts += chunk
+        return bytes(parts)
+
+    def _last_words(self) -> str:
+        """What whatever did not start, or died, wrote to its standard error."""
+        assert self.errors is not None
+        self.errors.seek(0)
+        lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
+        return f": {lines[-1][:300]}" if lines else ""
+
+
+def _refused(program: Program) -> str:
+    """Programs that are not worth starting."""
+    if not program.tests:
+        raise EvaluationError("a program without tests cannot be judged")
+    if len({type(test) for test in program.tests}) > 1:
+        raise EvaluationError("a program has standard input tests or assert tests, not both")
+    try:
+        size = len(program.source.encode())
+    except UnicodeEncodeError as error:
+        return f"not UTF-8 text: {error}"
+    return f"{size:,} bytes of source, more than {MAX_SOURCE_BYTES:,}" if size > MAX_SOURCE_BYTES else ""
+
+
+def _judge(reply: dict[str, Any], test: IOTest) -> tuple[VerdictStatus, str] | None:
+    """None when the test passed, else (status, detail)."""
+    if reply["status"]:
+        return reply["status"], reply["detail"]
+    return None if same_output(reply["output"], test.stdout) else ("wrong_answer", f"printed {reply['output'][:200]!r}")
