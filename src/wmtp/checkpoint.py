@@ -2,6 +2,7 @@
 
 A checkpoint is a folder `step-00000100` written by torch.distributed.checkpoint, while training goes on, under a temporary
 name, and renamed once every rank is done. `complete.json` lists every file with its size, so that a truncated one is found.
+Beside the tensors it holds where each rank's random generators were.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.stateful import Stateful
 
+from wmtp.distributed import generator_states, restore_generators, seed_everything
 from wmtp.errors import CheckpointError
 from wmtp.files import sync, temporary_sibling, write_text
 
@@ -55,7 +57,8 @@ class Checkpointer:
     """Writes, finds and reads the checkpoints of one stage run.
 
     Writing goes on while training does: `save` copies the state and returns, `poll` gives the checkpoint its final name
-    once every rank's part is on disk. All methods are called by all ranks together.
+    once every rank's part is on disk. All methods are called by all ranks together. A context: when it is left, the
+    checkpoint that is being written is completed, also by an error, which it never hides.
 
     Args:
         folder: of this stage and fingerprint; created when needed.
@@ -66,6 +69,18 @@ class Checkpointer:
         self.folder, self.world, self.keep = folder, world, keep
         self._group = dist.new_group(backend="gloo")  # training's own collectives must not meet the writer's
         self._pending: _Pending | None = None
+
+    def __enter__(self) -> Checkpointer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self.wait()
+            return
+        try:
+            self._complete_alone()
+        except CheckpointError as second:
+            print(f"{second} (this came after {kind.__name__}: {error})", flush=True)
 
     def save(self, step: int, state: TrainState, progress: dict[str, Any], *, best: int | None = None) -> None:
         """Start to write `step`'s checkpoint, after the one before it is complete.
@@ -83,7 +98,7 @@ class Checkpointer:
             temporary.mkdir(parents=True)
         self.world.barrier()
         with _explained(step, self.folder):
-            torch.save(torch.get_rng_state(), temporary / f"rng-{self.world.rank}.pt")
+            torch.save(generator_states(self.world.device), temporary / _generators_file(self.world))
             done = dcp.async_save({"train": state}, checkpoint_id=temporary, process_group=self._group)
         assert isinstance(done, Future)
         self._pending = _Pending(step, done, json.dumps(progress), best)
@@ -109,14 +124,35 @@ class Checkpointer:
         self.world.barrier()
         if self.world.is_main:
             with _explained(pending.step, self.folder):
-                self._complete(pending)
+                self._complete(pending, _unfinished(self.folder / _name(pending.step)))
         self.world.barrier()
 
-    def _complete(self, pending: _Pending) -> None:
+    def _complete_alone(self) -> None:
+        """Complete the checkpoint that is being written without meeting the other ranks, which may not be there any more.
+
+        The writers' threads have met by the time that one of them is done: then everything is on disk. Several ranks may
+        come here; the one that can rename the folder completes it.
+        """
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
         final = self.folder / _name(pending.step)
-        temporary = _unfinished(final)
+        claimed = temporary_sibling(final, f"rank-{self.world.rank}")
+        with _explained(pending.step, self.folder):
+            pending.done.result()
+            try:
+                os.rename(_unfinished(final), claimed)
+            except FileNotFoundError:
+                if any(self.folder.glob(f".{final.name}.*")) or final.exists():  # another rank was faster
+                    return
+                raise
+            self._complete(pending, claimed)
+
+    def _complete(self, pending: _Pending, temporary: Path) -> None:
+        final = self.folder / _name(pending.step)
         files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
-        mark = {"step": pending.step, "world_size": self.world.size, "files": files, "progress": json.loads(pending.progress)}
+        progress = json.loads(pending.progress)
+        mark = {"step": pending.step, "written_on": _place(self.world), "files": files, "progress": progress}
         write_text(temporary / _MARK, json.dumps(mark))
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
@@ -130,9 +166,12 @@ class Checkpointer:
         """Restore the model and optimizers of a complete checkpoint."""
         dcp.load({"train": state}, checkpoint_id=self.folder / _name(step))
 
-    def load_newest(self, state: TrainState) -> dict[str, Any] | None:
-        """Restore the newest complete checkpoint into `state`.
+    def load_newest(self, state: TrainState, *, seed: int) -> dict[str, Any] | None:
+        """Restore the newest complete checkpoint into `state`, and this process's generators to where they were.
 
+        Args:
+            seed: what generators start from anew, with the rank and the step, where a checkpoint is from another number of
+                ranks or another kind of device, and does not say where they should be. Rank 0 says so.
         Returns:
             its `progress`, or None when there is no usable checkpoint. Damaged ones are reported and passed over.
         """
@@ -149,9 +188,13 @@ class Checkpointer:
             return None
         folder, mark = Path(found[0][0]), found[0][1]
         dcp.load({"train": state}, checkpoint_id=folder)
-        rng = folder / f"rng-{self.world.rank}.pt"
-        if mark["world_size"] == self.world.size:
-            torch.set_rng_state(torch.load(rng))
+        writer, here = mark["written_on"], _place(self.world)
+        if writer == here:
+            restore_generators(torch.load(folder / _generators_file(self.world)), self.world.device)
+        else:
+            seed_everything(seed, self.world.rank, mark["step"])
+            if self.world.is_main:
+                print(f"{folder.name} was written on {writer}, here is {here}: dropout is seeded anew", flush=True)
         progress: dict[str, Any] = mark["progress"]
         return progress
 
@@ -176,6 +219,15 @@ def _name(step: int) -> str:
 def _unfinished(final: Path) -> Path:
     """One name for all ranks, where they write what becomes `final`."""
     return temporary_sibling(final, "ranks")
+
+
+def _generators_file(world: World) -> str:
+    return f"generators-{world.rank}.pt"
+
+
+def _place(world: World) -> str:
+    """What the generators' states in a checkpoint depend on: `2 x cpu`."""
+    return f"{world.size} x {world.device.type}"
 
 
 @contextmanager

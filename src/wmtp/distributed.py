@@ -1,13 +1,18 @@
-"""The process group: one per stage, gloo on CPU and NCCL on CUDA, and the few collectives that wmtp uses."""
+"""The process group: one per stage, gloo on CPU and NCCL on CUDA, the few collectives that wmtp uses, and randomness.
+
+Every process that trains or scores comes through `join_world`, which seeds all of its generators before anything is built.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -56,12 +61,48 @@ class World:
         dist.barrier()
 
 
+def stream_seed(seed: int, *stream: int) -> int:
+    """A 64-bit seed that is `seed`'s alone and tells its uses apart."""
+    return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0])
+
+
+def seed_everything(seed: int, *stream: int) -> None:
+    """Seed this process's generators: Python's, NumPy's, torch's on the CPU and on every CUDA device.
+
+    Args:
+        seed: 0 or more. Alone it makes all ranks draw alike, as building a model needs.
+        stream: numbers that tell further uses of the seed from that one and from one another: the rank, the step.
+    """
+    chosen = stream_seed(seed, *stream) if stream else seed
+    random.seed(chosen)
+    np.random.seed([chosen >> 32, chosen & 0xFFFFFFFF])
+    torch.manual_seed(chosen)
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """Where this process's generators are: what `restore_generators` takes, of plain values and tensors."""
+    numpy: Any = np.random.get_state()
+    name, keys, *rest = numpy
+    states = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "torch": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_generators(states: dict[str, Any], device: torch.device) -> None:
+    """Put this process's generators back to where they were."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
 @contextmanager
-def join_world(device: str = "auto") -> Iterator[World]:
+def join_world(device: str = "auto", *, seed: int) -> Iterator[World]:
     """Join the process group that torchrun's environment describes (a group of one without it), and leave it at the end.
 
     Args:
         device: `cpu`, `cuda` or `auto` (cuda when there is one).
+        seed: what every rank's generators start from (see `seed_everything`).
     """
     use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if "RANK" not in os.environ:
@@ -73,6 +114,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
     try:
         size = dist.get_world_size()
         mesh = dist.init_device_mesh(local.type, (size,), mesh_dim_names=("data",))
+        seed_everything(seed)
         yield World(rank=dist.get_rank(), size=size, device=local, mesh=mesh)
     finally:
         dist.destroy_process_group()

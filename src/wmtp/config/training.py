@@ -64,7 +64,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest. Learning rates are peaks."""
+    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest. Learning rates are peaks.
+
+    The last step's learning rate is `min_lr_frac` of the peak. `weight_decay` does not fall on norms, biases and embeddings.
+    """
 
     name: str = "muon"
     lr: float = 4e-3
@@ -95,15 +98,14 @@ class TrainConfig:
 
     Micro-batches hold `micro_batch_size` examples over all ranks or, with `micro_batch_tokens`, as many as fit in so many
     padded tokens on each rank. `compile_backend`: torch.compile's, block by block (inductor needs a C++ compiler on CPUs).
-    `early_stopping_patience`: validations without improvement before training ends; the best
-    checkpoint is then the result.
+    `early_stopping_patience`: validations without improvement before training ends. With it the best validated model is
+    the result, whether training ended early or not; without it the last one is.
     """
 
     steps: int = 300
     global_batch_size: int = 32
     micro_batch_size: int = 32
     micro_batch_tokens: Optional[int] = None
-    seed: int = 0
     dtype: str = "float32"
     activation_checkpointing: bool = False
     compile_backend: Optional[str] = None
@@ -129,6 +131,17 @@ class TrainConfig:
         one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
         if self.compile_backend is not None:
             one_of("train.compile_backend", self.compile_backend, ("inductor", "aot_eager", "cudagraphs"))
+
+
+@dataclass(frozen=True)
+class SeededTrainConfig(TrainConfig):
+    """A training that exists once and has its own seed; a policy's seed is its run's."""
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.seed >= 0, "train.seed", self.seed, "0 or more")
 
 
 def check_optimizer(model: ModelConfig, optim: OptimConfig, section: str) -> None:

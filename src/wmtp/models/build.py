@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
+from wmtp.distributed import seed_everything
 from wmtp.errors import ConfigError
 from wmtp.models.convert import from_causal_lm
 from wmtp.models.lora import add_adapters
@@ -34,17 +35,18 @@ def build_model(
     """A model on the CPU, the same on every rank.
 
     Args:
+        seed: of every number that is drawn for it; all ranks' generators start from it here.
         n_future: overrides `config.n_future` (arm `ntp` is the same number of layers with one head).
     Raises:
         ConfigError: the pretrained model's vocabulary is smaller than the tokenizer's.
     """
+    seed_everything(seed)
     heads = n_future if n_future is not None else config.n_future
     if config.pretrained is not None:
         model = _pretrained(config.pretrained, heads, vocab_size)
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
-    torch.manual_seed(seed)
     return MTPForCausalLM(
         MTPConfig(
             vocab_size=vocab_size,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
+
+from wmtp.distributed import seed_everything
 
 if TYPE_CHECKING:
     from wmtp.config.training import LoraConfig
 
 
 def add_adapters(model: nn.Module, config: LoraConfig, seed: int) -> None:
-    """Put adapters on `config.targets` of every decoder block, in place, and freeze everything else."""
+    """Put adapters on `config.targets` of every decoder block, in place, and freeze everything else.
+
+    Args:
+        seed: of the adapters' first factors (the second ones are zero), whatever was drawn before.
+    """
     import peft
 
-    torch.manual_seed(seed)
+    seed_everything(seed)
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
     )

@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from wmtp.distributed import stream_seed
 from wmtp.errors import CheckpointError
 from wmtp.models.mtp import MTPForCausalLM
 
 _HEAD_FILE, _CONFIG_FILE = "value_head.safetensors", "critic.json"
+
+_STREAM = 0x56414C  # not the numbers that the backbone's parameters were drawn from
 
 
 class ValueModel(nn.Module):
@@ -27,10 +30,17 @@ class ValueModel(nn.Module):
         dropout: on the features.
         reference_nll_input: add a learnt embedding of the reference NLL of the token just seen to that token's input;
             the surprise is the best single clue to a mistake.
+        seed: of this module's own parameters, whatever was drawn for the backbone.
     """
 
     def __init__(
-        self, backbone: MTPForCausalLM, *, head: str = "linear", dropout: float = 0.0, reference_nll_input: bool = True
+        self,
+        backbone: MTPForCausalLM,
+        *,
+        head: str = "linear",
+        dropout: float = 0.0,
+        reference_nll_input: bool = True,
+        seed: int = 0,
     ):
         super().__init__()
         width = backbone.config.hidden_size
@@ -39,12 +49,21 @@ class ValueModel(nn.Module):
         hidden = [nn.Linear(width, width), nn.GELU()] if head == "mlp" else []
         self.head = nn.Sequential(nn.Dropout(dropout), *hidden, nn.Linear(width, 1))
         self.nll_projection = nn.Linear(2, width) if reference_nll_input else None
+        self._draw_parameters(torch.Generator().manual_seed(stream_seed(seed, _STREAM)))
         output = self.head[-1]
         assert isinstance(output, nn.Linear)
         nn.init.zeros_(output.weight)
         nn.init.zeros_(output.bias)
         if not backbone.config.tie_word_embeddings:
             backbone.unembedding.lm_head.requires_grad_(False)  # not used here
+
+    def _draw_parameters(self, generator: torch.Generator) -> None:
+        """torch's own distribution for linear layers, uniform within 1/sqrt(fan_in), from a generator of their own."""
+        for linear in (*self.head, self.nll_projection):
+            if isinstance(linear, nn.Linear):
+                bound = linear.in_features**-0.5
+                nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
 
     def forward(self, input_ids: torch.Tensor, reference_nll_BT: torch.Tensor | None = None) -> torch.Tensor:
         """Value logits (B, T), float32; sigmoid makes them probabilities (0.5 at initialisation)."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,12 +20,13 @@ _NS_STEPS = 5
 
 
 def lr_factor(config: OptimConfig, step: int, total_steps: int) -> float:
-    """Share of the peak learning rate at `step` (0-based): linear warm-up, then the schedule down to `min_lr_frac`."""
+    """Share of the peak learning rate at `step` (0-based): linear warm-up, then down to `min_lr_frac` at the last step."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return 1.0
-    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    falling = total_steps - 1 - config.warmup_steps
+    done = (step - config.warmup_steps) / falling if falling > 0 else 1.0
     shape = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return config.min_lr_frac + (1 - config.min_lr_frac) * shape
 
@@ -143,16 +146,53 @@ def _by_shape(matrices: list[torch.Tensor], indices: Iterable[int]) -> list[torc
     return [results[i] for i in indices]
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Parameters whose names match `pattern`, and what becomes of them."""
+
+    pattern: str
+    decays: bool = True
+    is_block_matrix: bool = False
+
+
+_KINDS = (
+    _Kind(r"(norm\.weight|\.bias)$", decays=False),
+    _Kind(r"embed_tokens\.weight$", decays=False),
+    _Kind(r"\.lora_[AB]\."),
+    _Kind(r"\.(self_attn|mlp)\.\w+_proj\.weight$", is_block_matrix=True),
+    _Kind(r"(lm_head|nll_projection|^head\.\d+)\.weight$"),
+)
+"""Every trainable parameter is of the first kind that its name matches.
+
+Weight decay pulls matrices towards zero, which bounds what they amplify. A gain that is pulled there turns its layer off, and
+an embedding's row would shrink at every step at which its token does not occur.
+"""
+
+
+def _kind(name: str) -> _Kind:
+    for kind in _KINDS:
+        if re.search(kind.pattern, name):
+            return kind
+    raise ValueError(f"parameter {name} is of no kind that training.optim knows: say there whether it decays")
+
+
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
-    """AdamW on every trainable parameter; with `muon`, Muon takes the decoder blocks' matrices."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = (
-        [p for name, p in named if p.ndim == 2 and (".self_attn." in name or ".mlp." in name)] if config.name == "muon" else []
-    )
-    chosen = {id(p) for p in matrices}
-    rest = [p for _, p in named if id(p) not in chosen]
+    """AdamW on every trainable parameter; with `muon`, Muon takes the decoder blocks' matrices.
+
+    Norms' gains, biases and embeddings (and an unembedding tied to them) do not decay.
+
+    Raises:
+        ValueError: a parameter's name is of no known kind.
+    """
+    adamw: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    matrices = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kind = _kind(name)
+            (matrices if config.name == "muon" and kind.is_block_matrix else adamw[kind.decays]).append(parameter)
+    groups = [{"params": some, "weight_decay": config.weight_decay * decays} for decays, some in adamw.items() if some]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(rest, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, fused=True)
+        torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
     ]
     if matrices:
         optimizers.append(Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))

@@ -5,8 +5,10 @@ import itertools
 import pytest
 import torch
 
-from wmtp.config.training import ModelConfig, OptimConfig
+from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig
 from wmtp.models.build import build_model
+from wmtp.models.lora import add_adapters
+from wmtp.models.value import ValueModel
 from wmtp.training.optim import Muon, build_optimizers, lr_factor, orthogonalise, set_learning_rates
 
 
@@ -48,10 +50,80 @@ def test_every_parameter_has_exactly_one_optimizer_and_block_matrices_have_muon(
     assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (2e-3, 0.01)
 
 
+def decaying(model, optim):
+    """Names of the parameters that weight decay alone moves: a step with gradients of zero."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    optimizers = build_optimizers(model, optim)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p) if p.requires_grad else None
+    for optimizer in optimizers:
+        optimizer.step()
+    return {name for name, p in model.named_parameters() if name in before and not torch.equal(p, before[name])}
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_weight_decay_falls_on_matrices_and_not_on_norms_biases_and_embeddings(optim, tied):
+    shape = ModelConfig(
+        hidden_size=8, intermediate_size=12, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1, tie_embeddings=tied
+    )
+    backbone = build_model(shape, vocab_size=20, max_length=8, pad_token_id=0, eos_token_id=1, seed=0)
+    with torch.no_grad():
+        for p in backbone.parameters():
+            p.fill_(0.5)
+    matrices = {
+        f"{block}.{part}_proj.weight"
+        for block in ("layers.0", "heads.0")
+        for part in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down")
+    }
+    config = OptimConfig(name=optim, weight_decay=0.1)
+    assert decaying(backbone, config) == matrices | (set() if tied else {"unembedding.lm_head.weight"})
+    critic = ValueModel(backbone, head="mlp")
+    own = {"head.1.weight", "nll_projection.weight"}  # head.3.weight starts at zero
+    assert decaying(critic, config) == own | {f"backbone.{name}" for name in matrices}
+
+
+def test_adapters_decay():
+    shape = ModelConfig(hidden_size=8, intermediate_size=12, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
+    model = build_model(shape, vocab_size=20, max_length=8, pad_token_id=0, eos_token_id=1, seed=0)
+    add_adapters(model, LoraConfig(rank=2, targets=["q_proj"]), seed=0)
+    blocks = ("layers.0", "heads.0")
+    moved = {f"{block}.self_attn.q_proj.lora_A.default.weight" for block in blocks}  # the other factor starts at zero
+    assert decaying(model, OptimConfig(name="adamw", weight_decay=0.1)) == moved
+
+
+def test_adamw_decays_as_torch_does_and_muon_by_its_own_rate():
+    weight = torch.full((4, 4), 2.0)
+    model = torch.nn.ModuleDict({"mlp": torch.nn.ModuleDict({"up_proj": torch.nn.Linear(4, 4)})})
+    for name, rate in (("adamw", 0.004), ("muon", 0.02)):
+        block = torch.nn.ModuleDict({"layer": model})
+        torch.nn.init.constant_(block.get_parameter("layer.mlp.up_proj.weight"), 2.0)
+        decaying(block, OptimConfig(name=name, lr=0.004, muon_lr=0.02, weight_decay=0.1))
+        torch.testing.assert_close(block.get_parameter("layer.mlp.up_proj.weight").detach(), weight * (1 - rate * 0.1))
+
+
+def test_a_parameter_of_no_known_kind_is_refused():
+    with pytest.raises(ValueError, match=r"gate\.scale is of no kind"):
+        build_optimizers(torch.nn.ModuleDict({"gate": Scale()}), OptimConfig())
+
+
+class Scale(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(3))
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedule_warms_up_and_ends_at_its_floor(schedule):
     config = OptimConfig(warmup_steps=10, schedule=schedule, min_lr_frac=0.1)
-    factors = [lr_factor(config, step, 100) for step in range(101)]
+    factors = [lr_factor(config, step, 100) for step in range(100)]
     assert factors[0] == 0.1 and factors[9] == 1.0 and factors[10] == 1.0
-    assert factors[100] == pytest.approx(1.0 if schedule == "constant" else 0.1)
-    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
+    assert factors[-1] == (1.0 if schedule == "constant" else 0.1), "the last step runs at the floor, exactly"
+    falling = [factor for factor in factors[10:] if factor < 1]
+    assert len(falling) == (0 if schedule == "constant" else 89) and all(a > b for a, b in itertools.pairwise(falling))
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 1), (3, 4), (0, 2)])
+def test_a_schedule_of_hardly_any_steps_still_ends_at_its_floor(warmup, steps):
+    config = OptimConfig(warmup_steps=warmup, min_lr_frac=0.25)
+    assert lr_factor(config, steps - 1, steps) == 0.25
