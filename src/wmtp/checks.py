@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from wmtp.errors import ConfigError
@@ -14,3 +16,10 @@ def require(holds: bool, key: str, value: Any, allowed: str) -> None:
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     require(value in allowed, key, value, "use one of " + ", ".join(allowed))
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """`: did you mean X?` or the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"

@@ -1,7 +1,8 @@
 """Typed, strict configuration: `compose` makes it, params.yaml holds it, every stage reads it."""
 
-from wmtp.config.compose import compose, load_launch, read_params, weighting, write_params
-from wmtp.config.schema import ArmConfig, Config, LaunchConfig, RunConfig
+from wmtp.config.arms import ArmConfig, RunConfig
+from wmtp.config.compose import compose, load_launch, read_params, write_params
+from wmtp.config.schema import Config, LaunchConfig
 
 __all__ = [
     "ArmConfig",
@@ -11,6 +12,5 @@ __all__ = [
     "compose",
     "load_launch",
     "read_params",
-    "weighting",
     "write_params",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from wmtp.checks import require
-from wmtp.config.schema import ArmConfig, Config, InputsConfig, LaunchConfig, RunConfig
-from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE, WEIGHTINGS
+from wmtp.config.arms import RunConfig, load_arm, make_run
+from wmtp.config.arms import plain as plain_tree
+from wmtp.config.schema import Config, InputsConfig, LaunchConfig
+from wmtp.config.strict import reject_unknown, structured
 from wmtp.errors import ConfigError
 from wmtp.files import write_text
+from wmtp.weightings.base import REFERENCE_NLL, VALUE
 
 SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report")
 _SECTION_TYPES = {key: typing.get_type_hints(Config)[key] for key in SECTIONS}
@@ -53,9 +54,9 @@ def compose(
     tree.pop("arms", None)
     tree.pop("seeds", None)
     arm_overlay = overlay.pop("arms", OmegaConf.create({}))
-    _reject_unknown(overlay.keys(), SECTIONS, "override")
+    reject_unknown(overlay.keys(), SECTIONS, "override")
     arm_trees = {name: _load(configs / "arms", name, "arm") for name in arm_names}
-    _reject_unknown(arm_overlay.keys(), tuple(arm_trees), "arm in an override")
+    reject_unknown(arm_overlay.keys(), tuple(arm_trees), "arm in an override")
     plain = OmegaConf.to_container(OmegaConf.merge(tree, overlay), resolve=True)
     assert isinstance(plain, dict)
     _check_list(arm_names, "arms")
@@ -65,7 +66,7 @@ def compose(
     }
     plain["runs"] = {}
     config = build(typing.cast("dict[str, Any]", plain), profile=profile)
-    runs = {f"{arm}-s{seed}": _run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
+    runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
     return dataclasses.replace(config, runs=runs, inputs=_inputs(config, runs.values()))
 
 
@@ -73,8 +74,9 @@ def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
     """The data files, where the source reads any, and the training records of the models that some arm needs."""
     default, data = InputsConfig(), config.data
     runs = list(runs)
-    needs_value = any(run.value_scores != "artifacts/data" for run in runs)
-    needs_reference = needs_value or any(run.reference_scores != "artifacts/data" for run in runs)
+    needed = {column for run in runs for column in config.arms[run.arm].weighting.needs.columns}
+    needs_value = VALUE in needed
+    needs_reference = needs_value or REFERENCE_NLL in needed
     return InputsConfig(
         train=data.train_path or default.train,
         validation=data.validation_path or default.validation,
@@ -83,31 +85,18 @@ def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
     )
 
 
-def _run(arm: ArmConfig, name: str, seed: int) -> RunConfig:
-    kind = arm.weighting["name"]
-    return RunConfig(
-        arm=name,
-        seed=seed,
-        reference_scores="artifacts/scores/reference" if kind in NEEDS_REFERENCE else "artifacts/data",
-        value_scores="artifacts/scores/value" if kind in NEEDS_VALUE else "artifacts/data",
-    )
-
-
 def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     """A plain mapping (params.yaml's content) as a checked `Config`."""
     plain = dict(plain)
     profile = str(plain.pop("profile", profile or ""))
-    _reject_unknown(plain.keys(), (*SECTIONS, "arms", "inputs", "runs"), "key")
+    reject_unknown(plain.keys(), (*SECTIONS, "arms", "inputs", "runs"), "key")
     sections: dict[str, Any] = {}
     for key, cls in _SECTION_TYPES.items():
         tree = plain.get(key) or {}
         if key == "evaluate" and isinstance(tree, Mapping) and tree.get("benchmark") is None:
             tree = {**tree, "benchmark": sections["data"].source}
         sections[key] = structured(cls, tree, key)
-    arms = {
-        name: structured(ArmConfig, _check_weighting(value, name), f"arms.{name}")
-        for name, value in (plain.get("arms") or {}).items()
-    }
+    arms = {name: load_arm(value, name) for name, value in (plain.get("arms") or {}).items()}
     runs = {name: structured(RunConfig, value, f"runs.{name}") for name, value in (plain.get("runs") or {}).items()}
     for name, run in runs.items():
         if run.arm not in arms:
@@ -135,71 +124,9 @@ def _check_benchmark(config: Config) -> None:
     require(benchmark == source, "evaluate.benchmark", benchmark, rule)
 
 
-def structured(cls: type, tree: Any, where: str) -> Any:
-    """`tree` as an instance of dataclass `cls`; unknown keys and wrong types raise ConfigError naming `where`."""
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(_writable(OmegaConf.structured(cls)), tree))
-    except ConfigKeyError as error:
-        key = (error.full_key or str(error.key)).split(".")
-        known = _known_keys(cls, key[:-1])
-        raise ConfigError(f"unknown key {where}.{'.'.join(key)}{nearest(key[-1], known)}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{where}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from None
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
-
-
-def _writable(node: DictConfig) -> DictConfig:
-    """OmegaConf marks frozen dataclasses read-only, which a merge must lift at every level."""
-    OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none():
-            _writable(child)
-    return node
-
-
-def weighting(arm: ArmConfig) -> Any:
-    """The arm's weighting as its own typed dataclass (see `WEIGHTINGS`)."""
-    keys = dict(arm.weighting)
-    return structured(WEIGHTINGS[keys.pop("name")], keys, "weighting")
-
-
-def _check_weighting(arm: Any, where: str) -> Any:
-    """Fill in and check `weighting`, whose type depends on its name."""
-    tree = dict(arm)
-    keys = tree.get("weighting")
-    if not isinstance(keys, Mapping) or "name" not in keys:
-        raise ConfigError(f"arms.{where}.weighting needs a name: one of {', '.join(WEIGHTINGS)}")
-    name = keys["name"]
-    _reject_unknown([name], tuple(WEIGHTINGS), "weighting")
-    typed = structured(WEIGHTINGS[name], {k: v for k, v in keys.items() if k != "name"}, f"arms.{where}.weighting")
-    tree["weighting"] = {"name": name, **dataclasses.asdict(typed)}
-    return tree
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`: did you mean X?` or the list of what is known."""
-    known = sorted(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"
-
-
-def _reject_unknown(names: Iterable[Any], known: Sequence[str], what: str) -> None:
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}")
-
-
-def _known_keys(cls: type, path: Sequence[str]) -> list[str]:
-    for part in path:
-        cls = typing.get_type_hints(cls).get(part, cls)
-    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
-
-
 def _load(folder: Path, name: str, what: str) -> DictConfig:
     known = [path.stem for path in sorted(folder.glob("*.yaml"))]
-    _reject_unknown([name], known, what)
+    reject_unknown([name], known, what)
     tree = OmegaConf.load(folder / f"{name}.yaml")
     assert isinstance(tree, DictConfig)
     return tree
@@ -237,7 +164,7 @@ def _check_list(values: Sequence[Any], key: str) -> None:
 
 def to_plain(config: Config) -> dict[str, Any]:
     """The fully resolved content of params.yaml, sorted."""
-    return _sorted(dataclasses.asdict(config))
+    return typing.cast("dict[str, Any]", _sorted(plain_tree(config)))
 
 
 def _sorted(value: Any) -> Any:

@@ -6,10 +6,12 @@ Every field is read somewhere. Ranges are checked when a section is built, with 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
+from wmtp import tasksets
 from wmtp.checks import one_of, require
-from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig, check_optimizer
+from wmtp.config.arms import ArmConfig, RunConfig
+from wmtp.config.training import ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- data
 
@@ -72,7 +74,9 @@ class DataConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def __post_init__(self) -> None:
-        one_of("data.source", self.source, ("synthetic", "mbpp", "codecontests", "jsonl"))
+        one_of("data.source", self.source, tasksets.names())
+        taskset = tasksets.get(self.source)
+        require(not taskset.not_for_training, "data.source", self.source, taskset.not_for_training)
         for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
             require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
         require(
@@ -97,7 +101,7 @@ class DataConfig:
         require(single, "data.mutants_per_solution", self.mutants_per_solution, "0 or 1 where data.pairwise is true")
         ratio = self.correct_ratio
         require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
-        if self.source != "synthetic":
+        if not taskset.is_generated:
             for key in ("train_path", "validation_path"):
                 require(
                     getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
@@ -111,7 +115,7 @@ class DataConfig:
 class TuneReferenceConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
     def __post_init__(self) -> None:
         check_optimizer(self.model, self.optim, "tune_reference")
@@ -135,7 +139,7 @@ class CriticConfig:
     lambda_ramp_steps: int = 600
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
     def __post_init__(self) -> None:
         check_optimizer(self.model, self.optim, "train_critic")
@@ -169,40 +173,7 @@ class TrainPolicyConfig:
         check_optimizer(self.model, self.optim, "train_policy")
 
 
-# --------------------------------------------------------------------------------------- arms and runs
-
-
-@dataclass(frozen=True)
-class ArmConfig:
-    """One arm: how tokens are weighted, and nothing else that could make a difference.
-
-    `weighting` holds `name` and that weighting's keys. `n_future: 1` makes a next-token arm of the same number of
-    layers. `solutions`: train on `all` solutions or on `correct` ones only.
-    """
-
-    weighting: Any
-    n_future: Optional[int] = None
-    solutions: str = "all"
-    alignment: str = "target"
-    reduction: str = "head_mean"
-    normalise: str = "mean_one"
-
-    def __post_init__(self) -> None:
-        one_of("arm.solutions", self.solutions, ("all", "correct"))
-        one_of("arm.alignment", self.alignment, ("target", "source"))
-        one_of("arm.reduction", self.reduction, ("head_mean", "position_mean"))
-        one_of("arm.normalise", self.normalise, ("mean_one", "none"))
-        require(self.n_future is None or self.n_future >= 1, "arm.n_future", self.n_future, "at least 1")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """One policy run. The two score folders are `artifacts/data` where the arm needs no scores (DVC needs a path)."""
-
-    arm: str
-    seed: int
-    reference_scores: str
-    value_scores: str
+# --------------------------------------------------------------------------------------- inputs
 
 
 @dataclass(frozen=True)
@@ -238,6 +209,9 @@ class SandboxConfig:
 class EvaluateConfig:
     """`num_samples` completions per task at `temperature`, plus one greedy one; pass@k for every k in `k`.
 
+    `benchmark`: the task set by whose conventions completions are asked for and judged. Null is `data.source`, which
+    composition fills in; nothing else fits, because the test problems are the source's.
+
     `num_drafts`: tokens that the further heads propose per forward pass (self-speculative decoding). The completions stay
     the same; it pays where a forward pass costs the same for a few tokens as for one: small batches, large models.
     """
@@ -256,7 +230,7 @@ class EvaluateConfig:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:
-        one_of("evaluate.benchmark", self.benchmark, ("synthetic", "mbpp", "humaneval", "codecontests", "gsm8k"))
+        one_of("evaluate.benchmark", self.benchmark, tasksets.names())
         for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
             require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
         require(self.num_drafts >= 0, "evaluate.num_drafts", self.num_drafts, "0 or a positive whole number")

@@ -21,7 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
-from wmtp.objectives.linear_nll import Guess, linear_nll
+from wmtp.objectives.linear_nll import ScaleGuess, linear_nll
 from wmtp.objectives.loss import mtp_loss
 from wmtp.objectives.shift import heads_first, shift_labels
 
@@ -68,7 +68,7 @@ class Unembedding(nn.Module):
         hidden_HBTD: Sequence[torch.Tensor],
         labels_BTH: torch.Tensor,
         scale_BTH: torch.Tensor | None = None,
-        guess: Guess | None = None,
+        guess: ScaleGuess | None = None,
     ) -> torch.Tensor:
         """NLL of every head's targets, (B, T, H), float32, 0 where ignored.
 
@@ -199,7 +199,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         *,
         labels_BTH: torch.Tensor | None = None,
         scale_BTH: torch.Tensor | None = None,
-        guess: Guess | None = None,
+        guess: ScaleGuess | None = None,
         return_entropy: bool = False,
         **kwargs: Any,
     ) -> MTPOutput:

@@ -1,25 +1,20 @@
-"""Pure tensor functions: the MTP loss, its memory-exact NLL, and every arm's weights."""
+"""Pure tensor functions: the MTP loss, its memory-exact NLL, and what weightings are made of. Imports nothing but types.
+
+The three modules that every stage with a model uses are here; the formulas of single weightings are imported from their own.
+"""
 
 from wmtp.objectives.linear_nll import linear_nll
 from wmtp.objectives.loss import LossOutput, local_normaliser, mtp_loss, scaled_loss, target_scale
-from wmtp.objectives.returns import lambda_returns, td_errors
 from wmtp.objectives.shift import expand_weights, heads_first, shift_labels
-from wmtp.objectives.weighting import ARMS, WeightInputs, compute_weights, guess_weights
 
 __all__ = [
-    "ARMS",
     "LossOutput",
-    "WeightInputs",
-    "compute_weights",
     "expand_weights",
-    "guess_weights",
     "heads_first",
-    "lambda_returns",
     "linear_nll",
     "local_normaliser",
     "mtp_loss",
     "scaled_loss",
     "shift_labels",
     "target_scale",
-    "td_errors",
 ]

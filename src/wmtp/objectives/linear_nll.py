@@ -19,12 +19,12 @@ CHUNK_ROWS = 512
 """Size of the logits buffer: so many bytes, or so many rows where that is more. Smaller chunks lose matmul speed (on a CPU 32
 rows cost 6x) and read and write the weight gradient more often; larger ones only memory."""
 
-PROMISE_RTOL = 1e-5
-"""How far an upstream gradient may be from a multiple of the expected one, row by row: float32 rounding, no more."""
+SCALE_RTOL = 1e-5
+"""How far an upstream gradient may be from a multiple of the scale that was given or guessed, row by row: float32 rounding."""
 
-Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(rows (R,), their NLL (R,)) -> the upstream gradient (R,) that each row will get up to one factor for all rows, 0 where that
-is too uncertain. Called for one chunk of rows after another; every chunk is spread evenly over all valid rows."""
+ScaleGuess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(rows (R,), their NLL (R,)) -> the scale (R,) that each row will have up to one factor for all rows, 0 where that is too
+uncertain. Called for one chunk of rows after another; every chunk is spread evenly over all valid rows."""
 
 
 def linear_nll(
@@ -34,25 +34,29 @@ def linear_nll(
     *,
     chunk_size: int | None = None,
     scale_N: torch.Tensor | None = None,
-    guess: Guess | None = None,
+    guess: ScaleGuess | None = None,
 ) -> torch.Tensor:
     """`-log softmax(hidden @ weight.T)[label]` of every row.
 
-    Logits exist one chunk at a time. Without `scale_N` the backward pass makes them again: four matmuls for a row with
-    an upstream gradient, one for a row without (an ignored label costs none). With `scale_N`, the upstream gradient
-    that will come, the forward pass produces the gradients on the way: three matmuls instead of four, and nothing but
-    the gradients is kept for the backward pass. With `guess`, it does so for the rows whose upstream gradient can be told
-    from the NLLs so far: three matmuls for a row that was guessed right, six for a wrong guess, which the backward pass
-    mends. The weight gradient accumulates in float32 in every case.
+    A row's *scale* is the gradient of the loss with respect to its NLL: what the backward pass is handed. Logits exist one
+    chunk at a time, and there are three regimes:
+
+    - nothing is known of the scale: the backward pass makes the logits again. Four matmuls for a row with a scale, one for a
+      row whose scale is zero (an ignored label costs none);
+    - `scale_N` is known: the forward pass makes the gradients on the way. Three matmuls, and nothing but the gradients is kept;
+    - it can be guessed from the NLLs so far (`guess`): the forward pass does so for the rows that are guessed, and the backward
+      pass mends the rest. Three matmuls for a right guess, six for a wrong one.
+
+    The weight gradient accumulates in float32 in every case.
 
     Args:
         hidden_ND: rows, float64, float32, bfloat16 or float16.
         weight_VD: unembedding, same dtype.
         labels_N: int64 targets; IGNORE_INDEX rows get 0.
         chunk_size: rows per logits chunk; by default as CHUNK_BYTES and CHUNK_ROWS say.
-        scale_N: the gradient of the loss with respect to the result, known ahead up to one factor for all rows. The
-            backward pass checks it; it then works once (no `retain_graph`). Ignored where no gradient is recorded.
-        guess: see `Guess`. Has an effect on time only. Ignored where no gradient is recorded.
+        scale_N: known up to one factor for all rows. The backward pass checks it; it then works once (no
+            `retain_graph`). Ignored where no gradient is recorded.
+        guess: see `ScaleGuess`. Has an effect on time only. Ignored where no gradient is recorded.
     Returns:
         nll_N in nats, float32 (float64 for float64 inputs).
     Raises:
@@ -169,45 +173,45 @@ def _compacted(rows_RV: torch.Tensor, keep_R: torch.Tensor) -> tuple[torch.Tenso
 
 
 class _GradientInBackward(torch.autograd.Function):
-    """Keeps its inputs, and the gradients of the rows that were guessed; skips rows whose upstream gradient is zero."""
+    """Keeps its inputs, and the gradients of the rows that were guessed; skips rows whose scale is zero."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, labels_N: torch.Tensor, guess: Guess | None, rows: int
+        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, labels_N: torch.Tensor, guess: ScaleGuess | None, rows: int
     ) -> torch.Tensor:
         index = _where(labels_N != IGNORE_INDEX)
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, rows, index.numel())
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=chunks.wide)
-        expected_N = torch.zeros_like(nll_N)
+        guessed_N = torch.zeros_like(nll_N)
         if guess is not None:
             chunks.start_gradients(*ctx.needs_input_grad[:2])
         for part in chunks.split(index):
             probabilities_RV, nll_N[part] = chunks.probabilities(part)
             if guess is not None:
-                expected_N[part] = guess(part, nll_N[part]).to(chunks.wide)
-                kept_RV, order = _compacted(probabilities_RV, expected_N[part] != 0)
-                chunks.add_gradients(part[order], kept_RV, expected_N[part[order]])
+                guessed_N[part] = guess(part, nll_N[part]).to(chunks.wide)
+                kept_RV, order = _compacted(probabilities_RV, guessed_N[part] != 0)
+                chunks.add_gradients(part[order], kept_RV, guessed_N[part[order]])
         chunks.mend_underflow(nll_N)
-        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, expected_N)
+        ctx.save_for_backward(hidden_ND, weight_VD, labels_N, guessed_N)
         ctx.rows = rows
-        ctx.guessed = None if guess is None else (chunks.grad_hidden_ND, chunks.grad_weight_VD)
+        ctx.made = None if guess is None else (chunks.grad_hidden_ND, chunks.grad_weight_VD)
         return nll_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
-        hidden_ND, weight_VD, labels_N, expected_N = ctx.saved_tensors
+        hidden_ND, weight_VD, labels_N, guessed_N = ctx.saved_tensors
         valid_N = labels_N != IGNORE_INDEX
-        guessed, ctx.guessed = ctx.guessed, None
+        made, ctx.made = ctx.made, None
         missing_N = grad_N
-        if guessed is not None:
-            factor, missing_N = _compare(torch.where(valid_N, grad_N, 0.0), expected_N)
+        if made is not None:
+            factor, missing_N = _compare(torch.where(valid_N, grad_N, 0.0), guessed_N)
         index = _where(valid_N & (missing_N != 0))
         chunks = _Chunks(hidden_ND, weight_VD, labels_N, ctx.rows, index.numel())
-        if guessed is None:
+        if made is None:
             chunks.start_gradients(*ctx.needs_input_grad[:2])
         else:
-            chunks.grad_hidden_ND, chunks.grad_weight_VD = (None if g is None else g.mul_(factor) for g in guessed)
+            chunks.grad_hidden_ND, chunks.grad_weight_VD = (None if g is None else g.mul_(factor) for g in made)
         for part in chunks.split(index):
             chunks.add_gradients(part, chunks.probabilities(part)[0], missing_N[part])
         return *chunks.gradients(), None, None, None
@@ -260,14 +264,14 @@ class _GradientInForward(torch.autograd.Function):
         return *gradients, None, None, None
 
 
-def _compare(grad_N: torch.Tensor, expected_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The factor (a float64 scalar) that takes the expected gradient to the one that came, and what it leaves missing.
+def _compare(grad_N: torch.Tensor, scale_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The factor (a float64 scalar) that takes a scale, given or guessed, to the gradient that came, and what that leaves.
 
     The factor is fitted to rows that have both. What it leaves is 0 where it is rounding, and NaN where either gradient is.
     """
-    grad_N_, expected_N_ = grad_N.double(), expected_N.double()
-    both_N = torch.where(grad_N_ != 0, expected_N_, 0.0)
+    grad_N_, scale_N_ = grad_N.double(), scale_N.double()
+    both_N = torch.where(grad_N_ != 0, scale_N_, 0.0)
     size = both_N.square().sum()
     factor = torch.where(size > 0, (grad_N_ * both_N).sum() / size, 1.0)
-    missing_N = grad_N_ - factor * expected_N_
-    return factor, torch.where(missing_N.abs() <= PROMISE_RTOL * (factor * expected_N_).abs(), 0.0, missing_N).to(grad_N.dtype)
+    missing_N = grad_N_ - factor * scale_N_
+    return factor, torch.where(missing_N.abs() <= SCALE_RTOL * (factor * scale_N_).abs(), 0.0, missing_N).to(grad_N.dtype)

@@ -1,6 +1,6 @@
-"""Selection of targets over the whole global batch: Rho-1 and its controls.
+"""Selection of targets over the whole global batch, and the guess of it while a forward pass goes on.
 
-Shapes: B batch, T sequence, H heads, N values.
+Shapes: B batch, T sequence, H heads, N values, R rows of one chunk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Gather = Callable[[torch.Tensor], torch.Tensor]
 """Concatenates a one-dimensional tensor over ranks (and micro-batches), in the same order everywhere."""
 
 
-def rho1_scores(nll_BTH: torch.Tensor, reference_nll_BTH: torch.Tensor, mode: str) -> torch.Tensor:
+def excess_scores(nll_BTH: torch.Tensor, reference_nll_BTH: torch.Tensor, mode: str) -> torch.Tensor:
     """How much each target is worth learning.
 
     Args:
@@ -44,7 +44,7 @@ def select_top(
     """Keep the highest-scoring valid targets of each head of the global batch.
 
     Args:
-        scores_BTH: higher is kept first.
+        scores_BTH: higher is kept first; NaN counts as lowest (a step whose NLLs are NaN ends the run by its loss).
         valid_BTH: True where the label is a target.
         positions_BT: int64, a token's place in the global batch; breaks ties (lower first), so that the choice does
             not depend on how the batch is split.
@@ -56,23 +56,42 @@ def select_top(
         ValueError: keep_frac outside (0, 1].
     Source: Rho-1, arXiv 2404.07965, section 2.2.
     """
-    if not 0 < keep_frac <= 1:
-        raise ValueError(f"keep_frac={keep_frac} must be in (0, 1]")
     kept_BTH = torch.zeros_like(scores_BTH, dtype=torch.float32)
     for head in range(scores_BTH.shape[-1]):
-        valid_BT, scores_BT = valid_BTH[..., head], scores_BTH[..., head]
-        all_scores = gather(scores_BT[valid_BT])
-        all_positions = gather(positions_BT[valid_BT])
-        num_kept = num_to_keep(keep_frac, all_scores.numel())
-        if num_kept == 0:
-            continue
-        threshold = torch.topk(all_scores, num_kept, sorted=False).values.min()
-        num_ties_kept = num_kept - int((all_scores > threshold).sum())
-        ties = all_positions[all_scores == threshold]
-        last_tie = torch.topk(ties, num_ties_kept, largest=False, sorted=False).values.max()
-        kept_BT = (scores_BT > threshold) | ((scores_BT == threshold) & (positions_BT <= last_tie))
-        kept_BTH[..., head] = (kept_BT & valid_BT).float()
+        valid_BT = valid_BTH[..., head]
+        scores_BT = torch.where(torch.isnan(scores_BTH[..., head]), -torch.inf, scores_BTH[..., head])
+        last = last_kept(gather(scores_BT[valid_BT]), gather(positions_BT[valid_BT]), keep_frac)
+        if last is not None:
+            kept_BTH[..., head] = (last.keeps(scores_BT, positions_BT) & valid_BT).float()
     return kept_BTH
+
+
+class LastKept:
+    """Where a selection of the highest scores ends: the lowest kept score, and the last place kept among its equals."""
+
+    def __init__(self, score: torch.Tensor, position: torch.Tensor) -> None:
+        self.score, self.position = score, position
+
+    def keeps(self, scores: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Whether each score is part of the selection (any shape; `positions` likewise)."""
+        return (scores > self.score) | ((scores == self.score) & (positions <= self.position))
+
+
+def last_kept(scores_N: torch.Tensor, positions_N: torch.Tensor, keep_frac: float) -> LastKept | None:
+    """The end of the selection of the ceil(keep_frac * N) highest of all scores, ties by position; None for no scores.
+
+    Raises:
+        ValueError: keep_frac outside (0, 1].
+    """
+    if not 0 < keep_frac <= 1:
+        raise ValueError(f"keep_frac={keep_frac} must be in (0, 1]")
+    num_kept = num_to_keep(keep_frac, scores_N.numel())
+    if num_kept == 0:
+        return None
+    threshold = torch.topk(scores_N, num_kept, sorted=False).values.min()
+    num_ties_kept = num_kept - int((scores_N > threshold).sum())
+    ties = positions_N[scores_N == threshold]
+    return LastKept(threshold, torch.topk(ties, num_ties_kept, largest=False, sorted=False).values.max())
 
 
 def num_to_keep(keep_frac: float, num_valid: int) -> int:
@@ -81,11 +100,16 @@ def num_to_keep(keep_frac: float, num_valid: int) -> int:
 
 
 class LikelySelection:
-    """Guesses, while a forward pass goes on, which targets `select_top` is going to keep; a `Guess` of `linear_nll`.
+    """Guesses, while a forward pass goes on, which targets `select_top` is going to keep; a `ScaleGuess` of `linear_nll`.
 
-    A target is guessed to be kept when its score is among the highest of its head so far, with a margin of one standard
-    error on how many those are: then five guesses of six are right at the margin, and a wrong one costs what five right
-    ones save. Only this call's own scores are looked at, so that a step is a function of its batch.
+    Of a head's n targets whose NLLs are known so far, chunks of rows spread evenly over the batch, the one of rank r (1 is the
+    highest score) is guessed to be kept where
+
+        r <= f n - sqrt(n f (1 - f)),    f = keep_frac:
+
+    the number of kept targets among n random ones is f n with that standard deviation, so five guesses of six are right at the
+    margin (and nearly all above it), and a wrong guess costs what five right ones save. Only this call's own scores are
+    looked at, so that a step is a function of its batch.
     """
 
     def __init__(
@@ -93,10 +117,10 @@ class LikelySelection:
     ) -> None:
         """
         Args:
-            reference_nll_BTH: what `rho1_scores` subtracts.
-            scale_BTH: the gradient of the loss with respect to a target's NLL if it is kept, up to one factor for all.
+            reference_nll_BTH: what `excess_scores` subtracts.
+            scale_BTH: a target's scale in the loss if it is kept, up to one factor for all.
             keep_frac_H: fraction of each head's valid targets that will be kept.
-            mode: of `rho1_scores`.
+            mode: of `excess_scores`.
         """
         self._reference_N, self._scale_N = heads_first(reference_nll_BTH), heads_first(scale_BTH)
         self._keep_frac_H, self._mode = keep_frac_H, mode
@@ -105,41 +129,15 @@ class LikelySelection:
 
     def __call__(self, rows_R: torch.Tensor, nll_R: torch.Tensor) -> torch.Tensor:
         """`rows_R`: places in `heads_first` order."""
-        scores_R = rho1_scores(nll_R, self._reference_N[rows_R], self._mode)
+        scores_R = excess_scores(nll_R, self._reference_N[rows_R], self._mode)
         heads_R = rows_R // self._rows_per_head
         likely_R = torch.zeros_like(heads_R, dtype=torch.bool)
         for head, keep_frac in enumerate(self._keep_frac_H):
             seen = torch.cat([self._seen_H[head], scores_R[heads_R == head]])
             self._seen_H[head] = seen
-            margin = math.sqrt(seen.numel() * keep_frac * (1 - keep_frac))
-            num_certain = int(keep_frac * seen.numel() - margin)
-            if num_certain > 0:
-                threshold = torch.topk(seen, num_certain, sorted=False).values.min()
+            n = seen.numel()
+            last_rank = int(keep_frac * n - math.sqrt(n * keep_frac * (1 - keep_frac)))
+            if last_rank > 0:
+                threshold = torch.topk(seen, last_rank, sorted=False).values.min()
                 likely_R |= (heads_R == head) & (scores_R >= threshold)
         return torch.where(likely_R, self._scale_N[rows_R], 0.0)
-
-
-def _splitmix64(x: torch.Tensor) -> torch.Tensor:
-    """Steele et al. 2014's mixer on int64 (wraps); shifts are made logical by masking."""
-
-    def shift(value: torch.Tensor, bits: int) -> torch.Tensor:
-        return (value >> bits) & ((1 << (64 - bits)) - 1)
-
-    x = x + -7046029254386353131
-    x = (x ^ shift(x, 30)) * -4658895280553007687
-    x = (x ^ shift(x, 27)) * -7723592293110705685
-    return x ^ shift(x, 31)
-
-
-def hashed_uniform(seed: int, *keys: torch.Tensor) -> torch.Tensor:
-    """A uniform number in [0, 1) that depends on the integers alone: not on ranks, batch sizes or call order.
-
-    Args:
-        seed: any integer; keys: int64 tensors, broadcast together.
-    Returns:
-        float64, the keys' common shape.
-    """
-    state = torch.tensor(seed, dtype=torch.int64, device=keys[0].device)
-    for key in keys:
-        state = _splitmix64(state ^ _splitmix64(key))
-    return ((state >> 11) & ((1 << 53) - 1)).double() / float(1 << 53)

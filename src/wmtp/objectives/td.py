@@ -5,23 +5,50 @@ Shapes: B batch, T sequence.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from wmtp.objectives.selection import hashed_uniform
+from wmtp.objectives.hashing import hashed_uniform
+
+MIN_STD = 1e-5
+"""Values are float32 probabilities: the TD errors of a critic that says the same everywhere spread by 1e-7."""
 
 
 @dataclass(frozen=True)
 class TDStatistics:
-    """Mean and standard deviation of the TD errors of every response token of the dataset."""
+    """Mean and standard deviation of the TD errors (or advantages) of every response token of the dataset.
+
+    Raises:
+        ValueError: they spread by no more than rounding: there is nothing to whiten.
+    """
 
     mean: float
     std: float
 
     def __post_init__(self) -> None:
-        if not self.std > 0:
-            raise ValueError(f"the TD errors' standard deviation is {self.std}: the critic's values say nothing")
+        if not self.std >= MIN_STD:
+            raise ValueError(f"the TD errors' standard deviation is {self.std:.2g}: the critic's values say nothing")
+
+
+def spread(parts: Iterable[tuple[torch.Tensor, int]]) -> TDStatistics:
+    """Exact mean and standard deviation over a dataset that comes in parts.
+
+    Args:
+        parts: (TD errors, 0 outside the response; number of response tokens) of every part.
+    Raises:
+        ValueError: as `TDStatistics`, or no response tokens.
+    """
+    total, squares, count = 0.0, 0.0, 0
+    for deltas, number in parts:
+        total += float(deltas.double().sum())
+        squares += float(deltas.double().square().sum())
+        count += number
+    if not count:
+        raise ValueError("no response tokens: there are no TD errors")
+    mean = total / count
+    return TDStatistics(mean=mean, std=max(0.0, squares / count - mean**2) ** 0.5)
 
 
 def td_weights(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wmtp.config.compose import nearest
+from wmtp.checks import nearest
 from wmtp.errors import ConfigError
 from wmtp.orchestration.dvc_repair import mend
 

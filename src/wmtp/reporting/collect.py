@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wmtp.reporting.curves import curves_of, tokens_to_reach
+from wmtp.config.arms import plain
+from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
 from wmtp.reporting.inputs import Inputs, Run, Tasks
@@ -18,17 +19,11 @@ from wmtp.reporting.statistics import Difference, compare_runs, pool, score_matr
 if TYPE_CHECKING:
     from wmtp.config import Config
 
-ARM_ORDER = ("baseline", "ntp", "filtered", "random", "shuffled", "entropy", "rho1", "rho1_soft", "verifiable", "hybrid")
-"""Reading order: the plain arms, the controls, the weightings. Other names follow alphabetically."""
-
-CONTROLS = {"rho1": "random", "verifiable": "shuffled"}
-"""A weighting and the one that spends the same weights blindly."""
-
 
 def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
     """The report's data: JSON types only, the same for the same inputs."""
     baseline = config.report.baseline_arm if config.report.baseline_arm in {run.arm for run in inputs.runs} else None
-    runs_by_arm = group_by_arm(inputs.runs, baseline)
+    runs_by_arm = group_by_arm(inputs.runs, config, baseline)
     num_bootstrap = config.report.num_bootstrap
     first = inputs.runs[0].metrics
     report: dict[str, Any] = {
@@ -40,7 +35,7 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
         "runs": [_run_row(run, config) for runs in runs_by_arm.values() for run in runs],
         "curves": {run.name: curves_of(run.history) for run in inputs.runs},
         "examples": select_examples(
-            {arm: runs[0] for arm, runs in runs_by_arm.items() if is_weighted(config, arm)}, config.report.num_examples
+            {arm: runs[0] for arm, runs in runs_by_arm.items() if config.arms[arm].is_weighted}, config.report.num_examples
         ),
         "critic": dict(inputs.critic_metrics) or None,
         "shared_stages": {
@@ -58,19 +53,15 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
     return report
 
 
-def group_by_arm(runs: Sequence[Run], baseline: str | None) -> dict[str, list[Run]]:
-    """Runs by arm in reading order, the baseline first, each arm's by seed."""
+def group_by_arm(runs: Sequence[Run], config: Config, baseline: str | None) -> dict[str, list[Run]]:
+    """Runs by arm, each arm's by seed, in reading order: the baseline, the other plain arms, the controls, the weightings."""
 
-    def rank(arm: str) -> tuple[bool, int, str]:
-        return arm != baseline, ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm
+    def rank(arm: str) -> tuple[bool, bool, bool, str]:
+        weighting = config.arms[arm].weighting
+        return arm != baseline, config.arms[arm].is_weighted, not weighting.control_for, arm
 
     arms = sorted({run.arm for run in runs}, key=rank)
     return {arm: sorted((run for run in runs if run.arm == arm), key=lambda run: run.seed) for arm in arms}
-
-
-def is_weighted(config: Config, arm: str) -> bool:
-    """Whether the arm weighs tokens differently at all."""
-    return str(config.arms[arm].weighting["name"]) != "uniform"
 
 
 def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -106,11 +97,11 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
     at_k = {str(k): pooled(partial(task_pass_at_k, k=k)) for k in plotted}
     return {
         "arm": arm,
-        "weighting": dict(config.arms[arm].weighting),
+        "weighting": plain(config.arms[arm].weighting),
         "solutions": config.arms[arm].solutions,
         "seeds": [run.seed for run in runs],
         "runs": [run.name for run in runs],
-        "is_weighted": is_weighted(config, arm),
+        "is_weighted": config.arms[arm].is_weighted,
         "pass_at_k": at_k,
         "reported_k": reported,
         "greedy": pooled(_greedy),
@@ -190,15 +181,17 @@ def _add_differences(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], 
 
 
 def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str) -> None:
-    """Per run: where its validation curve first reaches the final nll of the baseline run of the same seed."""
-    curves = report["curves"]
-    targets = {run.seed: curves[run.name]["validation"][-1] for run in runs_by_arm[baseline] if curves[run.name]["validation"]}
+    """Per run: where its validation curve first reaches the nll of the model that the baseline run of the same seed ended as."""
+    curves = {run.name: report["curves"][run.name]["validation"] for runs in runs_by_arm.values() for run in runs}
+    results = {
+        run.name: point_at(curves[run.name], run.summary["result_step"]) for runs in runs_by_arm.values() for run in runs
+    }
+    targets = {run.seed: results[run.name] for run in runs_by_arm[baseline]}
     for arm, runs in runs_by_arm.items():
         rows = [
-            {"run": run.name, "seed": run.seed, "final_nll": curves[run.name]["validation"][-1]["value"]}
-            | tokens_to_reach(curves[run.name]["validation"], targets[run.seed])
+            {"run": run.name, "seed": run.seed, "result_nll": result["value"]} | tokens_to_reach(curves[run.name], target)
             for run in runs
-            if run.seed in targets and curves[run.name]["validation"]
+            if (result := results[run.name]) is not None and (target := targets.get(run.seed)) is not None
         ]
         reached = [row["frac_of_baseline"] for row in rows if row["frac_of_baseline"] is not None]
         report["arms"][arm]["tokens_to_baseline"] = {
@@ -211,11 +204,16 @@ def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[
 
 def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, num_bootstrap: int) -> list[dict[str, Any]]:
     """Comparisons beside those with the baseline: filtering against every weighting, a weighting against its control."""
-    named = {arm: str(config.arms[arm].weighting["name"]) for arm in runs_by_arm}
-    filtered = [arm for arm in runs_by_arm if config.arms[arm].solutions == "correct" and not is_weighted(config, arm)]
-    weighted = [arm for arm in runs_by_arm if is_weighted(config, arm) and named[arm] not in CONTROLS.values()]
+    arms = {arm: config.arms[arm] for arm in runs_by_arm}
+    filtered = [arm for arm, how in arms.items() if how.solutions == "correct" and not how.is_weighted]
+    weighted = [arm for arm, how in arms.items() if how.is_weighted and not how.weighting.control_for]
     pairs = [("filtered", one, other) for one in filtered for other in weighted]
-    pairs += [("control", one, other) for one in weighted for other in runs_by_arm if named[other] == CONTROLS.get(named[one])]
+    pairs += [
+        ("control", one, other)
+        for one in weighted
+        for other, how in arms.items()
+        if how.weighting.control_for == arms[one].weighting.name
+    ]
     at_1 = partial(task_pass_at_k, k=1)
     return [
         {"kind": kind, "arm": one, "against": other}

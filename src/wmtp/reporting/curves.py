@@ -17,6 +17,11 @@ def _points(history: Sequence[dict[str, Any]], key: str) -> list[dict[str, float
     ]
 
 
+def point_at(points: Sequence[dict[str, float]], step: int) -> dict[str, float] | None:
+    """The point of `step`, where a run's result was measured; None on a curve that has none."""
+    return next((point for point in points if point["step"] == step), None)
+
+
 def tokens_to_reach(points: Sequence[dict[str, float]], target: dict[str, float]) -> dict[str, float | None]:
     """Where a validation curve first is at or below `target["value"]`, interpolated linearly between validations.
 

@@ -83,7 +83,7 @@ def _interval(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -> N
 
 def pass_at_1(report: Report) -> Figure:
     """Sampled and greedy pass@1 of every arm, with intervals over tasks and a dot per seed."""
-    arms, styles = list(report["arms"]), arm_styles(report["arms"])
+    arms, styles = list(report["arms"]), arm_styles(report["arms"], report["baseline"])
     figure, axes = _new(1.3 + 0.5 * len(arms))
     for y, arm in enumerate(arms):
         entry = report["arms"][arm]
@@ -106,7 +106,7 @@ def difference(report: Report) -> Figure | None:
     arms = [arm for arm, entry in report["arms"].items() if entry.get("difference")]
     if not arms:
         return None
-    styles = arm_styles(report["arms"])
+    styles = arm_styles(report["arms"], report["baseline"])
     figure, axes = _new(1.3 + 0.45 * len(arms))
     axes.axvline(0, color=axes.xaxis.label.get_color(), lw=1)
     for y, arm in enumerate(arms):
@@ -122,7 +122,7 @@ def difference(report: Report) -> Figure | None:
 
 def pass_at_k(report: Report) -> Figure | None:
     """pass@k against k, sampled."""
-    styles = arm_styles(report["arms"])
+    styles = arm_styles(report["arms"], report["baseline"])
     if max(len(entry["pass_at_k"]) for entry in report["arms"].values()) < 2:
         return None
     figure, axes = _new(4.0)
@@ -150,7 +150,7 @@ def by_difficulty(report: Report) -> Figure | None:
     levels = sorted({level for entry in report["arms"].values() for level in entry["by_difficulty"]}, key=int)
     if len(levels) < 2:
         return None
-    styles = arm_styles(report["arms"])
+    styles = arm_styles(report["arms"], report["baseline"])
     counts = next(iter(report["arms"].values()))["by_difficulty"]
     figure, axes = _new(3.4)
     _bars(axes, {arm: [e["by_difficulty"][level]["pass@1"] for level in levels] for arm, e in report["arms"].items()}, styles)
@@ -177,7 +177,11 @@ def nll_per_head(report: Report) -> Figure:
         {head for entry in report["arms"].values() for head in entry["nll"]}, key=lambda head: int(head.removeprefix("head"))
     )
     figure, axes = _new(3.4)
-    _bars(axes, {arm: [e["nll"].get(head) for head in heads] for arm, e in report["arms"].items()}, arm_styles(report["arms"]))
+    _bars(
+        axes,
+        {arm: [e["nll"].get(head) for head in heads] for arm, e in report["arms"].items()},
+        arm_styles(report["arms"], report["baseline"]),
+    )
     axes.set_xticks(range(len(heads)), [f"head {head.removeprefix('head')}" for head in heads])
     axes.set(ylabel="nll (nats per token), lower is better")
     axes.set_title(f"nll per head on clean held-out solutions ({plural(len(report['setting']['seeds']), 'seed')})")
@@ -190,7 +194,7 @@ def learning_curves(report: Report) -> Figure | None:
         return None
     from matplotlib.ticker import LogLocator
 
-    styles = arm_styles(report["arms"])
+    styles = arm_styles(report["arms"], report["baseline"])
     figure, panels = _new(3.8, columns=2)
     for axes, key in zip(panels, ("validation", "train"), strict=True):
         for arm, entry in report["arms"].items():
@@ -234,7 +238,7 @@ def weights(report: Report) -> Figure | None:
     shown = {arm: e["weights"] for arm, e in report["arms"].items() if e["is_weighted"] and e["weights"]}
     if not shown:
         return None
-    styles = arm_styles(report["arms"])
+    styles = arm_styles(report["arms"], report["baseline"])
     figure, panels = _new(3.6, columns=2, gridspec_kw={"width_ratios": [2, 3]})
     means = {arm: [w.get("signal_mean"), w.get("noise_mean")] for arm, w in shown.items()}
     _bars(panels[0], means, styles)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TASK_COLUMNS = ("task_id", "difficulty", "num_samples", "num_correct", "greedy_correct")
 METRIC_KEYS = ("benchmark", "num_tasks", "num_samples", "pass@1", "greedy_pass@1", "nll")
-SUMMARY_KEYS = ("steps", "tokens", "wall_s", "tokens_per_s", "peak_memory_bytes", "world_size")
+SUMMARY_KEYS = ("steps", "tokens", "result_step", "wall_s", "tokens_per_s", "peak_memory_bytes", "world_size")
 CRITIC_KEYS = ("brier", "ece", "calibration")
 
 

@@ -38,7 +38,11 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("wmtp.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("wmtp.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"interval": interval_text, "signed": signed, "duration": duration, "size": size, "count": count}
     figures = {
@@ -47,7 +51,7 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
     return environment.get_template("report.html.j2").render(
         report=report,
         figures=figures,
-        styles=arm_styles(report["arms"]),
+        styles=arm_styles(report["arms"], report["baseline"]),
         scope=scope_text(report),
         plural=plural,
         verdict_text=verdict_text,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_KNOWN = {
-    "baseline": ("#808080", "o"),
-    "ntp": ("#56b4e9", "s"),
-    "filtered": ("#009e73", "D"),
-    "random": ("#e69f00", "v"),
-    "shuffled": ("#cc79a7", "^"),
-    "rho1": ("#2f7fd0", "P"),
-    "verifiable": ("#d55e00", "X"),
-}
-_OTHERS = (("#8c6bb1", "<"), ("#a6761d", ">"), ("#17a2a2", "p"), ("#b2456e", "h"), ("#6b8e23", "*"))
+_LOOKS = (
+    ("#2f7fd0", "P"),
+    ("#d55e00", "X"),
+    ("#009e73", "D"),
+    ("#e69f00", "v"),
+    ("#cc79a7", "^"),
+    ("#56b4e9", "s"),
+    ("#8c6bb1", "<"),
+    ("#a6761d", ">"),
+    ("#17a2a2", "p"),
+    ("#b2456e", "h"),
+    ("#6b8e23", "*"),
+)
+_BASELINE = ("#808080", "o")
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,16 @@ LIGHT = Theme("light", "#ffffff", "#1b1f24", "#d9dde2")
 DARK = Theme("dark", "#181c21", "#e4e7eb", "#3a4149")
 
 
-def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """A style per arm; known arms keep theirs in every report, others share what is left in alphabetical order."""
+def arm_styles(arms: Iterable[str], baseline: str | None = None) -> dict[str, ArmStyle]:
+    """A style per arm, grey for the baseline. Its name decides an arm's, so that it is the same in most reports; of arms that
+    want the same one the first by name gets it, and the next ones look on from there."""
     arms = list(arms)
-    others = sorted(arm for arm in arms if arm not in _KNOWN)
-    looks = {arm: _OTHERS[index % len(_OTHERS)] for index, arm in enumerate(others)}
-    return {arm: ArmStyle(*(_KNOWN[arm] if arm in _KNOWN else looks[arm])) for arm in arms}
+    looks: dict[str, tuple[str, str]] = {}
+    for arm in sorted(arms):
+        if arm == baseline:
+            looks[arm] = _BASELINE
+            continue
+        start = zlib.crc32(arm.encode())
+        wanted = [_LOOKS[(start + step) % len(_LOOKS)] for step in range(len(_LOOKS))]
+        looks[arm] = next((look for look in wanted if look not in looks.values()), wanted[0])
+    return {arm: ArmStyle(*looks[arm]) for arm in arms}

@@ -20,7 +20,8 @@ def _view(value: Any, key: str, declared: Sequence[str], stage: str) -> Any:
         return value
     inner = [name for name in declared if name.startswith(f"{key}.")]
     if isinstance(value, dict):
-        return {name: _view(item, f"{key}.{name}", declared, stage) for name, item in value.items() if f"{key}.{name}" in inner}
+        parts = {name: _view(item, f"{key}.{name}", declared, stage) for name, item in value.items()}
+        return {name: part for name, part in parts.items() if not isinstance(part, _Undeclared)}
     if not inner or not dataclasses.is_dataclass(value):
         return _Undeclared(key, stage)
     known = {f.name: _view(getattr(value, f.name), f"{key}.{f.name}", declared, stage) for f in dataclasses.fields(value)}

@@ -18,7 +18,7 @@ from wmtp.stages.output import write_json
 from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.training.critic_metrics import critic_metrics
 from wmtp.training.scoring import critic_values, score_rows
-from wmtp.training.steps import CriticStep
+from wmtp.training.critic_step import CriticStep
 from wmtp.types import StageResult
 
 
@@ -28,7 +28,13 @@ def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path) -> Val
         backbone = MTPForCausalLM.from_pretrained(reference)
     else:
         backbone = fitting.new_model(section.model, meta, seed=section.train.seed)
-    return ValueModel(backbone, head=section.head, dropout=section.dropout, reference_nll_input=section.reference_nll_input)
+    return ValueModel(
+        backbone,
+        head=section.head,
+        dropout=section.dropout,
+        reference_nll_input=section.reference_nll_input,
+        seed=section.train.seed,
+    )
 
 
 def evaluate_critic(world: World, model: Any, data: TokenData, scratch: Path) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     scores = {"reference_nll": context.input("artifacts/scores/reference")}
     data = TokenData.open(tables, "critic", columns=scores)
     held_out = TokenData.open(tables, "critic_validation", columns=scores)
-    with join_world(context.launch.device) as world:
+    with join_world(context.launch.device, seed=section.train.seed) as world:
         model = build_critic(section, data.meta, context.input("artifacts/reference"))
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
@@ -85,7 +91,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             save_critic(model, tensors, context)
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}
             write_json(context.out("artifacts/tuning/critic") / "summary.json", values)
-    return StageResult(metrics=state.rows[-1])
+    return StageResult(metrics=state.result_row)
 
 
 def save_critic(model: ValueModel, tensors: dict[str, Any], context: StageContext) -> None:

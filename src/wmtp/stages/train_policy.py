@@ -6,17 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wmtp.config import ArmConfig, Config, weighting
-from wmtp.config.weightings import NEEDS_REFERENCE, NEEDS_VALUE
+from wmtp.config import ArmConfig, Config
 from wmtp.distributed import join_world
-from wmtp.objectives.td import TDStatistics
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
 from wmtp.tokens.data import Solutions, TokenData
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
-from wmtp.training.weight_report import td_statistics, weight_examples, weight_summary
+from wmtp.training.weight_report import measure, weight_examples, weight_summary
 from wmtp.types import StageResult
 
 
@@ -27,13 +25,21 @@ def run(config: Config, context: StageContext) -> StageResult:
     arm = config.arms[spec.arm]
     n_future = arm.n_future if arm.n_future is not None else section.model.n_future
     folder = f"artifacts/training/{context.run}"
-    data = _data(arm, context, spec.reference_scores, spec.value_scores)
+    data = _data(arm, spec.seed, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
-    with join_world(context.launch.device) as world:
+    with join_world(context.launch.device, seed=spec.seed) as world:
         model = fitting.new_model(section.model, data.meta, seed=spec.seed, n_future=n_future)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
-        step_function = LanguageModelStep(world, sharded, arm, n_future, seed=spec.seed, td_statistics=_statistics(arm, data))
+        step_function = LanguageModelStep(
+            world,
+            sharded,
+            arm,
+            n_future,
+            num_steps=section.train.steps,
+            seed=spec.seed,
+            statistics=measure(arm, n_future, data, seed=spec.seed, num_steps=section.train.steps),
+        )
         state = fitting.fit(
             context,
             world,
@@ -49,9 +55,9 @@ def run(config: Config, context: StageContext) -> StageResult:
             folder=folder,
         )
         sharded.eval()
-        weights = weight_summary(world, step_function, data, section.train.steps)
+        weights = weight_summary(world, step_function, data, state.result_step)
         tokenizer = context.input("artifacts/data/tokenizer/tokenizer.json")
-        examples = weight_examples(world, step_function, data, section.train.steps, tokenizer)
+        examples = weight_examples(world, step_function, data, state.result_step, tokenizer)
         tensors = fitting.full_state(sharded)
         if world.is_main:
             fitting.save_language_model(model, tensors, context.out(f"artifacts/policy/{context.run}"))
@@ -59,26 +65,14 @@ def run(config: Config, context: StageContext) -> StageResult:
             values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)
             values |= {"arm": spec.arm, "seed": spec.seed, "n_future": n_future, "num_examples": len(data), "weights": weights}
             _write(context.out(folder), values, examples)
-    return StageResult(metrics=state.rows[-1])
+    return StageResult(metrics=state.result_row)
 
 
-def _data(arm: ArmConfig, context: StageContext, reference_scores: str, value_scores: str) -> TokenData:
+def _data(arm: ArmConfig, seed: int, context: StageContext) -> TokenData:
     """Training rows with the score columns that the arm needs."""
-    name = arm.weighting["name"]
-    scores: dict[str, Path] = {}
-    if name in NEEDS_REFERENCE:
-        scores["reference_nll"] = context.input(reference_scores)
-    if name in NEEDS_VALUE:
-        scores["value"] = context.input(value_scores)
+    columns = {column.name: context.input(column.path(seed)) for column in arm.weighting.needs.columns}
     solutions: Solutions = "correct" if arm.solutions == "correct" else "all"
-    return TokenData.open(context.input("artifacts/data"), "train", columns=scores, solutions=solutions)
-
-
-def _statistics(arm: ArmConfig, data: TokenData) -> TDStatistics | None:
-    if arm.weighting["name"] not in NEEDS_VALUE:
-        return None
-    keys = weighting(arm)
-    return td_statistics(data, gamma=keys.gamma, initial_value=keys.initial_value)
+    return TokenData.open(context.input("artifacts/data"), "train", columns=columns, solutions=solutions)
 
 
 def _write(folder: Path, summary: dict[str, Any], examples: list[dict[str, Any]]) -> None:

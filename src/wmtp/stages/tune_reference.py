@@ -19,7 +19,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     """Train on `reference.arrow`, validate on `validation.arrow`, write `artifacts/reference`."""
     section, tables = config.tune_reference, context.input("artifacts/data")
     data, validation = TokenData.open(tables, "reference"), TokenData.open(tables, "validation")
-    with join_world(context.launch.device) as world:
+    with join_world(context.launch.device, seed=section.train.seed) as world:
         model = fitting.new_model(section.model, data.meta, seed=section.train.seed)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
@@ -27,7 +27,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             context,
             world,
             model=sharded,
-            step_function=LanguageModelStep(world, sharded, UNIFORM_ARM, 1),
+            step_function=LanguageModelStep(world, sharded, UNIFORM_ARM, 1, num_steps=section.train.steps),
             data=data,
             validate=partial(validation_nll, world, sharded, validation, 1, batch_tokens=fitting.VALIDATION_BATCH_TOKENS),
             objective="val/nll_head0",
@@ -41,4 +41,4 @@ def run(config: Config, context: StageContext) -> StageResult:
             fitting.copy_tokenizer(context, context.out("artifacts/reference"))
             values = fitting.summary(context, world, state, num_parameters)
             write_json(context.out("artifacts/tuning/reference") / "summary.json", values)
-    return StageResult(metrics=state.rows[-1])
+    return StageResult(metrics=state.result_row)

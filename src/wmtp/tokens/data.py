@@ -230,3 +230,24 @@ def sequential_batches(data: TokenData, *, batch_tokens: int, rank: int = 0, wor
             batch = data.collate(order[:1], [0])
             ignored = torch.full_like(batch.labels_BT, IGNORE_INDEX)
             yield replace(batch, labels_BT=ignored, rows_B=torch.full_like(batch.rows_B, -1))
+
+
+def pad_width(x: torch.Tensor, width: int, value: float = 0) -> torch.Tensor:
+    """Pad dimension 1 on the right to `width`."""
+    trailing = [0, 0] * (x.ndim - 2)
+    return torch.nn.functional.pad(x, [*trailing, 0, width - x.shape[1]], value=value)
+
+
+def join_batches(batches: Sequence[Batch]) -> Batch:
+    """Micro-batches as one batch, padded to the longest (`input_ids` too: padding is never a target)."""
+    if len(batches) == 1:
+        return batches[0]
+    width = max(batch.input_ids.shape[1] for batch in batches)
+    names = ("prompt_lens_B", "lengths_B", "is_correct_B", "rows_B", "slots_B")
+    return replace(
+        batches[0],
+        input_ids=torch.cat([pad_width(batch.input_ids, width) for batch in batches]),
+        labels_BT=torch.cat([pad_width(batch.labels_BT, width, IGNORE_INDEX) for batch in batches]),
+        columns={name: torch.cat([pad_width(batch.columns[name], width) for batch in batches]) for name in batches[0].columns},
+        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names},
+    )

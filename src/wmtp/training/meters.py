@@ -1,8 +1,7 @@
-"""Metrics that stay on the device between flushes: ratios of sums and maxima, reduced over ranks once a flush."""
+"""Metrics that stay on the device between flushes: ratios of sums and extremes, reduced over ranks once a flush."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -16,13 +15,21 @@ class StepMetrics:
     """What one step measured on this rank.
 
     `ratios`: name -> (numerator, denominator), summed over ranks and steps before the division.
-    `maxima`: name -> value, the largest over ranks and steps.
+    `maxima`, `minima`: name -> value, the largest or smallest over ranks and steps.
     `broken`: what must never be -> whether it is, a boolean on the device; the loop ends the run at the next flush.
     """
 
     ratios: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     maxima: dict[str, torch.Tensor] = field(default_factory=dict)
+    minima: dict[str, torch.Tensor] = field(default_factory=dict)
     broken: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def add_ratio(metrics: StepMetrics, name: str, numerator: torch.Tensor, denominator: torch.Tensor) -> None:
+    """Add to a ratio of sums, over a step's micro-batches."""
+    numerator, denominator = numerator.detach().double(), denominator.detach().double().to(numerator.device)
+    before = metrics.ratios.get(name)
+    metrics.ratios[name] = (numerator, denominator) if before is None else (before[0] + numerator, before[1] + denominator)
 
 
 class Meters:
@@ -31,30 +38,26 @@ class Meters:
     def __init__(self, world: World) -> None:
         self.world = world
         self._sums: dict[str, torch.Tensor] = {}
-        self._maxima: dict[str, torch.Tensor] = {}
+        self._extremes: dict[tuple[str, int], torch.Tensor] = {}
+        """(name, sign) -> the largest value of sign * metric: a minimum is a maximum of negatives."""
 
     def add(self, metrics: StepMetrics) -> None:
         for name, (numerator, denominator) in metrics.ratios.items():
             pair = torch.stack([numerator.detach().double(), denominator.detach().double()])
             self._sums[name] = self._sums[name] + pair if name in self._sums else pair
-        for name, value in metrics.maxima.items():
-            value = value.detach().double()
-            self._maxima[name] = torch.maximum(self._maxima[name], value) if name in self._maxima else value
+        for values, sign in ((metrics.maxima, 1), (metrics.minima, -1)):
+            for name, value in values.items():
+                value, key = sign * value.detach().double(), (name, sign)
+                self._extremes[key] = torch.maximum(self._extremes[key], value) if key in self._extremes else value
 
     def flush(self) -> dict[str, float]:
-        """Global values since the last flush, the same on every rank."""
+        """Global values since the last flush, the same on every rank; a ratio of nothing to nothing is left out."""
         row: dict[str, float] = {}
         if self._sums:
-            sums = self.world.all_reduce(torch.stack(list(self._sums.values())))
-            values = (sums[:, 0] / sums[:, 1]).tolist()
-            row.update(
-                {name: value for name, value in zip(self._sums, values, strict=True) if value == value or name == "train/loss"}
-            )
-        if self._maxima:
-            maxima = self.world.all_reduce(torch.stack(list(self._maxima.values())), op=dist.ReduceOp.MAX)
-            row.update(zip(self._maxima, maxima.tolist(), strict=True))
-        self._sums, self._maxima = {}, {}
-        if "weight/second_moment" in row:
-            row["weight/std"] = math.sqrt(max(0.0, row.pop("weight/second_moment") - row["weight/mean"] ** 2))
-            row["weight/min"] = -row.pop("weight/negative_min")
+            sums = self.world.all_reduce(torch.stack(list(self._sums.values()))).tolist()
+            row |= {name: above / below for name, (above, below) in zip(self._sums, sums, strict=True) if below}
+        if self._extremes:
+            largest = self.world.all_reduce(torch.stack(list(self._extremes.values())), op=dist.ReduceOp.MAX).tolist()
+            row |= {name: sign * value for (name, sign), value in zip(self._extremes, largest, strict=True)}
+        self._sums, self._extremes = {}, {}
         return row

@@ -5,49 +5,45 @@ Shapes: B batch, T sequence, H heads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from wmtp.config import ArmConfig
 from wmtp.distributed import World
 from wmtp.errors import DataError
-from wmtp.objectives import td_errors
-from wmtp.objectives.td import TDStatistics
-from wmtp.tokens.data import TokenData
-from wmtp.tokens.loader import TrainLoader
-from wmtp.training.steps import LanguageModelStep
+from wmtp.tokens.data import Batch, TokenData
+from wmtp.training.steps import LanguageModelStep, batch_inputs
+from wmtp.weightings.base import WeightInputs
 
-NUM_BATCHES, BATCH_SIZE = 8, 64
+MAX_EXAMPLES, BATCH_SIZE = 512, 64
+"""What the report looks at: so many examples at most, so many of them weighed together."""
+
+_PART = 1024
 
 
-def td_statistics(data: TokenData, *, gamma: float, initial_value: str, chunk: int = 1024) -> TDStatistics:
-    """Exact mean and standard deviation of the TD errors of all response tokens of `data`.
+def measure(arm: ArmConfig, n_future: int, data: TokenData, *, seed: int, num_steps: int) -> Any:
+    """The statistics of the whole dataset that the arm's weighting asks for.
 
     Raises:
-        DataError: the values are constant, so that there is nothing to whiten.
+        DataError: its scores cannot be weighted by.
     """
-    total, squares, count = 0.0, 0.0, 0
-    for start in range(0, len(data), chunk):
-        part = data.selected[start : start + chunk]
-        batch = data.collate(part, np.arange(len(part)))
-        deltas_BT = td_errors(
-            batch.columns["value"],
-            batch.is_correct_B,
-            batch.prompt_lens_B,
-            batch.lengths_B,
-            gamma=gamma,
-            initial_value=initial_value,
-        ).double()
-        total += float(deltas_BT.sum())
-        squares += float(deltas_BT.square().sum())
-        count += int((batch.lengths_B - batch.prompt_lens_B).sum())
-    mean = total / count
-    std = max(0.0, squares / count - mean**2) ** 0.5
-    if not std > 0:
-        raise DataError(f"the critic's values are constant on {data.path}: TD errors have no spread to weight by")
-    return TDStatistics(mean=mean, std=std)
+
+    def parts() -> Iterator[WeightInputs]:
+        for start in range(0, len(data), _PART):
+            part = data.selected[start : start + _PART]
+            batch = data.collate(part, np.arange(len(part)))
+            yield batch_inputs(
+                batch, n_future, seed=seed, step=0, num_steps=num_steps, alignment=arm.alignment, gather=lambda here: here
+            )
+
+    try:
+        return arm.weighting.measure(parts())
+    except ValueError as error:
+        raise DataError(f"{data.path} with weighting {arm.weighting.name}: {error}") from None
 
 
 def _token_weights(weights_BTH: torch.Tensor) -> torch.Tensor:
@@ -55,9 +51,14 @@ def _token_weights(weights_BTH: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(weights_BTH[:, :-1, 0], (1, 0))
 
 
-def _report_loader(world: World, data: TokenData, batch_size: int) -> TrainLoader:
-    per_rank = -(-batch_size // world.size) * world.size
-    return TrainLoader(data, batch_size=per_rank, num_micro=1, seed=0, rank=world.rank, world_size=world.size)
+def _sample(world: World, data: TokenData) -> Iterator[Batch]:
+    """This rank's rows of a few global batches, as many batches for every rank."""
+    order = np.random.default_rng(0).permutation(data.selected)
+    order = np.resize(order, max(world.size, min(len(order), MAX_EXAMPLES) // world.size * world.size))
+    per_rank = max(1, BATCH_SIZE // world.size)
+    for start in range(0, len(order), per_rank * world.size):
+        slots = np.arange(len(order[start : start + per_rank * world.size]))[world.rank :: world.size]
+        yield data.collate(order[start + slots], slots)
 
 
 def weight_summary(world: World, step_function: LanguageModelStep, data: TokenData, step: int) -> dict[str, Any]:
@@ -65,15 +66,13 @@ def weight_summary(world: World, step_function: LanguageModelStep, data: TokenDa
 
     Returns:
         signal_mean, noise_mean (None without noise), prompt_frac and by_noise_kind {kind: mean weight of its noise
-        tokens; `clean`: of clean solutions' tokens}, over `NUM_BATCHES` batches.
+        tokens; `clean`: of clean solutions' tokens}, over `MAX_EXAMPLES` examples.
     """
     kinds = data.arrow["noise_kind"].to_numpy(zero_copy_only=False)
     names = ["clean", *sorted({str(kind) for kind in kinds} - {""})]
     # per kind: [weight on noise, noise tokens, weight on signal, signal tokens]; last row: prompt tokens, all tokens
     sums = torch.zeros(len(names) + 1, 4, dtype=torch.float64)
-    loader = _report_loader(world, data, BATCH_SIZE)
-    for number in range(NUM_BATCHES):
-        (batch,) = loader.micro_batches(number)
+    for batch in _sample(world, data):
         weights = _token_weights(step_function.weights(batch, step)).cpu().numpy()
         for row, length, prompt, weight in zip(
             batch.rows_B.tolist(), batch.lengths_B.tolist(), batch.prompt_lens_B.tolist(), weights, strict=True
@@ -112,7 +111,7 @@ def weight_examples(
     from tokenizers import Tokenizer
 
     decode = Tokenizer.from_file(str(tokenizer)).decode
-    (batch,) = _report_loader(world, data, BATCH_SIZE).micro_batches(0)
+    batch = next(_sample(world, data))
     weights = _token_weights(step_function.weights(batch, step)).cpu().numpy()
     mine = []
     for row, length, prompt, weight in zip(

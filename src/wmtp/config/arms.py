@@ -1,0 +1,161 @@
+"""Arms and runs: what is compared, and the files that each run depends on."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from wmtp import weightings
+from wmtp.checks import one_of, require
+from wmtp.config.strict import reject_unknown, structured
+from wmtp.errors import ConfigError
+from wmtp.weightings import Weighting
+
+NOTHING = "artifacts/data"
+"""Stands for a dependency that a run does not have: DVC needs a path, and every run has this one."""
+
+NUM_DEPS = 12
+"""Slots for a run's own dependencies in dvc.yaml, which cannot interpolate a list but its items."""
+
+
+@dataclass(frozen=True)
+class ArmOptions:
+    """What of an arm is not its weighting.
+
+    `n_future: 1` makes a next-token arm of the same number of layers. `solutions`: train on `all` solutions or on
+    `correct` ones only. `alignment`: of a weighting that weighs positions, see `expand_weights`. `reduction`, `normalise`: see `mtp_loss`.
+    """
+
+    n_future: Optional[int] = None
+    solutions: str = "all"
+    alignment: str = "target"
+    reduction: str = "head_mean"
+    normalise: str = "mean_one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmConfig(ArmOptions):
+    """One arm: how tokens are weighted, and nothing else that could make a difference.
+
+    Raises:
+        ConfigError: a value out of range, or an option that can have no effect with this weighting.
+    """
+
+    weighting: Weighting
+
+    def __post_init__(self) -> None:
+        one_of("arm.solutions", self.solutions, ("all", "correct"))
+        one_of("arm.alignment", self.alignment, ("target", "source"))
+        one_of("arm.reduction", self.reduction, ("head_mean", "position_mean"))
+        one_of("arm.normalise", self.normalise, ("mean_one", "none"))
+        require(self.n_future is None or self.n_future >= 1, "arm.n_future", self.n_future, "at least 1")
+        name = self.weighting.name
+        moved = self.alignment == "target" or self.weighting.has_alignment
+        require(moved, "arm.alignment", self.alignment, f"weighting {name} weighs targets, not positions: use target")
+        scaled = self.normalise == "mean_one" or self.weighting.level != "same"
+        require(scaled, "arm.normalise", self.normalise, f"weighting {name} is one everywhere: use mean_one")
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the arm weighs tokens differently at all."""
+        return self.weighting.level != "same"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One policy run; composed, never chosen.
+
+    `deps`: the folders of the score columns and the modules that its weighting needs, filled up with `NOTHING`: dvc.yaml names
+    them one by one.
+    """
+
+    arm: str
+    seed: int
+    deps: list[str] = field(default_factory=list)
+
+
+def load_arm(tree: Any, name: str) -> ArmConfig:
+    """An arm from its YAML, or from params.yaml.
+
+    Raises:
+        ConfigError: an unknown key or weighting, a wrong type or value.
+    """
+    where = f"arms.{name}"
+    rest = dict(tree)
+    weighting = load_weighting(rest.pop("weighting", None), f"{where}.weighting")
+    options = structured(ArmOptions, rest, where)
+    try:
+        return ArmConfig(**vars(options), weighting=weighting)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("arm.", f"{where}.", 1)) from None
+
+
+def load_weighting(tree: Any, where: str) -> Weighting:
+    """A weighting from `{name: ..., and its own keys}`; a key that is a weighting itself is one more such mapping.
+
+    Raises:
+        ConfigError: as `load_arm`.
+    """
+    if not isinstance(tree, Mapping) or "name" not in tree:
+        raise ConfigError(f"{where} needs a name: one of {', '.join(weightings.names())}")
+    keys = dict(tree)
+    reject_unknown([keys["name"]], weightings.names(), "weighting")
+    kind = weightings.kind(keys.pop("name"))
+    hints = typing.get_type_hints(kind)
+    inner = [f.name for f in dataclasses.fields(kind) if hints[f.name] is Weighting]
+    nested = {key: load_weighting(keys.pop(key), f"{where}.{key}") for key in inner if key in keys}
+    if not inner:
+        return typing.cast(Weighting, structured(kind, keys, where))
+    flat = [
+        (f.name, hints[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind) if f.name not in inner
+    ]
+    own = structured(dataclasses.make_dataclass(kind.__name__, flat, frozen=True), keys, where)
+    return kind(**vars(own), **nested)
+
+
+def plain(value: Any) -> Any:
+    """Configuration as plain mappings, as params.yaml has it: the inverse of what is loaded."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        tree = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"name": value.name, **tree} if isinstance(value, Weighting) else tree
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def make_run(arm: ArmConfig, name: str, seed: int) -> RunConfig:
+    """The run of an arm with a seed, and what it depends on."""
+    folders = [column.path(seed) for column in arm.weighting.needs.columns]
+    deps = [*folders, *weighting_modules(arm.weighting)]
+    assert len(deps) <= NUM_DEPS, f"weighting {arm.weighting.name} has {len(deps)} dependencies of its own: raise NUM_DEPS"
+    return RunConfig(name, seed, deps + [NOTHING] * (NUM_DEPS - len(deps)))
+
+
+def weighting_modules(weighting: Weighting) -> list[str]:
+    """Source files that the weighting's numbers depend on and not every run's: of its own room and of the formulas."""
+    nested = [getattr(weighting, f.name) for f in dataclasses.fields(weighting)]
+    roots = [type(one).__module__ for one in (weighting, *nested) if isinstance(one, Weighting)]
+    found: set[str] = set()
+    while roots:
+        module = roots.pop()
+        if module not in found:
+            found.add(module)
+            roots += _imports(module)
+    return sorted(f"src/{module.replace('.', '/')}.py" for module in found)
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_OF_EVERY_RUN = ("wmtp.weightings.base", "wmtp.objectives.linear_nll", "wmtp.objectives.loss", "wmtp.objectives.shift")
+
+
+def _imports(module: str) -> list[str]:
+    """Modules of weightings and objectives that `module` imports, anywhere in it; those of every run left out."""
+    source = _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    named = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [name for name in named if name.startswith(("wmtp.weightings.", "wmtp.objectives.")) and name not in _OF_EVERY_RUN]
