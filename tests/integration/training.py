@@ -39,7 +39,7 @@ def ranks(workspace, stage):
     for process in workspace.processes():
         with contextlib.suppress(psutil.Error):
             environment = process.environ()
-            if "RANK" in environment and json.loads(environment["WMTP_CONTEXT"])["name"] == stage:
+            if "RANK" in environment and json.loads(environment["WMTP_ASSIGNMENT"])["name"] == stage:
                 found[int(environment["RANK"])] = process
     return found
 

@@ -6,7 +6,7 @@ to meet, run torchrun, and end with the launcher. The workspace must be on a fil
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import signal
 import socket
@@ -18,7 +18,9 @@ from pathlib import Path
 
 from wmtp.config import LaunchConfig
 from wmtp.errors import LaunchError
+from wmtp.files import write_text
 from wmtp.orchestration import processes
+from wmtp.orchestration.assignment import ENVIRONMENT, Assignment
 
 STAGE = ("-m", "wmtp.stages")
 RENDEZVOUS = "rendezvous"
@@ -76,21 +78,22 @@ def _job_name(stage: str, token: str) -> str:
 
 
 def main() -> int:
-    context = json.loads(os.environ["WMTP_CONTEXT"])
-    launch = LaunchConfig(**context["launch"])
+    assignment = Assignment.from_json(os.environ[ENVIRONMENT])
     token = os.environ[processes.TOKEN]
     is_first = os.environ["SLURM_NODEID"] == "0"
-    endpoint = _meet(Path(context["errors"]) / RENDEZVOUS, is_first)
+    endpoint = _meet(assignment.folder / RENDEZVOUS, is_first)
     here = socket.gethostname()
     options = (
         f"--rdzv-conf=is_host={str(is_first).lower()}",
         f"--local-addr={here}",
         f"--node-rank={os.environ['SLURM_NODEID']}",
     )
-    os.environ["WMTP_CONTEXT"] = json.dumps({**context, "owner": processes.identity()})
+    os.environ[ENVIRONMENT] = dataclasses.replace(assignment, owner=processes.identity()).to_json()
     processes.interrupt_on_sigterm()
     process = subprocess.Popen(
-        torchrun_command(launch, token, *options, endpoint=endpoint), stdin=subprocess.DEVNULL, start_new_session=True
+        torchrun_command(assignment.launch, token, *options, endpoint=endpoint),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     try:
@@ -116,9 +119,7 @@ def _meet(path: Path, is_first: bool) -> str:
         with socket.socket() as probe:
             probe.bind(("", 0))
             endpoint = f"{socket.gethostname()}:{probe.getsockname()[1]}"
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(endpoint, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, endpoint)
         return endpoint
     deadline = time.monotonic() + RENDEZVOUS_SECONDS
     while time.monotonic() < deadline:

@@ -5,7 +5,6 @@ What is up to date is DVC's business; this runs one stage, now, completely or no
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -23,9 +22,12 @@ from typing import IO, Any
 from wmtp import tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
 from wmtp.errors import ConfigError, LaunchError, WmtpError
-from wmtp.orchestration import cluster, processes
+from wmtp.files import sync, temporary_sibling, write_text
+from wmtp.orchestration import cluster, processes, provenance
+from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.console import Console
 from wmtp.orchestration.pipeline import PARAMS, StageSpec, read_spec
+from wmtp.orchestration.provenance import Provenance
 
 DISTRIBUTED = ("tune_reference", "score_reference", "train_critic", "score_values", "train_policy", "evaluate")
 """Stages that run under torchrun; the others are one process."""
@@ -45,8 +47,9 @@ def run_stage(name: str, root: Path) -> None:
         LaunchError: a process failed (rank, exception, log file), or an input changed while the stage ran.
     """
     params_text = (root / PARAMS).read_text(encoding="utf-8") if (root / PARAMS).exists() else ""
-    config, launch = read_params(root / PARAMS), load_launch(root)
-    spec = read_spec(root, name)
+    read_params(root / PARAMS)
+    launch = load_launch(root)
+    _require_provenance(read_spec(root, name))
     with ExitStack() as stack:
         stack.enter_context(_interruptible())
         stack.enter_context(_locked(root / ".wmtp" / "locks" / f"{name}.lock", f"another run of {name}"))
@@ -56,13 +59,14 @@ def run_stage(name: str, root: Path) -> None:
             raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
         if name.partition("@")[0] in DISTRIBUTED:
             stack.enter_context(_slot(launch.slots))
-        temporaries = {out: _temporary(root / out, spec.fingerprint) for out in spec.outs}
+        temporaries = {out: temporary_sibling(root / out, spec.fingerprint[:8]) for out in spec.outs}
         stack.callback(_remove, list(temporaries.values()))
         for out, path in temporaries.items():
             _clear_leftovers(root / out)
             path.mkdir(parents=True)
-        launched = _Launch(root, spec, launch, profile=config.profile)
-        launched.write_params(params_text)
+        launched = _Launch(root, spec, launch)
+        write_text(launched.folder / PARAMS, params_text)
+        origin = Provenance(root, spec, launch)
         launched.run(temporaries, courier.journal)
         changed = spec.changed(read_spec(root, name))
         if changed:
@@ -70,16 +74,18 @@ def run_stage(name: str, root: Path) -> None:
                 f"{name}: {', '.join(changed)} changed while it ran, so its result belongs to neither version "
                 f"and is discarded; run it again"
             )
+        origin.write(temporaries[provenance.output(name)], launched.host())
         for out, path in temporaries.items():
             _finalise(path, root / out)
         _remove([launched.resume])
 
 
+def _require_provenance(spec: StageSpec) -> None:
+    if provenance.output(spec.name) not in spec.outs:
+        raise ConfigError(f"{spec.name} lacks the output {provenance.output(spec.name)} in dvc.yaml")
+
+
 # --------------------------------------------------------------------------------------- outputs
-
-
-def _temporary(final: Path, mark: str) -> Path:
-    return final.with_name(f".{final.name}.tmp-{mark[:8]}")
 
 
 def _remove(paths: Sequence[Path]) -> None:
@@ -89,7 +95,7 @@ def _remove(paths: Sequence[Path]) -> None:
 
 def _clear_leftovers(final: Path) -> None:
     """What a launcher that was killed left beside an output. The stage's lock is held, so nobody writes there."""
-    _remove([*final.parent.glob(f".{final.name}.tmp-*"), final.with_name(f".{final.name}.old")])
+    _remove([*final.parent.glob(temporary_sibling(final, "*").name), final.with_name(f".{final.name}.old")])
 
 
 def _finalise(temporary: Path, final: Path) -> None:
@@ -98,16 +104,13 @@ def _finalise(temporary: Path, final: Path) -> None:
     Files are never written in place: DVC's cache may be hard links to them.
     """
     for path in (temporary, *temporary.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
     old = final.with_name(f".{final.name}.old")
     _remove([old])
     if final.exists():
         os.rename(final, old)
     os.rename(temporary, final)
+    sync(final.parent)
     _remove([old])
 
 
@@ -192,8 +195,8 @@ def _tracked(root: Path, launch: LaunchConfig, name: str) -> Iterator[tracking.C
 class _Launch:
     """One start of a stage's process tree."""
 
-    def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig, *, profile: str) -> None:
-        self.root, self.spec, self.launch, self.profile = root, spec, launch, profile
+    def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig) -> None:
+        self.root, self.spec, self.launch = root, spec, launch
         self.name = spec.name
         self.is_distributed = self.name.partition("@")[0] in DISTRIBUTED
         self.is_slurm = self.is_distributed and launch.launcher == "slurm"
@@ -207,41 +210,38 @@ class _Launch:
         others = sorted(self.resume.parent.glob(f"{self.name}-*"), key=lambda path: path.stat().st_mtime)
         _remove([path for path in others if path != self.resume][:-KEPT_RESUME_FOLDERS])
 
-    def write_params(self, text: str) -> None:
-        """The parameters as they were checked: what the stage's processes read, whatever happens to params.yaml."""
-        (self.folder / PARAMS).write_text(text, encoding="utf-8")
-
     def run(self, temporaries: dict[str, Path], journal: Path) -> None:
         """Run the processes to their end, with everything they print in the log and on the console.
 
         Raises:
             ConfigError, LaunchError: one of them failed.
         """
-        code = self._run_processes(self._context(temporaries, journal))
+        assignment = Assignment(
+            name=self.name,
+            root=self.root,
+            folder=self.folder,
+            declared=self.spec.params,
+            outputs={out: path for out, path in temporaries.items() if out != provenance.output(self.name)},
+            resume=self.resume,
+            fingerprint=self.spec.fingerprint,
+            journal=journal,
+            owner=processes.identity(),
+            launch=self.launch,
+        )
+        code = self._run_processes(assignment)
         if code != 0:
             raise self._failure(code)
 
-    def _context(self, temporaries: dict[str, Path], journal: Path) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "root": str(self.root),
-            "params": str(self.folder / PARAMS),
-            "declared": list(self.spec.params),
-            "outputs": {out: str(path) for out, path in temporaries.items()},
-            "resume": str(self.resume),
-            "fingerprint": self.spec.fingerprint,
-            "errors": str(self.folder),
-            "journal": str(journal),
-            "profile": self.profile,
-            "owner": processes.identity(),
-            "launch": dataclasses.asdict(self.launch),
-        }
+    def host(self) -> dict[str, Any]:
+        """What rank 0 said of its machine."""
+        found: dict[str, Any] = json.loads((self.folder / HOST).read_text(encoding="utf-8"))
+        return found
 
-    def _run_processes(self, context: dict[str, Any]) -> int:
+    def _run_processes(self, assignment: Assignment) -> int:
         process = subprocess.Popen(
             self._command(),
             cwd=self.root,
-            env=self._environment(context),
+            env=self._environment(assignment),
             stdin=subprocess.PIPE if self.is_slurm else subprocess.DEVNULL,  # open until we die: see cluster's agents
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -283,7 +283,7 @@ class _Launch:
             return cluster.srun_command(self.launch, self.name, self.token)
         return cluster.torchrun_command(self.launch, self.token)
 
-    def _environment(self, context: dict[str, Any]) -> dict[str, str]:
+    def _environment(self, assignment: Assignment) -> dict[str, str]:
         threads = str(self.launch.threads_per_process)
         large = str(256 * 2**20)
         malloc = {} if self.launch.device == "cuda" else {"MALLOC_MMAP_THRESHOLD_": large, "MALLOC_TRIM_THRESHOLD_": large}
@@ -302,7 +302,7 @@ class _Launch:
             "TRANSFORMERS_VERBOSITY": "error",
             **self.launch.env,
             processes.TOKEN: self.token,
-            "WMTP_CONTEXT": json.dumps(context),
+            ENVIRONMENT: assignment.to_json(),
         }
 
     def _failure(self, code: int) -> WmtpError:

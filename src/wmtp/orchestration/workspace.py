@@ -10,6 +10,7 @@ from pathlib import Path
 from wmtp.config import Config, write_params
 from wmtp.config.compose import dump
 from wmtp.errors import ConfigError
+from wmtp.files import write_json
 from wmtp.orchestration import processes
 from wmtp.orchestration.pipeline import PARAMS
 
@@ -61,7 +62,7 @@ def claimed(root: Path, config: Config, what: str) -> Iterator[None]:
     path = _folder(root) / f"{who.replace(':', '-')}.json"
     with _exclusive(root):
         _change(root, config)
-        path.write_text(json.dumps({"process": who, "what": what}), encoding="utf-8")
+        write_json(path, {"process": who, "what": what})
     try:
         yield
     finally:

@@ -1,60 +1,162 @@
 """dvc.yaml against the code and the configuration that it names."""
 
-from pathlib import Path
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 
-import grimp
 import pytest
 import yaml
 
 from tests.workspaces import PROJECT
+from wmtp import tasksets
 from wmtp.errors import ConfigError
+from wmtp.orchestration import provenance
 from wmtp.orchestration.pipeline import expand
 
-STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
-INFRASTRUCTURE = (
-    "wmtp.config",
-    "wmtp.errors",
-    "wmtp.progress",
-    "wmtp.stages.__init__",
-    "wmtp.stages.context",
-    "wmtp.stages.output",
-    "wmtp.tracking",
-    "wmtp.types",
-)
-"""What every stage imports and no result depends on (the configuration's values are params, not code)."""
+SCRIPT = PROJECT / "scripts" / "declare-modules"
+TEXT = (PROJECT / "dvc.yaml").read_text()
+STAGES = {name: stage.get("do", stage) for name, stage in yaml.safe_load(TEXT)["stages"].items()}
+GROUPS = [name for name, stage in yaml.safe_load(TEXT)["stages"].items() if "do" in stage]
 
 
 @pytest.fixture(scope="module")
-def imports():
-    return grimp.build_graph("wmtp")
+def script():
+    loader = SourceFileLoader("declare_modules", str(SCRIPT))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
-def source(module):
-    path = Path("src", *module.split("."))
-    return str(path / "__init__.py") if (PROJECT / path).is_dir() else f"{path}.py"
+@pytest.fixture(scope="module")
+def graph(script):
+    return script.import_graph()
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stages_source_dependencies_are_what_it_imports(name, imports):
-    stage = STAGES[name].get("do", STAGES[name])
-    listed = [dep for dep in stage["deps"] if dep.startswith("src/")]
-    used = {f"wmtp.stages.{name}", *imports.find_upstream_modules(f"wmtp.stages.{name}")}
-    paths = {source(module) for module in used if not module.startswith(INFRASTRUCTURE) and module != "wmtp"}
-    covered = {path for path in paths if any(path == dep or path.startswith(f"{dep}/") for dep in listed)}
-    assert paths - covered - {"src/wmtp/stages/__init__.py"} == set()
-    needless = [dep for dep in listed if not any(path == dep or path.startswith(f"{dep}/") for path in paths)]
-    assert needless in ([], ["src/wmtp/sandbox/guest"])  # it is run, never imported
+def test_a_stages_modules_are_those_that_it_imports():
+    """What to do when this fails is in what the script prints."""
+    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_script_agrees_with_what_python_loads():
+    """Importing a stage's module really loads its declared modules, but for those that a function imports when it is called."""
+    code = "import sys; import wmtp.stages.train_policy; print(*sorted(m for m in sys.modules if m.startswith('wmtp')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    declared = [dep for dep in STAGES["train_policy"]["deps"] if dep.startswith("src/")]
+    modules = {dep.removeprefix("src/").removesuffix(".py").replace("/", ".").removesuffix(".__init__") for dep in declared}
+    assert {"wmtp.training.loop", "wmtp.models.mtp", "wmtp.objectives.linear_nll"} <= modules <= set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("stage", "other"),
+    [
+        ("sample", "src/wmtp/training/loop.py"),
+        ("train_policy", "src/wmtp/examples/mutate.py"),
+        ("train_policy", "src/wmtp/training/critic_metrics.py"),
+        ("train_policy", "src/wmtp/models/value.py"),
+        ("tune_reference", "src/wmtp/weightings/rho1.py"),
+        ("train_policy", "src/wmtp/weightings/rho1.py"),
+        ("evaluate", "src/wmtp/reporting/page.py"),
+        ("evaluate", "src/wmtp/training/loop.py"),
+        ("report", "src/wmtp/sandbox/pool.py"),
+    ],
+)
+def test_what_a_stage_does_not_use_cannot_make_it_stale(stage, other):
+    assert (PROJECT / other).exists() and other not in STAGES[stage]["deps"]
+
+
+def test_infrastructure_and_what_only_it_imports_is_no_dependency(script, graph):
+    found = script.sources(graph, "wmtp.stages.train_policy")
+    assert not [path for path in found if "/config/" in path or "/orchestration/" in path or path.endswith("wmtp/__init__.py")]
+    assert graph.find_modules_directly_imported_by("wmtp.config.schema") & {"wmtp.tasksets"}
+    assert "src/wmtp/tasksets/__init__.py" not in found
+
+
+def test_a_folder_of_data_comes_with_the_module_that_names_it(script, graph):
+    assert "src/wmtp/sandbox/guest" in script.sources(graph, "wmtp.sandbox.namespaces")
+    assert "src/wmtp/sandbox/guest" not in script.sources(graph, "wmtp.sandbox.checker")
+    assert "src/wmtp/reporting/templates" in script.sources(graph, "wmtp.stages.report")
+
+
+def test_a_parent_that_imports_is_a_dependency_and_one_that_only_speaks_is_not(script, graph):
+    assert "src/wmtp/models/__init__.py" in script.sources(graph, "wmtp.models.lora")
+    assert "src/wmtp/training/__init__.py" not in script.sources(graph, "wmtp.training.loop")
+
+
+@pytest.mark.parametrize("stage", ["sample", "evaluate"])
+def test_a_task_set_needs_nothing_that_the_stages_that_load_it_do_not_name(script, graph, stage):
+    for name in tasksets.names():
+        needed = set(script.sources(graph, f"wmtp.tasksets.{name}")) - {f"src/wmtp/tasksets/{name}.py"}
+        assert needed <= set(STAGES[stage]["deps"])
+
+
+def test_rewriting_changes_the_modules_alone(script):
+    text = """# head
+stages:
+  one:
+    cmd: x  # why
+    deps:
+      - data
+      # a comment
+      - src/old.py
+      - ${item.deps[0]}
+    outs:
+      - src/out
+  group:
+    foreach: ${runs}
+    do:
+      deps:
+        - src/old.py
+
+  two:
+    deps:
+      - src/a.py
+"""
+    after = script.rewritten(text, {"one": ["src/a.py", "src/b.py"], "group": ["src/c.py"], "two": []})
+    assert (
+        after
+        == """# head
+stages:
+  one:
+    cmd: x  # why
+    deps:
+      - data
+      # a comment
+      - ${item.deps[0]}
+      - src/a.py
+      - src/b.py
+    outs:
+      - src/out
+  group:
+    foreach: ${runs}
+    do:
+      deps:
+        - src/c.py
+
+  two:
+    deps:
+"""
+    )
+    assert script.rewritten(TEXT, script.declared(TEXT)) == TEXT
 
 
 def test_commands_say_nothing_about_where_a_stage_runs():
     for name, stage in STAGES.items():
-        command = stage.get("do", stage)["cmd"]
-        assert command == (f"wmtp stage {name}@${{key}}" if "do" in stage else f"wmtp stage {name}")
+        assert stage["cmd"] == (f"wmtp stage {name}@${{key}}" if name in GROUPS else f"wmtp stage {name}")
+
+
+def test_every_stage_leaves_its_provenance_and_nothing_depends_on_one():
+    for name, stage in STAGES.items():
+        assert provenance.output(f"{name}@${{key}}" if name in GROUPS else name) in stage["outs"]
+        assert not [
+            dep for dep in stage["deps"] if dep.startswith(provenance.FOLDER) or provenance.FOLDER.startswith(f"{dep}/")
+        ]
 
 
 def test_no_output_persists_or_escapes_the_cache():
     for stage in STAGES.values():
-        assert all(isinstance(out, str) and out.startswith("artifacts/") for out in stage.get("do", stage)["outs"])
+        assert all(isinstance(out, str) and out.startswith("artifacts/") for out in stage["outs"])
 
 
 def test_a_stages_family_is_its_name():
