@@ -71,7 +71,7 @@ def compose(
 
 
 def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
-    """The data files, where the source reads any, and the training records of the models that some arm needs."""
+    """The data files, where the source reads any, its module, and the training records of the models that some arm needs."""
     default, data = InputsConfig(), config.data
     runs = list(runs)
     needed = {column for run in runs for column in config.arms[run.arm].weighting.needs.columns}
@@ -82,6 +82,7 @@ def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
         validation=data.validation_path or default.validation,
         reference_training="artifacts/tuning/reference" if needs_reference else default.reference_training,
         critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
+        taskset=f"src/wmtp/tasksets/{data.source}.py",
     )
 
 

@@ -179,12 +179,16 @@ class TrainPolicyConfig:
 @dataclass(frozen=True)
 class InputsConfig:
     """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
-    need is a path that another dependency of the stage already names (DVC needs a path)."""
+    need is a path that another dependency of the stage already names (DVC needs a path).
+
+    `taskset`: the module of `data.source`, which is loaded by that name.
+    """
 
     train: str = "src/wmtp/stages/sample.py"
     validation: str = "src/wmtp/stages/sample.py"
     reference_training: str = "artifacts/data"
     critic_training: str = "artifacts/data"
+    taskset: str = "src/wmtp/tasksets/synthetic.py"
 
 
 # --------------------------------------------------------------------------------------- evaluation and report
