@@ -41,7 +41,7 @@ def measure(variant: str, batch_size: int, compiled: bool) -> dict[str, float]:
 
     on_gpu = torch.cuda.is_available()
     shape, length, vocab = (REAL, 2048, 32000) if on_gpu else (TOY, 64, 512)
-    with join_world("auto") as world:
+    with join_world("auto", seed=0) as world:
         model = build_model(ModelConfig(**shape), vocab_size=vocab, max_length=length, pad_token_id=0, eos_token_id=1, seed=0)
         sharded = parallelize(
             model,
@@ -81,12 +81,12 @@ def _wait(on_gpu: bool) -> None:
 def _step(variant: str, world: Any, model: Any, ids: Any) -> Any:
     import torch
 
-    from wmtp.config import ArmConfig
+    from wmtp.config.arms import load_arm
     from wmtp.tokens.data import Batch
     from wmtp.training.steps import LanguageModelStep
 
     weighting = {"name": "rho1", "keep_frac": 0.6} if variant == "rho1" else {"name": "uniform"}
-    step = LanguageModelStep(world, model, ArmConfig(weighting=weighting), model.config.n_future)
+    step = LanguageModelStep(world, model, load_arm({"weighting": weighting}, variant), model.config.n_future, num_steps=1)
     whole = torch.full((len(ids),), ids.shape[1])
     columns = {"reference_nll": torch.rand(ids.shape) * 10} if variant == "rho1" else {}
     batch = Batch(

@@ -25,13 +25,12 @@ def measure(n_future: int, activation_checkpointing: bool) -> float:
     """MiB that one forward and backward pass needs at its peak."""
     import torch
 
-    from wmtp.config import ArmConfig
     from wmtp.config.training import ModelConfig, OptimConfig
     from wmtp.distributed import join_world
     from wmtp.models.build import build_model, parallelize
     from wmtp.tokens.data import Batch
     from wmtp.training.optim import build_optimizers
-    from wmtp.training.steps import LanguageModelStep
+    from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 
     torch.set_num_threads(1)
     batch, length, vocab = SHAPE["batch"], SHAPE["length"], SHAPE["vocab_size"]
@@ -43,10 +42,10 @@ def measure(n_future: int, activation_checkpointing: bool) -> float:
         n_kv_heads=8,
         n_future=n_future,
     )
-    with join_world("auto") as world:
+    with join_world("auto", seed=0) as world:
         model = build_model(config, vocab_size=vocab, max_length=length, pad_token_id=0, eos_token_id=1, seed=0)
         sharded = parallelize(model, world.mesh, dtype="float32", activation_checkpointing=activation_checkpointing)
-        step = LanguageModelStep(world, sharded, ArmConfig(weighting={"name": "uniform"}), n_future)
+        step = LanguageModelStep(world, sharded, UNIFORM_ARM, n_future, num_steps=1)
         optimizers = build_optimizers(sharded, OptimConfig(name="adamw"))
         ids = torch.randint(2, vocab, (batch, length))
         whole = torch.full((batch,), length)

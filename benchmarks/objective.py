@@ -28,7 +28,7 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy, linear_cross_entropy
 
 from wmtp.objectives import heads_first, linear_nll, mtp_loss, shift_labels, target_scale
-from wmtp.objectives.selection import LikelySelection, num_to_keep, rho1_scores, select_top
+from wmtp.objectives.selection import LikelySelection, excess_scores, num_to_keep, select_top
 from wmtp.types import IGNORE_INDEX
 
 KEEP_FRAC = 0.6
@@ -55,7 +55,7 @@ class Case:
         if self.arm == "baseline":
             return None
         positions_BT = torch.arange(self.labels_BTH[..., 0].numel(), device=nll_BTH.device).view(self.labels_BTH.shape[:2])
-        scores_BTH = rho1_scores(nll_BTH.detach(), self.reference_BTH, "signed")
+        scores_BTH = excess_scores(nll_BTH.detach(), self.reference_BTH, "signed")
         return select_top(scores_BTH, self.labels_BTH != IGNORE_INDEX, positions_BT, KEEP_FRAC, lambda x: x)
 
     def loss(self, nll_BTH: torch.Tensor) -> torch.Tensor:

@@ -91,20 +91,19 @@ def run_wmtp(folder: Path) -> Result:
     import torch
 
     from wmtp.checkpoint import Checkpointer
-    from wmtp.config import ArmConfig
     from wmtp.config.training import OptimConfig, TrainConfig
     from wmtp.distributed import join_world
     from wmtp.models.build import parallelize
     from wmtp.tokens.loader import TrainLoader
     from wmtp.training.loop import train
-    from wmtp.training.steps import LanguageModelStep
+    from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 
     data = make_data(folder)
     intervals = {"log_interval": 10, "eval_interval": STEPS + WARMUP, "checkpoint_interval": 10**6}
-    with join_world("cpu") as world:
+    with join_world("cpu", seed=0) as world:
         sharded = parallelize(build(HEADS), world.mesh, dtype="float32", activation_checkpointing=False)
         clock = Clock()
-        step = LanguageModelStep(world, clock.wrap(sharded), ArmConfig(weighting={"name": "uniform"}), HEADS)
+        step = LanguageModelStep(world, clock.wrap(sharded), UNIFORM_ARM, HEADS, num_steps=1)
         for owner, name in ((torch.Tensor, "backward"), (torch.nn.utils, "clip_grad_norm_"), (torch.optim.AdamW, "step")):
             setattr(owner, name, clock.wrap(getattr(owner, name)))
         began: list[tuple[float, float]] = []
@@ -125,6 +124,7 @@ def run_wmtp(folder: Path) -> Result:
             validate=dict,
             objective="",
             on_row=lambda row: None,
+            seed=0,
         )
         started, before = began[WARMUP]
         seconds = time.perf_counter() - started

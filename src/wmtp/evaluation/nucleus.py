@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import torch
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+from wmtp.objectives.hashing import GOLDEN, as_uniform, splitmix64
 
 
 def row_key(seed: int, task_id: str, sample: int) -> int:
@@ -21,14 +21,11 @@ def row_key(seed: int, task_id: str, sample: int) -> int:
 def uniforms(keys_R: np.ndarray, position: int | np.ndarray) -> np.ndarray:
     """Number `position` (of each row, or the same for all) of every row's stream, float64 in [0, 1).
 
-    Source: SplitMix64, Steele, Lea and Flood 2014 (OOPSLA), as a counter-based generator.
+    Source: SplitMix64 as a counter-based generator, see `splitmix64`.
     """
     with np.errstate(over="ignore"):
-        z = keys_R + np.asarray(position + 1).astype(np.uint64) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        states_R = keys_R + np.asarray(position).astype(np.uint64) * np.int64(GOLDEN).astype(np.uint64)
+    return as_uniform(splitmix64(torch.from_numpy(states_R.view(np.int64)))).numpy()
 
 
 def sample_top_p(logits_RV: torch.Tensor, uniforms_R: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
