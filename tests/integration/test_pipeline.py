@@ -92,7 +92,12 @@ def test_a_change_of_launch_settings_reruns_nothing(fresh):
     ("source", "stages"),
     [
         ("src/wmtp/reporting/page.py", ["report"]),
-        ("src/wmtp/synthetic/generate.py", ["evaluate@baseline-s0", "evaluate@rho1-s0", "evaluate@verifiable-s0", "sample"]),
+        ("src/wmtp/synthetic/generate.py", ["sample"]),
+        ("src/wmtp/examples/mutate.py", ["sample"]),
+        ("src/wmtp/training/critic_metrics.py", ["train_critic"]),
+        ("src/wmtp/weightings/rho1.py", ["train_policy@rho1-s0"]),
+        ("src/wmtp/weightings/hybrid.py", []),
+        ("src/wmtp/objectives/td.py", ["train_policy@verifiable-s0"]),
         ("src/wmtp/orchestration/launch.py", []),
     ],
 )

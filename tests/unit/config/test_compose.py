@@ -1,12 +1,16 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import yaml
 
 from tests.workspaces import PROJECT
 from wmtp.config import compose, read_params, write_params
-from wmtp.config.compose import dump, to_plain, weighting
+from wmtp.config.arms import NOTHING, NUM_DEPS, weighting_modules
+from wmtp.config.compose import dump, to_plain
 from wmtp.errors import ConfigError
+from wmtp.weightings import Weighting
 
 PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
@@ -21,7 +25,7 @@ def test_every_profile_with_every_arm_survives_params_yaml(profile, arm, tmp_pat
     assert read_params(tmp_path / "params.yaml") == config
     assert not write_params(config, tmp_path / "params.yaml")
     assert sorted(config.runs) == [f"{arm}-s0", f"{arm}-s1"]
-    assert dataclasses.is_dataclass(weighting(config.arms[arm]))
+    assert isinstance(config.arms[arm].weighting, Weighting)
 
 
 def test_overrides_come_last_and_leave_the_rest_alone():
@@ -32,7 +36,7 @@ def test_overrides_come_last_and_leave_the_rest_alone():
 
 def test_an_override_reaches_one_arm():
     config = compose(PROJECT, "demo", arms=["rho1", "random"], overrides=["arms.rho1.weighting.keep_frac=0.7"])
-    assert (weighting(config.arms["rho1"]).keep_frac, weighting(config.arms["random"]).keep_frac) == (0.7, 0.6)
+    assert (config.arms["rho1"].weighting.keep_frac, config.arms["random"].weighting.keep_frac) == (0.7, 0.6)
 
 
 def test_arms_and_seeds_may_be_overrides():
@@ -40,11 +44,41 @@ def test_arms_and_seeds_may_be_overrides():
     assert sorted(config.runs) == ["baseline-s3", "rho1-s3"]
 
 
-def test_an_arm_depends_on_the_scores_that_it_needs_and_no_others():
-    runs = compose(PROJECT, "demo", arms=ARMS, seeds=[0]).runs
-    needs = {run.arm: (run.reference_scores != "artifacts/data", run.value_scores != "artifacts/data") for run in runs.values()}
-    assert {arm for arm, (reference, _) in needs.items() if reference} == {"rho1", "rho1_soft", "hybrid"}
-    assert {arm for arm, (_, value) in needs.items() if value} == {"verifiable", "shuffled", "hybrid"}
+def test_a_run_depends_on_the_scores_and_modules_that_its_weighting_needs_and_no_others():
+    runs = compose(PROJECT, "demo", arms=["baseline", "rho1", "shuffled", "hybrid"], seeds=[0]).runs
+    deps = {run.arm: [dep for dep in run.deps if dep != NOTHING] for run in runs.values()}
+    assert deps["baseline"] == ["src/wmtp/weightings/uniform.py"]
+    assert deps["rho1"] == [
+        "artifacts/scores/reference",
+        "src/wmtp/objectives/selection.py",
+        "src/wmtp/weightings/rho1.py",
+    ]
+    assert "src/wmtp/weightings/verifiable.py" in deps["shuffled"] and "artifacts/scores/value" in deps["shuffled"]
+    assert {"artifacts/scores/reference", "artifacts/scores/value", "src/wmtp/weightings/rho1.py"} < set(deps["hybrid"])
+    assert {len(run.deps) for run in runs.values()} == {NUM_DEPS}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_modules_of_a_weighting_are_what_python_imports(arm):
+    """In a new interpreter, where nothing of these rooms is imported before: what using the weighting brings along."""
+    weighting = compose(PROJECT, "demo", arms=[arm]).arms[arm].weighting
+    declared = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in weighting_modules(weighting)}
+    script = (
+        "import sys, re, inspect\n"
+        f"for name in {sorted(declared)}: __import__(name)\n"
+        "source = ''.join(inspect.getsource(sys.modules[name]) for name in sys.argv[1:])\n"
+        "print(*re.findall(r'^ *from (wmtp[.](?:weightings|objectives)[.][a-z0-9_]+) import', source, re.M))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script, *declared], capture_output=True, text=True, check=True)
+    of_every_run = {f"wmtp.objectives.{name}" for name in ("linear_nll", "loss", "shift")} | {"wmtp.weightings.base"}
+    assert set(found.stdout.split()) - of_every_run <= declared
+
+
+def test_an_option_that_can_have_no_effect_is_refused():
+    for arm, option in (("rho1", "alignment=source"), ("baseline", "alignment=source"), ("ntp", "normalise=none")):
+        with pytest.raises(ConfigError, match=f"arms.{arm}.{option.partition('=')[0]}"):
+            compose(PROJECT, "demo", arms=[arm], overrides=[f"arms.{arm}.{option}"])
+    assert compose(PROJECT, "demo", arms=["hybrid"], overrides=["arms.hybrid.alignment=source"]).arms["hybrid"]
 
 
 def test_params_yaml_is_sorted_and_says_where_it_comes_from():
