@@ -47,7 +47,7 @@ class Provenance:
         self._record: dict[str, Any] = {
             "stage": spec.name,
             "fingerprint": spec.fingerprint,
-            "argv": sys.argv,
+            "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "code": {"commit": commit(root), "uncommitted": uncommitted(root)},
             "inputs": {name: value for name, value in spec.inputs.items() if not name.startswith("params:")},
             "params": {
@@ -88,8 +88,9 @@ def _git(root: Path, *command: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Python, wmtp, and every installed package that wmtp names in pyproject.toml."""
-    named = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in metadata.requires("wmtp") or ()}
+    """Python, wmtp, and every installed package that wmtp names in pyproject.toml, tools of development aside."""
+    wanted = [line for line in metadata.requires("wmtp") or () if 'extra == "dev"' not in line]
+    named = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in wanted}
     found = {"python": platform.python_version(), "wmtp": wmtp.__version__}
     for name in sorted(named):
         try:
