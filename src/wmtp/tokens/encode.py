@@ -1,0 +1,147 @@
+"""The one way from text to tokens and back, for training rows, for prompts and for completions.
+
+Rules: nothing is truncated or padded. Special tokens that stand in a text are spelt out. Where the tokenizer's own
+convention starts a text with special tokens (BOS), every prompt starts with them, and nothing else is added but the end token
+of a training row. A prompt has the same tokens in a training row as when it is evaluated, for any answer: a row is the tokens
+of prompt + answer as one string, and where a token of these would straddle the boundary (or the answer change the prompt's
+tokens), the row is cut there: the prompt's own tokens, then the answer's as a continuation. Completions are decoded as
+continuations too, so that no decoder takes their first space for the start of a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from wmtp.errors import DataError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+_ANCHORS = ("a", ".", ":", "0", ")", "\n")
+"""Texts to continue from. No tokenizer joins what follows to all of them."""
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tokens of one training row: what starts a text, prompt, answer, end token.
+
+    `spans`: for every token its characters [start, stop) in prompt + answer, (0, 0) for those that stand for no text.
+    """
+
+    ids: list[int]
+    spans: list[Span]
+    prompt_len: int
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """A `tokenizers` tokenizer, made to follow the rules above (it is changed), with the ids that rows need.
+
+    `prefix_ids`: what every text starts with.
+    """
+
+    tokenizer: Tokenizer
+    eos_token_id: int
+    pad_token_id: int
+    prefix_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        plain(self.tokenizer)
+        self.tokenizer.encode_special_tokens = True
+        if self.tokenizer.post_processor is not None:  # it may also trim spaces off the spans
+            self.tokenizer.post_processor = None
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows that an embedding needs: the largest id + 1."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def encode_prompt(self, prompt: str) -> tuple[int, ...]:
+        """What a model sees before it completes."""
+        return (*self.prefix_ids, *self._encode(prompt).ids)
+
+    def encode_rows(self, pairs: Sequence[tuple[str, str]]) -> list[Row]:
+        """Prompts with their answers as training rows, in order.
+
+        Raises:
+            DataError: a tokenizer that cannot start an answer at the boundary.
+        """
+        texts = self.tokenizer.encode_batch([prompt + answer for prompt, answer in pairs], add_special_tokens=False)
+        distinct = list(dict.fromkeys(prompt for prompt, _ in pairs))
+        prompts = dict(zip(distinct, self.tokenizer.encode_batch(distinct, add_special_tokens=False), strict=True))
+        return [self._row(text, prompts[prompt], prompt, answer) for text, (prompt, answer) in zip(texts, pairs, strict=True)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that `ids` add to a text before them, special tokens included."""
+        context_ids, context = self._context
+        return self.tokenizer.decode([*context_ids, *ids], skip_special_tokens=False)[len(context) :]
+
+    def _encode(self, text: str) -> Encoding:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _row(self, text: Encoding, head: Encoding, prompt: str, answer: str) -> Row:
+        ids, spans = text.ids, text.offsets
+        if not _starts_with(text, head, len(prompt)):
+            rest_ids, rest_spans = self._continuation(answer)
+            ids = head.ids + rest_ids
+            spans = head.offsets + [(len(prompt) + start, len(prompt) + stop) for start, stop in rest_spans]
+        before = len(self.prefix_ids)
+        return Row(
+            ids=[*self.prefix_ids, *ids, self.eos_token_id],
+            spans=[(0, 0)] * before + spans + [(0, 0)],
+            prompt_len=before + len(head.ids),
+        )
+
+    def _continuation(self, answer: str) -> tuple[list[int], list[Span]]:
+        """Tokens and spans of a text that others come before, and that no token of theirs reaches into."""
+        for anchor in _ANCHORS if answer else ():
+            head, text = self._encode(anchor), self._encode(anchor + answer)
+            if head.ids and _starts_with(text, head, len(anchor)):
+                start = len(head.ids)
+                return text.ids[start:], [(a - len(anchor), b - len(anchor)) for a, b in text.offsets[start:]]
+        if answer:
+            raise DataError(f"the tokenizer joins the answer {answer[:20]!r} to whatever stands before it")
+        return [], []
+
+    @cached_property
+    def _context(self) -> tuple[list[int], str]:
+        """Tokens to decode after, and their text. An ordinary letter: bytes of a character could merge with what follows."""
+        for anchor in _ANCHORS:
+            ids = self._encode(anchor).ids
+            if ids and self.tokenizer.decode(ids, skip_special_tokens=False) == anchor:
+                return ids, anchor
+        return [], ""
+
+
+def plain(tokenizer: Tokenizer) -> None:
+    """Without the truncation and padding that a tokenizer.json may carry."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+
+def added_before(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The special tokens that the tokenizer's own convention puts before a text; to be asked before `TextTokenizer`.
+
+    Raises:
+        DataError: it adds some and knows none of the texts that it was tried with.
+    """
+    if not tokenizer.num_special_tokens_to_add(is_pair=False):
+        return ()
+    plain(tokenizer)
+    for anchor in _ANCHORS:
+        encoding = tokenizer.encode(anchor)
+        if 0 in encoding.special_tokens_mask:
+            return tuple(encoding.ids[: encoding.special_tokens_mask.index(0)])
+    raise DataError("the tokenizer makes no token of any plain text, so what it adds to one cannot be told")
+
+
+def _starts_with(text: Encoding, head: Encoding, boundary: int) -> bool:
+    """Whether the text's first tokens are the head's, and no token has characters on both sides of the boundary."""
+    number = len(head.ids)
+    inside = all(stop <= boundary for _, stop in text.offsets[:number])
+    return text.ids[:number] == head.ids and inside and all(start >= boundary for start, _ in text.offsets[number:])
