@@ -6,40 +6,63 @@ Programs are run by `execute`, which the caller supplies; it is called with larg
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 from wmtp import tasksets
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples.mutate import mutants
 from wmtp.examples.noise import Noised, add_noise, choose_kind
-from wmtp.problems.files import Counts, count
+from wmtp.ledger import Account, Line
 from wmtp.problems.render import Example
 from wmtp.tasksets.base import TaskSet
-from wmtp.types import Problem, Program, Verdict
+from wmtp.types import Problem, Program, Solution, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
 MUTANTS_TRIED = 12
 """Mutants tried for each wrong solution before it is given up as not to be had."""
 
+Origin = Literal["right", "wrong", "mutant"]
+"""Where a draft's text comes from: a solution that is given as right or as wrong, or an edit of a right one."""
+
+ORIGINS: tuple[Origin, ...] = ("right", "wrong", "mutant")
+"""The order of one problem's examples."""
+
+UNPROVEN: dict[Origin, str] = {"right": "right_that_fail", "wrong": "wrong_that_pass", "mutant": "mutants_not_found"}
+"""The reason for which a draft is dropped that never got a verdict it may have."""
+
+Text = tuple[Problem, str]
+"""A solution's text and the problem whose tests it is to pass."""
+
+Checked = tuple[Problem, Solution, Verdict | None]
+"""A given solution and what it did when it was run as it stands; None where it was not run yet."""
+
+Verify = Callable[[Sequence[Text]], list[Verdict]]
+
 
 @dataclass
-class _Slot:
-    """One example in the making: its candidate codes (a right one, or mutants to try in turn) and its noise.
+class Draft:
+    """One example in the making: its candidate texts (a given one, or mutants to try in turn), its noise and its verdict.
 
-    `proven`: the candidate has passed already and need not run again as long as no noise comes on top.
+    `verdict_when_given`: of the given text as it stands, which need not run again where no noise comes on top.
     """
 
     problem: Problem
+    origin: Origin
     candidates: Iterator[str]
-    must_fail: bool
-    proven: bool = False
+    verdict_when_given: Verdict | None = None
     noise_kind: str = ""
     noised: Noised | None = None
     verdict: Verdict | None = None
+
+    @property
+    def must_fail(self) -> bool:
+        return self.origin != "right"
 
     def accepts(self, verdict: Verdict) -> bool:
         """Wrong must fail, clean right must pass; noise may turn right into wrong."""
@@ -47,92 +70,107 @@ class _Slot:
 
 
 def make_examples(
-    problems: Sequence[Problem], config: DataConfig, execute: Execute, *, split: str, noisy: bool, wrong: bool, counts: Counts
+    problems: Sequence[Problem],
+    config: DataConfig,
+    execute: Execute,
+    *,
+    table: str,
+    noisy: bool,
+    wrong: bool,
+    account: Account,
 ) -> list[Example]:
     """Right and (where `wrong`) wrong solutions of the problems, with noise where `noisy`, labelled by running them.
 
-    A problem's right solutions must pass and its wrong ones fail all tests, or they are dropped and counted. Each right
-    one gets `config.mutants_per_solution` wrong ones made by mutation. Noise comes on top and may turn right into wrong:
-    the label is what the final text does. Solutions from a file run before mutants are made of them; the generator's are
-    right by construction and run once, in their final form.
+    A problem's right solutions must pass and its wrong ones fail, or they are dropped and counted. Each right one gets
+    `config.mutants_per_solution` wrong ones made by mutation. Noise comes on top and may turn right into wrong: the label
+    is what the final text does. Solutions from a file run before mutants are made of them; the generator's are right by
+    construction and run once, in their final form.
 
     Args:
         problems: with the solutions to use.
-        split: prefix of the counts, and part of the seed.
+        table: the name of the examples' table, part of the seed.
         noisy: add noise to the configured share.
+        account: told what is read, made and dropped; the caller says what it keeps of the examples.
+    Raises:
+        DataError: no problem has a solution that passes its tests, or the sandbox itself failed.
     """
-    draw = random.Random(f"labels {config.seed} {split}")
-    right = [(problem, solution.code) for problem in problems for solution in problem.solutions if solution.is_correct]
-    wrong_given: list[tuple[Problem, str]] = []
     taskset = tasksets.get(config.source)
-    from_file = not taskset.is_generated
-    if from_file:
-        right, wrong_given = _checked(taskset, problems, execute, split, counts, wrong)
-    slots = [_Slot(problem, iter([code]), False, proven=from_file) for problem, code in right]
+    draw = random.Random(f"labels {config.seed} {table}")
+
+    def verify(texts: Sequence[Text]) -> list[Verdict]:
+        return _run(execute, [taskset.program(problem, text) for problem, text in texts])
+
+    given = [(problem, solution) for problem in problems for solution in problem.solutions]
+    used = [(problem, solution) for problem, solution in given if wrong or solution.is_correct]
+    account.read(len(problems), len(given))
+    account.thinned("wrong_not_used", [p.problem_id for p, _ in given], [p.problem_id for p, _ in used])
+    checked: list[Checked] = [(problem, solution, None) for problem, solution in used]
+    if not taskset.is_generated:
+        checked = _confirmed(used, verify, account.solutions)
+    right = [(problem, solution.code) for problem, solution, _ in checked if solution.is_correct]
+    drafts = [Draft(p, "right" if s.is_correct else "wrong", iter([s.code]), verdict) for p, s, verdict in checked]
     if wrong:
-        slots += [_Slot(problem, iter([code]), True) for problem, code in wrong_given]
-        slots += _mutant_slots(right, config.mutants_per_solution, f"{config.seed} {split}")
-    order = {problem.problem_id: i for i, problem in enumerate(problems)}
-    slots.sort(key=lambda slot: order[slot.problem.problem_id])
+        drafts += _mutant_drafts(right, config.mutants_per_solution, f"{config.seed} {table}", account.solutions)
+    place = {problem.problem_id: i for i, problem in enumerate(problems)}
+    drafts.sort(key=lambda draft: (place[draft.problem.problem_id], ORIGINS.index(draft.origin)))
     if noisy:
-        for slot in slots:
-            slot.noise_kind = choose_kind(config.noise, draw)
-    _label(taskset, slots, right, execute, draw)
-    kept = [slot for slot in slots if slot.verdict is not None]
-    count(counts, f"{split}_right_that_fail", sum(not slot.must_fail for slot in slots) - sum(not s.must_fail for s in kept))
-    count(counts, f"{split}_wrong_not_found", sum(slot.must_fail for slot in slots) - sum(s.must_fail for s in kept))
-    if not kept:
-        raise DataError(f"{split}: none of the {len(problems)} problems has a solution that passes its tests")
+        for draft in drafts:
+            draft.noise_kind = choose_kind(config.noise, draw)
+    if right:
+        _label(drafts, right, verify, draw)
+    labelled = [draft for draft in drafts if draft.verdict is not None]
+    if not labelled:
+        raise DataError(f"{table}: none of the {len(problems)} problems has a solution that passes its tests")
+    for origin, reason in UNPROVEN.items():
+        number = sum(draft.origin == origin and draft.verdict is None for draft in drafts)
+        account.solutions.drop(reason, number)
+    lost = {problem.problem_id for problem, _ in used} - {draft.problem.problem_id for draft in labelled}
+    account.problems.drop("without_proven_solution", len(lost))
     if wrong and config.pairwise:
-        kept = _paired(kept, split, counts)
-    return [_example(taskset, slot) for slot in kept]
+        labelled = _paired(labelled, account)
+    return [_example(taskset, draft) for draft in labelled]
 
 
-def _checked(
-    taskset: TaskSet, problems: Sequence[Problem], execute: Execute, split: str, counts: Counts, wrong: bool
-) -> tuple[list[tuple[Problem, str]], list[tuple[Problem, str]]]:
-    """The given solutions whose verdict agrees with their label: right ones, wrong ones."""
-    given = [(problem, solution) for problem in problems for solution in problem.solutions if wrong or solution.is_correct]
-    verdicts = run(execute, [taskset.program(problem, solution.code) for problem, solution in given])
-    right: list[tuple[Problem, str]] = []
-    bad: list[tuple[Problem, str]] = []
-    for (problem, solution), verdict in zip(given, verdicts, strict=True):
-        if verdict.passed != solution.is_correct:
-            count(counts, f"{split}_right_that_fail" if solution.is_correct else f"{split}_wrong_that_pass")
+def _confirmed(used: Sequence[tuple[Problem, Solution]], verify: Verify, solutions: Line) -> list[Checked]:
+    """The given solutions whose verdict agrees with their label, with that verdict."""
+    kept: list[Checked] = []
+    verdicts = verify([(problem, solution.code) for problem, solution in used])
+    for (problem, solution), verdict in zip(used, verdicts, strict=True):
+        if verdict.passed == solution.is_correct:
+            kept.append((problem, solution, verdict))
         else:
-            (right if solution.is_correct else bad).append((problem, solution.code))
-    return right, bad
+            solutions.drop(UNPROVEN["right" if solution.is_correct else "wrong"])
+    return kept
 
 
-def _mutant_slots(right: Sequence[tuple[Problem, str]], number: int, seed: str) -> list[_Slot]:
+def _mutant_drafts(right: Sequence[Text], number: int, seed: str, solutions: Line) -> list[Draft]:
     """`number` wrong solutions to find for each right one; they share its mutants, so that no two are the same."""
-    slots = []
+    drafts = []
     for i, (problem, code) in enumerate(right if number else ()):
         made = mutants(code, random.Random(f"mutants {seed} {i}"))
         candidates = (mutant.code for mutant in islice(made, number * MUTANTS_TRIED))
-        slots += [_Slot(problem, candidates, True) for _ in range(number)]
-    return slots
+        drafts += [Draft(problem, "mutant", candidates) for _ in range(number)]
+    solutions.make("mutants_wanted", len(drafts))
+    return drafts
 
 
-def _label(
-    taskset: TaskSet, slots: Sequence[_Slot], right: Sequence[tuple[Problem, str]], execute: Execute, draw: random.Random
-) -> None:
-    """Add the noise and run every slot until its verdict is one that it may have, or its candidates are used up."""
-    waiting = list(slots)
+def _label(drafts: Sequence[Draft], right: Sequence[Text], verify: Verify, draw: random.Random) -> None:
+    """Add the noise and run every draft until its verdict is one that it may have, or its candidates are used up."""
+    waiting = list(drafts)
     while waiting:
         proposed = []
-        for slot in waiting:
-            code = next(slot.candidates, None)
-            if code is not None:
-                slot.noised = add_noise(slot.noise_kind, code, _other(slot.problem, right, draw), draw)
-                proposed.append(slot)
-        for slot, verdict in zip(proposed, _run_new(taskset, proposed, execute), strict=True):
-            if slot.accepts(verdict):
-                slot.verdict = verdict
-        waiting = [slot for slot in proposed if slot.verdict is None]
+        for draft in waiting:
+            text = next(draft.candidates, None)
+            if text is not None:
+                draft.noised = add_noise(draft.noise_kind, text, _of_another_problem(draft.problem, right, draw), draw)
+                proposed.append(draft)
+        for draft, verdict in zip(proposed, _verdicts(proposed, verify), strict=True):
+            if draft.accepts(verdict):
+                draft.verdict = verdict
+        waiting = [draft for draft in proposed if draft.verdict is None]
 
 
-def _other(problem: Problem, right: Sequence[tuple[Problem, str]], draw: random.Random) -> str:
+def _of_another_problem(problem: Problem, right: Sequence[Text], draw: random.Random) -> str:
     """A right solution of another problem (of the same one only where there is no other)."""
     for _ in range(100):
         other, code = draw.choice(right)
@@ -141,44 +179,42 @@ def _other(problem: Problem, right: Sequence[tuple[Problem, str]], draw: random.
     return code
 
 
-def _run_new(taskset: TaskSet, slots: Sequence[_Slot], execute: Execute) -> list[Verdict]:
-    """Verdicts of the slots' texts."""
-    known = [slot.proven and not slot.noise_kind for slot in slots]
-    texts = [(slot.problem, slot.noised.code) for slot, skip in zip(slots, known, strict=True) if slot.noised and not skip]
-    verdicts = iter(run(execute, [taskset.program(problem, code) for problem, code in texts]))
-    return [Verdict("passed", 0, 0) if skip else next(verdicts) for skip in known]
+def _verdicts(drafts: Sequence[Draft], verify: Verify) -> list[Verdict]:
+    """What the drafts' texts do; those that were checked as they are do not run again."""
+    known = [None if draft.noise_kind else draft.verdict_when_given for draft in drafts]
+    texts = [(draft.problem, draft.noised.code) for draft, old in zip(drafts, known, strict=True) if draft.noised and not old]
+    new = iter(verify(texts))
+    return [old or next(new) for old in known]
 
 
-def _paired(slots: Sequence[_Slot], split: str, counts: Counts) -> list[_Slot]:
-    """As many right as wrong solutions of each problem; those without a partner are dropped and counted."""
-    partners: dict[tuple[str, bool], int] = {}
-    for slot in slots:
-        key = (slot.problem.problem_id, slot.must_fail)
-        partners[key] = partners.get(key, 0) + 1
-    kept, taken = [], dict.fromkeys(partners, 0)
-    for slot in slots:
-        key = (slot.problem.problem_id, slot.must_fail)
-        if taken[key] < partners.get((slot.problem.problem_id, not slot.must_fail), 0):
-            taken[key] += 1
-            kept.append(slot)
-    count(counts, f"{split}_without_partner", len(slots) - len(kept))
+def _paired(drafts: Sequence[Draft], account: Account) -> list[Draft]:
+    """As many right as wrong solutions of each problem, the first ones; those without a partner are dropped."""
+    available = Counter((draft.problem.problem_id, draft.must_fail) for draft in drafts)
+    taken: Counter[tuple[str, bool]] = Counter()
+    kept = []
+    for draft in drafts:
+        problem_id, must_fail = draft.problem.problem_id, draft.must_fail
+        if taken[problem_id, must_fail] < available[problem_id, not must_fail]:
+            taken[problem_id, must_fail] += 1
+            kept.append(draft)
+    account.thinned("without_partner", [d.problem.problem_id for d in drafts], [d.problem.problem_id for d in kept])
     return kept
 
 
-def _example(taskset: TaskSet, slot: _Slot) -> Example:
-    assert slot.noised is not None and slot.verdict is not None
+def _example(taskset: TaskSet, draft: Draft) -> Example:
+    assert draft.noised is not None and draft.verdict is not None
     return Example(
-        problem_id=slot.problem.problem_id,
-        prompt=taskset.prompt(slot.problem),
-        code=slot.noised.code,
-        is_correct=slot.verdict.passed,
-        noise_kind=slot.noise_kind,
-        noise_spans=slot.noised.spans,
-        difficulty=slot.problem.difficulty,
+        problem_id=draft.problem.problem_id,
+        prompt=taskset.prompt(draft.problem),
+        code=draft.noised.code,
+        is_correct=draft.verdict.passed,
+        noise_kind=draft.noise_kind,
+        noise_spans=draft.noised.spans,
+        difficulty=draft.problem.difficulty,
     )
 
 
-def run(execute: Execute, programs: Sequence[Program]) -> list[Verdict]:
+def _run(execute: Execute, programs: Sequence[Program]) -> list[Verdict]:
     """Execute, and refuse verdicts that say nothing about the program.
 
     Raises:

@@ -1,24 +1,30 @@
 """The problems of every split, with the solutions that sampling chose: from the generator or from files.
 
 Files are read twice: once for metadata alone, on which everything is decided, and once for the texts that are kept.
+
+The ledger gets `source/NAME`, what a file or the generator gives, and `split/NAME`, what sampling makes of it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmtp import tasksets
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
-from wmtp.problems.choose import Row, choose_problems, choose_solutions
+from wmtp.ledger import Account, Ledger
+from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions
 from wmtp.problems.decontaminate import normalised
-from wmtp.problems.files import Counts, count
+from wmtp.problems.files import LeftOut
 from wmtp.synthetic.generate import generate
-from wmtp.tasksets import load_problems
 from wmtp.types import Problem
+
+Surveyed = Mapping[int, Sequence[Candidate]]
+"""A file's usable problems by their numbers in it: the metadata of each one's solutions, of which there is at least one."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,10 @@ class Splits:
     test: list[Problem]
 
 
-def load_splits(config: DataConfig, root: Path, counts: Counts) -> Splits:
+def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
     """The configured source, split and sampled.
 
-    Synthetic: all four splits are different problems. Files: `train_path` gives reference problems (clean data) and, of
+    Generated: all four splits are different problems. Files: `train_path` gives reference problems (clean data) and, of
     the rest, training problems; `validation_path` gives the problems of validation and test, which may be the same ones.
     Relative paths start at `root`.
 
@@ -42,23 +48,15 @@ def load_splits(config: DataConfig, root: Path, counts: Counts) -> Splits:
         DataError: a broken file, or fewer problems than asked for.
     """
     if tasksets.get(config.source).is_generated:
-        made = generate(config, counts)
-        splits = {name: _sampled(problems, config, name) for name, problems in made.items() if name != "test"}
-        return Splits(**splits, test=made["test"])
-    held_out = list(load_problems(config.source, resolve(str(config.validation_path), root)))
-    count(counts, "validation_file_problems", len(held_out))
-    for key, number in (
-        ("num_validation_problems", config.num_validation_problems),
-        ("num_test_problems", config.num_test_problems),
-    ):
-        if number > len(held_out):
-            raise DataError(f"data.{key}={number}, but {config.validation_path} has {len(held_out)} problems")
-    order = list(range(len(held_out)))
-    random.Random(f"held out {config.seed}").shuffle(order)
-    validation = [held_out[i] for i in sorted(order[-config.num_validation_problems :])]
-    test = [held_out[i] for i in sorted(order[: config.num_test_problems])]
-    train, reference = _from_training_file(config, resolve(str(config.train_path), root), held_out, counts)
-    return Splits(train, reference, _sampled(validation, config, "validation"), test)
+        return _from_generator(config, ledger)
+    path = resolve(str(config.validation_path), root)
+    account = ledger.account("source/validation")
+    held_out = list(_read(config.source, path, account))
+    account.problems.keep(len(held_out))
+    account.solutions.keep(_num_solutions(held_out))
+    validation, test = _from_held_out(config, held_out, ledger)
+    train, reference = _from_training_file(config, resolve(str(config.train_path), root), held_out, ledger)
+    return Splits(train, reference, validation, test)
 
 
 def resolve(path: str, root: Path) -> str:
@@ -66,33 +64,163 @@ def resolve(path: str, root: Path) -> str:
     return str(root / path) if (root / path).exists() else path
 
 
+def _read(source: str, path: str, account: Account) -> Iterator[Problem]:
+    """The problems of a file; `account` is told of each when it is read, and at the end of what the reader left out."""
+    left_out: LeftOut = Counter()
+    for problem in tasksets.load_problems(source, path, left_out):
+        account.read(1, len(problem.solutions))
+        yield problem
+    for reason, number in left_out.items():
+        account.solutions.read(number)
+        account.solutions.drop(reason, number)
+
+
+def _num_solutions(problems: Sequence[Problem]) -> int:
+    return sum(len(problem.solutions) for problem in problems)
+
+
+def _from_generator(config: DataConfig, ledger: Ledger) -> Splits:
+    made = generate(config, ledger)
+    chosen: dict[str, list[Problem]] = {}
+    for split in ("train", "reference", "validation"):
+        account = ledger.account(f"split/{split}", f"source/{split}")
+        account.read(len(made[split]), _num_solutions(made[split]))
+        chosen[split] = _with_chosen_solutions(made[split], config, split, account)
+    test = ledger.line("split/test", "problems", "source/test")
+    test.read(len(made["test"]))
+    test.keep(len(made["test"]))
+    return Splits(**chosen, test=made["test"])
+
+
+def _from_held_out(config: DataConfig, held_out: Sequence[Problem], ledger: Ledger) -> tuple[list[Problem], list[Problem]]:
+    """Validation problems with the chosen solutions, test problems with all: drawn from both ends of one random order."""
+    for key in ("num_validation_problems", "num_test_problems"):
+        number = getattr(config, key)
+        if number > len(held_out):
+            raise DataError(f"data.{key}={number}, but {config.validation_path} has {len(held_out)} problems")
+    order = list(range(len(held_out)))
+    random.Random(f"held out {config.seed}").shuffle(order)
+    validation = [held_out[i] for i in sorted(order[-config.num_validation_problems :])]
+    test = [held_out[i] for i in sorted(order[: config.num_test_problems])]
+    account = ledger.account("split/validation", "source/validation")
+    account.read(len(held_out), _num_solutions(held_out))
+    account.drop("not_sampled", len(held_out) - len(validation), _num_solutions(held_out) - _num_solutions(validation))
+    line = ledger.line("split/test", "problems", "source/validation")
+    line.read(len(held_out))
+    line.drop("not_sampled", len(held_out) - len(test))
+    line.keep(len(test))
+    return _with_chosen_solutions(validation, config, "validation", account), test
+
+
+def _from_training_file(
+    config: DataConfig, path: str, benchmark: Sequence[Problem], ledger: Ledger
+) -> tuple[list[Problem], list[Problem]]:
+    """Training and reference problems: decontaminated, distinct, sampled."""
+    surveyed, difficulties = _survey(path, config, benchmark, ledger.account("source/train"))
+    numbers = sorted(surveyed)
+    random.Random(f"reference {config.seed}").shuffle(numbers)
+    reference, rest = numbers[: config.num_reference_problems], sorted(numbers[config.num_reference_problems :])
+    if len(reference) < config.num_reference_problems or not rest:
+        raise DataError(
+            f"data.num_reference_problems={config.num_reference_problems}, but {path} has {len(surveyed)} usable problems "
+            "and some must be left to train on"
+        )
+    accounts = {name: ledger.account(f"split/{name}", "source/train") for name in ("train", "reference")}
+    for name, own, reason in (("train", rest, "set_aside_for_reference"), ("reference", reference, "left_to_train_on")):
+        accounts[name].read(len(surveyed), len(_of_each_solution(surveyed, surveyed)))
+        accounts[name].thinned(reason, _of_each_solution(surveyed, surveyed), _of_each_solution(surveyed, own))
+    train = _draw_problems(config, path, rest, surveyed, difficulties, accounts["train"])
+    texts: dict[int, Problem] = {}
+    chosen: dict[int, list[int]] = {}
+    for name, own in (("train", train), ("reference", reference)):
+        chosen |= _choose([candidate for i in own for candidate in surveyed[i]], config, name, accounts[name])
+    for i, problem in enumerate(tasksets.load_problems(config.source, path)):
+        if i in chosen:
+            texts[i] = _with_solutions(problem, chosen[i])
+    splits = {name: [texts[i] for i in own if i in texts] for name, own in (("train", train), ("reference", reference))}
+    for name, problems in splits.items():
+        accounts[name].keep(_id_of_each_solution(problems))
+    return splits["train"], splits["reference"]
+
+
+def _survey(
+    path: str, config: DataConfig, benchmark: Sequence[Problem], account: Account
+) -> tuple[dict[int, list[Candidate]], dict[int, int]]:
+    """The usable problems by their number in the file: metadata of their solutions, and difficulty."""
+    known = {normalised(problem.prompt) for problem in benchmark}
+    seen: set[str] = set()
+    surveyed: dict[int, list[Candidate]] = {}
+    difficulties: dict[int, int] = {}
+    account.drop("contaminated", 0, 0)
+    for i, problem in enumerate(_read(config.source, path, account)):
+        statement = normalised(problem.prompt)
+        if statement in known:
+            account.drop("contaminated", 1, len(problem.solutions))
+        elif statement in seen:
+            account.drop("duplicate_statement", 1, len(problem.solutions))
+        elif not any(solution.is_correct for solution in problem.solutions):
+            account.drop("without_right_solution", 1, len(problem.solutions))
+        elif not problem.tests:
+            account.drop("without_tests", 1, len(problem.solutions))
+        else:
+            seen.add(statement)
+            surveyed[i], difficulties[i] = candidates_of(i, problem), problem.difficulty
+    account.keep(_of_each_solution(surveyed, surveyed))
+    return surveyed, difficulties
+
+
+def _draw_problems(
+    config: DataConfig, path: str, rest: list[int], surveyed: Surveyed, difficulties: Mapping[int, int], account: Account
+) -> list[int]:
+    """The training problems among `rest`, by difficulty bins and number as configured."""
+    bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights)
+    levels = [difficulties[i] for i in rest]
+    allowed = [i for i in rest if bins.weight(difficulties[i]) > 0]
+    reachable = [rest[i] for i in choose_problems(levels, bins, None, f"{config.seed}")]
+    drawn = [rest[i] for i in choose_problems(levels, bins, config.num_problems, f"{config.seed}")]
+    if config.num_problems is not None and len(drawn) < config.num_problems:
+        raise DataError(f"data.num_problems={config.num_problems}, but {path} leaves {len(drawn)}: use null for all")
+    for reason, before, after in (
+        ("difficulty_of_weight_0", rest, allowed),
+        ("over_difficulty_share", allowed, reachable),
+        ("not_sampled", reachable, drawn),
+    ):
+        account.thinned(reason, _of_each_solution(surveyed, before), _of_each_solution(surveyed, after))
+    return drawn
+
+
 def solutions_per_problem(config: DataConfig) -> int:
     """How many given solutions of a problem leave room for their mutants within `max_per_problem`."""
     return max(1, config.max_per_problem // (1 + config.mutants_per_solution))
 
 
-def _choose(rows: Sequence[Row], config: DataConfig, split: str) -> list[Row]:
-    """With mutants the given right solutions are used and the wrong ones are made; without, both are given."""
-    seed = f"{config.seed} {split}"
+def _choose(candidates: Sequence[Candidate], config: DataConfig, split: str, account: Account) -> dict[int, list[int]]:
+    """Problem -> its chosen solutions. With mutants the right ones are used and wrong ones made; without, both are given."""
+    limit, pairwise = config.max_per_problem, config.pairwise
     if config.mutants_per_solution:
-        right = [row for row in rows if row.is_correct]
-        return choose_solutions(right, max_per_problem=solutions_per_problem(config), pairwise=False, seed=seed)
-    return choose_solutions(rows, max_per_problem=config.max_per_problem, pairwise=config.pairwise, seed=seed)
-
-
-def _sampled(problems: Sequence[Problem], config: DataConfig, split: str) -> list[Problem]:
-    """Problems that are in memory, with the chosen solutions."""
-    rows = [row for i, problem in enumerate(problems) for row in solution_rows(i, problem)]
+        right = [candidate for candidate in candidates if candidate.is_correct]
+        account.thinned("wrong_not_used", [c.problem for c in candidates], [c.problem for c in right])
+        candidates, limit, pairwise = right, solutions_per_problem(config), False
+    seed = f"{config.seed} {split}"
     chosen: dict[int, list[int]] = {}
-    for row in _choose(rows, config, split):
-        chosen.setdefault(row.problem, []).append(row.solution)
-    return [_with_solutions(problems[i], keep) for i, keep in chosen.items()]
+    for candidate in choose_solutions(candidates, max_per_problem=limit, pairwise=pairwise, seed=seed, account=account):
+        chosen.setdefault(candidate.problem, []).append(candidate.solution)
+    return chosen
 
 
-def solution_rows(number: int, problem: Problem) -> list[Row]:
+def _with_chosen_solutions(problems: Sequence[Problem], config: DataConfig, split: str, account: Account) -> list[Problem]:
+    """Problems that are in memory, with the chosen solutions; those that are left without any are dropped."""
+    account.problems.drop("without_solutions", sum(not problem.solutions for problem in problems))
+    candidates = [candidate for i, problem in enumerate(problems) for candidate in candidates_of(i, problem)]
+    chosen = [_with_solutions(problems[i], keep) for i, keep in _choose(candidates, config, split, account).items()]
+    account.keep(_id_of_each_solution(chosen))
+    return chosen
+
+
+def candidates_of(number: int, problem: Problem) -> list[Candidate]:
     """Metadata of the solutions of problem `number`."""
     return [
-        Row(number, j, solution.is_correct, problem.difficulty, len(solution.code))
+        Candidate(number, j, solution.is_correct, problem.difficulty, len(solution.code))
         for j, solution in enumerate(problem.solutions)
     ]
 
@@ -101,54 +229,10 @@ def _with_solutions(problem: Problem, keep: Sequence[int]) -> Problem:
     return replace(problem, solutions=tuple(problem.solutions[j] for j in keep))
 
 
-def _from_training_file(
-    config: DataConfig, path: str, benchmark: Sequence[Problem], counts: Counts
-) -> tuple[list[Problem], list[Problem]]:
-    """Training and reference problems: decontaminated, distinct, sampled."""
-    rows, difficulties = _survey(path, config, benchmark, counts)
-    usable = sorted(rows)
-    random.Random(f"reference {config.seed}").shuffle(usable)
-    reference, rest = usable[: config.num_reference_problems], sorted(usable[config.num_reference_problems :])
-    if len(reference) < config.num_reference_problems or not rest:
-        raise DataError(
-            f"data.num_reference_problems={config.num_reference_problems}, but {path} has {len(usable)} usable problems "
-            "and some must be left to train on"
-        )
-    picked = choose_problems([difficulties[i] for i in rest], config, config.num_problems, f"{config.seed}")
-    train = [rest[i] for i in picked]
-    if config.num_problems is not None and len(train) < config.num_problems:
-        raise DataError(f"data.num_problems={config.num_problems}, but {path} leaves {len(train)}: use null for all")
-    count(counts, "train_problems_not_sampled", len(rest) - len(train))
-    chosen: dict[int, list[int]] = {}
-    for split, numbers in (("train", train), ("reference", reference)):
-        for row in _choose([row for i in numbers for row in rows[i]], config, split):
-            chosen.setdefault(row.problem, []).append(row.solution)
-    loaded = {
-        i: _with_solutions(problem, chosen[i]) for i, problem in enumerate(load_problems(config.source, path)) if i in chosen
-    }
-    return [loaded[i] for i in train if i in loaded], [loaded[i] for i in reference if i in loaded]
+def _of_each_solution(surveyed: Surveyed, numbers: Iterable[int]) -> list[int]:
+    """The problem's number, once for each solution of each of the problems `numbers`."""
+    return [number for number in numbers for _ in surveyed[number]]
 
 
-def _survey(
-    path: str, config: DataConfig, benchmark: Sequence[Problem], counts: Counts
-) -> tuple[dict[int, list[Row]], dict[int, int]]:
-    """Metadata of the usable problems by their number in the file: solution rows, difficulty."""
-    known = {normalised(problem.prompt) for problem in benchmark}
-    seen: set[str] = set()
-    rows: dict[int, list[Row]] = {}
-    difficulties: dict[int, int] = {}
-    for i, problem in enumerate(load_problems(config.source, path, counts)):
-        statement = normalised(problem.prompt)
-        if statement in known:
-            count(counts, "train_contaminated")
-        elif statement in seen:
-            count(counts, "train_duplicate_problems")
-        elif not any(solution.is_correct for solution in problem.solutions):
-            count(counts, "train_without_right_solution")
-        elif not problem.tests:
-            count(counts, "train_without_tests")
-        else:
-            seen.add(statement)
-            rows[i], difficulties[i] = solution_rows(i, problem), problem.difficulty
-    count(counts, "train_contaminated", 0)
-    return rows, difficulties
+def _id_of_each_solution(problems: Sequence[Problem]) -> list[str]:
+    return [problem.problem_id for problem in problems for _ in problem.solutions]

@@ -7,12 +7,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wmtp.config.schema import DataConfig
+from wmtp.ledger import Account
 
 
 @dataclass(frozen=True)
-class Row:
-    """What sampling knows of one solution. `problem` and `solution` are its place in the source."""
+class Candidate:
+    """What sampling knows of one solution. `problem` and `solution` are its place in the source; `length` in characters."""
 
     problem: int
     solution: int
@@ -21,51 +21,72 @@ class Row:
     length: int
 
 
-def difficulty_weight(config: DataConfig, difficulty: int) -> float:
-    """The weight of the difficulty's bin; 1 where no bins are configured."""
-    if not config.difficulty_weights:
-        return 1.0
-    return config.difficulty_weights[bisect.bisect_right(config.difficulty_bins, difficulty)]
+@dataclass(frozen=True)
+class DifficultyBins:
+    """Bins that rising `edges` cut (an edge belongs to the bin above it), one more than edges, each with a weight.
+
+    Without any, difficulties are taken as they come.
+    """
+
+    edges: Sequence[int] = ()
+    weights: Sequence[float] = ()
+
+    def number(self, difficulty: int) -> int:
+        """Of the bin that the difficulty falls into, from 0."""
+        return bisect.bisect_right(self.edges, difficulty)
+
+    def weight(self, difficulty: int) -> float:
+        """Of the difficulty's bin; 1 where there are no bins."""
+        return self.weights[self.number(difficulty)] if self.weights else 1.0
 
 
-def choose_problems(difficulties: Sequence[int], config: DataConfig, number: int | None, seed: str) -> list[int]:
+def choose_problems(difficulties: Sequence[int], bins: DifficultyBins, number: int | None, seed: str) -> list[int]:
     """Indices of at most `number` problems (None: as many as the bins' shares allow), in source order.
 
     With difficulty bins the kept problems' shares follow the weights as far as the source reaches: None keeps the most
-    problems whose shares are exactly the weights' (rounded down).
+    problems whose shares are exactly the weights' (rounded down). What a number keeps is part of what None keeps.
     """
     draw = random.Random(f"problems {seed}")
     order = list(range(len(difficulties)))
     draw.shuffle(order)
-    if not config.difficulty_weights:
+    if not bins.weights:
         return sorted(order[:number])
-    bins: dict[int, list[int]] = {i: [] for i, weight in enumerate(config.difficulty_weights) if weight > 0}
+    members: dict[int, list[int]] = {i: [] for i, weight in enumerate(bins.weights) if weight > 0}
     for index in order:
-        bins.get(bisect.bisect_right(config.difficulty_bins, difficulties[index]), []).append(index)
-    total = sum(config.difficulty_weights[i] for i in bins)
-    share = {i: config.difficulty_weights[i] / total for i in bins}
-    reach = min((int(len(bins[i]) / share[i] + 1e-9) for i in bins), default=0)
+        members.get(bins.number(difficulties[index]), []).append(index)
+    total = sum(bins.weights[i] for i in members)
+    share = {i: bins.weights[i] / total for i in members}
+    reach = min((int(len(members[i]) / share[i] + 1e-9) for i in members), default=0)
     wanted = reach if number is None else min(number, reach)
-    return sorted(index for i in bins for index in bins[i][: int(wanted * share[i] + 1e-9)])
+    return sorted(index for i in members for index in members[i][: int(wanted * share[i] + 1e-9)])
 
 
-def choose_solutions(rows: Sequence[Row], *, max_per_problem: int, pairwise: bool, seed: str) -> list[Row]:
+def choose_solutions(
+    candidates: Sequence[Candidate], *, max_per_problem: int, pairwise: bool, seed: str, account: Account
+) -> list[Candidate]:
     """At most `max_per_problem` solutions of each problem; `pairwise`: as many right as wrong ones, at least one pair.
 
-    Each problem's choice depends on the seed and the problem only.
+    Each problem's choice depends on the seed and the problem only. `account` is told what is dropped: `without_partner`
+    (the whole problem where it has no wrong or no right solution) and `over_max_per_problem`.
     """
-    groups: dict[int, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.problem, []).append(row)
-    kept: list[Row] = []
+    groups: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.problem, []).append(candidate)
+    chosen: list[Candidate] = []
     for problem, group in groups.items():
         random.Random(f"solutions {seed} {problem}").shuffle(group)
         if pairwise:
-            right, wrong = [r for r in group if r.is_correct], [r for r in group if not r.is_correct]
-            number = min(len(right), len(wrong), max_per_problem // 2)
+            right, wrong = [c for c in group if c.is_correct], [c for c in group if not c.is_correct]
+            pairs = min(len(right), len(wrong))
+            account.drop("without_partner", int(pairs == 0), len(group) - 2 * pairs)
+            account.solutions.drop("over_max_per_problem", 2 * max(0, pairs - max_per_problem // 2))
+            number = min(pairs, max_per_problem // 2)
             group = right[:number] + wrong[:number]
-        kept += sorted(group[:max_per_problem], key=lambda row: row.solution)
-    return kept
+        else:
+            account.solutions.drop("over_max_per_problem", max(0, len(group) - max_per_problem))
+            group = group[:max_per_problem]
+        chosen += sorted(group, key=lambda candidate: candidate.solution)
+    return chosen
 
 
 def keep_correct_ratio(labels: Sequence[bool], ratio: float | None, seed: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,23 @@ from wmtp.files import whole_file
 from wmtp.problems.records import Record, read_records, take
 from wmtp.types import AssertTest, IOTest, Problem, Solution, Test
 
-Counts = dict[str, int]
-"""What was kept or dropped, by name."""
+LeftOut = Counter[str]
+"""Solutions of the records that are not in the problems made of them, by reason."""
 
-Reader = Callable[[Record, str, Counts | None], Problem]
-"""A record, `where` it stands (for errors) and what to count in -> a problem."""
-
-
-def count(counts: Counts | None, name: str, number: int = 1) -> None:
-    """Add to a counter that may not be kept."""
-    if counts is not None:
-        counts[name] = counts.get(name, 0) + number
+Reader = Callable[[Record, str, LeftOut], Problem]
+"""A record, `where` it stands (for errors) and where to count what is left out -> a problem."""
 
 
-def parse_problems(path_or_hub_id: str, read: Reader, counts: Counts | None = None) -> Iterator[Problem]:
+def parse_problems(path_or_hub_id: str, read: Reader, left_out: LeftOut | None = None) -> Iterator[Problem]:
     """Every record of a file, folder or hub dataset as `read` understands it, in order, one in memory at a time.
 
     Raises:
         DataError: a broken record or a duplicate id; names file, line and field.
     """
+    left_out = Counter() if left_out is None else left_out
     seen: dict[str, str] = {}
     for where, record in read_records(path_or_hub_id):
-        problem = read(record, where, counts)
+        problem = read(record, where, left_out)
         if problem.problem_id in seen:
             raise DataError(f"{where}: duplicate id {problem.problem_id!r}, first seen at {seen[problem.problem_id]}")
         seen[problem.problem_id] = where
@@ -71,7 +67,7 @@ def _to_record(problem: Problem) -> dict[str, Any]:
     }
 
 
-def problem_from_record(record: Record, where: str, counts: Counts | None = None) -> Problem:
+def problem_from_record(record: Record, where: str, left_out: LeftOut) -> Problem:
     """The inverse of `write_problems` for one line; tests are {"stdin", "stdout"} or {"code"}."""
     return Problem(
         problem_id=take(record, where, "problem_id", str),

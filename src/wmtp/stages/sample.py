@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,8 +16,9 @@ from wmtp.config import Config
 from wmtp.config.schema import DataConfig
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits, resolve
+from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import curriculum_order, keep_correct_ratio
-from wmtp.problems.files import Counts, count, write_problems
+from wmtp.problems.files import write_problems
 from wmtp.problems.render import Example
 from wmtp.stages.context import StageContext
 from wmtp.stages.output import write_json
@@ -26,59 +28,77 @@ from wmtp.types import Limits, Program, StageResult, Verdict
 
 PROGRESS_INTERVAL_S = 2.0
 
+TABLES = (
+    ("train", "train", True),
+    ("reference", "reference", False),
+    ("validation", "validation", False),
+    ("critic_validation", "validation", True),
+)
+"""Table, the split it is made of, and whether it is the web's mix: noise and wrong solutions. Else it is clean and right."""
+
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/data`: five token tables, the test problems, the tokenizer and meta.json."""
-    data, out, counts = config.data, context.out("artifacts/data"), Counts()
+    """Write `artifacts/data`: five token tables, the test problems, the tokenizer and meta.json.
+
+    The critic learns from the policy's mix: `critic.arrow` is `train.arrow`, row for row, and has no lines of its own in
+    the ledger. A source that gives the critic other rows need only put another table there.
+    """
+    data, out, ledger = config.data, context.out("artifacts/data"), Ledger()
     out.mkdir(parents=True, exist_ok=True)
-    splits = load_splits(data, context.root, counts)
+    splits = load_splits(data, context.root, ledger)
     print(
         f"sample: {data.source}: " + ", ".join(f"{len(p)} {name}" for name, p in vars(splits).items()) + " problems", flush=True
     )
     execute = _executor(context, data.source, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
-    examples = _examples(splits, data, execute, counts)
+    accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
+    examples = _examples(splits, data, execute, accounts)
     tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
-    tables = {name: encode_examples(tokenizer, rows, data.max_length, name, counts) for name, rows in examples.items()}
+    tables = {name: _encoded(tokenizer, rows, data.max_length, name, accounts[name]) for name, rows in examples.items()}
     tables["critic"] = tables["train"]
+    counts = ledger.counts()
+    print(textwrap.indent(str(ledger), "sample: "), flush=True)
     for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
-    counts["test_problems"] = write_problems(
-        out / "test_problems.jsonl", (replace(problem, solutions=()) for problem in splits.test)
-    )
+    write_problems(out / "test_problems.jsonl", (replace(problem, solutions=()) for problem in splits.test))
     statistics = _statistics(tables)
     _write_meta(out, data, tokenizer, counts, statistics)
-    for name, number in sorted(counts.items()):
-        print(f"sample: {name} {number}", flush=True)
     return StageResult(metrics=statistics, counts=counts)
 
 
-def _examples(splits: Splits, data: DataConfig, execute: Execute, counts: Counts) -> dict[str, list[Example]]:
-    """The four different tables' examples; the critic's is the policy's."""
-    plan = (
-        ("train", splits.train, True),
-        ("reference", splits.reference, False),
-        ("validation", splits.validation, False),
-        ("critic_validation", splits.validation, True),
-    )
-    examples = {
-        name: make_examples(problems, data, execute, split=name, noisy=mixed, wrong=mixed, counts=counts)
-        for name, problems, mixed in plan
-    }
-    examples["train"] = _selected(examples["train"], data, counts)
+def _examples(splits: Splits, data: DataConfig, execute: Execute, accounts: dict[str, Account]) -> dict[str, list[Example]]:
+    """The examples of every table of `TABLES`."""
+    examples = {}
+    for name, split, mixed in TABLES:
+        problems = getattr(splits, split)
+        examples[name] = make_examples(problems, data, execute, table=name, noisy=mixed, wrong=mixed, account=accounts[name])
+    examples["train"] = _selected(examples["train"], data, accounts["train"])
     return examples
 
 
-def _selected(examples: Sequence[Example], data: DataConfig, counts: Counts) -> list[Example]:
+def _selected(examples: Sequence[Example], data: DataConfig, account: Account) -> list[Example]:
     """The training mix without repetitions, thinned to the ratio of correct ones, in curriculum order if configured."""
     distinct = list({(example.prompt, example.code): example for example in reversed(examples)}.values())[::-1]
-    count(counts, "train_duplicate_examples", len(examples) - len(distinct))
+    account.thinned("duplicate", _problem_ids(examples), _problem_ids(distinct))
     kept = keep_correct_ratio([example.is_correct for example in distinct], data.correct_ratio, f"{data.seed}")
-    count(counts, "train_over_correct_ratio", len(distinct) - len(kept))
     chosen = [distinct[i] for i in kept]
+    account.thinned("over_correct_ratio", _problem_ids(distinct), _problem_ids(chosen))
     if data.curriculum:
         order = curriculum_order([e.difficulty for e in chosen], [len(e.code) for e in chosen])
         chosen = [chosen[i] for i in order]
     return chosen
+
+
+def _problem_ids(examples: Sequence[Example]) -> list[str]:
+    return [example.problem_id for example in examples]
+
+
+def _encoded(text: TextTokenizer, examples: Sequence[Example], max_length: int, name: str, account: Account) -> pa.Table:
+    """The examples as tokens, without those that are too long."""
+    table = encode_examples(text, examples, max_length, name, account.solutions)
+    kept = table["problem_id"].to_pylist()
+    account.problems.drop("too_long", len(set(_problem_ids(examples))) - len(set(kept)))
+    account.keep(kept)
+    return table
 
 
 def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder: Path) -> TextTokenizer:
@@ -136,7 +156,9 @@ def _statistics(tables: dict[str, pa.Table]) -> dict[str, float]:
     return values
 
 
-def _write_meta(out: Path, data: DataConfig, tokenizer: TextTokenizer, counts: Counts, statistics: dict[str, float]) -> None:
+def _write_meta(
+    out: Path, data: DataConfig, tokenizer: TextTokenizer, counts: dict[str, int], statistics: dict[str, float]
+) -> None:
     meta: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size,
         "eos_token_id": tokenizer.eos_token_id,

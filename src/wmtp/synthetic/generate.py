@@ -15,8 +15,8 @@ from typing import Any
 
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
-from wmtp.problems.choose import difficulty_weight
-from wmtp.problems.files import Counts, count
+from wmtp.ledger import Ledger
+from wmtp.problems.choose import DifficultyBins
 from wmtp.synthetic.catalogue import CATALOGUES
 from wmtp.synthetic.operations import Constant, Operation, Reducer
 from wmtp.types import IOTest, Problem, Solution
@@ -124,16 +124,17 @@ def split_tuples(
 
 
 class Generator:
-    """Distinct problems of one configuration, split by split."""
+    """Distinct problems of one configuration, split by split. `ledger` is told of every composition that is drawn."""
 
-    def __init__(self, config: DataConfig) -> None:
-        self.config = config
+    def __init__(self, config: DataConfig, ledger: Ledger | None = None) -> None:
+        self.config, self.ledger = config, ledger or Ledger()
+        self.bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights)
         operations, self.reducers = CATALOGUES[config.operations]
         self.operations = {operation.name: operation for operation in operations}
         self.train, self.heldout = split_tuples(operations, config.heldout_frac, config.seed)
         self.statements: set[str] = set()
 
-    def problems(self, split: str, number: int, *, heldout: bool, counts: Counts | None = None) -> list[Problem]:
+    def problems(self, split: str, number: int, *, heldout: bool) -> list[Problem]:
         """`number` problems that no other split of this generator has.
 
         Raises:
@@ -141,7 +142,10 @@ class Generator:
         """
         draw = random.Random(f"problems {self.config.seed} {split}")
         tuples = self.heldout if heldout else self.train
-        weights = [DEPTH_WEIGHTS[d] * difficulty_weight(self.config, d) for d in tuples]
+        weights = [DEPTH_WEIGHTS[d] * self.bins.weight(d) for d in tuples]
+        drawn, depths = self.ledger.account(f"source/{split}"), self.ledger.line(f"source/{split}", "depths")
+        depths.read(len(tuples))
+        depths.drop("difficulty_of_weight_0", weights.count(0.0))
         problems: list[Problem] = []
         while len(problems) < number:
             if not any(weights):
@@ -151,17 +155,21 @@ class Generator:
                 composition = self._draw(draw, tuples[depth])
                 statement = composition.statement()
                 tests = _tests(composition, _HELDOUT_LENGTHS if heldout else _TRAIN_LENGTHS, draw)
+                drawn.problems.make("drawn")
                 if len({test.stdout for test in tests}) < 2:
-                    count(counts, f"{split}_constant_answers_redrawn")
+                    drawn.problems.drop("constant_answer")
                 elif statement in self.statements:
-                    count(counts, f"{split}_duplicates_redrawn")
+                    drawn.problems.drop("repeated_statement")
                 else:
                     self.statements.add(statement)
                     problems.append(_problem(f"{split}-{len(problems):05d}", composition, statement, tests, draw))
                     break
             else:
                 weights[list(tuples).index(depth)] = 0.0
-                count(counts, f"{split}_depths_used_up")
+                depths.drop("used_up")
+        depths.keep(sum(weight > 0 for weight in weights))
+        drawn.solutions.make("rendered", sum(len(problem.solutions) for problem in problems))
+        drawn.keep([problem.problem_id for problem in problems for _ in problem.solutions])
         return problems
 
     def _draw(self, draw: random.Random, tuples: list[Names]) -> Composition:
@@ -201,14 +209,14 @@ def _problem(
     )
 
 
-def generate(config: DataConfig, counts: Counts | None = None) -> dict[str, list[Problem]]:
+def generate(config: DataConfig, ledger: Ledger | None = None) -> dict[str, list[Problem]]:
     """All splits: train and reference from seen compositions, validation and test from held-out ones, no problem twice."""
     if config.num_problems is None:
         raise DataError("data.num_problems=null means all, and the synthetic source has no end: give a number")
-    generator = Generator(config)
+    generator = Generator(config, ledger)
     return {
-        "test": generator.problems("test", config.num_test_problems, heldout=True, counts=counts),
-        "validation": generator.problems("validation", config.num_validation_problems, heldout=True, counts=counts),
-        "reference": generator.problems("reference", config.num_reference_problems, heldout=False, counts=counts),
-        "train": generator.problems("train", config.num_problems, heldout=False, counts=counts),
+        "test": generator.problems("test", config.num_test_problems, heldout=True),
+        "validation": generator.problems("validation", config.num_validation_problems, heldout=True),
+        "reference": generator.problems("reference", config.num_reference_problems, heldout=False),
+        "train": generator.problems("train", config.num_problems, heldout=False),
     }

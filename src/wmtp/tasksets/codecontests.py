@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wmtp.errors import DataError
-from wmtp.problems.files import Counts, count
+from wmtp.problems.files import LeftOut
 from wmtp.problems.records import Record, take, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Solution, Test
@@ -14,13 +14,13 @@ PYTHON_3 = 3
 """Of the languages 0 unknown, 1 Python 2, 2 C++, 3 Python 3, 4 Java."""
 
 
-def to_problem(record: Record, where: str, counts: Counts | None = None) -> Problem:
+def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     """Public, private and generated tests; Python 3 solutions; `cf_rating` as difficulty where it is known (else 0)."""
     tests: list[Test] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
         tests += _tests(record, where, name)
-    solutions = _solutions(record, where, "solutions", True, counts)
-    solutions += _solutions(record, where, "incorrect_solutions", False, counts)
+    solutions = _solutions(record, where, "solutions", True, left_out)
+    solutions += _solutions(record, where, "incorrect_solutions", False, left_out)
     return Problem(
         problem_id=f"codecontests/{take(record, where, 'name', str)}",
         prompt=unix_newlines(take(record, where, "description", str)).strip(),
@@ -62,14 +62,14 @@ def _tests(record: Record, where: str, name: str) -> list[Test]:
     return [IOTest(stdin, stdout) for stdin, stdout in pairs]
 
 
-def _solutions(record: Record, where: str, name: str, is_correct: bool, counts: Counts | None) -> list[Solution]:
+def _solutions(record: Record, where: str, name: str, is_correct: bool, left_out: LeftOut) -> list[Solution]:
     where, columns = _columns(record, where, name, ("language", "solution"))
     kept = []
     for language, code in zip(columns["language"], take_strings(columns, where, "solution"), strict=True):
         if language in (PYTHON_3, "PYTHON3"):
             kept.append(Solution(unix_newlines(code).strip("\n"), is_correct))
         else:
-            count(counts, "solutions_in_other_languages")
+            left_out["other_language"] += 1
     return kept
 
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from wmtp.errors import DataError
-from wmtp.problems.files import Counts
+from wmtp.problems.files import LeftOut
 from wmtp.problems.records import Record, take, unix_newlines
 from wmtp.problems.render import before_stop
 from wmtp.tasksets.base import Grades, TaskSet
@@ -18,7 +18,7 @@ _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 
 
-def to_problem(record: Record, where: str, counts: Counts | None = None) -> Problem:
+def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     """The worked answer is the solution; the number after `####` (without thousands separators) is the test's `stdout`.
 
     The dataset has no ids: the question's digest is one.

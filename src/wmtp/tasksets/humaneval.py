@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from wmtp.problems.files import Counts
+from wmtp.problems.files import LeftOut
 from wmtp.problems.records import Record, take, unix_newlines
 from wmtp.problems.render import after_prompt, as_written
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
 
 
-def to_problem(record: Record, where: str, counts: Counts | None = None) -> Problem:
+def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     """The prompt is code and stays as it is (it ends in a newline); the one test is `test` and `check(entry_point)`."""
     prompt = unix_newlines(take(record, where, "prompt", str)).rstrip() + "\n"
     test = unix_newlines(take(record, where, "test", str))

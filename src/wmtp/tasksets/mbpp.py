@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wmtp.errors import DataError
-from wmtp.problems.files import Counts
+from wmtp.problems.files import LeftOut
 from wmtp.problems.records import Record, take, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
@@ -12,7 +12,7 @@ TIME_LIMIT_S = 2.0
 """Per assert. Every reference solution takes less than 0.1 s; a program that never ends costs this much."""
 
 
-def to_problem(record: Record, where: str, counts: Counts | None = None) -> Problem:
+def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     """The statement with its first assert is the prompt; every assert is a test, after the set-up code.
 
     The full configuration calls the statement `text`, the sanitized one `prompt` (with `test_imports`).

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from wmtp.errors import DataError
-from wmtp.problems.files import Counts, count
+from wmtp.ledger import Line
 from wmtp.problems.render import Example
 from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list
 
@@ -138,7 +138,7 @@ def folder_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
 
 
-def encode_examples(text: TextTokenizer, examples: Sequence[Example], max_length: int, split: str, counts: Counts) -> pa.Table:
+def encode_examples(text: TextTokenizer, examples: Sequence[Example], max_length: int, split: str, solutions: Line) -> pa.Table:
     """Prompt + solution tokenised as one string, then the end token; rows longer than `max_length` dropped and counted.
 
     A token that straddles the boundary belongs to the prompt. `is_noise` is True on tokens that share a character with
@@ -146,13 +146,14 @@ def encode_examples(text: TextTokenizer, examples: Sequence[Example], max_length
     """
     text.tokenizer.encode_special_tokens = True
     kept, ids, noise, prompt_lens = [], [], [], []
+    solutions.drop("too_long", 0)
     for start in range(0, len(examples), 1000):
         part = examples[start : start + 1000]
         encodings = text.tokenizer.encode_batch([example.prompt + example.code for example in part])
         for example, encoding in zip(part, encodings, strict=True):
             tokens, offsets = _without_end(encoding.ids, encoding.offsets, text.eos_token_id)
             if len(tokens) + 1 > max_length:
-                count(counts, f"{split}_too_long")
+                solutions.drop("too_long")
                 continue
             kept.append(example)
             ids.append(np.array([*tokens, text.eos_token_id], dtype=np.int32))
@@ -160,7 +161,6 @@ def encode_examples(text: TextTokenizer, examples: Sequence[Example], max_length
             noise.append(noise_mask(example, offsets))
     if not kept:
         raise DataError(f"{split}: none of {len(examples)} examples fits into data.max_length={max_length} tokens")
-    count(counts, f"{split}_examples", len(kept))
     return _table(kept, ids, prompt_lens, noise)
 
 

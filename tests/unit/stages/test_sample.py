@@ -6,12 +6,12 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from wmtp.config import compose
-from wmtp.config.schema import DataConfig, NoiseConfig
-from wmtp.errors import DataError
-from wmtp.examples.labels import make_examples
+from wmtp.config.schema import DataConfig, TokenizerConfig
 from wmtp.problems.files import read_problems
 from wmtp.sandbox.pool import run_tests
 from wmtp.stages import sample
@@ -19,7 +19,7 @@ from wmtp.stages.context import StageContext
 from wmtp.synthetic.generate import generate
 from wmtp.tokens.tables import read_table
 from wmtp.tokens.tokenizer import load_tokenizer
-from wmtp.types import AssertTest, Limits, Problem, Program, Solution, Verdict
+from wmtp.types import Limits, Program
 
 OVERRIDES = (
     "data.num_problems=30",
@@ -81,17 +81,175 @@ def test_reference_and_validation_are_clean_and_correct_and_the_critic_sees_the_
     assert len({p.problem_id for p in read_problems(folder / "test_problems.jsonl")} - ids["validation"]) == 4
 
 
+def lines_that_add_up(folder):
+    """meta.json's counts as (name, unit) -> {"read", "dropped/...", "kept", ...}, each equation worked out here."""
+    lines = {}
+    for key, number in json.loads((folder / "meta.json").read_text())["counts"].items():
+        room, name, unit, part = key.split("/", 3)
+        lines.setdefault((f"{room}/{name}", unit), {})[part] = number
+    for line in lines.values():
+        came = sum(number for part, number in line.items() if part == "read" or part.startswith("made/"))
+        assert came == sum(number for part, number in line.items() if part == "kept" or part.startswith("dropped/"))
+    return lines
+
+
+def assert_tables_are_what_was_kept(folder, lines):
+    for name in ("train", "reference", "validation", "critic_validation"):
+        table, split = read_table(folder / f"{name}.arrow"), name.removeprefix("critic_")
+        assert table.num_rows == lines[f"table/{name}", "solutions"]["kept"]
+        assert len(set(table["problem_id"].to_pylist())) == lines[f"table/{name}", "problems"]["kept"]
+        for unit in ("problems", "solutions"):
+            assert lines[f"table/{name}", unit]["read"] == lines[f"split/{split}", unit]["kept"]
+    assert len(read_problems(folder / "test_problems.jsonl")) == lines["split/test", "problems"]["kept"]
+
+
 def test_counts_add_up_and_are_written(made):
     config, folder, result = made
-    meta = json.loads((folder / "meta.json").read_text())
-    counts = meta["counts"]
-    assert counts == result.counts and meta["statistics"] == result.metrics
+    meta, lines = json.loads((folder / "meta.json").read_text()), lines_that_add_up(folder)
+    assert meta["counts"] == result.counts and meta["statistics"] == result.metrics
     assert {"vocab_size", "eos_token_id", "pad_token_id", "max_length", "tokenizer_sha256"} < meta.keys()
-    for name in TABLES[:2] + TABLES[3:]:
-        assert read_table(folder / f"{name}.arrow").num_rows == counts[f"{name}_examples"]
-    dropped = ("right_that_fail", "wrong_not_found", "without_partner", "duplicate_examples", "over_correct_ratio", "too_long")
-    assert counts["train_examples"] + sum(counts.get(f"train_{name}", 0) for name in dropped) == 2 * config.data.num_problems
-    assert counts["train_right_that_fail"] == 0 and counts["test_problems"] == 4
+    assert_tables_are_what_was_kept(folder, lines)
+    for split, number in (("train", 30), ("reference", 8), ("validation", 6), ("test", 4)):
+        made_up = lines[f"source/{split}", "problems"]
+        assert made_up["kept"] == number == lines[f"split/{split}", "problems"]["read"]
+        redrawn = made_up.get("dropped/constant_answer", 0) + made_up.get("dropped/repeated_statement", 0)
+        assert made_up["made/drawn"] == number + redrawn
+    train = lines["table/train", "solutions"]
+    assert train["read"] == train["made/mutants_wanted"] == config.data.num_problems
+    assert train["dropped/right_that_fail"] == 0
+    assert lines["source/train", "depths"] == {"read": 3, "dropped/difficulty_of_weight_0": 0, "kept": 3}
+
+
+def mbpp_record(number, word="thing", **fields):
+    """A line of MBPP's full configuration."""
+    return {
+        "task_id": number,
+        "text": f"Write a function that returns {word} number {number}.",
+        "code": f"def f(x):\r\n    return x + {number}\r\n",
+        "test_list": [f"assert f(1) == {number + 1}", f"assert f(5) == {number + 5}"],
+        "test_setup_code": "",
+    } | fields
+
+
+def codecontests_record(number, word="thing", *, right=2, wrong=2, cpp=1, tests=2, **fields):
+    """A row of CodeContests as on the hub: nested lists, solutions in several languages."""
+
+    def solutions(codes, others):
+        return {"language": [3] * len(codes) + [2] * others, "solution": codes + ["int main() {}"] * others}
+
+    pairs = [(f"{i}\n", f"{i + number}\n") for i in range(tests)]
+    return {
+        "name": f"{number}_{word}",
+        "description": f"Print {word} number {number}.",
+        "public_tests": {"input": [a for a, _ in pairs[:1]], "output": [b for _, b in pairs[:1]]},
+        "private_tests": {"input": [a for a, _ in pairs[1:]], "output": [b for _, b in pairs[1:]]},
+        "generated_tests": {"input": [], "output": []},
+        "solutions": solutions([f"print(int(input()) + {number})" + " " * i for i in range(right)], cpp),
+        "incorrect_solutions": solutions([f"print(int(input()) - {number + 1 + i})" for i in range(wrong)], cpp),
+        "cf_rating": 800 + 100 * (number % 3),
+        "time_limit": {"seconds": 2, "nanos": 0},
+        "memory_limit_bytes": 256 * 2**20,
+    } | fields
+
+
+def jsonl_record(number, word="thing", **fields):
+    """A line of wmtp's own format."""
+    return {
+        "problem_id": f"{word}-{number}",
+        "prompt": f"Print {word} number {number}.",
+        "tests": [{"stdin": f"{i}\n", "stdout": f"{i * number}\n"} for i in (2, 3)],
+        "solutions": [{"code": f"print(int(input()) * {number})", "is_correct": True}],
+    } | fields
+
+
+def write_lines(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def write_parquet(path, records):
+    pq.write_table(pa.Table.from_pylist(records), path)
+
+
+def small(config, **changes):
+    data = {"num_problems": None, "num_reference_problems": 3, "num_validation_problems": 3, "num_test_problems": 5}
+    tokenizer = TokenizerConfig(vocab_size=300)
+    return replace(config, data=DataConfig(**data | {"max_length": 160, "tokenizer": tokenizer} | changes))
+
+
+def mbpp(folder):
+    records = [mbpp_record(i) for i in range(1, 13)]
+    records[3]["test_list"] = ["assert f(1) == 0"]  # its solution fails
+    records[4]["code"] = "def f(x):\n" + "    x = x + 0  # nothing\n" * 40 + "    return x + 5"  # too long
+    held_out = [mbpp_record(i, "other") for i in range(101, 106)]
+    write_lines(
+        folder / "train.jsonl", [*records, mbpp_record(77, text=held_out[0]["text"]), mbpp_record(78, text=records[0]["text"])]
+    )
+    write_lines(folder / "held_out.jsonl", held_out)
+    return (
+        {"mutants_per_solution": 2, "max_per_problem": 3, "pairwise": False},
+        (14, 14),
+        (1, 1),
+        ("right_that_fail", "too_long"),
+    )
+
+
+def codecontests(folder):
+    records = [codecontests_record(i, right=2 + i % 3) for i in range(1, 11)]
+    records += [codecontests_record(11, wrong=0), codecontests_record(12, right=0), codecontests_record(13, tests=0)]
+    mislabelled = codecontests_record(14, wrong=0)
+    mislabelled["incorrect_solutions"] = {"language": [3], "solution": ["print(int(input()) + 14)"]}
+    held_out = [codecontests_record(i, "other") for i in range(101, 106)]
+    write_parquet(
+        folder / "train.parquet", [*records, mislabelled, codecontests_record(15, description=held_out[0]["description"])]
+    )
+    write_parquet(folder / "held_out.parquet", held_out)
+    num_solutions = sum(2 + i % 3 + 4 for i in range(1, 11)) + 4 + 4 + 6 + 4 + 6
+    reasons = ("without_partner", "wrong_that_pass")
+    return {"mutants_per_solution": 0, "max_per_problem": 4}, (15, num_solutions), (1, 0), reasons
+
+
+def jsonl(folder):
+    records = [jsonl_record(i) for i in range(2, 12)]
+    for record in records[::2]:
+        record["solutions"] = [*record["solutions"], {"code": "print(input())", "is_correct": False}] * 2
+    write_lines(
+        folder / "train.jsonl", [*records, jsonl_record(90, prompt=records[0]["prompt"]), jsonl_record(91, solutions=[])]
+    )
+    write_lines(folder / "held_out.jsonl", [jsonl_record(i, "other") for i in range(101, 106)])
+    return {"correct_ratio": 0.75}, (12, 10 + 5 * 3 + 1), (0, 1), ("over_correct_ratio",)
+
+
+@pytest.mark.parametrize("source", [mbpp, codecontests, jsonl])
+def test_every_sources_rows_and_solutions_end_up_in_a_table_or_under_a_reason(made, tmp_path, source):
+    changes, read, (contaminated, duplicates), reasons = source(tmp_path)
+    (train,), (held_out,) = tmp_path.glob("train.*"), tmp_path.glob("held_out.*")
+    changes |= {"source": source.__name__, "train_path": str(train), "validation_path": str(held_out)}
+    out = tmp_path / "out"
+    result = run_stage(tmp_path, small(made[0], **changes), out)
+    lines = lines_that_add_up(out)
+    assert_tables_are_what_was_kept(out, lines)
+    assert result.counts == json.loads((out / "meta.json").read_text())["counts"]
+    problems, solutions = lines["source/train", "problems"], lines["source/train", "solutions"]
+    assert (problems["read"], solutions["read"]) == read and lines["source/validation", "problems"]["read"] == 5
+    assert problems["dropped/contaminated"] == contaminated
+    assert problems.get("dropped/duplicate_statement", 0) == duplicates
+    for split in ("train", "reference"):
+        assert lines[f"split/{split}", "problems"]["read"] == problems["kept"]
+        assert lines[f"split/{split}", "solutions"]["read"] == solutions["kept"]
+    for reason in reasons:
+        assert any(line.get(f"dropped/{reason}") for line in lines.values()), reason
+
+
+def test_a_step_that_loses_a_row_stops_the_stage_before_anything_is_written(made, tmp_path, monkeypatch):
+    whole = sample.encode_examples
+
+    def loses_one(text, examples, *rest):
+        return whole(text, examples[1:], *rest)
+
+    monkeypatch.setattr(sample, "encode_examples", loses_one)
+    with pytest.raises(AssertionError, match=r"table/train solutions: .* does not add up: 1 solutions unaccounted for"):
+        run_stage(tmp_path, made[0], tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.*"))
 
 
 def test_the_same_configuration_gives_the_same_bytes(made, request, tmp_path):
@@ -108,63 +266,6 @@ def test_sampling_options_reach_the_table(made, request, tmp_path):
     table = read_table(tmp_path / "train.arrow")
     assert sum(table["is_correct"].to_pylist()) / table.num_rows == pytest.approx(0.25, abs=0.05)
     assert table["difficulty"].to_pylist() == sorted(table["difficulty"].to_pylist())
-
-
-FILE = DataConfig(source="jsonl", train_path="x", validation_path="x", noise=NoiseConfig(frac=0.0))
-TESTS = (AssertTest("assert f(2) == 5"), AssertTest("assert f(0) == 1"))
-GOOD, BAD = "def f(x):\n    return x * 2 + 1", "def f(x):\n    return x + 1"
-
-
-def test_solutions_whose_verdict_contradicts_their_label_are_dropped_and_counted():
-    problems = [
-        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True), Solution(BAD, True), Solution(BAD, False))),
-        Problem("b", "B.", TESTS, solutions=(Solution(GOOD, True), Solution(GOOD + " ", False))),
-    ]
-    counts = {}
-    config = replace(FILE, mutants_per_solution=0, pairwise=False)
-    examples = make_examples(problems, config, execute, split="train", noisy=True, wrong=True, counts=counts)
-    assert [(e.problem_id, e.code, e.is_correct) for e in examples] == [("a", GOOD, True), ("a", BAD, False), ("b", GOOD, True)]
-    assert (counts["train_right_that_fail"], counts["train_wrong_that_pass"]) == (1, 1)
-
-
-def test_wrong_solutions_are_different_mutants_that_fail():
-    config = replace(FILE, mutants_per_solution=3, pairwise=False, max_per_problem=4)
-    problem = Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),))
-    examples = make_examples([problem], config, execute, split="train", noisy=True, wrong=True, counts={})
-    assert [example.is_correct for example in examples] == [True, False, False, False]
-    assert len({example.code for example in examples}) == 4
-
-
-def test_a_solution_without_a_wrong_partner_is_dropped_where_pairs_are_asked_for():
-    problems = [
-        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),)),
-        Problem("b", "B.", (AssertTest("pass"),), solutions=(Solution("x = 1", True),)),
-    ]
-    counts = {}
-    examples = make_examples(problems, FILE, execute, split="train", noisy=True, wrong=True, counts=counts)
-    assert [(e.problem_id, e.is_correct) for e in examples] == [("a", True), ("a", False)]
-    assert (counts["train_wrong_not_found"], counts["train_without_partner"]) == (1, 1)
-
-
-def test_mismatched_noise_takes_another_problems_solution():
-    noise = NoiseConfig(frac=1.0, comments=0, boilerplate=0, corrupted=0, mismatched=1)
-    problems = [
-        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),)),
-        Problem("b", "B.", (AssertTest("assert g() == 1"),), solutions=(Solution("def g():\n    return 1", True),)),
-    ]
-    config = replace(FILE, noise=noise)
-    examples = make_examples(problems, config, execute, split="train", noisy=True, wrong=False, counts={})
-    assert [(e.problem_id, e.code[:5], e.is_correct) for e in examples] == [("a", "def g", False), ("b", "def f", False)]
-    assert all(e.noise_spans == ((0, len(e.code)),) for e in examples)
-
-
-def test_no_solution_that_passes_and_a_broken_sandbox_are_errors():
-    problem = Problem("a", "A.", TESTS, solutions=(Solution(BAD, True),))
-    with pytest.raises(DataError, match="train: none of the 1 problems has a solution that passes"):
-        make_examples([problem], FILE, execute, split="train", noisy=False, wrong=False, counts={})
-    with pytest.raises(DataError, match="the sandbox could not run 1 of 1 programs: no fork"):
-        broken = [Verdict("sandbox_error", 2, 0, detail="no fork")]
-        make_examples([problem], FILE, lambda programs: broken, split="train", noisy=False, wrong=False, counts={})
 
 
 def test_the_stage_needs_neither_torch_nor_transformers():

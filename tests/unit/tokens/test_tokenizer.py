@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
+from wmtp.ledger import Line
 from wmtp.problems.render import Example
 from wmtp.synthetic.generate import generate
 from wmtp.tokens.tables import FINGERPRINT, read_table, write_table
@@ -74,9 +75,9 @@ def examples():
 
 
 def test_rows_hold_one_string_its_boundary_and_its_noise(trained, tmp_path):
-    counts = {}
-    table = encode_examples(trained, examples(), 60, "train", counts)
-    assert counts == {"train_too_long": 1, "train_examples": 3}
+    solutions = Line("table/train", "solutions")
+    table = encode_examples(trained, examples(), 60, "train", solutions)
+    assert solutions.dropped == {"too_long": 1}
     assert table["problem_id"].to_pylist() == ["p1", "p2", "p4"] and table["difficulty"].to_pylist() == [2, 0, 3]
     assert table["is_correct"].to_pylist() == [True, False, False]
     kept = [example for example in examples() if example.problem_id != "p3"]
@@ -100,7 +101,7 @@ def test_rows_hold_one_string_its_boundary_and_its_noise(trained, tmp_path):
 
 def test_the_fingerprint_changes_with_tokens_ids_and_row_bounds(trained):
     def printed(rows):
-        return encode_examples(trained, rows, 60, "x", {}).schema.metadata[FINGERPRINT]
+        return encode_examples(trained, rows, 60, "x", Line("table/x", "solutions")).schema.metadata[FINGERPRINT]
 
     first, second, _, last = examples()
     assert printed([first, second]) == printed([first, second])
@@ -111,7 +112,7 @@ def test_a_token_across_the_boundary_belongs_to_the_prompt():
     tokenizer = Tokenizer(models.WordLevel({"ab": 0, "c": 1, "[E]": 2}, unk_token="[E]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     table = encode_examples(
-        TextTokenizer(tokenizer, 2, 2), [Example("p", "a", "b c", True, "corrupted", ((0, 1),))], 9, "x", {}
+        TextTokenizer(tokenizer, 2, 2), [Example("p", "a", "b c", True, "corrupted", ((0, 1),))], 9, "x", Line("table/x", "solutions")
     )
     assert table["input_ids"].to_pylist() == [[0, 1, 2]] and table["prompt_len"].to_pylist() == [1]
     assert table["is_noise"].to_pylist() == [[True, False, False]]
@@ -119,7 +120,7 @@ def test_a_token_across_the_boundary_belongs_to_the_prompt():
 
 def test_nothing_that_fits_is_an_error(trained):
     with pytest.raises(DataError, match=r"train: none of 4 examples fits into data.max_length=3 tokens"):
-        encode_examples(trained, examples(), 3, "train", {})
+        encode_examples(trained, examples(), 3, "train", Line("table/train", "solutions"))
 
 
 def test_an_existing_tokenizer_is_copied_and_one_without_padding_pads_with_its_end(trained, tmp_path):

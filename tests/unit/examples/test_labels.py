@@ -1,0 +1,116 @@
+"""Examples from solutions, with the real sandbox: labels are what programs do, and every solution is accounted for."""
+
+from dataclasses import replace
+
+import pytest
+
+from wmtp.config.schema import DataConfig, NoiseConfig
+from wmtp.errors import DataError
+from wmtp.examples.labels import make_examples
+from wmtp.ledger import Ledger
+from wmtp.sandbox.pool import run_tests
+from wmtp.types import AssertTest, Limits, Problem, Solution, Verdict
+
+
+def in_sandbox(programs):
+    return run_tests(programs, limits=Limits(), num_workers=2)
+
+
+def make(problems, config, *, execute=in_sandbox, noisy=True, wrong=True):
+    """The examples and their account, which adds up."""
+    ledger = Ledger()
+    account = ledger.account("table/train")
+    examples = make_examples(problems, config, execute, table="train", noisy=noisy, wrong=wrong, account=account)
+    account.keep([example.problem_id for example in examples])
+    ledger.check()
+    return examples, account
+
+
+FILE = DataConfig(source="jsonl", train_path="x", validation_path="x", noise=NoiseConfig(frac=0.0))
+TESTS = (AssertTest("assert f(2) == 5"), AssertTest("assert f(0) == 1"))
+GOOD, BAD = "def f(x):\n    return x * 2 + 1", "def f(x):\n    return x + 1"
+
+
+def test_solutions_whose_verdict_contradicts_their_label_are_dropped_and_counted():
+    problems = [
+        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True), Solution(BAD, True), Solution(BAD, False))),
+        Problem("b", "B.", TESTS, solutions=(Solution(GOOD, True), Solution(GOOD + " ", False))),
+    ]
+    examples, account = make(problems, replace(FILE, mutants_per_solution=0, pairwise=False))
+    assert [(e.problem_id, e.code, e.is_correct) for e in examples] == [("a", GOOD, True), ("a", BAD, False), ("b", GOOD, True)]
+    assert str(account.solutions) == "table/train solutions: 5 read = 1 right_that_fail + 1 wrong_that_pass + 3 kept"
+    assert str(account.problems) == "table/train problems: 2 read = 2 kept"
+
+
+def test_a_given_solution_runs_once_where_no_noise_comes_on_top():
+    ran = []
+
+    def counting(programs):
+        ran.extend(programs)
+        return [Verdict("passed" if GOOD in program.source else "wrong_answer", 2, 0) for program in programs]
+
+    problems = [Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True), Solution(BAD, False)))]
+    examples, _ = make(problems, replace(FILE, mutants_per_solution=0), execute=counting)
+    assert [example.is_correct for example in examples] == [True, False] and len(ran) == 2
+    noisy = replace(
+        FILE, mutants_per_solution=0, noise=NoiseConfig(frac=1.0, comments=1, boilerplate=0, corrupted=0, mismatched=0)
+    )
+    examples, _ = make(problems, noisy, execute=counting)
+    assert [example.is_correct for example in examples] == [True, False] and len(ran) == 2 + 4
+
+
+def test_wrong_solutions_are_different_mutants_that_fail():
+    config = replace(FILE, mutants_per_solution=3, pairwise=False, max_per_problem=4)
+    problem = Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),))
+    examples, account = make([problem], config)
+    assert [example.is_correct for example in examples] == [True, False, False, False]
+    assert len({example.code for example in examples}) == 4
+    assert account.solutions.made == {"mutants_wanted": 3}
+
+
+def test_a_solution_without_a_wrong_partner_is_dropped_where_pairs_are_asked_for():
+    problems = [
+        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),)),
+        Problem("b", "B.", (AssertTest("pass"),), solutions=(Solution("x = 1", True),)),
+    ]
+    examples, account = make(problems, FILE)
+    assert [(e.problem_id, e.is_correct) for e in examples] == [("a", True), ("a", False)]
+    equation = "table/train solutions: 2 read + 2 mutants_wanted = 1 mutants_not_found + 1 without_partner + 2 kept"
+    assert str(account.solutions) == equation
+    assert str(account.problems) == "table/train problems: 2 read = 1 without_partner + 1 kept"
+
+
+def test_clean_tables_take_the_right_solutions_and_count_the_wrong_ones():
+    problems = [
+        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True), Solution(BAD, False))),
+        Problem("b", "B.", TESTS, solutions=(Solution(BAD, False),)),
+        Problem("c", "C.", TESTS, solutions=(Solution(BAD, True),)),
+    ]
+    examples, account = make(problems, FILE, noisy=False, wrong=False)
+    assert [(e.problem_id, e.is_correct) for e in examples] == [("a", True)]
+    assert str(account.solutions) == "table/train solutions: 4 read = 2 wrong_not_used + 1 right_that_fail + 1 kept"
+    assert str(account.problems) == "table/train problems: 3 read = 1 wrong_not_used + 1 without_proven_solution + 1 kept"
+
+
+def test_mismatched_noise_takes_another_problems_solution():
+    noise = NoiseConfig(frac=1.0, comments=0, boilerplate=0, corrupted=0, mismatched=1)
+    problems = [
+        Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),)),
+        Problem("b", "B.", (AssertTest("assert g() == 1"),), solutions=(Solution("def g():\n    return 1", True),)),
+    ]
+    config = replace(FILE, noise=noise)
+    examples, _ = make(problems, config, wrong=False)
+    assert [(e.problem_id, e.code[:5], e.is_correct) for e in examples] == [("a", "def g", False), ("b", "def f", False)]
+    assert all(e.noise_spans == ((0, len(e.code)),) for e in examples)
+
+
+def test_no_solution_that_passes_and_a_broken_sandbox_are_errors():
+    problem = Problem("a", "A.", TESTS, solutions=(Solution(BAD, True),))
+    with pytest.raises(DataError, match="train: none of the 1 problems has a solution that passes"):
+        make([problem], FILE, noisy=False, wrong=False)
+    with pytest.raises(DataError, match="the sandbox could not run 1 of 1 programs: no fork"):
+        broken = [Verdict("sandbox_error", 2, 0, detail="no fork")]
+        make([problem], FILE, execute=lambda programs: broken, noisy=False, wrong=False)
+    only_wrong = Problem("a", "A.", TESTS, solutions=(Solution(BAD, True), Solution(BAD + " ", False)))
+    with pytest.raises(DataError, match="train: none of the 1 problems has a solution that passes"):
+        make([only_wrong], replace(FILE, mutants_per_solution=0))

@@ -1,0 +1,124 @@
+"""Splits from files: no overlap, nothing leaks, nothing vanishes uncounted."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from wmtp.config.schema import DataConfig
+from wmtp.errors import DataError
+from wmtp.examples.sources import load_splits
+from wmtp.ledger import Ledger
+from wmtp.types import AssertTest, Problem, Solution
+
+
+def problem(name, statement, right=2, wrong=2):
+    solutions = [Solution(f"r{i} = 1", True) for i in range(right)] + [Solution(f"w{i} = 1", False) for i in range(wrong)]
+    return Problem(name, statement, (AssertTest("assert True"),), solutions=tuple(solutions))
+
+
+def written(path, problems):
+    path.write_text("".join(json.dumps(asdict(p)) + "\n" for p in problems))
+    return path.name
+
+
+@pytest.fixture
+def files(tmp_path):
+    train = [problem(f"t{i}", f"Do thing {i}.") for i in range(10)]
+    train += [problem("c", "do  HELD out 1!"), problem("d", "Do thing 3."), problem("n", "Nothing right.", right=0)]
+    held_out = [problem(f"v{i}", f"Do held out {i}.") for i in range(6)]
+    return {
+        "source": "jsonl",
+        "train_path": written(tmp_path / "train.jsonl", train),
+        "validation_path": written(tmp_path / "validation.jsonl", held_out),
+        "num_problems": None,
+        "num_reference_problems": 3,
+        "num_validation_problems": 4,
+        "num_test_problems": 6,
+        "mutants_per_solution": 0,
+    }
+
+
+def test_files_are_split_without_overlap_decontaminated_and_counted(files, tmp_path):
+    ledger = Ledger()
+    splits = load_splits(DataConfig(**files), tmp_path, ledger)
+    ids = {name: {p.problem_id for p in problems} for name, problems in vars(splits).items()}
+    assert len(ids["reference"]) == 3 and not ids["reference"] & ids["train"]
+    assert ids["train"] | ids["reference"] == {f"t{i}" for i in range(10)}
+    assert len(ids["validation"]) == 4 and ids["validation"] < ids["test"]
+    assert all([s.is_correct for s in p.solutions] == [True, False] for p in splits.train)
+    assert load_splits(DataConfig(**files), tmp_path, Ledger()) == splits
+    fewer = load_splits(DataConfig(**files | {"num_problems": 2, "mutants_per_solution": 1}), tmp_path, Ledger())
+    assert len(fewer.train) == 2 and all([s.is_correct for s in p.solutions] == [True] for p in fewer.train)
+    assert str(ledger).split("\n") == [
+        "source/validation problems: 6 read = 6 kept",
+        "source/validation solutions: 24 read = 24 kept",
+        "split/validation problems: 6 read = 2 not_sampled + 4 kept",
+        "split/validation solutions: 24 read = 8 not_sampled + 8 over_max_per_problem + 8 kept",
+        "split/test problems: 6 read = 6 kept",
+        "source/train problems: 13 read = 1 contaminated + 1 duplicate_statement + 1 without_right_solution + 10 kept",
+        "source/train solutions: 50 read = 4 contaminated + 4 duplicate_statement + 2 without_right_solution + 40 kept",
+        "split/train problems: 10 read = 3 set_aside_for_reference + 7 kept",
+        "split/train solutions: 40 read = 12 set_aside_for_reference + 14 over_max_per_problem + 14 kept",
+        "split/reference problems: 10 read = 7 left_to_train_on + 3 kept",
+        "split/reference solutions: 40 read = 28 left_to_train_on + 6 over_max_per_problem + 6 kept",
+    ]
+    ledger.check()
+
+
+def test_problems_without_a_wrong_solution_do_not_vanish_where_pairs_are_asked_for(files, tmp_path):
+    train = [problem(f"t{i}", f"Do thing {i}.", wrong=i % 2) for i in range(43)]
+    files["train_path"] = written(tmp_path / "train.jsonl", train)
+    ledger = Ledger()
+    splits = load_splits(DataConfig(**files), tmp_path, ledger)
+    ledger.check()
+    counts = ledger.counts()
+    unpaired = sum(counts[f"split/{split}/problems/dropped/without_partner"] for split in ("train", "reference"))
+    assert unpaired == 22 and len(splits.train) + len(splits.reference) == 21
+    assert counts["split/train/problems/kept"] == len(splits.train)
+
+
+def test_bins_and_numbers_say_which_of_them_left_a_problem_out(files, tmp_path):
+    levels = [0] * 5 + [1] * 20 + [2] * 10
+    train = [replace(problem(f"t{i}", f"Do thing {i}."), difficulty=level) for i, level in enumerate(levels)]
+    files |= {"train_path": written(tmp_path / "train.jsonl", train), "num_reference_problems": 1}
+    files |= {"difficulty_bins": [1, 2], "difficulty_weights": [0, 1, 1]}
+    for number, dropped in ((None, 0), (8, None)):
+        ledger = Ledger()
+        splits = load_splits(DataConfig(**files | {"num_problems": number}), tmp_path, ledger)
+        counts = {k.rpartition("/")[2]: n for k, n in ledger.counts().items() if k.startswith("split/train/problems/")}
+        left = [sum(p.difficulty == level for p in train) for level in range(3)]
+        left[splits.reference[0].difficulty] -= 1
+        reach = 2 * min(left[1:])
+        assert counts["difficulty_of_weight_0"] == left[0]
+        assert counts["over_difficulty_share"] == sum(left[1:]) - reach
+        assert counts["not_sampled"] == (dropped if number is None else reach - number)
+        assert counts["kept"] == len(splits.train) == (number or reach)
+
+
+def test_what_a_problem_has_none_of_is_counted(files, tmp_path):
+    held_out = [problem(f"v{i}", f"Do held out {i}.", right=i % 2, wrong=i % 3) for i in range(6)]
+    files |= {"validation_path": written(tmp_path / "validation.jsonl", held_out), "num_validation_problems": 6}
+    ledger = Ledger()
+    splits = load_splits(DataConfig(**files | {"mutants_per_solution": 1}), tmp_path, ledger)
+    counts = ledger.counts()
+    assert [p.problem_id for p in splits.validation] == ["v1", "v3", "v5"]
+    dropped = {
+        reason: counts[f"split/validation/problems/dropped/{reason}"] for reason in ("without_solutions", "wrong_not_used")
+    }
+    assert dropped == {"without_solutions": 1, "wrong_not_used": 2}
+    assert counts["split/validation/solutions/dropped/wrong_not_used"] == 0 + 1 + 2 + 0 + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_test_problems": 7}, r"data\.num_test_problems=7, but .* has 6 problems"),
+        ({"num_reference_problems": 10}, r"data\.num_reference_problems=10, but .* has 10 usable problems"),
+        ({"num_problems": 8}, r"data\.num_problems=8, but .* leaves 7"),
+        ({"train_path": "other.jsonl"}, r"other\.jsonl does not exist"),
+    ],
+)
+def test_asking_for_more_than_the_files_hold_is_refused(files, tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        load_splits(DataConfig(**files | changes), tmp_path, Ledger())
