@@ -12,14 +12,19 @@ from tests.workspaces import free_port
 from wmtp.distributed import join_world
 
 
+def in_world(function, *arguments, **options):
+    """`function(world, ...)` of a rank that has joined."""
+    with join_world("cpu", seed=0) as world:
+        return function(world, *arguments, **options)
+
+
 def _main(rank, size, port, function, arguments, options, path):
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     try:
-        with join_world("cpu") as world:
-            result = ("ok", function(world, *arguments, **options))
+        result = ("ok", function(*arguments, **options))
     except Exception:
         result = ("error", traceback.format_exc())
     Path(path).write_bytes(pickle.dumps(result))
@@ -27,6 +32,11 @@ def _main(rank, size, port, function, arguments, options, path):
 
 def run_on_ranks(size, function, *arguments, tmp_path, **options):
     """`[function(world, *arguments, **options) of rank 0, ...]`; fails with the first rank's traceback."""
+    return run_processes(size, in_world, function, *arguments, tmp_path=tmp_path, **options)
+
+
+def run_processes(size, function, *arguments, tmp_path, **options):
+    """The same for a function that joins its world itself, as a stage does: it is called without one."""
     fork = multiprocessing.get_context("fork")
     port, paths = free_port(), [tmp_path / f"result-{os.urandom(4).hex()}-{rank}" for rank in range(size)]
     processes = [

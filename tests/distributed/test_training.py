@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.distributed.harness import run_on_ranks
 from tests.tables import VOCAB, make_tables
 from wmtp.checkpoint import Checkpointer
-from wmtp.config import ArmConfig
+from wmtp.config.arms import load_arm
 from wmtp.config.schema import CriticConfig
 from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, TrainConfig
 from wmtp.errors import NumericsError
@@ -22,10 +22,11 @@ from wmtp.models.value import ValueModel
 from wmtp.stages.fitting import full_state
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
+from wmtp.training.critic_step import CriticStep
 from wmtp.training.loop import train
 from wmtp.training.scoring import reference_nll, score_rows, validation_nll
-from wmtp.training.steps import CriticStep, LanguageModelStep
-from wmtp.training.weight_report import td_statistics
+from wmtp.training.steps import LanguageModelStep
+from wmtp.training.weight_report import measure
 
 MODEL = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=4, n_heads=2, n_kv_heads=2, n_future=3)
 OPTIM = OptimConfig(warmup_steps=2)
@@ -87,14 +88,15 @@ def fit(
         validate=lambda: validation_nll(world, sharded, data, 3, batch_tokens=64),
         objective="val/nll_head0",
         on_row=lambda row: None,
+        seed=5,
     )
     return state.rows, full_state(sharded)
 
 
 def policy_step(world, sharded, data, arm):
-    weighting = {"name": "uniform" if arm == "baseline" else arm}
-    statistics = td_statistics(data, gamma=1.0, initial_value="prompt")
-    return LanguageModelStep(world, sharded, ArmConfig(weighting=weighting), 3, seed=3, td_statistics=statistics)
+    config = load_arm({"weighting": {"name": "uniform" if arm == "baseline" else arm}}, arm)
+    statistics = measure(config, 3, data, seed=3, num_steps=6)
+    return LanguageModelStep(world, sharded, config, 3, num_steps=6, seed=3, statistics=statistics)
 
 
 def losses(result):
@@ -264,6 +266,7 @@ def train_critic(world, folder, resume):
         validate=dict,
         objective="",
         on_row=lambda row: None,
+        seed=0,
     )
     return [row["train/loss"] for row in state.rows]
 

@@ -188,7 +188,7 @@ def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[
     }
     targets = {run.seed: results[run.name] for run in runs_by_arm[baseline]}
     for arm, runs in runs_by_arm.items():
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"run": run.name, "seed": run.seed, "result_nll": result["value"]} | tokens_to_reach(curves[run.name], target)
             for run in runs
             if (result := results[run.name]) is not None and (target := targets.get(run.seed)) is not None

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer, TrainState
 from wmtp.config.training import OptimConfig, TrainConfig
-from wmtp.distributed import World
+from wmtp.distributed import World, seed_everything
 from wmtp.errors import NumericsError
 from wmtp.tokens.data import Batch
 from wmtp.tokens.loader import TrainLoader
@@ -40,7 +40,8 @@ Row = dict[str, float]
 class LoopState:
     """Everything that a resumed run needs besides the tensors. Plain data.
 
-    `best`, `best_step`: the smallest validation objective so far and where it was measured; `num_worse`: validations since.
+    `best`, `best_step`: with early stopping the smallest validation objective so far and where it was measured;
+    `num_worse`: validations since.
     """
 
     step: int = 0
@@ -50,6 +51,16 @@ class LoopState:
     best: float = math.inf
     best_step: int | None = None
     num_worse: int = 0
+
+    @property
+    def result_step(self) -> int:
+        """The step whose model is the result: the best validated one with early stopping, otherwise the last."""
+        return self.step if self.best_step is None else self.best_step
+
+    @property
+    def result_row(self) -> Row:
+        """What was measured when the model was what the result is. Whoever reports a run reports this row."""
+        return next(row for row in self.rows if row["step"] == self.result_step)
 
 
 def train(
@@ -64,6 +75,7 @@ def train(
     validate: Callable[[], dict[str, float]],
     objective: str,
     on_row: Callable[[Row], None],
+    seed: int,
 ) -> LoopState:
     """Run `config.steps` optimizer steps, from the newest checkpoint if there is one.
 
@@ -71,49 +83,51 @@ def train(
         model: already sharded; step_function: see `TrainStep`; validate: metrics named `val/...`, called by all ranks.
         objective: the one of them that early stopping minimises.
         on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
+        seed: of what is drawn while training (dropout): a stream for each rank.
     Returns:
-        the final state; its `rows` go back to step 0, also over restarts.
+        the final state; its `rows` go back to step 0, also over restarts. The model is that of `result_step`.
     Raises:
-        NumericsError: NaN or Inf in the loss or the gradients, or weights that break their invariants; on every rank at
-            once, no later than the next flush. The last checkpoint is kept.
+        NumericsError: NaN or Inf in the loss, the gradients or a validation, or weights that break their invariants; on
+            every rank at once, no later than the next flush. The last checkpoint is kept.
     """
     optimizers = build_optimizers(model, optim)
     train_state = TrainState(model, optimizers)
-    state = _resumed(checkpointer, train_state, world)
-    meters, gate, started = Meters(world), _Gate(world, checkpointer), time.monotonic() - state.time_s
+    seed_everything(seed, world.rank)
+    state = _resumed(checkpointer, train_state, world, seed)
+    meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
     model.train()
-    while state.step < config.steps and not _is_exhausted(state, config):
-        factor = lr_factor(optim, state.step, config.steps)
-        set_learning_rates(optimizers, factor)
-        metrics = step_function(loader.micro_batches(state.step), state.step)
-        norm = _clip(model, optim.clip_norm)
-        metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
-        gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": ~torch.isfinite(norm)}, state.step)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        meters.add(metrics)
-        state.tokens += loader.num_tokens(state.step)
-        state.step += 1
-        due = _Due.after(state.step, config)
-        if due.flush:
-            gate.check()
-            row: Row = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
-            if due.validation:
-                row.update(_validated(model, validate))
-            _flush(state, row, started, world, on_row)
-            checkpointer.poll()
-        improved = due.validation and config.early_stopping_patience is not None and _judge(state, objective)
-        if due.checkpoint or improved:
-            checkpointer.save(state.step, train_state, vars(state), best=state.best_step)
-    checkpointer.wait()
-    if _is_exhausted(state, config) and state.best_step is not None:
-        checkpointer.load(state.best_step, train_state)
+    with checkpointer:
+        while state.step < config.steps and not _is_exhausted(state, config):
+            factor = lr_factor(optim, state.step, config.steps)
+            set_learning_rates(optimizers, factor)
+            metrics = step_function(loader.micro_batches(state.step), state.step)
+            norm = _clip(model, optim.clip_norm)
+            metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
+            gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": _is_not_finite(metrics, norm)}, state.step)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            meters.add(metrics)
+            state.tokens += loader.num_tokens(state.step)
+            state.step += 1
+            due = _Due.after(state.step, config)
+            if due.flush:
+                gate.check()
+                row: Row = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
+                if due.validation:
+                    row.update(_validated(model, validate, state.step))
+                _flush(state, row, started, world, on_row)
+                checkpointer.poll()
+            improved = due.validation and config.early_stopping_patience is not None and _judge(state, objective)
+            if due.checkpoint or improved:
+                checkpointer.save(state.step, train_state, vars(state), best=state.best_step)
+    if state.result_step != state.step:
+        checkpointer.load(state.result_step, train_state)
     return state
 
 
-def _resumed(checkpointer: Checkpointer, train_state: TrainState, world: World) -> LoopState:
-    restored = checkpointer.load_newest(train_state)
+def _resumed(checkpointer: Checkpointer, train_state: TrainState, world: World, seed: int) -> LoopState:
+    restored = checkpointer.load_newest(train_state, seed=seed)
     if restored and world.is_main:
         print(f"resumed from step {restored['step']}", flush=True)
     return LoopState(**restored) if restored else LoopState()
@@ -170,11 +184,14 @@ def _is_exhausted(state: LoopState, config: TrainConfig) -> bool:
     return config.early_stopping_patience is not None and state.num_worse >= config.early_stopping_patience
 
 
-def _validated(model: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+def _validated(model: nn.Module, validate: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
     model.eval()
     with torch.no_grad():
         metrics = validate()
     model.train()
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise NumericsError(f"{name}={value} at step {step}; the last checkpoint is kept")
     return metrics
 
 
@@ -184,11 +201,17 @@ def _clip(model: nn.Module, max_norm: float) -> torch.Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
+def _is_not_finite(metrics: StepMetrics, norm: torch.Tensor) -> torch.Tensor:
+    """Whether the gradients or this rank's loss are NaN or Inf: a loss can be and leave gradients that are not."""
+    loss, _ = metrics.ratios["train/loss"]
+    return ~(torch.isfinite(norm) & torch.isfinite(loss))
+
+
 class _Gate:
     """Remembers on the device the first step at which something was what it must never be."""
 
-    def __init__(self, world: World, checkpointer: Checkpointer) -> None:
-        self._world, self._checkpointer = world, checkpointer
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._first: dict[str, torch.Tensor] = {}
 
     def watch(self, broken: dict[str, torch.Tensor], step: int) -> None:
@@ -202,7 +225,6 @@ class _Gate:
         firsts = self._world.all_reduce(torch.stack(list(self._first.values())), op=torch.distributed.ReduceOp.MIN).tolist()
         first, name = min(zip(firsts, self._first, strict=True), key=lambda pair: pair[0])
         if first != math.inf:
-            self._checkpointer.wait()
             raise NumericsError(f"{name} at step {int(first)}; the last checkpoint is kept")
 
 

@@ -185,7 +185,7 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.
         ValueError: a parameter's name is of no known kind.
     """
     adamw: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-    matrices = []
+    matrices: list[torch.Tensor] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             kind = _kind(name)

@@ -133,6 +133,7 @@ def _write_training(folder: Path, identity: dict[str, Any], config: Config, rng:
 def _cost(stage: str, steps: int, num_parameters: int, rng: np.random.Generator) -> dict[str, Any]:
     wall_s = float(60 + 5 * rng.uniform())
     cost = {"stage": stage, "num_parameters": num_parameters, "steps": steps, "tokens": steps * 1130, "world_size": 2}
+    cost |= {"result_step": steps}
     return {**cost, "wall_s": wall_s, "tokens_per_s": steps * 1130 / wall_s, "peak_memory_bytes": 612 * 2**20}
 
 

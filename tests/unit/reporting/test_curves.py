@@ -2,7 +2,7 @@
 
 import pytest
 
-from wmtp.reporting.curves import curves_of, tokens_to_reach
+from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 
 POINTS = [
     {"step": 10, "tokens": 100, "value": 1.0},
@@ -28,6 +28,11 @@ def test_the_first_and_the_last_point_count():
 
 def test_a_loss_never_reached_is_said_so():
     assert reach(0.1) == {"target_nll": 0.1, "tokens": None, "step": None, "frac_of_baseline": None}
+
+
+def test_the_result_is_the_point_of_its_step_wherever_the_curve_ends():
+    assert point_at(POINTS, 20) == POINTS[1]
+    assert point_at(POINTS, 25) is None
 
 
 def test_curves_skip_rows_without_the_value():
