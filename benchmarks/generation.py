@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-import wmtp  # noqa: F401 (its models for the Auto classes)
+import wmtp.models  # noqa: F401 (registers the model type)
 from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.nll import num_heads
 from wmtp.problems.files import read_problems

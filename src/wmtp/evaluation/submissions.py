@@ -243,6 +243,7 @@ def complete(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    import wmtp.models  # noqa: F401 (registers the model type)
     from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate_batches
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""`import wmtp` is enough for transformers to know the model, in either order of the imports."""
+"""`import wmtp.models` makes a saved model known to transformers, in either order of imports; `import wmtp` changes nothing."""
 
 import subprocess
 import sys
@@ -7,21 +7,38 @@ import pytest
 
 from wmtp.models import MTPConfig, MTPForCausalLM
 
-IMPORTS = ["import wmtp", "from transformers import GPT2LMHeadModel, LlamaForCausalLM, AutoModelForCausalLM"]
+IMPORTS = ["import wmtp.models", "from transformers import GPT2LMHeadModel, LlamaForCausalLM, AutoModelForCausalLM"]
 
 
-@pytest.mark.parametrize("lines", [IMPORTS, IMPORTS[::-1]])
-def test_a_saved_model_is_loaded_by_name_after_importing_wmtp(lines, tmp_path):
+@pytest.fixture
+def saved(tmp_path):
     config = MTPConfig(
         vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, n_future=2
     )
     MTPForCausalLM(config).save_pretrained(tmp_path)
-    use = f"print(type(AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})).__name__)"
-    done = subprocess.run([sys.executable, "-c", "\n".join([*lines, use])], capture_output=True, text=True, check=True)
-    assert done.stdout == "MTPForCausalLM\n"
+    return tmp_path
 
 
-def test_importing_wmtp_does_not_import_transformers():
-    code = "import sys, wmtp; print('transformers' in sys.modules or 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+def python(*lines, code=0):
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("lines", [IMPORTS, IMPORTS[::-1]])
+def test_a_saved_model_is_loaded_by_name_after_importing_the_models(lines, saved):
+    use = f"print(type(AutoModelForCausalLM.from_pretrained({str(saved)!r})).__name__)"
+    assert python(*lines, use).stdout == "MTPForCausalLM\n"
+
+
+def test_without_that_transformers_names_the_model_type_that_it_does_not_know(saved):
+    use = f"AutoModelForCausalLM.from_pretrained({str(saved)!r})"
+    assert "wmtp_mtp" in python("import wmtp", IMPORTS[1], use, code=1).stderr
+
+
+def test_importing_wmtp_imports_neither_transformers_nor_torch_and_hooks_nothing():
+    code = (
+        "import sys; before = [*sys.meta_path]; import wmtp",
+        "print('transformers' in sys.modules or 'torch' in sys.modules or sys.meta_path != before)",
+    )
+    assert python(*code).stdout == "False\n"
