@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wmtp import __version__
 from wmtp.errors import ConfigError, WmtpError
 
 PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wmtp", description="Weighted multi-token prediction experiments.")
+    parser.add_argument("--version", action="version", version=f"wmtp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     stage = commands.add_parser("stage", help="run one stage now, as params.yaml says")
@@ -70,9 +72,49 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("target", type=Path)
     convert.set_defaults(run=_convert)
 
+    _add_lists(commands)
+
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_lists(commands: Any) -> None:
+    """What there is to choose from, one line each."""
+    for name, lines, what in (
+        ("arms", lambda: _headlines("arms"), "the arms: how tokens can be weighted"),
+        ("profiles", lambda: _headlines("profiles"), "the sizes of an experiment"),
+        ("tasks", _tasks, "the datasets and benchmarks"),
+    ):
+        commands.add_parser(name, help=what).set_defaults(run=_show, lines=lines)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    lines: dict[str, str] = arguments.lines()
+    width = max(len(name) for name in lines)
+    for name, text in lines.items():
+        print(f"{name:<{width}}  {text}".rstrip())
+    return 0
+
+
+def _headlines(kind: str) -> dict[str, str]:
+    """The first comment line of every file in configs/`kind`, by name."""
+    from wmtp.orchestration.pipeline import find_root
+
+    found = {}
+    for path in sorted((find_root() / "configs" / kind).glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        found[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
+    if not found:
+        raise ConfigError(f"configs/{kind} holds no .yaml file")
+    return found
+
+
+def _tasks() -> dict[str, str]:
+    """Every task set's own description."""
+    from wmtp import tasksets
+
+    return {name: tasksets.get(name).description for name in tasksets.names()}
 
 
 def _add_evaluation(commands: Any) -> None:
