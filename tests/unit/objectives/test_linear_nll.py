@@ -1,0 +1,196 @@
+"""The NLL and its gradients in all three regimes against materialised float64 logits, and what each regime costs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.unit.objectives.labels import random_labels
+from wmtp.objectives.linear_nll import linear_nll, linear_nll_reference
+from wmtp.types import IGNORE_INDEX
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 40),
+    width=st.integers(1, 8),
+    vocab=st.integers(1, 30),
+    chunk=st.integers(1, 50),
+    seed=st.integers(0, 999),
+)
+def test_linear_nll_is_the_same_for_every_chunk_size(rows, width, vocab, chunk, seed):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(rows, width, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(vocab, width, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = random_labels(generator, 1, rows, vocab)[0]
+    upstream = torch.rand(rows, generator=generator, dtype=torch.float64)
+    upstream = upstream.masked_fill(upstream < 0.4, 0.0)
+    oracle = linear_nll_reference(hidden, weight, labels)
+    exact = torch.autograd.grad(oracle, [hidden, weight], upstream)
+    shuffled = upstream[torch.randperm(rows, generator=generator)]
+    kinds = [{"scale_N": scale} for scale in (None, upstream, upstream / 3)]
+    for guessed in (upstream, -7 * upstream, upstream * (torch.arange(rows) % 2), shuffled, torch.ones_like(upstream)):
+        kinds.append({"guess": lambda index, nll, guessed=guessed: guessed[index]})
+    for kind in kinds:
+        nll = linear_nll(hidden, weight, labels, chunk_size=chunk, **kind)
+        torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
+        for a, b in zip(torch.autograd.grad(nll, [hidden, weight], upstream), exact, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_a_guess_is_asked_for_every_valid_row_once_and_works_for_two_backward_passes():
+    hidden, weight = torch.randn(9, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True)
+    labels = torch.tensor([0, 1, IGNORE_INDEX, 2, 3, 4, IGNORE_INDEX, 0, 1])
+    asked = []
+
+    def guess(rows, nll):
+        asked.append((rows, nll))
+        return (rows % 2).float()
+
+    nll = linear_nll(hidden, weight, labels, chunk_size=2, guess=guess)
+    rows = torch.cat([rows for rows, _ in asked])
+    assert sorted(rows.tolist()) == [0, 1, 3, 4, 5, 7, 8] and max(len(rows) for rows, _ in asked) == 2
+    torch.testing.assert_close(torch.cat([nll for _, nll in asked]), nll[rows])
+    first = torch.autograd.grad(nll, [hidden, weight], torch.ones(9), retain_graph=True)
+    for a, b in zip(torch.autograd.grad(nll, [hidden, weight], torch.ones(9)), first, strict=True):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        asked.clear()
+        assert not linear_nll(hidden, weight, labels, guess=guess).requires_grad and not asked
+
+
+def test_a_label_whose_probability_underflows_has_its_nll():
+    hidden, weight = (
+        torch.tensor([[300.0], [80.0], [1.0]], requires_grad=True),
+        torch.tensor([[1.0], [-1.0]], requires_grad=True),
+    )
+    labels = torch.tensor([1, 1, 1])
+    for kind in ({}, {"scale_N": torch.ones(3)}, {"guess": lambda rows, nll: torch.ones(len(rows))}):
+        nll = linear_nll(hidden, weight, labels, **kind)
+        torch.testing.assert_close(nll.double(), linear_nll_reference(hidden, weight, labels), rtol=1e-6, atol=0)
+        grad_hidden, _ = torch.autograd.grad(nll.sum(), [hidden, weight])
+        torch.testing.assert_close(grad_hidden.squeeze(), torch.tensor([2.0, 2.0, 2.0 / (1 + torch.e**-2)]))
+
+
+@pytest.mark.parametrize("promised", [False, True])
+def test_linear_nll_in_bfloat16_is_float32_and_near_the_oracle(promised):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(33, 16, generator=generator).bfloat16().requires_grad_()
+    weight = torch.randn(50, 16, generator=generator).bfloat16().requires_grad_()
+    labels = random_labels(generator, 1, 33, 50)[0]
+    scale = torch.ones(33) if promised else None
+    nll, oracle = linear_nll(hidden, weight, labels, scale_N=scale), linear_nll_reference(hidden, weight, labels)
+    assert nll.dtype == torch.float32
+    torch.testing.assert_close(nll.double(), oracle, rtol=1e-5, atol=1e-5)
+    (ours,) = torch.autograd.grad(nll.sum(), weight)
+    (exact,) = torch.autograd.grad(oracle.sum(), weight)
+    torch.testing.assert_close(ours, exact, rtol=0.02, atol=0.03)
+
+
+def test_rows_without_upstream_gradient_cost_no_backward_work():
+    """A row of NaN would poison the weight gradient if it were touched."""
+    hidden = torch.randn(4, 3)
+    hidden[2] = float("nan")
+    hidden.requires_grad_()
+    weight = torch.randn(5, 3, requires_grad=True)
+    nll = linear_nll(hidden, weight, torch.tensor([0, 1, 2, 3]))
+    (grad_hidden, grad_weight) = torch.autograd.grad(nll, [hidden, weight], torch.tensor([1.0, 1.0, 0.0, 1.0]))
+    assert torch.isfinite(grad_weight).all() and (grad_hidden[2] == 0).all()
+
+
+def test_rows_promised_no_gradient_cost_no_backward_work():
+    hidden = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 4.0]], requires_grad=True)
+    weight = torch.randn(5, 2, requires_grad=True)
+    upstream = torch.tensor([1.0, 0.0, 2.0])
+    nll = linear_nll(hidden, weight, torch.tensor([0, 1, IGNORE_INDEX]), scale_N=upstream)
+    grad_hidden, grad_weight = torch.autograd.grad(nll, [hidden, weight], upstream)
+    assert torch.isfinite(grad_weight).all() and (grad_hidden[1:] == 0).all() and (grad_hidden[0] != 0).any()
+
+
+def test_a_broken_promise_is_an_error_and_not_a_wrong_gradient():
+    hidden, weight = torch.randn(3, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True)
+    labels, scale = torch.tensor([0, 1, 2]), torch.tensor([1.0, 0.0, 2.0])
+    for upstream in ([1.0, 1.0, 2.0], [1.0, 0.0, 2.1], [float("nan"), 0.0, 2.0]):
+        with pytest.raises(ValueError, match="no multiple"):
+            linear_nll(hidden, weight, labels, scale_N=scale).backward(torch.tensor(upstream))
+    nll = linear_nll(hidden, weight, labels, scale_N=scale)
+    nll.backward(scale, retain_graph=True)
+    with pytest.raises(ValueError, match="earlier backward"):
+        nll.backward(scale)
+    with torch.no_grad():
+        assert not linear_nll(hidden, weight, labels, scale_N=scale).requires_grad
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"labels_N": torch.zeros(3, dtype=torch.long)},
+        {"chunk_size": 0},
+        {"weight_VD": torch.zeros(5, 2)},
+        {"scale_N": torch.zeros(3)},
+        {"scale_N": torch.zeros(4), "guess": lambda rows, nll: nll},
+    ],
+)
+def test_linear_nll_refuses_what_does_not_fit(bad):
+    good = {"hidden_ND": torch.zeros(4, 3), "weight_VD": torch.zeros(5, 3), "labels_N": torch.zeros(4, dtype=torch.long)}
+    with pytest.raises(ValueError):
+        linear_nll(**good | bad)
+
+
+class RowsMultiplied(TorchDispatchMode):
+    """Counts rows x matrices of V x D numbers that they were multiplied with, whichever operator does it."""
+
+    def __init__(self, vocab, width):
+        super().__init__()
+        self.size, self.rows, self.names = vocab * width, 0.0, set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        name = function.overloadpacket.__name__
+        if name in ("mm", "addmm", "addmm_"):
+            a, b = [x for x in arguments if isinstance(x, torch.Tensor)][-2:]
+            self.rows += a.shape[0] * a.shape[1] * b.shape[1] / self.size
+        self.names.add(name)
+        return function(*arguments, **(keywords or {}))
+
+
+LEARNT, SILENT, IGNORED = 7, 5, 4
+SCALES = torch.tensor([2.0] * LEARNT + [0.0] * SILENT + [9.0] * IGNORED)
+"""Of the rows: some have a scale, some have none, and an ignored label's is never looked at."""
+
+
+@pytest.mark.parametrize(
+    ("known", "guessed", "forward", "backward"),
+    [
+        (None, None, LEARNT + SILENT, 3 * LEARNT),
+        (SCALES, None, 3 * LEARNT + SILENT, 0),
+        (None, SCALES, 3 * LEARNT + SILENT, 0),
+        (None, 5 * SCALES, 3 * LEARNT + SILENT, 0),
+        (None, torch.zeros(16), LEARNT + SILENT, 3 * LEARNT),
+        (None, torch.ones(16), 3 * (LEARNT + SILENT), 3 * SILENT),
+    ],
+    ids=["unknown", "known", "guessed", "guessed up to a factor", "not guessed", "guessed where there is none"],
+)
+def test_each_regime_costs_the_matmuls_that_it_says(known, guessed, forward, backward):
+    """Four for a row with a scale (one without), three, and three for a right guess or six for a wrong one."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(LEARNT + SILENT + IGNORED, 3, generator=generator, requires_grad=True)
+    weight = torch.randn(11, 3, generator=generator, requires_grad=True)
+    labels = torch.arange(len(hidden)) % 11
+    labels[-IGNORED:] = IGNORE_INDEX
+    guess = None if guessed is None else lambda rows, nll: guessed[rows]
+    counter = RowsMultiplied(11, 3)
+    with counter:
+        nll = linear_nll(hidden, weight, labels, scale_N=known, guess=guess, chunk_size=5)
+        there = counter.rows
+        nll.backward(SCALES)
+    assert (there, counter.rows - there) == pytest.approx((forward, backward))
+    assert not counter.names & {"matmul", "bmm", "linear", "einsum", "baddbmm"}, "a product that is not counted"
+
+
+def test_validation_costs_one_matmul_for_a_valid_row():
+    counter = RowsMultiplied(11, 3)
+    labels = torch.tensor([1, IGNORE_INDEX, 2, 3])
+    with counter, torch.no_grad():
+        linear_nll(torch.randn(4, 3), torch.randn(11, 3), labels, scale_N=torch.ones(4))
+    assert counter.rows == pytest.approx(3)
