@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TEMPLATE = re.compile(r"\$\{(?:item\.)?(\w+)\}")
+TEMPLATE = re.compile(r"\$\{(?:item\.)?(\w+)(?:\[(\d+)\])?\}")
 COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT = 1.72, 1.1, 1.46, 0.56
 
 
@@ -54,8 +54,14 @@ def _path(entry: Any) -> str:
 
 
 def _filled(path: str, instance: Mapping[str, Any]) -> str:
-    """`${item.x}` by the instance's value; what names the instance itself becomes `*`."""
-    return TEMPLATE.sub(lambda found: str(instance[found[1]]) if found[1] in instance and found[1] != "key" else "*", path)
+    """`${item.x}` and `${item.x[0]}` by the instance's values; what names the instance itself becomes `*`."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in instance or found[1] == "key":
+            return "*"
+        return str(instance[found[1]] if found[2] is None else instance[found[1]][int(found[2])])
+
+    return TEMPLATE.sub(value, path)
 
 
 def find_edges(stages: Mapping[str, Stage]) -> dict[tuple[str, str], float]:

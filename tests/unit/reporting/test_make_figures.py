@@ -8,8 +8,8 @@ import pytest
 from docs.make_figures import draw_dag, find_edges, place, read_stages, reduce_edges
 
 RUNS = {
-    "baseline-s0": {"arm": "baseline", "scores": "artifacts/data"},
-    "rho1-s0": {"arm": "rho1", "scores": "artifacts/scores/reference"},
+    "baseline-s0": {"arm": "baseline", "deps": ["src/b.py", "artifacts/data"]},
+    "rho1-s0": {"arm": "rho1", "deps": ["artifacts/scores/reference", "src/c.py"]},
 }
 PIPELINE: dict[str, Any] = {
     "stages": {
@@ -18,8 +18,8 @@ PIPELINE: dict[str, Any] = {
         "train": {
             "foreach": "${runs}",
             "do": {
-                "deps": ["artifacts/data", "${item.scores}"],
-                "outs": ["artifacts/policy/${key}", "artifacts/training/${key}"],
+                "deps": ["artifacts/data", "${item.deps[0]}", "${item.deps[1]}"],
+                "outs": ["artifacts/policy/${key}", "artifacts/training/${key}", "artifacts/provenance/train/${key}"],
             },
         },
         "evaluate": {
