@@ -19,6 +19,7 @@ from pathlib import Path
 from wmtp import tracking
 from wmtp.config import load_launch
 from wmtp.errors import ConfigError, LaunchError, WmtpError
+from wmtp.files import write_text
 from wmtp.orchestration import processes
 from wmtp.orchestration.pipeline import find_root
 
@@ -121,7 +122,7 @@ def forget_dead_server(root: Path) -> None:
 def _profile(root: Path, url: str) -> Iterator[None]:
     """Prefect's active profile of this workspace, for as long as the block lasts."""
     path = _profile_path(root)
-    path.write_text(f'active = "serve"\n\n[profiles.serve]\nPREFECT_API_URL = "{url}"\n', encoding="utf-8")
+    write_text(path, f'active = "serve"\n\n[profiles.serve]\nPREFECT_API_URL = "{url}"\n')
     try:
         yield
     finally:
