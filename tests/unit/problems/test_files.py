@@ -118,11 +118,6 @@ OWN = {"problem_id": "p", "prompt": "x", "tests": [{"stdin": "", "stdout": "1"}]
 @pytest.mark.parametrize(
     ("name", "record", "message"),
     [
-        ("mbpp", "{broken", r"d\.jsonl:2: not valid JSON"),
-        ("mbpp", "[1]", r"d\.jsonl:2: expected a JSON object, found list"),
-        ("mbpp", {k: v for k, v in MBPP.items() if k != "code"}, r"d\.jsonl:2: field 'code' is missing; the record has"),
-        ("mbpp", MBPP | {"task_id": "7"}, r"d\.jsonl:2: field 'task_id' must be int, found str"),
-        ("mbpp", MBPP | {"test_list": [3]}, r"d\.jsonl:2: field 'test_list'\[0\] must be str, found int"),
         ("mbpp", MBPP | {"test_list": []}, r"d\.jsonl:2: field 'test_list' is empty"),
         ("mbpp", MBPP | {"task_id": 1}, r"d\.jsonl:2: duplicate id 'mbpp/1', first seen at .*d\.jsonl:1"),
         ("jsonl", OWN | {"tests": [{"stdin": ""}]}, r"d\.jsonl:2: tests\[0\]: field 'stdout' is missing"),
@@ -142,14 +137,6 @@ def test_a_bad_record_is_named(tmp_path, name, record, message):
         list(load_problems(name, lines(tmp_path / "d.jsonl", good, record)))
 
 
-def test_unknown_datasets_formats_and_missing_files_are_named(tmp_path):
+def test_an_unknown_task_set_is_named():
     with pytest.raises(ConfigError, match="unknown task set 'apps': known are codecontests"):
         list(load_problems("apps", "x"))
-    with pytest.raises(DataError, match=r"missing\.jsonl does not exist"):
-        list(load_problems("mbpp", str(tmp_path / "missing.jsonl")))
-    (tmp_path / "x.csv").write_text("a,b")
-    with pytest.raises(DataError, match=r"unknown format '\.csv'"):
-        list(load_problems("mbpp", str(tmp_path / "x.csv")))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no \.jsonl"):
-        list(load_problems("mbpp", str(tmp_path / "empty")))

@@ -1,0 +1,115 @@
+"""Records of every format and folder read alike, and errors that name file, line and field."""
+
+import json
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wmtp.errors import DataError
+from wmtp.problems.records import read_records, take, take_strings, unix_newlines
+from wmtp.tasksets import load_problems
+
+RECORDS = [{"id": number, "text": f"λ {number}", "parts": ["a", str(number)]} for number in range(150)]
+MBPP = {"task_id": 1, "text": "Add.", "code": "def add(a, b):\n\treturn a + b", "test_list": ["assert add(1, 2) == 3"]}
+
+
+def lines(path, *records):
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
+    return str(path)
+
+
+def write(path, records):
+    """In the format of the path's ending."""
+    if path.suffix == ".jsonl":
+        lines(path, *records)
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(records), path, row_group_size=40)
+    else:
+        table = pa.Table.from_pylist(records)
+        new = pa.ipc.new_stream if "stream" in path.stem else pa.ipc.new_file
+        with new(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet", "file.arrow", "stream.arrow"])
+def test_every_format_gives_the_same_records_and_says_where_each_is(tmp_path, name):
+    write(tmp_path / name, RECORDS)
+    found = list(read_records(str(tmp_path / name)))
+    assert [record for _, record in found] == RECORDS
+    first, last = (":1", ":150") if name == "r.jsonl" else (": row 0", ": row 149")
+    assert [found[0][0], found[149][0]] == [f"{tmp_path / name}{first}", f"{tmp_path / name}{last}"]
+
+
+def test_a_folder_is_its_files_by_name_and_nothing_else_in_it(tmp_path):
+    write(tmp_path / "b.jsonl", RECORDS[:2])
+    write(tmp_path / "a.parquet", RECORDS[2:4])
+    (tmp_path / "README.md").write_text("not data")
+    assert [record for _, record in read_records(str(tmp_path))] == RECORDS[2:4] + RECORDS[:2]
+
+
+def test_an_empty_line_is_no_record_and_still_counts_as_a_line(tmp_path):
+    path = lines(tmp_path / "r.jsonl", {"a": 1}, "", {"a": 2})
+    assert list(read_records(path)) == [(f"{path}:1", {"a": 1}), (f"{path}:3", {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("{broken", r"d\.jsonl:2: not valid JSON"),
+        ("[1]", r"d\.jsonl:2: expected a JSON object, found list"),
+        ({k: v for k, v in MBPP.items() if k != "code"}, r"d\.jsonl:2: field 'code' is missing; the record has"),
+        (MBPP | {"task_id": "7"}, r"d\.jsonl:2: field 'task_id' must be int, found str"),
+        (MBPP | {"test_list": [3]}, r"d\.jsonl:2: field 'test_list'\[0\] must be str, found int"),
+    ],
+)
+def test_a_bad_record_is_named(tmp_path, record, message):
+    with pytest.raises(DataError, match=message):
+        list(load_problems("mbpp", lines(tmp_path / "d.jsonl", MBPP, record)))
+
+
+def test_unknown_formats_and_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"missing\.jsonl does not exist"):
+        list(load_problems("mbpp", str(tmp_path / "missing.jsonl")))
+    (tmp_path / "x.csv").write_text("a,b")
+    with pytest.raises(DataError, match=r"unknown format '\.csv'"):
+        list(load_problems("mbpp", str(tmp_path / "x.csv")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty holds no \.jsonl"):
+        list(load_problems("mbpp", str(tmp_path / "empty")))
+
+
+@pytest.mark.parametrize("path", ["nowhere", "./owner/name", "~/owner/name", "a/b/c", "owner/name.parquet"])
+def test_what_can_be_no_hub_id_is_looked_for_on_no_hub(path):
+    with pytest.raises(DataError, match=r"does not exist \(and is not a hub id of the form owner/name\)"):
+        next(read_records(path))
+
+
+def test_a_hub_id_needs_the_package_that_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as where the extra is not installed
+    with pytest.raises(DataError, match=r"reading owner/name:test from the hub needs .* pip install 'wmtp\[hub\]'"):
+        next(read_records("owner/name:test"))
+
+
+def test_a_field_is_taken_as_it_is_or_refused():
+    record = {"a": 1, "b": True, "c": None, "d": ["x"]}
+    assert take(record, "here", "a", int) == 1 and take(record, "here", "b", bool) is True
+    assert take(record, "here", "e", int, 7) == 7 and take(record, "here", "c", int, None) is None
+    assert take_strings(record, "here", "d") == ["x"] and take_strings(record, "here", "e", []) == []
+    for name, kind, message in (
+        ("b", int, "here: field 'b' must be int, found bool"),
+        ("a", bool, "here: field 'a' must be bool, found int"),
+        ("a", (str, list), "here: field 'a' must be str or list, found int"),
+        ("c", str, "here: field 'c' must be str, found NoneType"),
+        ("e", str, "here: field 'e' is missing; the record has a, b, c, d"),
+    ):
+        with pytest.raises(DataError) as caught:
+            take(record, "here", name, kind)
+        assert str(caught.value) == message
+    with pytest.raises(DataError, match="here: field 'a' is missing; the record has no fields"):
+        take({}, "here", "a", int)
+
+
+def test_line_ends_become_one_kind():
+    assert unix_newlines("a\r\nb\rc\nd\r\n\r\n") == "a\nb\nc\nd\n\n"
