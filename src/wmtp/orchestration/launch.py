@@ -29,9 +29,6 @@ from wmtp.orchestration.console import Console
 from wmtp.orchestration.pipeline import PARAMS, StageSpec, read_spec
 from wmtp.orchestration.provenance import Provenance
 
-DISTRIBUTED = ("tune_reference", "score_reference", "train_critic", "score_values", "train_policy", "evaluate")
-"""Stages that run under torchrun; the others are one process."""
-
 OWNER = "WMTP_OWNER"
 """Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
 
@@ -57,7 +54,7 @@ def run_stage(name: str, root: Path) -> None:
         spec = read_spec(root, name)
         if (root / PARAMS).read_text(encoding="utf-8") != params_text:
             raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
-        if name.partition("@")[0] in DISTRIBUTED:
+        if spec.is_distributed:
             stack.enter_context(_slot(launch.slots))
         temporaries = {out: temporary_sibling(root / out, spec.fingerprint[:8]) for out in spec.outs}
         stack.callback(_remove, list(temporaries.values()))
@@ -198,7 +195,7 @@ class _Launch:
     def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig) -> None:
         self.root, self.spec, self.launch = root, spec, launch
         self.name = spec.name
-        self.is_distributed = self.name.partition("@")[0] in DISTRIBUTED
+        self.is_distributed = spec.is_distributed
         self.is_slurm = self.is_distributed and launch.launcher == "slurm"
         self.folder = root / ".wmtp" / "launch" / self.name
         self.log = root / ".wmtp" / "logs" / f"{self.name}.log"

@@ -12,6 +12,7 @@ from tests.workspaces import PROJECT
 from wmtp import tasksets
 from wmtp.errors import ConfigError
 from wmtp.orchestration import provenance
+from wmtp.orchestration.launch import is_distributed
 from wmtp.orchestration.pipeline import expand
 
 SCRIPT = PROJECT / "scripts" / "declare-modules"
@@ -144,6 +145,11 @@ stages:
 def test_commands_say_nothing_about_where_a_stage_runs():
     for name, stage in STAGES.items():
         assert stage["cmd"] == (f"wmtp stage {name}@${{key}}" if name in GROUPS else f"wmtp stage {name}")
+
+
+def test_the_stages_of_one_process_are_those_that_join_no_others():
+    for name, stage in STAGES.items():
+        assert is_distributed(name) == ("src/wmtp/distributed.py" in stage["deps"])
 
 
 def test_every_stage_leaves_its_provenance_and_nothing_depends_on_one():
