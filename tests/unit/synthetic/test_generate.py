@@ -1,7 +1,5 @@
 """The generator against an executor of its own, its splits and its determinism."""
 
-import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -9,20 +7,13 @@ from collections import Counter
 
 import pytest
 
+from tests.unit.synthetic.trusted import run_trusted
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
 from wmtp.synthetic.catalogue import CATALOGUES
 from wmtp.synthetic.generate import NAMINGS, STYLES, Composition, Generator, generate, split_tuples
 
 SMALL = DataConfig(num_problems=150, num_reference_problems=60, num_validation_problems=40, num_test_problems=30)
-
-
-def run_trusted(code, stdin):
-    """The program's output; only for programs that the generator itself wrote."""
-    lines, out = iter(stdin.splitlines()), io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(code, "program.py", "exec"), {"input": lambda: next(lines)})
-    return out.getvalue().split()
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +34,6 @@ def test_every_rendering_of_every_problem_passes_its_tests(operations):
         seen.add(problem.prompt.split()[4] if problem.prompt.startswith("Given") else "")
         assert len({test.stdout for test in problem.tests}) > 1
     assert seen >= ({"integers,", "words,"} if operations == "all" else {"integers,"})
-
-
-@pytest.mark.parametrize("operations", ["core", "all"])
-def test_every_operation_and_reducer_of_the_catalogue_means_what_its_code_does(operations):
-    ops, reducers = CATALOGUES[operations]
-    assert len(ops) == (12 if operations == "core" else 44)
-    assert len({op.name for op in ops}) == len(ops)
-    inputs = {"integers": ("3 -1 4 1 -5 9 2 6 5 3\n", "7 8\n", "\n"), "words": ("tree star rose a tree toast\n", "ore\n", "\n")}
-    for op in ops:
-        for reducer in (r for r in reducers if r.takes == op.gives):
-            for constant in op.constants:
-                problem = Composition(((op, constant),), reducer, (0, 0, 0))
-                for style in STYLES:
-                    for stdin in inputs[op.takes]:
-                        values = [int(v) if op.takes == "integers" else v for v in stdin.split()]
-                        assert run_trusted(problem.code(style, NAMINGS[0]), stdin) == str(problem.answer(values)).split()
 
 
 def test_a_problem_reads_as_english_with_numbered_steps_and_one_variable_per_step():
