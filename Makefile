@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
 	wmtp run compare --profile demo
 
-test: $(STAMP) ## everything that CI runs
+test: check ## everything that CI runs: the checks, and then the tests
 	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 check: $(STAMP) ## lint, types, import contracts, spelling

@@ -10,15 +10,15 @@ import yaml
 
 from tests.workspaces import PROJECT
 from wmtp import tasksets
+from wmtp.config import compose
 from wmtp.errors import ConfigError
 from wmtp.orchestration import provenance
-from wmtp.orchestration.launch import is_distributed
 from wmtp.orchestration.pipeline import expand
 
 SCRIPT = PROJECT / "scripts" / "declare-modules"
 TEXT = (PROJECT / "dvc.yaml").read_text()
 STAGES = {name: stage.get("do", stage) for name, stage in yaml.safe_load(TEXT)["stages"].items()}
-GROUPS = [name for name, stage in yaml.safe_load(TEXT)["stages"].items() if "do" in stage]
+GROUPS = {name: stage["foreach"] for name, stage in yaml.safe_load(TEXT)["stages"].items() if "do" in stage}
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +147,9 @@ def test_commands_say_nothing_about_where_a_stage_runs():
         assert stage["cmd"] == (f"wmtp stage {name}@${{key}}" if name in GROUPS else f"wmtp stage {name}")
 
 
-def test_the_stages_of_one_process_are_those_that_join_no_others():
+def test_the_stages_with_ranks_are_those_that_say_so():
     for name, stage in STAGES.items():
-        assert is_distributed(name) == ("src/wmtp/distributed.py" in stage["deps"])
+        assert stage.get("meta", {}).get("distributed", False) == ("src/wmtp/distributed.py" in stage["deps"]), name
 
 
 def test_every_stage_leaves_its_provenance_and_nothing_depends_on_one():
@@ -158,6 +158,11 @@ def test_every_stage_leaves_its_provenance_and_nothing_depends_on_one():
         assert not [
             dep for dep in stage["deps"] if dep.startswith(provenance.FOLDER) or provenance.FOLDER.startswith(f"{dep}/")
         ]
+
+
+def test_the_groups_of_columns_are_those_that_composition_knows():
+    groups = {group.removeprefix("${columns.").rstrip("}") for group in GROUPS.values() if group.startswith("${columns.")}
+    assert groups == set(compose(PROJECT, "demo").columns)
 
 
 def test_no_output_persists_or_escapes_the_cache():
