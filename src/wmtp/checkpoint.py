@@ -236,7 +236,8 @@ def _explained(step: int, folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, CheckpointException) as error:
         reason = str(_first_cause(error)).partition("\n")[0]
-        free = shutil.disk_usage(folder).free  # torch's archive writer does not say that a disk is full
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        free = shutil.disk_usage(there).free  # torch's archive writer does not say that a disk is full
         raise CheckpointError(
             f"checkpoint of step {step} could not be written to {folder} ({free:,} bytes are free there): {reason}"
         ) from error

@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import pickle
+import random
 import traceback
 from pathlib import Path
 
+import numpy as np
+import peft  # noqa: F401 -- once before forking, not in every rank
 import torch
 
 from tests.workspaces import free_port
@@ -20,6 +23,7 @@ def in_world(function, *arguments, **options):
 
 def _main(rank, size, port, function, arguments, options, path):
     torch.set_num_threads(1)
+    torch.seed(), np.random.seed(), random.seed()  # a fork would draw what its parent's next fork draws, too
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )

@@ -35,12 +35,11 @@ def merge_adapters(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
         state: whole tensors (empty on ranks that hold none).
     Source: Hu et al. 2021, arXiv 2106.09685, equation 3.
     """
+    if not any(".lora_" in name for name, _ in model.named_parameters()):
+        return state  # without peft, whose import takes longer than a small model's saving
     from peft.tuners.lora import LoraLayer
 
-    scalings = {module.scaling["default"] for module in model.modules() if isinstance(module, LoraLayer)}
-    if not scalings:
-        return state
-    (scaling,) = scalings
+    (scaling,) = {module.scaling["default"] for module in model.modules() if isinstance(module, LoraLayer)}
     merged = {name: tensor for name, tensor in state.items() if ".lora_" not in name and ".base_layer." not in name}
     for name, weight in state.items():
         prefix, found, rest = name.partition(".base_layer.")

@@ -1,0 +1,136 @@
+"""A small workspace for whole stages on real ranks: tables, a pretrained model, and each stage's outputs compared as files."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from tests.distributed.harness import run_processes
+from tests.tables import VOCAB, make_tables
+from tests.workspaces import free_port
+from wmtp.config import LaunchConfig
+from wmtp.config.arms import make_run
+from wmtp.config.compose import build
+from wmtp.config.training import ModelConfig
+from wmtp.models.build import build_model
+from wmtp.stages import score_reference, score_values, train_critic, train_policy, tune_reference
+from wmtp.stages.context import StageContext
+from wmtp.tracking import NullTracker
+
+RUN = "rho1-s3"
+STAGES = {
+    "tune_reference": (tune_reference, ("artifacts/reference", "artifacts/tuning/reference")),
+    "score_reference": (score_reference, ("artifacts/scores/reference",)),
+    "train_critic": (train_critic, ("artifacts/critic", "artifacts/tuning/critic")),
+    "score_values": (score_values, ("artifacts/scores/value",)),
+    f"train_policy@{RUN}": (train_policy, (f"artifacts/policy/{RUN}", f"artifacts/training/{RUN}")),
+}
+TRAININGS = ("tune_reference", "train_critic", f"train_policy@{RUN}")
+
+_MEASURED = ("time_s", "wall_s", "tokens_per_s", "perf/", "peak_memory_bytes")
+
+
+def make_workspace(root):
+    """`root/artifacts/data` with every table, and `root/pretrained`, a model whose attention has dropout."""
+    data = root / "artifacts/data"
+    for seed, name in enumerate(("train", "reference", "validation", "critic", "critic_validation")):
+        made, *_ = make_tables(root / "tables", num_rows=24, name=name, seed=seed)
+    data.parent.mkdir()
+    made.rename(data)
+    (data / "tokenizer").mkdir()
+    words = Tokenizer(WordLevel({f"w{i}": i for i in range(VOCAB)}, unk_token="w0"))
+    words.save(str(data / "tokenizer/tokenizer.json"))
+    shape = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
+    model = build_model(shape, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=9)
+    model.config.attention_dropout = 0.2
+    model.save_pretrained(root / "pretrained")
+    return root
+
+
+def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4):
+    """Three trainings with dropout, all from `root/pretrained` but for a critic that starts from the reference."""
+    model = {"pretrained": str(root / "pretrained"), "n_future": 1, "n_layers": 2}
+    if adapters:
+        model["lora"] = {"rank": 2, "dropout": 0.2}
+    shared = {
+        "model": model,
+        "optim": {"name": "adamw", "warmup_steps": 2, "weight_decay": 0.01, **dict(optim)},
+        "train": {
+            "steps": 6,
+            "global_batch_size": 8,
+            "micro_batch_size": 4,
+            "log_interval": 1,
+            "eval_interval": 3,
+            "checkpoint_interval": 2,
+            **dict(train),
+        },
+    }
+    seeded = {**shared, "train": {**shared["train"], "seed": seed}}
+    sections = {
+        "tune_reference": seeded,
+        "train_critic": {**seeded, "init": init, "head": "mlp", "dropout": 0.2},
+        "train_policy": shared,
+        "arms": {"rho1": {"weighting": {"name": "rho1"}}},
+    }
+    config = build(sections, profile="test")
+    return replace(config, runs={RUN: make_run(config.arms["rho1"], "rho1", 3)})
+
+
+class Killer(NullTracker):
+    """Kills its process when a step is logged."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def log_metrics(self, metrics, step):
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _run_stages(root, config, names, ports, kill_at):
+    results = {}
+    for name, port in zip(names, ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        rank, (stage, outputs) = int(os.environ["RANK"]), STAGES[name]
+        context = StageContext(
+            name=name,
+            root=root,
+            outputs={path: root / path for path in outputs},
+            resume=root / "resume" / name,
+            fingerprint="",
+            launch=LaunchConfig(device="cpu"),
+            tracker=Killer(kill_at[0]) if kill_at and rank == kill_at[1] else NullTracker(),
+            rank=rank,
+            world_size=int(os.environ["WORLD_SIZE"]),
+        )
+        results[name] = stage.run(config, context).metrics
+    return results
+
+
+def run_stages(root, config, *names, ranks=2, kill_at=None, tmp_path):
+    """Run the stages one after another in `root`; rank 0's {stage: metrics}. `kill_at`: (step, rank)."""
+    for name in names:
+        for output in STAGES[name][1]:
+            (root / output).mkdir(parents=True, exist_ok=True)
+    ports = [free_port() for _ in names]
+    return run_processes(ranks, _run_stages, root, config, names, ports, kill_at, tmp_path=tmp_path)[0]
+
+
+def contents(root, *names):
+    """Every file that the stages wrote, what is measured with a clock or of the memory left out."""
+    files = [path for name in names for output in STAGES[name][1] for path in sorted((root / output).rglob("*"))]
+    return {str(path.relative_to(root)): _content(path) for path in files if path.is_file()}
+
+
+def _content(path: Path):
+    if path.suffix == ".jsonl":
+        return [_without_clock(json.loads(line)) for line in path.read_text().splitlines()]
+    return _without_clock(json.loads(path.read_text())) if path.name == "summary.json" else path.read_bytes()
+
+
+def _without_clock(record):
+    return {key: value for key, value in record.items() if not any(name in key for name in _MEASURED)}
