@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+_LLAMA_KEYS = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+
+
 def from_causal_lm(model: PreTrainedModel, n_future: int) -> MTPForCausalLM:
     """Put heads on a Llama-like model: its last layer becomes head 0, and a copy of it every further head.
 
@@ -26,6 +29,9 @@ def from_causal_lm(model: PreTrainedModel, n_future: int) -> MTPForCausalLM:
         CheckpointError: the architecture is not Llama's.
     """
     source = model.config.to_dict()
+    lacking = [key for key in _LLAMA_KEYS if key not in source]
+    if lacking:
+        raise CheckpointError(f"{model.config.model_type} model is not a Llama-like model: it has no {', '.join(lacking)}")
     keys = {key: source[key] for key in MTPConfig().to_dict() if key in source}
     for key in ("model_type", "architectures", "transformers_version"):
         keys.pop(key, None)
@@ -130,7 +136,11 @@ def split_rotary_halves(weight: torch.Tensor, head_dim: int) -> torch.Tensor:
 def _filled(config: MTPConfig, state: dict[str, torch.Tensor], where: str) -> MTPForCausalLM:
     model = MTPForCausalLM(config)
     torch.nn.Module.to(model, next(iter(state.values())).dtype)
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{where} is not a Llama-like model: {reason}") from None
     if config.tie_word_embeddings:
         missing = [key for key in missing if key != "unembedding.lm_head.weight"]
     unexpected = [key for key in unexpected if not key.endswith("rotary_emb.inv_freq") and key != "rope.freqs"]
