@@ -17,25 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM
 
-import wmtp.models  # noqa: F401 (registers the model type)
+from wmtp.evaluation.completer import Completer
 from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.nll import num_heads
 from wmtp.problems.files import read_problems
 from wmtp.problems.render import as_comment
-from wmtp.tokens.tokenizer import load_tokenizer
+from wmtp.tokens.encode import TextTokenizer
 
 
-def ours(model: Any, tokenizer: Tokenizer, prompts: list[Prompt], decoding: Decoding) -> tuple[list[str], int, int]:
+def ours(model: Any, text: TextTokenizer, prompts: list[Prompt], decoding: Decoding) -> tuple[list[str], int, int]:
     """Completions, their tokens, and the forward passes that a row took part in."""
-    done = generate(model, tokenizer, prompts, decoding)
-    return [c.text for c in done], sum(c.num_tokens for c in done), sum(c.num_forwards for c in done)
+    done = generate(model, text, prompts, decoding)
+    return [c.completion for c in done], sum(c.num_tokens for c in done), sum(c.num_forwards for c in done)
 
 
 @torch.inference_mode()
-def theirs(model: Any, tokenizer: Tokenizer, prompts: list[Prompt], decoding: Decoding) -> tuple[list[str], int, int]:
+def theirs(model: Any, text: TextTokenizer, prompts: list[Prompt], decoding: Decoding) -> tuple[list[str], int, int]:
     """The same through `model.generate`, in batches of prompts of similar lengths as ours."""
     texts: dict[str, str] = {}
     tokens = 0
@@ -44,7 +42,7 @@ def theirs(model: Any, tokenizer: Tokenizer, prompts: list[Prompt], decoding: De
     for start in range(0, len(ordered), decoding.batch_size):
         batch = ordered[start : start + decoding.batch_size]
         width = max(len(prompt.input_ids) for prompt in batch)
-        rows = [[decoding.pad_token_id] * (width - len(prompt.input_ids)) + list(prompt.input_ids) for prompt in batch]
+        rows = [[text.pad_token_id] * (width - len(prompt.input_ids)) + list(prompt.input_ids) for prompt in batch]
         mask = [[0] * (width - len(prompt.input_ids)) + [1] * len(prompt.input_ids) for prompt in batch]
         output = model.generate(
             torch.tensor(rows, device=model.device),
@@ -52,12 +50,12 @@ def theirs(model: Any, tokenizer: Tokenizer, prompts: list[Prompt], decoding: De
             max_new_tokens=decoding.max_new_tokens,
             do_sample=False,
             eos_token_id=eos,
-            pad_token_id=decoding.pad_token_id,
+            pad_token_id=text.pad_token_id,
         )
         for prompt, row in zip(batch, output[:, width:].tolist(), strict=True):
             length = row.index(eos) if eos in row else len(row)
             tokens += min(length + 1, len(row))
-            texts[prompt.task_id] = tokenizer.decode(row[:length], skip_special_tokens=False)
+            texts[prompt.task_id] = text.decode(row[:length])
     return [texts[prompt.task_id] for prompt in prompts], tokens, tokens
 
 
@@ -72,15 +70,16 @@ def main() -> None:
     if not arguments.model.exists():
         sys.exit(f"{arguments.model} does not exist: run `make demo` first, or name a model and problems")
     torch.set_num_threads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model).to(device).eval()
-    loaded = load_tokenizer(arguments.model)
-    tokenizer = loaded.tokenizer
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    completer = Completer.load(str(arguments.model), device)
+    model, text = completer.model, completer.text
     prompts = [
-        Prompt(problem.problem_id, tuple(tokenizer.encode(as_comment(problem), add_special_tokens=False).ids))
+        Prompt(problem.problem_id, text.encode_prompt(as_comment(problem)))
         for problem in read_problems(arguments.problems)[: arguments.prompts]
     ]
-    plain = Decoding(0, 1.0, 1.0, 0, 128, 1, (loaded.eos_token_id,), loaded.pad_token_id)
+    plain = Decoding(
+        num_samples=0, temperature=1.0, top_p=1.0, seed=0, max_new_tokens=128, batch_size=1, eos_token_ids=(text.eos_token_id,)
+    )
     variants: dict[str, tuple[Any, dict[str, int]]] = {"transformers generate": (theirs, {}), "plain": (ours, {})}
     variants |= {f"{n} proposal(s)": (ours, {"num_drafts": n}) for n in range(1, num_heads(model))}
     print(f"{arguments.model}, {device}, {len(prompts)} prompts, greedy\n")
@@ -92,7 +91,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, (run, how) in variants.items():
                 started = time.perf_counter()
-                results[name] = run(model, tokenizer, prompts, replace(plain, batch_size=batch_size, **how))
+                results[name] = run(model, text, prompts, replace(plain, batch_size=batch_size, **how))
                 seconds[name].append(time.perf_counter() - started)
         if len({tuple(texts) for texts, _, _ in results.values()}) != 1:
             sys.exit("the variants do not agree on the completions")

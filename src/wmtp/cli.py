@@ -155,42 +155,32 @@ def _ks(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def _score(arguments: argparse.Namespace) -> int:
-    from wmtp.evaluation.submissions import Scoring, score
+def _scoring(arguments: argparse.Namespace) -> Any:
+    from wmtp.evaluation.run import Scoring
 
-    scoring = Scoring(
-        k=arguments.k,
-        limit=arguments.limit,
+    return Scoring(k=arguments.k, limit=arguments.limit, seed=arguments.seed)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from wmtp.evaluation.commands import score
+
+    metrics = score(
+        arguments.benchmark,
+        arguments.data,
+        arguments.samples,
+        arguments.out,
+        _scoring(arguments),
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
-        seed=arguments.seed,
     )
-    metrics = score(arguments.benchmark, arguments.data, arguments.samples, arguments.out, scoring)
-    limit = f", the first {scoring.limit} only" if scoring.limit is not None else ""
-    print(f"{arguments.benchmark}: {metrics['num_tasks']} tasks{limit}, at least {metrics['num_samples']} completions each")
-    for name in (name for name in metrics if "pass@" in name and not name.endswith(("_low", "_high"))):
-        print(f"{name:<20} {metrics[name]:.4f}  [{metrics[f'{name}_low']:.4f}, {metrics[f'{name}_high']:.4f}]")
-    for verdict, number in metrics["verdicts"].items():
-        print(f"{verdict:<20} {number:,}")
-    print(f"results: {arguments.out}")
-    return 0
+    return _print_scores(arguments, metrics)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    """Completions go to a file beside the results, so that a killed run goes on and others can score them again."""
-    from wmtp import tasksets
-    from wmtp.evaluation.submissions import complete, load_tasks
+    from wmtp.evaluation.commands import evaluate
+    from wmtp.evaluation.generate import Decoding
 
-    taskset = tasksets.get(arguments.benchmark)
-    problems = load_tasks(taskset, arguments.data, arguments.limit)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.samples = arguments.out.with_name(f"{arguments.out.name}.samples.jsonl")
-    complete(
-        arguments.model,
-        problems,
-        taskset,
-        arguments.samples,
-        say=print,
+    decoding = Decoding(
         num_samples=arguments.num_samples or max(arguments.k),
         temperature=arguments.temperature,
         top_p=arguments.top_p,
@@ -199,7 +189,29 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         num_drafts=arguments.num_drafts,
     )
-    return _score(arguments)
+    metrics = evaluate(
+        arguments.benchmark,
+        arguments.data,
+        arguments.model,
+        arguments.out,
+        _scoring(arguments),
+        decoding,
+        num_workers=arguments.workers,
+        allow_unsafe=arguments.allow_unsafe,
+        say=print,
+    )
+    return _print_scores(arguments, metrics)
+
+
+def _print_scores(arguments: argparse.Namespace, metrics: dict[str, Any]) -> int:
+    limit = f", the first {arguments.limit} only" if arguments.limit is not None else ""
+    print(f"{arguments.benchmark}: {metrics['num_tasks']} tasks{limit}, at least {metrics['num_samples']} completions each")
+    for name in (name for name in metrics if "pass@" in name and not name.endswith(("_low", "_high"))):
+        print(f"{name:<20} {metrics[name]:.4f}  [{metrics[f'{name}_low']:.4f}, {metrics[f'{name}_high']:.4f}]")
+    for verdict, number in metrics["verdicts"].items():
+        print(f"{verdict:<20} {number:,}")
+    print(f"results: {arguments.out}")
+    return 0
 
 
 def _stage(arguments: argparse.Namespace) -> int:

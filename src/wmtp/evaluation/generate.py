@@ -24,13 +24,11 @@ from torch import nn
 from wmtp.evaluation.kv_cache import growing_cache
 from wmtp.evaluation.nll import num_heads
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
+from wmtp.evaluation.results import GREEDY, Answer
 from wmtp.problems.render import before_stop
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-GREEDY = -1
-"""Sample number of the greedy completion."""
+    from wmtp.tokens.encode import TextTokenizer
 
 _DROP_BELOW = 0.8
 """Finished rows leave the batch once at most this share of it is still at work."""
@@ -46,9 +44,10 @@ class Prompt:
 class Decoding:
     """How to continue a prompt.
 
-    stop: a completion ends before the first of these strings.
     num_drafts: tokens that the further heads propose per forward pass, at most as many as there are such heads. Changes
         the speed, not the completions.
+    eos_token_ids: a completion ends before the first of these tokens; stop: and before the first of these strings. What
+        they are, the model and the task set say.
     """
 
     num_samples: int
@@ -57,84 +56,68 @@ class Decoding:
     seed: int
     max_new_tokens: int
     batch_size: int
-    eos_token_ids: tuple[int, ...]
-    pad_token_id: int
-    stop: tuple[str, ...] = ()
-    greedy: bool = True
     num_drafts: int = 0
+    greedy: bool = True
+    eos_token_ids: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
 
     @property
-    def samples(self) -> list[int]:
-        """Sample numbers of one task, `GREEDY` first."""
+    def samples(self) -> list[int | str]:
+        """Of one task, `GREEDY` first."""
         return [GREEDY] * self.greedy + list(range(self.num_samples))
 
 
-@dataclass(frozen=True)
-class Completion:
-    """`finish`: `eos`, `stop` (a stop string) or `length` (max_new_tokens).
-
-    `num_tokens` were generated for it, in `num_forwards` forward passes (as many, without drafts).
-    """
-
-    task_id: str
-    sample: int
-    text: str
-    finish: str
-    num_tokens: int
-    num_forwards: int
-
-
-def generate(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], decoding: Decoding) -> list[Completion]:
+def generate(model: nn.Module, text: TextTokenizer, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
     """Every completion of every prompt, in the order of prompts and samples."""
-    done = {(c.task_id, c.sample): c for batch in generate_batches(model, tokenizer, prompts, decoding) for c in batch}
+    done = {(c.task_id, c.sample): c for batch in generate_batches(model, text, prompts, decoding) for c in batch}
     return [done[prompt.task_id, sample] for prompt in prompts for sample in decoding.samples]
 
 
 @torch.inference_mode()
 def generate_batches(
-    model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Prompt], decoding: Decoding
-) -> Iterator[list[Completion]]:
+    model: nn.Module, text: TextTokenizer, prompts: Sequence[Prompt], decoding: Decoding
+) -> Iterator[list[Answer]]:
     """As `generate`, batch by batch, in whatever order is fast (prompts of similar lengths together).
 
     Raises:
         ValueError: an empty prompt.
     """
-    rows: list[tuple[Prompt, int]] = []
+    rows: list[tuple[Prompt, int | str]] = []
     for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
         if not prompt.input_ids:
             raise ValueError(f"the prompt of {prompt.task_id} has no tokens")
         wanted = [(prompt, sample) for sample in decoding.samples]
         if rows and len(rows) + len(wanted) > decoding.batch_size:
-            yield _Rows(model, tokenizer, rows, decoding).run()
+            yield _Batch(model, text, rows, decoding).run()
             rows = []
         while len(wanted) > decoding.batch_size:
-            yield _Rows(model, tokenizer, wanted[: decoding.batch_size], decoding).run()
+            yield _Batch(model, text, wanted[: decoding.batch_size], decoding).run()
             wanted = wanted[decoding.batch_size :]
         rows += wanted
     if rows:
-        yield _Rows(model, tokenizer, rows, decoding).run()
+        yield _Batch(model, text, rows, decoding).run()
 
 
-class _Rows:
+class _Batch:
     """One batch at work. `alive_R` are the rows still in the cache, as places in `rows`.
 
     Every forward pass writes S cache slots for every row; `mask_RT` hides padding and rejected proposals.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, rows: list[tuple[Prompt, int]], decoding: Decoding) -> None:
-        self.model, self.tokenizer, self.rows, self.decoding = model, tokenizer, rows, decoding
+    def __init__(self, model: nn.Module, text: TextTokenizer, rows: list[tuple[Prompt, int | str]], decoding: Decoding) -> None:
+        self.model, self.text, self.rows, self.decoding = model, text, rows, decoding
         self.device = next(model.parameters()).device
         self.num_drafts = min(decoding.num_drafts, num_heads(model) - 1)
         self.keys_R = np.array([row_key(decoding.seed, prompt.task_id, sample) for prompt, sample in rows], dtype=np.uint64)
         self.is_greedy_R = np.array([sample == GREEDY for _, sample in rows])
         self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
         self.lengths_R = np.zeros(len(rows), dtype=np.int64)
-        self.finished: dict[int, Completion] = {}
+        self.finished: dict[int, Answer] = {}
         self.num_forwards = 1
         self.alive_R = np.arange(len(rows))
         self.cache = growing_cache(model.config)
 
-    def run(self) -> list[Completion]:
+    def run(self) -> list[Answer]:
         logits_RV, draft_logits, mask_RT, positions_R = self._prefill()
         has_holes = bool((mask_RT == 0).any())
         next_R = self._choose(logits_RV, ahead=0)
@@ -192,7 +175,7 @@ class _Rows:
         place = {prompt.task_id: i for i, prompt in enumerate(prompts)}
         lengths_B = torch.tensor([len(prompt.input_ids) for prompt in prompts])
         width = int(lengths_B.max())
-        ids_BT = torch.full((len(prompts), width), self.decoding.pad_token_id)
+        ids_BT = torch.full((len(prompts), width), self.text.pad_token_id)
         for i, prompt in enumerate(prompts):
             ids_BT[i, width - len(prompt.input_ids) :] = torch.tensor(prompt.input_ids)
         mask_BT = (torch.arange(width) >= width - lengths_B.unsqueeze(1)).long().to(self.device)
@@ -267,15 +250,13 @@ class _Rows:
         """Whether a stop string ends in the last token; looks at a tail that is long enough to hold it."""
         if not self.decoding.stop:
             return False
-        tail = self.tokens_RT[row, max(0, length - 4 - max(map(len, self.decoding.stop))) : length]
-        text = self.tokenizer.decode(tail.tolist(), skip_special_tokens=False)
+        longest = max(len(string.encode()) for string in self.decoding.stop)
+        text = self.text.decode(self.tokens_RT[row, max(0, length - 4 - longest) : length].tolist())
         return any(string in text for string in self.decoding.stop)
 
     def _finish(self, row: int, length: int, finish: str) -> None:
-        text = before_stop(
-            self.tokenizer.decode(self.tokens_RT[row, :length].tolist(), skip_special_tokens=False), self.decoding.stop
-        )
+        text = before_stop(self.text.decode(self.tokens_RT[row, :length].tolist()), self.decoding.stop)
         prompt, sample = self.rows[row]
-        self.finished[row] = Completion(
+        self.finished[row] = Answer(
             prompt.task_id, sample, text, finish, num_tokens=int(self.lengths_R[row]), num_forwards=self.num_forwards
         )

@@ -13,7 +13,7 @@ import torch
 from wmtp.objectives.hashing import GOLDEN, as_uniform, splitmix64
 
 
-def row_key(seed: int, task_id: str, sample: int) -> int:
+def row_key(seed: int, task_id: str, sample: int | str) -> int:
     """64 bits that stand for one row's random stream."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{task_id}\0{sample}".encode(), digest_size=8).digest(), "little")
 

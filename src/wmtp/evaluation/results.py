@@ -21,13 +21,32 @@ from wmtp.types import Limits, Problem, Program, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
+GREEDY = "greedy"
+"""In place of a number: the one completion of a task that is no draw."""
+
+SampleKey = tuple[str, int | str]
+"""Task and sample."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One completion to score. `sample` is its number, or `GREEDY`.
+
+    `finish`: `eos`, `stop` (a stop string) or `length`, where we generated it; `num_tokens` were generated for it, in
+    `num_forwards` forward passes.
+    """
+
+    task_id: str
+    sample: int | str
+    completion: str
+    finish: str = ""
+    num_tokens: int = 0
+    num_forwards: int = 0
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One scored completion. `sample` is its number, or `greedy`. `grades`: what a text answer was also judged by.
-
-    `wall_s`: how long its program ran, all tests together.
-    """
+    """One scored answer. `grades`: what a text was also judged by; `wall_s`: how long a program ran, all tests together."""
 
     task_id: str
     sample: int | str
@@ -45,27 +64,9 @@ class Sample:
     def passed(self) -> bool:
         return self.verdict == "passed"
 
-
-@dataclass(frozen=True)
-class Answer:
-    """One completion to score."""
-
-    task_id: str
-    sample: int | str
-    completion: str
-    finish: str = ""
-    num_tokens: int = 0
-
-
-def require_tests(problems: Sequence[Problem], path: Path | str) -> None:
-    """Every task can be scored.
-
-    Raises:
-        EvaluationError: one without tests.
-    """
-    without = [problem.problem_id for problem in problems if not problem.tests]
-    if without:
-        raise EvaluationError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
+    @property
+    def is_greedy(self) -> bool:
+        return self.sample == GREEDY
 
 
 def score_answers(
@@ -95,7 +96,11 @@ def _verdict(grades: Grades) -> Verdict:
 def _sample(answer: Answer, verdict: Verdict, grades: Grades) -> Sample:
     more = {name: value for name, value in grades.items() if name != "passed"}
     return Sample(
-        **asdict(answer),
+        task_id=answer.task_id,
+        sample=answer.sample,
+        completion=answer.completion,
+        finish=answer.finish,
+        num_tokens=answer.num_tokens,
         verdict=verdict.status,
         num_tests=verdict.num_tests,
         num_passed=verdict.num_passed,
@@ -125,19 +130,19 @@ def task_results(problems: Sequence[Problem], samples: Sequence[Sample]) -> list
     by_task: dict[str, list[Sample]] = {problem.problem_id: [] for problem in problems}
     if len(by_task) != len(problems):
         raise EvaluationError("two tasks have the same id")
-    seen: set[tuple[str, int | str]] = set()
+    seen: set[SampleKey] = set()
     for sample in samples:
         if (sample.task_id, sample.sample) in seen:
             raise EvaluationError(f"{sample.task_id}: sample {sample.sample} was scored twice")
         seen.add((sample.task_id, sample.sample))
         by_task[sample.task_id].append(sample)
-    missing = [task for task, scored in by_task.items() if not any(sample.sample != "greedy" for sample in scored)]
+    missing = [task for task, scored in by_task.items() if all(sample.is_greedy for sample in scored)]
     if missing:
         raise EvaluationError(f"{len(missing)} of {len(problems)} tasks were not scored, the first is {missing[0]}")
     results = []
     for problem in problems:
-        drawn = [sample for sample in by_task[problem.problem_id] if sample.sample != "greedy"]
-        greedy = [sample.passed for sample in by_task[problem.problem_id] if sample.sample == "greedy"]
+        drawn = [sample for sample in by_task[problem.problem_id] if not sample.is_greedy]
+        greedy = [sample.passed for sample in by_task[problem.problem_id] if sample.is_greedy]
         num_correct = sum(sample.passed for sample in drawn)
         results.append(
             TaskResult(problem.problem_id, problem.difficulty, len(drawn), num_correct, greedy[0] if greedy else None)
@@ -158,14 +163,14 @@ def summarise(
     if all(task.greedy_correct is not None for task in results):
         greedy_T = np.array([float(bool(task.greedy_correct)) for task in results])
         summary |= _mean_with_interval("greedy_pass@1", greedy_T, num_bootstrap, seed)
-    drawn = [sample for sample in samples if sample.sample != "greedy"]
+    drawn = [sample for sample in samples if not sample.is_greedy]
     for name in sorted({name for sample in drawn for name in sample.grades}):
         by_task = {task.task_id: 0 for task in results}
         for sample in drawn:
             by_task[sample.task_id] += sample.grades[name]
         summary |= _mean_with_interval(f"{name}_pass@1", task_scores(numbers, by_task.values(), 1), num_bootstrap, seed)
     summary["verdicts"] = dict(sorted(Counter(sample.verdict for sample in drawn).items()))
-    summary["greedy_verdicts"] = dict(sorted(Counter(s.verdict for s in samples if s.sample == "greedy").items()))
+    summary["greedy_verdicts"] = dict(sorted(Counter(s.verdict for s in samples if s.is_greedy).items()))
     summary["finishes"] = dict(sorted(Counter(sample.finish for sample in drawn if sample.finish).items()))
     summary["by_difficulty"] = _by_difficulty(results)
     return summary
@@ -187,6 +192,10 @@ def _by_difficulty(results: Sequence[TaskResult]) -> dict[str, dict[str, Any]]:
         if all(task.greedy_correct is not None for task in tasks):
             table[str(difficulty)]["greedy_pass@1"] = sum(bool(task.greedy_correct) for task in tasks) / len(tasks)
     return table
+
+
+RESULT_FILES = ("metrics.json", "per_task.csv", "samples.jsonl.gz")
+"""All that an evaluation writes."""
 
 
 def write_results(folder: Path, metrics: dict[str, Any], results: Sequence[TaskResult], samples: Sequence[Sample]) -> None:

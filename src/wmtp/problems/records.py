@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ Record = Mapping[str, Any]
 
 
 def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:
-    """Yield (where, record) from a .jsonl, .parquet or .arrow file, a folder of them, or a hub dataset.
+    """Yield (where, record) from a .jsonl (.gz), .json, .parquet or .arrow file, a folder of them, or a hub dataset.
 
     `where` is `file:line` (or row) for error messages. A hub dataset is `owner/name` or `owner/name:split` (default
     split `train`); it needs the extra `hub`.
@@ -24,35 +26,64 @@ def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:
     """
     path = Path(path_or_hub_id)
     if path.is_dir():
-        parts = sorted(p for p in path.iterdir() if p.suffix in _READERS)
+        formats = [name for name in _READERS if name != ".json"]  # beside tables, those describe them
+        parts = sorted(p for p in path.iterdir() if _format(p) in formats)
         if not parts:
-            raise DataError(f"{path} holds no {', '.join(_READERS)} file")
+            raise DataError(f"{path} holds no {', '.join(formats)} file")
     elif path.is_file():
-        if path.suffix not in _READERS:
-            raise DataError(f"{path}: unknown format {path.suffix!r}, use one of {', '.join(_READERS)}")
+        if _format(path) not in _READERS:
+            raise DataError(f"{path}: unknown format {_format(path)!r}, use one of {', '.join(_READERS)}")
         parts = [path]
-    elif path.suffix in _READERS or path_or_hub_id.count("/") != 1 or path_or_hub_id.startswith((".", "~")):
+    elif _format(path) in _READERS or path_or_hub_id.count("/") != 1 or path_or_hub_id.startswith((".", "~")):
         raise DataError(f"{path_or_hub_id} does not exist (and is not a hub id of the form owner/name)")
     else:
         yield from _hub(path_or_hub_id)
         return
     for part in parts:
-        yield from _READERS[part.suffix](part)
+        yield from _READERS[_format(part)](part)
+
+
+def _format(path: Path) -> str:
+    """`.jsonl` of `a.b.jsonl`, `.jsonl.gz` of `a.b.jsonl.gz`."""
+    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as lines:
+            yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be unpacked: {error}") from None
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path}:{number}"
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{where}: not valid JSON ({error})") from None
-            if not isinstance(record, dict):
-                raise DataError(f"{where}: expected a JSON object, found {type(record).__name__}")
-            yield where, record
+    for number, line in enumerate(_lines(path), 1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: not valid JSON ({error})") from None
+        yield where, _object(record, where)
+
+
+def _json(path: Path) -> Iterator[tuple[str, Record]]:
+    """One list of objects, all in memory (MBPP's sanitized edition is published so)."""
+    try:
+        records = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(records, list):
+        raise DataError(f"{path}: expected a list of JSON objects, found {type(records).__name__}")
+    for row, record in enumerate(records):
+        yield f"{path}: row {row}", _object(record, f"{path}: row {row}")
+
+
+def _object(record: Any, where: str) -> Record:
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    return record
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
@@ -83,7 +114,7 @@ def _arrow(path: Path) -> Iterator[tuple[str, Record]]:
                     row += 1
 
 
-_READERS = {".jsonl": _jsonl, ".parquet": _parquet, ".arrow": _arrow}
+_READERS = {".jsonl": _jsonl, ".jsonl.gz": _jsonl, ".json": _json, ".parquet": _parquet, ".arrow": _arrow}
 
 
 def _hub(name: str) -> Iterator[tuple[str, Record]]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 from wmtp.errors import DataError
 from wmtp.ledger import Line
 from wmtp.problems.render import Example
+from wmtp.tokens.encode import Row, TextTokenizer, added_before
 from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list
 
 if TYPE_CHECKING:
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
 
 PAD, EOS = "<|pad|>", "<|eos|>"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-
-
-@dataclass(frozen=True)
-class TextTokenizer:
-    """A `tokenizers` tokenizer with the ids that rows need."""
-
-    tokenizer: Tokenizer
-    eos_token_id: int
-    pad_token_id: int
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows that an embedding needs: the largest id + 1."""
-        return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
@@ -69,7 +55,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
 
 
 def save_tokenizer(trained: TextTokenizer, folder: Path, max_length: int) -> None:
-    """A folder that `AutoTokenizer.from_pretrained` and `Tokenizer.from_file` read."""
+    """What `train_tokenizer` made, as a folder that `AutoTokenizer.from_pretrained` and `Tokenizer.from_file` read."""
     folder.mkdir(parents=True, exist_ok=True)
     trained.tokenizer.save(str(folder / "tokenizer.json"))
     special = {"eos_token": EOS, "pad_token": PAD}
@@ -84,11 +70,16 @@ def save_tokenizer(trained: TextTokenizer, folder: Path, max_length: int) -> Non
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load_tokenizer(folder: Path) -> TextTokenizer:
+def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokenizer:
     """An existing tokenizer folder; a tokenizer without padding pads with its end token.
 
+    Texts start with what the tokenizer's own convention puts there: `add_bos_token` in tokenizer_config.json where it is
+    given (as transformers has it), else what the post-processor of tokenizer.json adds.
+
+    Args:
+        eos_token_id: the end token where tokenizer_config.json names none.
     Raises:
-        DataError: no tokenizer.json, or no end-of-text token.
+        DataError: no tokenizer.json, or no end-of-text token, or a BOS that is asked for and is not there.
     """
     from tokenizers import Tokenizer
 
@@ -98,10 +89,23 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     eos = _special(tokenizer, settings, "eos_token")
+    eos = eos_token_id if eos is None else eos
     if eos is None:
         raise DataError(f"{folder}/tokenizer_config.json names no eos_token of the vocabulary")
     pad = _special(tokenizer, settings, "pad_token")
-    return TextTokenizer(tokenizer, eos, eos if pad is None else pad)
+    return TextTokenizer(tokenizer, eos, eos if pad is None else pad, _prefix(folder, tokenizer, settings))
+
+
+def _prefix(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> tuple[int, ...]:
+    """The ids that every text starts with."""
+    if not isinstance(settings.get("add_bos_token"), bool):
+        return added_before(tokenizer)
+    if not settings["add_bos_token"]:
+        return ()
+    bos = _special(tokenizer, settings, "bos_token")
+    if bos is None:
+        raise DataError(f"{folder}/tokenizer_config.json asks for a bos_token and names none of the vocabulary")
+    return (bos,)
 
 
 def _special(tokenizer: Tokenizer, settings: dict[str, Any], name: str) -> int | None:
@@ -110,22 +114,31 @@ def _special(tokenizer: Tokenizer, settings: dict[str, Any], name: str) -> int |
     return None if token is None else tokenizer.token_to_id(token)
 
 
+def tokenizer_folder(path_or_hub_id: str) -> Path:
+    """Where an existing tokenizer's files are: the folder itself, or what was downloaded.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    if Path(path_or_hub_id).is_dir():
+        return Path(path_or_hub_id)
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(path_or_hub_id, allow_patterns=list(_FILES)))
+    except (ImportError, OSError, ValueError) as error:
+        raise DataError(
+            f"tokenizer {path_or_hub_id}: no such folder, and not from the hub: {str(error).splitlines()[0]}"
+        ) from None
+
+
 def copy_tokenizer(path_or_hub_id: str, folder: Path) -> TextTokenizer:
     """An existing tokenizer, by folder or hub id, copied to `folder`.
 
     Raises:
         DataError: it cannot be had or read.
     """
-    source = Path(path_or_hub_id)
-    if not source.is_dir():
-        try:
-            from huggingface_hub import snapshot_download
-
-            source = Path(snapshot_download(path_or_hub_id, allow_patterns=list(_FILES)))
-        except (ImportError, OSError, ValueError) as error:
-            raise DataError(
-                f"tokenizer {path_or_hub_id}: no such folder, and not from the hub: {str(error).splitlines()[0]}"
-            ) from None
+    source = tokenizer_folder(path_or_hub_id)
     folder.mkdir(parents=True, exist_ok=True)
     for name in _FILES:
         if (source / name).exists():
@@ -139,57 +152,46 @@ def folder_sha256(folder: Path) -> str:
 
 
 def encode_examples(text: TextTokenizer, examples: Sequence[Example], max_length: int, split: str, solutions: Line) -> pa.Table:
-    """Prompt + solution tokenised as one string, then the end token; rows longer than `max_length` dropped and counted.
+    """Prompt, solution and end token (see `encode`); rows longer than `max_length` dropped and counted.
 
-    A token that straddles the boundary belongs to the prompt. `is_noise` is True on tokens that share a character with
-    a noise span.
+    `is_noise` is True on tokens that share a character with a noise span.
+
+    Raises:
+        DataError: no row is left.
     """
-    text.tokenizer.encode_special_tokens = True
-    kept, ids, noise, prompt_lens = [], [], [], []
+    kept: list[tuple[Example, Row]] = []
     solutions.drop("too_long", 0)
     for start in range(0, len(examples), 1000):
         part = examples[start : start + 1000]
-        encodings = text.tokenizer.encode_batch([example.prompt + example.code for example in part])
-        for example, encoding in zip(part, encodings, strict=True):
-            tokens, offsets = _without_end(encoding.ids, encoding.offsets, text.eos_token_id)
-            if len(tokens) + 1 > max_length:
-                solutions.drop("too_long")
-                continue
-            kept.append(example)
-            ids.append(np.array([*tokens, text.eos_token_id], dtype=np.int32))
-            prompt_lens.append(sum(first < len(example.prompt) for first, _ in offsets))
-            noise.append(noise_mask(example, offsets))
+        rows = text.encode_rows([(example.prompt, example.code) for example in part])
+        fitting = [(example, row) for example, row in zip(part, rows, strict=True) if len(row.ids) <= max_length]
+        solutions.drop("too_long", len(part) - len(fitting))
+        kept += fitting
     if not kept:
         raise DataError(f"{split}: none of {len(examples)} examples fits into data.max_length={max_length} tokens")
-    return _table(kept, ids, prompt_lens, noise)
+    return _table([example for example, _ in kept], [row for _, row in kept])
 
 
-def _without_end(ids: list[int], offsets: list[tuple[int, int]], eos: int) -> tuple[list[int], list[tuple[int, int]]]:
-    """Without the end token that some tokenizers add by themselves."""
-    if ids and ids[-1] == eos and offsets[-1] == (0, 0):
-        return ids[:-1], offsets[:-1]
-    return ids, offsets
-
-
-def noise_mask(example: Example, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """True for tokens that share a character with a noise span; one more entry for the end token, never noise."""
-    mask = np.zeros(len(offsets) + 1, dtype=bool)
+def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """True for tokens that share a character with a noise span; tokens that stand for no text are never noise."""
+    mask = np.zeros(len(spans), dtype=bool)
     if example.noise_spans:
-        bounds = np.array(offsets).reshape(-1, 2) - len(example.prompt)
+        bounds = np.array(spans).reshape(-1, 2) - len(example.prompt)
         for start, stop in example.noise_spans:
-            mask[:-1] |= (bounds[:, 0] < stop) & (bounds[:, 1] > start)
+            mask |= (bounds[:, 0] < stop) & (bounds[:, 1] > start)
     return mask
 
 
-def _table(examples: Sequence[Example], ids: list[np.ndarray], prompt_lens: list[int], noise: list[np.ndarray]) -> pa.Table:
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
-    tokens = np.concatenate(ids)
+def _table(examples: Sequence[Example], rows: Sequence[Row]) -> pa.Table:
+    offsets = np.concatenate([[0], np.cumsum([len(row.ids) for row in rows])]).astype(np.int64)
+    tokens = np.concatenate([np.array(row.ids, dtype=np.int32) for row in rows])
+    noise = [noise_mask(example, row.spans) for example, row in zip(examples, rows, strict=True)]
     problem_ids = [example.problem_id for example in examples]
     table = pa.table(
         {
             "problem_id": pa.array(problem_ids, pa.string()),
             "input_ids": large_list(tokens, offsets),
-            "prompt_len": pa.array(prompt_lens, pa.int32()),
+            "prompt_len": pa.array([row.prompt_len for row in rows], pa.int32()),
             "is_correct": pa.array([example.is_correct for example in examples], pa.bool_()),
             "noise_kind": pa.array([example.noise_kind for example in examples], pa.string()),
             "is_noise": large_list(np.concatenate(noise), offsets),

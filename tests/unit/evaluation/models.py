@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.tokens.encode import TextTokenizer
 
 EOS, PAD = 257, 256
 SIZES = {"vocab_size": 258, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -17,7 +18,7 @@ def byte_tokenizer():
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|pad|>", "<|eos|>"])
-    return tokenizer
+    return TextTokenizer(tokenizer, EOS, PAD)
 
 
 def llama(seed=0, scale=3.0):

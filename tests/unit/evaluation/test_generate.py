@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
-from wmtp.evaluation.generate import GREEDY, Decoding, Prompt, generate
+from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.kv_cache import GrowingLayer
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
+from wmtp.evaluation.results import GREEDY
 
 TOKENIZER = byte_tokenizer()
 
@@ -25,7 +26,6 @@ def make_decoding(**changes):
         "max_new_tokens": 20,
         "batch_size": 64,
         "eos_token_ids": (EOS,),
-        "pad_token_id": PAD,
     }
     return Decoding(**{**settings, **changes})
 
@@ -47,7 +47,7 @@ def test_greedy_equals_transformers_generate(model):
         tokens = theirs[0, ids.shape[1] :].tolist()
         assert completion.num_tokens == len(tokens)
         kept = tokens[:-1] if tokens[-1] == EOS else tokens
-        assert completion.text == TOKENIZER.decode(kept, skip_special_tokens=False)
+        assert completion.completion == TOKENIZER.tokenizer.decode(kept, skip_special_tokens=False)
         assert completion.finish == ("eos" if tokens[-1] == EOS else "length")
 
 
@@ -60,7 +60,7 @@ def test_results_do_not_depend_on_batches_order_or_share_of_the_tasks():
     halves = generate(model, TOKENIZER, prompts[::2], make_decoding()) + generate(
         model, TOKENIZER, prompts[1::2], make_decoding()
     )
-    assert sorted(halves, key=lambda c: (c.task_id, c.sample)) == sorted(whole, key=lambda c: (c.task_id, c.sample))
+    assert sorted(halves, key=repr) == sorted(whole, key=repr)
     assert generate(model, TOKENIZER, prompts, make_decoding(seed=2)) != whole
 
 
@@ -79,12 +79,12 @@ def test_stop_strings_end_a_completion_before_them():
     model, prompts = llama(6), make_prompts(5, seed=4)
     free = generate(model, TOKENIZER, prompts, make_decoding(max_new_tokens=40))
     target = next(c for c in free if c.finish == "length")
-    stop = target.text[10:12]
+    stop = target.completion[10:12]
     stopped = generate(model, TOKENIZER, prompts, make_decoding(max_new_tokens=40, stop=(stop, "never there")))
     for before, after in zip(free, stopped, strict=True):
-        assert stop not in after.text
-        assert after.text == before.text.split(stop)[0]
-        assert after.finish == ("stop" if stop in before.text else before.finish)
+        assert stop not in after.completion
+        assert after.completion == before.completion.split(stop)[0]
+        assert after.finish == ("stop" if stop in before.completion else before.finish)
         assert after.num_tokens <= before.num_tokens
 
 
@@ -179,7 +179,7 @@ def test_random_numbers_are_uniform_and_belong_to_seed_task_sample_and_position(
     assert ((counts - 2500) ** 2 / 2500).sum() < 45
     assert abs(np.corrcoef(numbers[0], numbers[1])[0, 1]) < 0.12
     assert len(np.unique(numbers)) == numbers.size
-    assert len({row_key(s, t, n) for s in (0, 1) for t in ("a", "b") for n in (-1, 0, 1)}) == 12
+    assert len({row_key(s, t, n) for s in (0, 1) for t in ("a", "b") for n in (GREEDY, 0, 1)}) == 12
 
 
 def test_growing_layer_equals_the_library_layer():

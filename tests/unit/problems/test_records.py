@@ -1,5 +1,6 @@
 """Records of every format and folder read alike, and errors that name file, line and field."""
 
+import gzip
 import json
 import sys
 
@@ -24,6 +25,10 @@ def write(path, records):
     """In the format of the path's ending."""
     if path.suffix == ".jsonl":
         lines(path, *records)
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode()))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records))
     elif path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(records), path, row_group_size=40)
     else:
@@ -33,20 +38,35 @@ def write(path, records):
             writer.write_table(table, max_chunksize=100)
 
 
-@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet", "file.arrow", "stream.arrow"])
+@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz", "r.json", "r.parquet", "file.arrow", "stream.arrow"])
 def test_every_format_gives_the_same_records_and_says_where_each_is(tmp_path, name):
     write(tmp_path / name, RECORDS)
     found = list(read_records(str(tmp_path / name)))
     assert [record for _, record in found] == RECORDS
-    first, last = (":1", ":150") if name == "r.jsonl" else (": row 0", ": row 149")
+    first, last = (":1", ":150") if name.startswith("r.jsonl") else (": row 0", ": row 149")
     assert [found[0][0], found[149][0]] == [f"{tmp_path / name}{first}", f"{tmp_path / name}{last}"]
 
 
 def test_a_folder_is_its_files_by_name_and_nothing_else_in_it(tmp_path):
     write(tmp_path / "b.jsonl", RECORDS[:2])
     write(tmp_path / "a.parquet", RECORDS[2:4])
+    write(tmp_path / "c.jsonl.gz", RECORDS[4:6])
     (tmp_path / "README.md").write_text("not data")
-    assert [record for _, record in read_records(str(tmp_path))] == RECORDS[2:4] + RECORDS[:2]
+    (tmp_path / "dataset_info.json").write_text("{}")  # what stands beside a hub's tables describes them
+    assert [record for _, record in read_records(str(tmp_path))] == RECORDS[2:4] + RECORDS[:2] + RECORDS[4:6]
+
+
+def test_a_packed_file_that_is_cut_off_and_a_json_file_that_is_no_list_are_named(tmp_path):
+    write(tmp_path / "r.jsonl.gz", RECORDS)
+    whole = (tmp_path / "r.jsonl.gz").read_bytes()
+    for broken in (whole[:-9], b"plain text", whole[:20] + b"\0\1" + whole[22:]):
+        (tmp_path / "r.jsonl.gz").write_bytes(broken)
+        with pytest.raises(DataError, match=r"r\.jsonl\.gz cannot be unpacked"):
+            list(read_records(str(tmp_path / "r.jsonl.gz")))
+    for text, message in (("{", "not valid JSON"), ("{}", "expected a list of JSON"), ("[3]", "row 0: expected a JSON object")):
+        (tmp_path / "r.json").write_text(text)
+        with pytest.raises(DataError, match=message):
+            list(read_records(str(tmp_path / "r.json")))
 
 
 def test_an_empty_line_is_no_record_and_still_counts_as_a_line(tmp_path):

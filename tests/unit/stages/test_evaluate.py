@@ -16,10 +16,10 @@ from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, mtp
 from tests.workspaces import free_port
 from wmtp.config import LaunchConfig, compose
 from wmtp.problems.files import write_problems
-from wmtp.problems.render import render_prompt
+from wmtp.problems.render import as_comment
 from wmtp.stages.context import StageContext
 from wmtp.tokens.tables import write_table
-from wmtp.tokens.tokenizer import TextTokenizer, save_tokenizer
+from wmtp.tokens.tokenizer import save_tokenizer
 from wmtp.tracking import NullTracker
 from wmtp.types import IOTest, Problem
 
@@ -40,7 +40,7 @@ def workspace(tmp_path_factory):
     with torch.no_grad():
         model.unembedding.lm_head.weight[EOS] *= 4
     model.save_pretrained(policy)
-    save_tokenizer(TextTokenizer(byte_tokenizer(), EOS, PAD), policy, 64)
+    save_tokenizer(byte_tokenizer(), policy, 64)
     write_problems(data / "test_problems.jsonl", PROBLEMS)
     meta = {"vocab_size": 258, "eos_token_id": EOS, "pad_token_id": PAD, "max_length": 64, "is_ordered": False}
     (data / "meta.json").write_text(json.dumps(meta))
@@ -49,7 +49,7 @@ def workspace(tmp_path_factory):
 
 
 def validation_table():
-    rows = [[*render_prompt(problem).encode(), *b"print(1)", EOS] for problem in PROBLEMS]
+    rows = [[*as_comment(problem).encode(), *b"print(1)", EOS] for problem in PROBLEMS]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     tokens = pa.array(np.concatenate(rows).astype(np.int32))
     return pa.table(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from tests.unit.tokens.families import family
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
 from wmtp.ledger import Line
@@ -108,14 +109,37 @@ def test_the_fingerprint_changes_with_tokens_ids_and_row_bounds(trained):
     assert len({printed(rows) for rows in ([first, second], [second, first], [first], [first, last])}) == 4
 
 
-def test_a_token_across_the_boundary_belongs_to_the_prompt():
+def test_noise_is_found_in_a_row_that_is_cut_at_the_boundary():
     tokenizer = Tokenizer(models.WordLevel({"ab": 0, "c": 1, "[E]": 2}, unk_token="[E]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    table = encode_examples(
-        TextTokenizer(tokenizer, 2, 2), [Example("p", "a", "b c", True, "corrupted", ((0, 1),))], 9, "x", Line("table/x", "solutions")
-    )
-    assert table["input_ids"].to_pylist() == [[0, 1, 2]] and table["prompt_len"].to_pylist() == [1]
-    assert table["is_noise"].to_pylist() == [[True, False, False]]
+    example = Example("p", "a", "b c", True, "corrupted", ((0, 1),))
+    table = encode_examples(TextTokenizer(tokenizer, 2, 2), [example], 9, "x", Line("table/x", "solutions"))
+    assert table["input_ids"].to_pylist() == [[2, 2, 1, 2]] and table["prompt_len"].to_pylist() == [1]
+    assert table["is_noise"].to_pylist() == [[False, True, False, False]]
+
+
+def test_rows_and_prompts_start_as_the_tokenizer_says(tmp_path):
+    """By its post-processor, or by `add_bos_token`, which transformers lets decide."""
+    example = Example("p", "def f(x):\n", "    return x", True)
+    for name, settings, bos in (
+        ("llama3", {}, [1]),
+        ("llama3", {"add_bos_token": False}, []),
+        ("llama3", {"add_bos_token": True, "bos_token": "<s>"}, [1]),
+        ("appends its end", {}, []),
+        ("gpt2", {"add_bos_token": True, "bos_token": {"content": "<s>"}}, [1]),
+        ("llama2", {"add_bos_token": None}, [1]),
+    ):
+        (tmp_path / "tokenizer.json").write_text(family(name)[0])
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "</s>"}))
+        text = load_tokenizer(tmp_path)
+        table = encode_examples(text, [example], 99, "x", Line("table/x", "solutions"))
+        (ids,), (prompt_len,) = table["input_ids"].to_pylist(), table["prompt_len"].to_pylist()
+        assert ids[: len(bos) + 1].count(1) == ids.count(1) == len(bos) and ids.count(2) == 1 and ids[-1] == 2
+        assert list(text.encode_prompt(example.prompt)) == ids[:prompt_len]
+        assert text.decode(ids[prompt_len:-1]) == example.code
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "add_bos_token": true}')
+    with pytest.raises(DataError, match="asks for a bos_token and names none"):
+        load_tokenizer(tmp_path)
 
 
 def test_nothing_that_fits_is_an_error(trained):
@@ -133,6 +157,7 @@ def test_an_existing_tokenizer_is_copied_and_one_without_padding_pads_with_its_e
     assert copied.pad_token_id == copied.eos_token_id == trained.eos_token_id
     assert folder_sha256(source) == folder_sha256(tmp_path / "copy")
     (source / "tokenizer_config.json").write_text("{}")
+    assert load_tokenizer(source, 7).eos_token_id == 7
     with pytest.raises(DataError, match="names no eos_token"):
         copy_tokenizer(str(source), tmp_path / "copy")
     (source / "tokenizer.json").unlink()

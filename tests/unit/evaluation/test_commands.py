@@ -1,0 +1,282 @@
+"""`wmtp score` and `wmtp evaluate` on small benchmark files, with the real sandbox."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.tokens.families import family
+from wmtp.cli import main
+from wmtp.evaluation import commands, run
+
+HUMANEVAL = [
+    {
+        "task_id": f"HumanEval/{i}",
+        "prompt": f'def plus(x):\n    """Add {i}."""\n',
+        "entry_point": "plus",
+        "canonical_solution": f"    return x + {i}\n",
+        "test": f"def check(candidate):\n    assert candidate(1) == {1 + i}\n    assert candidate(-5) == {i - 5}\n",
+    }
+    for i in range(3)
+]
+MBPP = [
+    {
+        "task_id": 11 + i,
+        "text": f"Write a function to add {i}.",
+        "code": f"def plus(x):\n    return x + {i}",
+        "test_list": [f"assert plus(1) == {1 + i}", f"assert plus(2) == {2 + i}"],
+        "test_setup_code": "",
+        "challenge_test_list": [],
+    }
+    for i in range(2)
+]
+GSM8K = [{"question": f"What is {i} plus 1,000?", "answer": f"Adding gives 1,00{i}.\n#### 1,00{i}"} for i in range(2)]
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {
+        "humaneval": write(tmp_path / "humaneval.jsonl", HUMANEVAL),
+        "mbpp": write(tmp_path / "mbpp.jsonl", MBPP),
+        "gsm8k": write(tmp_path / "gsm8k.jsonl", GSM8K),
+    }
+
+
+def score(files, name, answers, tmp_path, *more):
+    samples = write(tmp_path / "samples.jsonl", answers)
+    out = tmp_path / "out"
+    code = main(["score", name, "--data", str(files[name]), "--samples", str(samples), "--out", str(out), *more])
+    return code, json.loads((out / "metrics.json").read_text()) if (out / "metrics.json").exists() else None
+
+
+def test_reference_solutions_pass_and_mutated_ones_fail(files, tmp_path, capsys):
+    right = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
+    wrong = [{"task_id": task["task_id"], "completion": "    return x - 1\n"} for task in HUMANEVAL]
+    code, metrics = score(files, "humaneval", right + wrong, tmp_path, "--k", "1,2")
+    assert code == 0
+    assert (metrics["pass@1"], metrics["pass@2"]) == (0.5, 1.0)
+    assert metrics["verdicts"]["passed"] == 3 and sum(metrics["verdicts"].values()) == 6
+    assert "pass@2" in capsys.readouterr().out
+    lines = gzip.decompress((tmp_path / "out/samples.jsonl.gz").read_bytes()).decode().splitlines()
+    assert [json.loads(line)["verdict"] == "passed" for line in lines] == [True] * 3 + [False] * 3
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_mbpp_tasks_go_by_their_number_and_what_is_submitted_is_what_runs_and_what_is_kept(files, tmp_path):
+    """Stop strings end generation; a submission is not cut at them."""
+    tails = ("\nprint(plus(1))\nplus = lambda x: x", "\nprint(plus(1))")
+    answers = [{"task_id": task["task_id"], "completion": task["code"] + tail} for task, tail in zip(MBPP, tails, strict=True)]
+    code, metrics = score(files, "mbpp", answers, tmp_path)
+    assert (code, metrics["pass@1"], metrics["num_tasks"]) == (0, 1.0, 2)
+    lines = gzip.decompress((tmp_path / "out/samples.jsonl.gz").read_bytes()).decode().splitlines()
+    assert [json.loads(line)["completion"] for line in lines] == [answer["completion"] for answer in answers]
+    wrong = [answer | {"completion": answer["completion"] + "\nplus = None"} for answer in answers]
+    assert score(files, "mbpp", wrong, tmp_path)[1]["pass@1"] == 0.0
+
+
+def test_gsm8k_is_judged_strictly_and_flexibly(files, tmp_path):
+    answers = [{"task_id": 0, "completion": "#### 1000"}, {"task_id": 1, "completion": "that makes 1,001 in all"}]
+    code, metrics = score(files, "gsm8k", answers, tmp_path)
+    assert (code, metrics["pass@1"], metrics["flexible_pass@1"]) == (0, 0.5, 1.0)
+
+
+def test_greedy_completions_are_no_draws(files, tmp_path):
+    answers = [
+        {"task_id": task["task_id"], "sample": sample, "completion": code}
+        for task in HUMANEVAL
+        for sample, code in ((0, "    return None\n"), ("greedy", task["canonical_solution"]))
+    ]
+    _, metrics = score(files, "humaneval", answers, tmp_path)
+    assert (metrics["pass@1"], metrics["greedy_pass@1"]) == (0.0, 1.0)
+
+
+def test_a_limit_is_named_in_the_result(files, tmp_path, capsys):
+    answers = [{"task_id": "HumanEval/0", "completion": HUMANEVAL[0]["canonical_solution"]}]
+    code, metrics = score(files, "humaneval", answers, tmp_path, "--limit", "1")
+    assert (code, metrics["limit"], metrics["num_tasks"]) == (0, 1, 1)
+    assert "the first 1 only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([{"task_id": "HumanEval/0", "completion": 3}], "samples.jsonl:1: field 'completion'"),
+        ([{"task_id": "HumanEval/0"}], "samples.jsonl:1: field 'completion'"),
+        ([{"completion": "x"}], "samples.jsonl:1: field 'task_id' must be"),
+        ([{"task_id": "HumanEval/99", "completion": "x"}], "humaneval has no task 'HumanEval/99'"),
+        (
+            [{"task_id": "HumanEval/0", "completion": "x"}],
+            "2 of 3 tasks have fewer than 1 completions, the first is HumanEval/1",
+        ),
+        ([{"task_id": "HumanEval/0", "completion": "x", "sample": 0}] * 2, "samples.jsonl:2: field 'sample': 0"),
+        ([{"task_id": "HumanEval/0", "completion": "x", "sample": -1}], "field 'sample' must be"),
+    ],
+)
+def test_a_broken_submission_is_refused_by_file_line_and_field(files, tmp_path, capsys, answers, said):
+    code, metrics = score(files, "humaneval", answers, tmp_path)
+    assert code != 0 and metrics is None
+    assert said in capsys.readouterr().err
+
+
+def test_a_broken_line_and_tasks_that_are_there_twice_are_refused(files, tmp_path, capsys):
+    files["humaneval"].write_text(files["humaneval"].read_text() * 2)
+    assert score(files, "humaneval", [], tmp_path)[0] != 0
+    assert "duplicate id 'HumanEval/0'" in capsys.readouterr().err
+    files["mbpp"].write_text('{"task_id": 11,\n')
+    assert score(files, "mbpp", [], tmp_path)[0] != 0
+    assert "mbpp.jsonl:1: not valid JSON" in capsys.readouterr().err
+
+
+def test_empty_and_huge_completions_are_counted_verdicts(files, tmp_path):
+    answers = [
+        {"task_id": "HumanEval/0", "completion": ""},
+        {"task_id": "HumanEval/1", "completion": "    return 1" + " + 1" * 300_000},
+        {"task_id": "HumanEval/2", "completion": "    return (\x00"},
+    ]
+    code, metrics = score(files, "humaneval", answers, tmp_path)
+    assert code == 0 and metrics["pass@1"] == 0.0 and sum(metrics["verdicts"].values()) == 3
+
+
+def test_a_killed_scoring_goes_on_without_running_what_was_finished(files, tmp_path, monkeypatch):
+    answers = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
+    monkeypatch.setattr(commands, "CHUNK", 1)
+    real, started = run.run_tests, []
+
+    def dies_at_the_third(programs, **options):
+        started.append(programs)
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        return real(programs, **options)
+
+    monkeypatch.setattr(run, "run_tests", dies_at_the_third)
+    assert score(files, "humaneval", answers, tmp_path) == (1, None)
+    code, metrics = score(files, "humaneval", answers, tmp_path)
+    assert (code, metrics["pass@1"], len(started)) == (0, 1.0, 4)
+
+
+def test_an_unfinished_run_of_something_else_is_neither_used_nor_lost(files, tmp_path, monkeypatch):
+    right = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
+    wrong = [answer | {"completion": "    return None\n"} for answer in right]
+    real, calls = run.run_tests, []
+
+    def dies_at_the_second(programs, **options):
+        calls.append(programs)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(programs, **options)
+
+    monkeypatch.setattr(commands, "CHUNK", 1)
+    monkeypatch.setattr(run, "run_tests", dies_at_the_second)
+    assert score(files, "humaneval", right, tmp_path) == (1, None)
+    assert score(files, "humaneval", wrong, tmp_path)[1]["pass@1"] == 0.0
+    assert len(list(tmp_path.glob(".out*"))) == 1
+    assert score(files, "humaneval", right, tmp_path)[1]["pass@1"] == 1.0
+    assert len(calls) == 2 + 3 + 2 and not list(tmp_path.glob(".out*"))
+
+
+def test_only_results_are_replaced(files, tmp_path, capsys):
+    answers = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
+    assert score(files, "humaneval", answers, tmp_path)[0] == 0
+    assert score(files, "humaneval", answers, tmp_path)[0] == 0
+    (tmp_path / "out/notes.txt").write_text("mine")
+    assert score(files, "humaneval", answers, tmp_path)[0] != 0
+    assert "holds notes.txt, which is no result of an evaluation" in capsys.readouterr().err
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+def test_own_data_is_scored_by_its_own_conventions(tmp_path):
+    """Programs on standard input and functions under asserts side by side, and none is cut at a string of a benchmark."""
+    problems = [
+        {"problem_id": "four", "prompt": "Print 4n.", "tests": [{"stdin": "3\n", "stdout": "12\n"}]},
+        {"problem_id": "plus", "prompt": "Write plus.\nassert plus(1) == 2", "tests": [{"code": "assert plus(1) == 2"}]},
+        {"problem_id": "body", "prompt": "def half(x):\n", "tests": [{"code": "assert half(4) == 2"}]},
+    ]
+    answers = [
+        {"task_id": "four", "completion": "n = int(input())\nprint(4 * n)"},
+        {"task_id": "plus", "completion": "class Adder:\n    pass\n\ndef plus(x):\n    return x + 1\n\nprint(plus(1))"},
+        {"task_id": "body", "completion": "    return x // 2\n\nif half(2) != 1:\n    raise SystemExit"},
+    ]
+    files = {"jsonl": write(tmp_path / "own.jsonl", problems)}
+    code, metrics = score(files, "jsonl", answers, tmp_path)
+    assert (code, metrics["benchmark"], metrics["pass@1"], metrics["verdicts"]) == (0, "jsonl", 1.0, {"passed": 3})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random model whose tokenizer.json carries a BOS, an end token, truncation and padding."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "tokenizer.json").write_text(family("llama2")[0])
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": "<s>"}')
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=300, num_key_value_heads=2, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def evaluate(model, files, out, *more):
+    options = ["--model", str(model), "--data", str(files["humaneval"]), "--out", str(out), "--k", "1,2"]
+    return main(["evaluate", "humaneval", *options, "--max-new-tokens", "6", *more])
+
+
+def read_samples(out):
+    return [json.loads(line) for line in gzip.decompress((out / "samples.jsonl.gz").read_bytes()).decode().splitlines()]
+
+
+def test_any_causal_language_model_is_evaluated_by_one_command_and_its_completions_scored_again(files, tmp_path, model):
+    command = [
+        "evaluate",
+        "humaneval",
+        "--model",
+        str(model),
+        "--data",
+        str(files["humaneval"]),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "wmtp.cli", *command, "--k", "1,2", "--max-new-tokens", "6"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["pass@1"], metrics["num_samples"], metrics["num_tasks"]) == (0.0, 2, 3)
+    assert (metrics["model"], metrics["sampling"]["max_new_tokens"], metrics["generation"]["tokens"] > 9) == (
+        str(model),
+        6,
+        True,
+    )
+    assert [(s["task_id"], s["sample"]) for s in read_samples(tmp_path / "out")] == [
+        (task["task_id"], sample) for task in HUMANEVAL for sample in ("greedy", 0, 1)
+    ]
+    again = ["--samples", str(tmp_path / "out/samples.jsonl.gz"), "--out", str(tmp_path / "again"), "--k", "1,2"]
+    assert main(["score", "humaneval", "--data", str(files["humaneval"]), *again]) == 0
+    for key in ("pass@1", "greedy_pass@1", "verdicts", "greedy_verdicts"):
+        assert json.loads((tmp_path / "again/metrics.json").read_text())[key] == metrics[key]
+
+
+def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_completions(files, tmp_path, model, monkeypatch):
+    assert evaluate(model, files, tmp_path / "whole") == 0
+    real, calls = run.run_tests, []
+
+    def dies_at_the_second(programs, **options):
+        calls.append(programs)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(programs, **options)
+
+    monkeypatch.setattr(run, "run_tests", dies_at_the_second)
+    assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 1
+    assert len(list(tmp_path.glob(".out*"))) == 1
+    assert evaluate(model, files, tmp_path / "out", "--batch-size", "3", "--seed", "1") == 0
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 0
+    assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 0
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 3
+    drop = dict.fromkeys(("wall_s",))
+    assert [{**s, **drop} for s in read_samples(tmp_path / "out")] == [{**s, **drop} for s in read_samples(tmp_path / "whole")]

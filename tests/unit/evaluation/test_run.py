@@ -1,0 +1,87 @@
+"""The journal and the run that every evaluation goes through."""
+
+import pytest
+
+from wmtp import tasksets
+from wmtp.errors import EvaluationError
+from wmtp.evaluation.results import GREEDY, Answer
+from wmtp.evaluation.run import Effort, Execution, Run, SampleJournal, effort_metrics, in_order, tasks_to_score
+from wmtp.types import IOTest, Limits, Problem
+
+GSM8K = tasksets.get("gsm8k")
+"""Its answers are judged without a sandbox, which is what most of these tests want."""
+
+PROBLEMS = [Problem(f"t{i}", "", (IOTest("", str(i)),)) for i in range(4)]
+EXECUTION = Execution(Limits(), 1, False, "", 1.0)
+
+
+def answers(task, *samples):
+    return [Answer(f"t{task}", sample, f"#### {task}", "stop", 7, 3) for sample in samples]
+
+
+def test_nothing_is_isolated_or_measured_where_nothing_runs():
+    assert Execution.prepare(GSM8K, limits=Limits(), num_workers=1, allow_unsafe=False) == EXECUTION
+    real = Execution.prepare(tasksets.get("mbpp"), limits=Limits(), num_workers=1, allow_unsafe=False)
+    assert real.isolation and real.time_factor == 1.0
+    assert set(real.as_dict()) == {*vars(Limits()), "allow_unsafe", "isolation", "machine_factor"}
+
+
+def test_a_run_goes_on_from_the_files_of_any_number_of_writers(tmp_path):
+    for writer, number in ((0, 0), (1, 1), (0, 2)):
+        with SampleJournal(tmp_path, writer) as journal:
+            run = Run(GSM8K, PROBLEMS[:3], EXECUTION, journal)
+            run.score([answers(number, GREEDY, 0), answers(number, 1)])
+    torn = sorted(tmp_path.iterdir())[-1]
+    torn.write_bytes(torn.read_bytes()[:-5])
+    with SampleJournal(tmp_path) as journal:
+        last = Run(GSM8K, PROBLEMS, EXECUTION, journal)
+        assert last.effort.resumed_samples == 8 and len(list(tmp_path.iterdir())) == 3
+        assert [problem.problem_id for problem in last.unfinished([GREEDY, 0, 1])] == ["t1", "t3"]
+        seen = []
+        last.score([answers(1, GREEDY, 0, 1), answers(3, GREEDY, 0, 1)], lambda now: seen.append(len(now.samples)))
+    assert seen == [9, 12] and last.unfinished([GREEDY, 0, 1]) == []
+    with SampleJournal(tmp_path) as journal:
+        other_share = Run(GSM8K, PROBLEMS[1:2], EXECUTION, journal)
+        assert {task for task, _ in other_share.samples} == {"t1"}
+        everything = Run(GSM8K, PROBLEMS, EXECUTION, journal).samples
+    assert everything == last.samples and all(sample.passed for sample in everything.values())
+    assert [(s.task_id, s.sample) for s in in_order(PROBLEMS, everything.values())] == [
+        (f"t{i}", sample) for i in range(4) for sample in (GREEDY, 0, 1)
+    ]
+
+
+def test_what_is_scored_already_is_not_scored_again(tmp_path):
+    with SampleJournal(tmp_path) as journal:
+        run = Run(GSM8K, PROBLEMS, EXECUTION, journal)
+        run.score([answers(0, 0)])
+        before = run.samples["t0", 0]
+        run.score([[Answer("t0", 0, "another text")]])
+        assert run.samples["t0", 0] is before
+    assert len(SampleJournal(tmp_path).samples) == 1
+
+
+def test_an_answer_to_no_task_ends_the_run(tmp_path):
+    with SampleJournal(tmp_path) as journal, pytest.raises(EvaluationError, match="gsm8k has no task 't3'"):
+        Run(GSM8K, PROBLEMS[:2], EXECUTION, journal).score([answers(3, 0)])
+
+
+def test_tasks_are_the_first_ones_and_every_one_can_be_scored():
+    assert tasks_to_score(PROBLEMS, "f", 2) == PROBLEMS[:2] and tasks_to_score(PROBLEMS, "f", None) == PROBLEMS
+    with pytest.raises(EvaluationError, match="f holds no tasks"):
+        tasks_to_score([], "f", None)
+    with pytest.raises(EvaluationError, match=r"f: bare \(and 0 more\) have no tests"):
+        tasks_to_score([*PROBLEMS, Problem("bare", "", ())], "f", None)
+
+
+def test_efforts_add_up_and_the_slowest_tells_the_time():
+    parts = [Effort(100, 50, 2.0, 1.0, 3), Effort(300, 50, 4.0, 0.5)]
+    assert effort_metrics(parts, 9.0) == {
+        "tokens": 400,
+        "tokens_per_s": 100.0,
+        "tokens_per_forward": 4.0,
+        "generation_s": 4.0,
+        "execution_s": 1.0,
+        "resumed_samples": 3,
+        "wall_s": 9.0,
+        "world_size": 2,
+    }
