@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,15 +19,16 @@ def arm_names(root: Path = _ROOT) -> tuple[str, ...]:
     return _stems(root / "configs" / "arms")
 
 
-def stage_names(root: Path = _ROOT, runs: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Every stage of dvc.yaml; one that exists per run also by each run's name (by default, as params.yaml has them now)."""
-    stages = _mapping(root / "dvc.yaml").get("stages", {})
-    runs = list(_mapping(root / "params.yaml").get("runs", {}) if runs is None else runs)
+def stage_names(root: Path = _ROOT, params: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Every stage of dvc.yaml, and every member of a group: by the keys of its mapping in `params` (params.yaml as it is now)."""
+    stages = OmegaConf.to_container(_mapping(root / "dvc.yaml"), resolve=False)
+    assert isinstance(stages, dict)
+    known = _mapping(root / "params.yaml") if params is None else OmegaConf.create(dict(params))
     names: list[str] = []
-    for name, stage in stages.items():
-        names.append(str(name))
+    for name, stage in stages.get("stages", {}).items():
+        names.append(name)
         if "foreach" in stage:
-            names += [f"{name}@{run}" for run in runs]
+            names += [f"{name}@{key}" for key in OmegaConf.select(known, stage["foreach"].strip("${}")) or {}]
     return tuple(names)
 
 

@@ -17,6 +17,7 @@ from flows.choices import stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
 from wmtp.config import Config, compose
+from wmtp.config.compose import to_plain
 from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
 from wmtp.orchestration.launch import OWNER
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
         check_params(root, config)
         for name in [*parameters.get("force", []), *filter(None, [parameters.get("only")])]:
-            expand(name, ["only", *stage_names(root, config.runs)])
+            expand(name, ["only", *stage_names(root, to_plain(config))])
         if dry:
             return _explain(root, config, parameters)
     except WmtpError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from wmtp import weightings
@@ -57,6 +57,10 @@ class ArmConfig(ArmOptions):
         name = self.weighting.name
         moved = self.alignment == "target" or self.weighting.has_alignment
         require(moved, "arm.alignment", self.alignment, f"weighting {name} weighs targets, not positions: use target")
+        shared = self.n_future is None or not any(column.is_of_run for column in self.weighting.needs.columns)
+        require(
+            shared, "arm.n_future", self.n_future, f"weighting {name} is made from train_policy.model's own start: use null"
+        )
         scaled = self.normalise == "mean_one" or self.weighting.level != "same"
         require(scaled, "arm.normalise", self.normalise, f"weighting {name} is one everywhere: use mean_one")
 
@@ -77,6 +81,16 @@ class RunConfig:
     arm: str
     seed: int
     deps: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ColumnConfig:
+    """A score column that some run needs, by the key that its folder ends with; composed, never chosen.
+
+    `seed`: of the runs that need it; null where it is the same for all.
+    """
+
+    seed: Optional[int] = None
 
 
 def load_arm(tree: Any, name: str) -> ArmConfig:
@@ -134,6 +148,18 @@ def make_run(arm: ArmConfig, name: str, seed: int) -> RunConfig:
     deps = [*folders, *weighting_modules(arm.weighting)]
     assert len(deps) <= NUM_DEPS, f"weighting {arm.weighting.name} has {len(deps)} dependencies of its own: raise NUM_DEPS"
     return RunConfig(name, seed, deps + [NOTHING] * (NUM_DEPS - len(deps)))
+
+
+def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> dict[str, dict[str, ColumnConfig]]:
+    """Per group of columns (see `Column`) the keys that these runs need; every group that some weighting knows is there."""
+    known = {column.group for name in weightings.names() for column in weightings.kind(name)().needs.columns}
+    needed: dict[str, dict[str, ColumnConfig]] = {group: {} for group in sorted(known - {""})}
+    for run in runs:
+        for column in arms[run.arm].weighting.needs.columns:
+            if column.group:
+                key = PurePosixPath(column.path(run.seed)).name
+                needed[column.group][key] = ColumnConfig(run.seed if column.is_of_run else None)
+    return needed
 
 
 def weighting_modules(weighting: Weighting) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from wmtp.checks import require
-from wmtp.config.arms import RunConfig, load_arm, make_run
+from wmtp.config.arms import ColumnConfig, RunConfig, load_arm, make_run, needed_columns
 from wmtp.config.arms import plain as plain_tree
 from wmtp.config.schema import Config, InputsConfig, LaunchConfig
 from wmtp.config.strict import reject_unknown, structured
@@ -67,7 +67,8 @@ def compose(
     plain["runs"] = {}
     config = build(typing.cast("dict[str, Any]", plain), profile=profile)
     runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
-    return dataclasses.replace(config, runs=runs, inputs=_inputs(config, runs.values()))
+    columns = needed_columns(config.arms, runs.values())
+    return dataclasses.replace(config, runs=runs, columns=columns, inputs=_inputs(config, runs.values()))
 
 
 def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
@@ -90,7 +91,7 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     """A plain mapping (params.yaml's content) as a checked `Config`."""
     plain = dict(plain)
     profile = str(plain.pop("profile", profile or ""))
-    reject_unknown(plain.keys(), (*SECTIONS, "arms", "inputs", "runs"), "key")
+    reject_unknown(plain.keys(), (*SECTIONS, "arms", "columns", "inputs", "runs"), "key")
     sections: dict[str, Any] = {}
     for key, cls in _SECTION_TYPES.items():
         tree = plain.get(key) or {}
@@ -102,8 +103,12 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     for name, run in runs.items():
         if run.arm not in arms:
             raise ConfigError(f"runs.{name}.arm={run.arm!r} is not one of the arms {sorted(arms)}")
+    columns = {
+        group: {key: structured(ColumnConfig, value, f"columns.{group}.{key}") for key, value in (keys or {}).items()}
+        for group, keys in (plain.get("columns") or {}).items()
+    }
     inputs = structured(InputsConfig, plain.get("inputs") or {}, "inputs")
-    config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, **sections)
+    config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, columns=columns, **sections)
     _check_heads(config)
     _check_benchmark(config)
     return config

@@ -10,7 +10,7 @@ from typing import Optional
 
 from wmtp import tasksets
 from wmtp.checks import one_of, require
-from wmtp.config.arms import ArmConfig, RunConfig
+from wmtp.config.arms import ArmConfig, ColumnConfig, RunConfig
 from wmtp.config.training import ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- data
@@ -101,11 +101,16 @@ class DataConfig:
         require(single, "data.mutants_per_solution", self.mutants_per_solution, "0 or 1 where data.pairwise is true")
         ratio = self.correct_ratio
         require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
-        if not taskset.is_generated:
+        if not self.is_generated:
             for key in ("train_path", "validation_path"):
                 require(
                     getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
                 )
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the source makes its problems itself instead of reading files."""
+        return tasksets.get(self.source).is_generated
 
 
 # --------------------------------------------------------------------------------------- training
@@ -279,6 +284,7 @@ class Config:
     report: ReportConfig
     arms: dict[str, ArmConfig]
     runs: dict[str, RunConfig]
+    columns: dict[str, dict[str, ColumnConfig]]
 
 
 @dataclass(frozen=True)

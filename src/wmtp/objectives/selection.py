@@ -99,6 +99,21 @@ def num_to_keep(keep_frac: float, num_valid: int) -> int:
     return min(num_valid, math.ceil(keep_frac * num_valid - 1e-9))
 
 
+def value_at_risk(scores_N: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The smallest score that a share of at least alpha of all scores does not exceed: the ceil(alpha * N)-th smallest.
+
+    Args:
+        scores_N: at least one; NaN counts as highest.
+        alpha: level, in (0, 1).
+    Raises:
+        ValueError: alpha outside (0, 1).
+    Source: ESLM, arXiv 2505.19893 (empirical value-at-risk of a batch).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha} must be in (0, 1)")
+    return torch.kthvalue(scores_N, max(1, num_to_keep(alpha, scores_N.numel()))).values
+
+
 class LikelySelection:
     """Guesses, while a forward pass goes on, which targets `select_top` is going to keep; a `ScaleGuess` of `linear_nll`.
 

@@ -26,13 +26,17 @@ _WORDS = {"modified": "changed", "new": "is new", "deleted": "is missing", "not 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A stage of dvc.yaml, interpolated, with the hashes that its dependencies and parameters have now."""
+    """A stage of dvc.yaml, interpolated, with the hashes that its dependencies and parameters have now.
+
+    `is_distributed`: it says `meta: {distributed: true}`: it runs under torchrun, in one of the machine's slots.
+    """
 
     name: str
     deps: tuple[str, ...]
     params: tuple[str, ...]
     outs: tuple[str, ...]
     inputs: dict[str, str]
+    is_distributed: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +84,7 @@ def read_spec(root: Path, name: str) -> StageSpec:
             params=tuple(sorted(str(key) for dep in params for key in dep.params)),
             outs=tuple(str(out.def_path) for out in stage.outs),
             inputs=inputs,
+            is_distributed=bool((stage.meta or {}).get("distributed", False)),
         )
 
     return _ask(root, read)

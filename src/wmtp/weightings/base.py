@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from wmtp.types import IGNORE_INDEX
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
     from wmtp.objectives.linear_nll import ScaleGuess
 
+SCORES = "artifacts/scores"
+
 
 @dataclass(frozen=True)
 class Column:
     """A score of every token, made by a stage of its own and joined to the tokens by the loader.
 
-    `folder`: what that stage writes; `{seed}` in it stands for the run's seed.
+    `folder`: what that stage writes. One of the form `artifacts/scores/GROUP/KEY` is made by stages that dvc.yaml has for every
+    key of `${columns.GROUP}`, where composition puts the keys that some run needs; `{seed}` in it stands for the run's seed.
     """
 
     name: str
@@ -31,6 +35,17 @@ class Column:
     def path(self, seed: int) -> str:
         """The folder of a run with this seed."""
         return self.folder.format(seed=seed)
+
+    @property
+    def group(self) -> str:
+        """Empty for a column of a stage that there is in any case."""
+        parts = PurePosixPath(self.folder).relative_to(SCORES).parts
+        return parts[0] if len(parts) == 2 else ""
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether there is one for every seed."""
+        return "{seed}" in self.folder
 
 
 REFERENCE_NLL = Column("reference_nll", "artifacts/scores/reference")
@@ -99,6 +114,12 @@ class WeightInputs:
         """The policy's NLL of every target, (B, T, H)."""
         assert self.nll_BTH is not None, "this weighting does not say that it needs the policy's NLL"
         return self.nll_BTH
+
+    @property
+    def entropy(self) -> torch.Tensor:
+        """The policy's entropy where every target is predicted, (B, T, H)."""
+        assert self.entropy_BTH is not None, "this weighting does not say that it needs the policy's entropy"
+        return self.entropy_BTH
 
     @property
     def positions_BT(self) -> torch.Tensor:  # noqa: N802

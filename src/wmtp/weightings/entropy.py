@@ -28,5 +28,4 @@ class Entropy(Weighting):
     def weights(self, inputs: WeightInputs) -> torch.Tensor:
         from wmtp.objectives.selection import select_top
 
-        assert inputs.entropy_BTH is not None
-        return select_top(inputs.entropy_BTH, inputs.valid_BTH, inputs.positions_BT, self.keep_frac, inputs.gather)
+        return select_top(inputs.entropy, inputs.valid_BTH, inputs.positions_BT, self.keep_frac, inputs.gather)

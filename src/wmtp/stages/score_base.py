@@ -1,0 +1,21 @@
+"""Per-token NLL of every training example under the reference as it was before its tuning, once."""
+
+from __future__ import annotations
+
+from wmtp.config import Config
+from wmtp.stages.context import StageContext
+from wmtp.stages.fitting import new_model
+from wmtp.stages.scoring import score_nll
+from wmtp.types import StageResult
+
+
+def run(config: Config, context: StageContext) -> StageResult:
+    """Write `artifacts/scores/base/<run>/train.arrow`, of the model that `tune_reference` starts from."""
+    section = config.tune_reference
+    return score_nll(
+        context,
+        lambda meta: new_model(section.model, meta, seed=section.train.seed),
+        "base_nll",
+        f"artifacts/scores/base/{context.run}",
+        batch_tokens=config.score.batch_tokens,
+    )

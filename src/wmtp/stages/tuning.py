@@ -1,0 +1,45 @@
+"""Next-token tuning of a reference: what the stages that do it share."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from wmtp.config.schema import TuneReferenceConfig
+from wmtp.distributed import join_world
+from wmtp.files import write_json
+from wmtp.stages import fitting
+from wmtp.stages.context import StageContext
+from wmtp.stages.counting import row_counts
+from wmtp.tokens.data import TokenData
+from wmtp.training.scoring import validation_nll
+from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
+from wmtp.types import StageResult
+
+
+def tune(
+    section: TuneReferenceConfig, context: StageContext, data: TokenData, validation: TokenData, *, out: str, record: str
+) -> StageResult:
+    """Train on `data`, and write the model that `validation` likes best as the output `out`, and the training's `record`."""
+    with join_world(context.launch.device, seed=section.train.seed) as world:
+        model = fitting.new_model(section.model, data.meta, seed=section.train.seed)
+        num_parameters = fitting.count_parameters(model)
+        sharded = fitting.shard(model, world, section.train)
+        state = fitting.fit(
+            context,
+            world,
+            model=sharded,
+            step_function=LanguageModelStep(world, sharded, UNIFORM_ARM, 1, num_steps=section.train.steps),
+            data=data,
+            validate=partial(validation_nll, world, sharded, validation, 1, batch_tokens=fitting.VALIDATION_BATCH_TOKENS),
+            objective="val/nll_head0",
+            section=section,
+            seed=section.train.seed,
+            folder=record,
+        )
+        tensors = fitting.full_state(sharded)
+        if world.is_main:
+            fitting.save_language_model(model, tensors, context.out(out))
+            fitting.copy_tokenizer(context, context.out(out))
+            values = fitting.summary(context, world, state, num_parameters)
+            write_json(context.out(record) / "summary.json", values)
+    return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (validation, len(validation))))
