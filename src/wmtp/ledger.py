@@ -6,8 +6,13 @@ step that lost or doubled something unseen, and `Ledger.check` names it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from wmtp.errors import DataError
+
+_NAME = re.compile(r"(?P<name>.+)/(?P<unit>[^/]+)/(?:(?P<part>made|dropped)/(?P<reason>[^/]+)|(?P<whole>read|kept))")
 
 
 @dataclass
@@ -55,9 +60,9 @@ class Line:
         return {f"{self.name}/{self.unit}/{part}": number for part, number in (parts | {"kept": self.num_kept}).items()}
 
     def __str__(self) -> str:
-        read = [f"{self.num_read} read"] if self.num_read or not self.made else []
-        left = read + [f"{number} {kind}" for kind, number in self.made.items() if number]
-        right = [f"{number} {reason}" for reason, number in self.dropped.items() if number] + [f"{self.num_kept} kept"]
+        read = [f"{self.num_read:,} read"] if self.num_read or not self.made else []
+        left = read + [f"{number:,} {kind}" for kind, number in self.made.items() if number]
+        right = [f"{number:,} {reason}" for reason, number in self.dropped.items() if number] + [f"{self.num_kept:,} kept"]
         return f"{self.name} {self.unit}: {' + '.join(left)} = {' + '.join(right)}"
 
 
@@ -127,6 +132,25 @@ class Ledger:
         """All lines' counts by name, checked: the form in meta.json, in `StageResult` and for the tracker."""
         self.check()
         return {name: number for line in self.lines.values() for name, number in line.counts().items()}
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int]) -> Ledger:
+        """The lines that `counts` came from, to show them; what they read from is not in there.
+
+        Raises:
+            DataError: a name that no ledger gives.
+        """
+        ledger = cls()
+        for name, number in counts.items():
+            match = _NAME.fullmatch(name)
+            if match is None:
+                raise DataError(f"{name}={number!r} is not a ledger's count: make the counts again")
+            line = ledger.lines.setdefault((match["name"], match["unit"]), Line(match["name"], match["unit"]))
+            if match["reason"]:
+                (line.make if match["part"] == "made" else line.drop)(match["reason"], number)
+            else:
+                (line.read if match["whole"] == "read" else line.keep)(number)
+        return ledger
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.lines.values()))

@@ -1,5 +1,6 @@
 """The ledger against real bags of items that are read, made, dropped and kept: it adds up, and one slip shows."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wmtp.errors import DataError
 from wmtp.ledger import Ledger
 
 REASONS = st.sampled_from(["too_long", "duplicate", "wrong"])
@@ -101,6 +103,22 @@ def test_a_line_reads_as_its_equation_and_a_zero_is_counted_but_not_said():
         "table/train/solutions/dropped/duplicate": 0,
         "table/train/solutions/kept": 92,
     }
+
+
+@given(STEPS, STEPS)
+def test_counts_give_their_lines_back(first, second):
+    ledger = Ledger()
+    _, items = play(ledger, "source/train", first)
+    play(ledger, "split/train", second, "source/train", items)
+    again = Ledger.from_counts(json.loads(json.dumps(ledger.counts(), sort_keys=True)))
+    assert again.counts() == ledger.counts()
+    assert [replace(line, source="") for line in ledger.lines.values()] == list(again.lines.values())
+
+
+@pytest.mark.parametrize("name", ["train_too_long", "train/rows", "train/rows/lost", "train/rows/dropped", "rows/read"])
+def test_counts_of_another_kind_are_refused(name):
+    with pytest.raises(DataError, match=f"{name}=3 is not a ledger's count"):
+        Ledger.from_counts({name: 3})
 
 
 SOLUTIONS = st.lists(st.sampled_from("abcd"), max_size=12)

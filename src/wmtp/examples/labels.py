@@ -105,7 +105,7 @@ def make_examples(
     account.read(len(problems), len(given))
     account.thinned("wrong_not_used", [p.problem_id for p, _ in given], [p.problem_id for p, _ in used])
     checked: list[Checked] = [(problem, solution, None) for problem, solution in used]
-    if not taskset.is_generated:
+    if not config.is_generated:
         checked = _confirmed(used, verify, account.solutions)
     right = [(problem, solution.code) for problem, solution, _ in checked if solution.is_correct]
     drafts = [Draft(p, "right" if s.is_correct else "wrong", iter([s.code]), verdict) for p, s, verdict in checked]

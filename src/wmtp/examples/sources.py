@@ -47,7 +47,7 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
     Raises:
         DataError: a broken file, or fewer problems than asked for.
     """
-    if tasksets.get(config.source).is_generated:
+    if config.is_generated:
         return _from_generator(config, ledger)
     path = resolve(str(config.validation_path), root)
     account = ledger.account("source/validation")

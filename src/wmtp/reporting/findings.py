@@ -193,7 +193,7 @@ def _limits(report: dict[str, Any]) -> str:
         model = f"a model of {sizes[0]} M parameters"
     else:
         model = f"models of {sizes[0]} to {sizes[-1]} M parameters"
-    data = "problems that a generator composes" if setting["source"] == "synthetic" else f"problems of {setting['source']}"
+    data = "problems that a generator composes" if setting["is_generated"] else f"problems of {setting['source']}"
     steps, batch = plural(setting["steps"], "step"), plural(setting["global_batch_size"], "example")
     text = (
         f"These numbers hold for {model}, {steps} of {batch} and {data}; they say nothing about larger models or other text. "

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from wmtp.ledger import Ledger
 from wmtp.reporting.examples import spans, weight_class
 from wmtp.reporting.findings import plural, signed
 from wmtp.reporting.style import arm_styles
@@ -57,7 +58,7 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
         verdict_text=verdict_text,
         spans=spans,
         legend=[(weight_class(weight), text) for weight, text in _LEGEND],
-        counts=flat_counts(report["data"]["counts"]),
+        ledger=Ledger.from_counts(report["data"]["counts"]).lines.values(),
         statistics=by_split(report["data"].get("statistics", {})),
     )
 
@@ -75,15 +76,6 @@ _LEGEND = (
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def flat_counts(counts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """meta.json's counts, nested or not, as (dotted name, value) rows."""
-    rows: list[tuple[str, Any]] = []
-    for key, value in counts.items():
-        name = f"{prefix}{key}"
-        rows += flat_counts(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
-    return rows
 
 
 def by_split(statistics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wmtp.config import Config, compose
+from wmtp.ledger import Ledger
 
 SKILL = {"ntp": -1.6, "baseline": -2.0, "filtered": 1.6, "rho1": -0.6, "verifiable": 0.6, "random": -2.6, "shuffled": -1.9}
 """Log-odds of solving a task of middling difficulty."""
@@ -38,18 +39,26 @@ def write_artifacts(
     rng = np.random.default_rng(seed)
     difficulty_T = 1 + np.arange(num_tasks) % 3
     ease_T = rng.normal(0, 1.2, num_tasks) - (difficulty_T - 2.0)
-    counts = {
-        "problems": 6000,
-        "solutions": 12000,
-        "train": {"kept": 11874, "too_long": 126, "duplicate": 0},
-        "noise": dict.fromkeys(KINDS, 1500),
-    }
+    ledger = Ledger()
+    account = ledger.account("table/train")
+    account.read(6000, 6000)
+    account.solutions.make("mutants_wanted", 6000)
+    account.drop("too_long", 60, 126)
+    account.drop("duplicate", 0, 0)
+    account.problems.keep(5940)
+    account.solutions.keep(11874)
     statistics = {
         f"{split}/{name}": value
         for split in ("train", "validation")
         for name, value in (("examples", 11874), ("noisy_frac", 0.5))
     }
-    meta = {"vocab_size": 768, "max_length": 192, "counts": counts, "statistics": statistics, "tokenizer_sha256": "0" * 64}
+    meta = {
+        "vocab_size": 768,
+        "max_length": 192,
+        "counts": ledger.counts(),
+        "statistics": statistics,
+        "tokenizer_sha256": "0" * 64,
+    }
     write_json(root / "artifacts/data/meta.json", meta)
     for name, run in config.runs.items():
         run_rng = np.random.default_rng([seed, run.seed, len(run.arm)])

@@ -62,7 +62,8 @@ def test_the_page_needs_nothing_else(folder):
 def test_the_page_shows_what_the_data_is(folder):
     page = (folder / "index.html").read_text()
     assert "<th>noisy share</th>" in page and "<td>0.500</td>" in page
-    assert "<dt>train, too long</dt><dd>126</dd>" in page
+    assert "<tr><th>table train</th><td>solutions</td><td>6,000</td>" in page
+    assert '<td class="reasons">126 too long</td>' in page
 
 
 def test_the_page_escapes_what_models_and_people_wrote(tmp_path):
