@@ -13,10 +13,11 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from wmtp.checkpoint import Checkpointer
 from wmtp.errors import ConfigError
+from wmtp.files import Journal
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
-from wmtp.progress import History, Progress
+from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.loop import LoopState, Row, TrainStep, train
@@ -79,7 +80,7 @@ def fit(
 
     Args:
         objective: the validation metric that early stopping minimises.
-        seed: of the data's order.
+        seed: of the data's order and of what is drawn while training.
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
     """
@@ -102,12 +103,12 @@ def fit(
         validate=validate,
         objective=objective,
         on_row=on_row,
+        seed=seed,
     )
     progress.close()
     if world.is_main:
-        history = History(context.out(folder) / "history.jsonl")
-        for row in state.rows:
-            history.append(row)
+        with Journal(context.out(folder) / "history.jsonl") as history:
+            history.append(*({**row, "is_result": row["step"] == state.result_step} for row in state.rows))
     return state
 
 
@@ -128,8 +129,8 @@ def _loader(world: World, data: TokenData, config: TrainConfig, seed: int) -> Tr
 
 
 def summary(context: StageContext, world: World, state: LoopState, num_parameters: int) -> dict[str, Any]:
-    """What every training stage's summary.json starts with."""
-    last = state.rows[-1]
+    """What every training stage's summary.json starts with: the whole training's cost, and the model that is its result."""
+    last, result = state.rows[-1], state.result_row
     return {
         "stage": context.stage,
         "run": context.run,
@@ -141,7 +142,9 @@ def summary(context: StageContext, world: World, state: LoopState, num_parameter
         "peak_memory_bytes": last["perf/peak_memory_bytes"],
         "valid_token_ratio": last.get("data/valid_token_ratio"),
         "world_size": world.size,
-        "final": {key: value for key, value in last.items() if key.startswith(("train/", "val/", "weight/"))},
+        "result_step": state.result_step,
+        "result_tokens": result["tokens"],
+        "result": {key: value for key, value in result.items() if key.startswith(("train/", "val/", "weight/"))},
     }
 
 

@@ -16,12 +16,12 @@ from wmtp.config import Config
 from wmtp.config.schema import DataConfig
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits, resolve
+from wmtp.files import write_json
 from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import curriculum_order, keep_correct_ratio
 from wmtp.problems.files import write_problems
 from wmtp.problems.render import Example
 from wmtp.stages.context import StageContext
-from wmtp.stages.output import write_json
 from wmtp.tokens.tables import write_table
 from wmtp.tokens.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
 from wmtp.types import Limits, Program, StageResult, Verdict

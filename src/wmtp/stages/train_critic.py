@@ -10,11 +10,12 @@ import numpy as np
 from wmtp.config import Config
 from wmtp.config.schema import CriticConfig
 from wmtp.distributed import World, join_world
+from wmtp.files import write_json
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.value import ValueModel, save_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
-from wmtp.stages.output import write_json
+from wmtp.stages.counting import row_counts
 from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.training.critic_metrics import critic_metrics
 from wmtp.training.scoring import critic_values, score_rows
@@ -91,7 +92,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             save_critic(model, tensors, context)
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}
             write_json(context.out("artifacts/tuning/critic") / "summary.json", values)
-    return StageResult(metrics=state.result_row)
+    return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (held_out, len(held_out))))
 
 
 def save_critic(model: ValueModel, tensors: dict[str, Any], context: StageContext) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from wmtp.config import ArmConfig, Config
 from wmtp.distributed import join_world
+from wmtp.files import write_json
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
-from wmtp.stages.output import write_json
+from wmtp.stages.counting import row_counts
 from wmtp.tokens.data import Solutions, TokenData
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
@@ -65,7 +66,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)
             values |= {"arm": spec.arm, "seed": spec.seed, "n_future": n_future, "num_examples": len(data), "weights": weights}
             _write(context.out(folder), values, examples)
-    return StageResult(metrics=state.result_row)
+    return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (validation, len(validation))))
 
 
 def _data(arm: ArmConfig, seed: int, context: StageContext) -> TokenData:
