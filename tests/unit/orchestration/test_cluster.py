@@ -1,0 +1,48 @@
+"""How commands are put together, and how nodes find each other; real Slurm and torchrun are the integration tests' part."""
+
+import threading
+import time
+
+import pytest
+
+from wmtp.config import LaunchConfig
+from wmtp.errors import LaunchError
+from wmtp.orchestration import cluster
+
+
+def test_ranks_of_one_machine_meet_on_the_machine():
+    command = cluster.torchrun_command(LaunchConfig(nproc_per_node=3), "token")
+    assert {"--nnodes=1", "--nproc-per-node=3", "--rdzv-id=token", "--rdzv-endpoint=127.0.0.1:0"} <= set(command)
+    assert command[command.index("--local-addr=127.0.0.1") + 1 :] == ["-m", "wmtp.stages"]
+
+
+def test_a_nodes_own_options_take_the_place_of_the_machines():
+    command = cluster.torchrun_command(LaunchConfig(), "token", "--node-rank=1", endpoint="host:7")
+    assert "--rdzv-endpoint=host:7" in command and "--local-addr=127.0.0.1" not in command
+    assert command[-3:] == ["--node-rank=1", "-m", "wmtp.stages"]
+
+
+def test_a_slurm_job_has_one_agent_a_node_and_the_users_options_last():
+    launch = LaunchConfig(launcher="slurm", nnodes=2, srun=["--partition=a", "--time=1:00:00"])
+    command = cluster.srun_command(launch, "train_policy@rho1-s0", "0123456789ab")
+    assert command[:2] == ["srun", "--job-name=train_policy@rho1-s0-01234567"]
+    assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1"} <= set(command)
+    assert command[-5:-3] == ["--partition=a", "--time=1:00:00"] and command[-2:] == ["-m", "wmtp.orchestration.cluster"]
+
+
+def test_the_first_node_says_where_and_the_others_wait_for_it(tmp_path):
+    path, found = tmp_path / "rendezvous", []
+    waiting = threading.Thread(target=lambda: found.append(cluster._meet(path, is_first=False)))
+    waiting.start()
+    time.sleep(0.3)
+    assert waiting.is_alive()
+    endpoint = cluster._meet(path, is_first=True)
+    waiting.join(timeout=5)
+    assert found == [endpoint] and int(endpoint.rpartition(":")[2]) > 0
+    assert [one.name for one in tmp_path.iterdir()] == ["rendezvous"]
+
+
+def test_a_first_node_that_does_not_come_is_an_error_that_names_the_file_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "RENDEZVOUS_SECONDS", 0.3)
+    with pytest.raises(LaunchError, match="on a file system that all nodes share"):
+        cluster._meet(tmp_path / "rendezvous", is_first=False)

@@ -1,0 +1,85 @@
+"""A workspace's params.yaml under live runs, dead ones, and several of the same parameters."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.workspaces import PROJECT
+from wmtp.config import compose
+from wmtp.errors import ConfigError
+from wmtp.orchestration import processes
+from wmtp.orchestration.workspace import change_params, check_params, claimed, live_runs
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A workspace with the files that a configuration is composed from and points to."""
+    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
+    (tmp_path / "src/wmtp/stages").mkdir(parents=True)
+    (tmp_path / "src/wmtp/stages/sample.py").touch()
+    return tmp_path
+
+
+def config(root, *overrides):
+    return compose(root, "toy", overrides=overrides)
+
+
+def test_params_are_written_once_and_then_are_already_that(root):
+    assert change_params(root, config(root)) is True
+    assert change_params(root, config(root)) is False
+    assert change_params(root, config(root, "score.batch_tokens=64")) is True
+
+
+def test_a_claim_keeps_the_parameters_for_as_long_as_it_lasts(root):
+    mine, others = config(root), config(root, "score.batch_tokens=64")
+    with claimed(root, mine, "flow run of a"):
+        assert live_runs(root) == [f"flow run of a (process {os.getpid()})"]
+        change_params(root, mine)
+        with pytest.raises(
+            ConfigError, match=r"params.yaml is in use by flow run of a \(process \d+\).*wait for it, cancel it"
+        ):
+            change_params(root, others)
+        with pytest.raises(ConfigError, match="in use"):
+            check_params(root, others)
+    assert live_runs(root) == []
+    assert change_params(root, others) is True
+
+
+def test_two_runs_of_the_same_parameters_share_them(root):
+    program = (
+        "import sys; from pathlib import Path; from wmtp.config import compose\n"
+        "from wmtp.orchestration.workspace import claimed\n"
+        "root = Path(sys.argv[1])\n"
+        "with claimed(root, compose(root, 'toy'), 'another'): print('ready', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    with claimed(root, config(root), "mine"):
+        assert len(live_runs(root)) == 2
+        process.kill()  # its record stays, and is nobody's
+        process.wait()
+        assert live_runs(root) == [f"mine (process {os.getpid()})"]
+
+
+def test_a_record_of_a_process_that_is_gone_is_removed(root):
+    folder = root / ".wmtp" / "runs"
+    folder.mkdir(parents=True)
+    pid, _, started = processes.identity().partition(":")
+    (folder / "1.json").write_text(json.dumps({"process": f"{pid}:{float(started) - 100}", "what": "gone"}))
+    assert live_runs(root) == [] and not (folder / "1.json").exists()
+
+
+@pytest.mark.parametrize("key", ["train", "validation"])
+def test_a_data_file_that_does_not_exist_is_refused_by_its_key(root, key):
+    given = config(root)
+    broken = dataclasses.replace(given, inputs=dataclasses.replace(given.inputs, **{key: "no/such.jsonl"}))
+    with pytest.raises(ConfigError, match=f"data.{key}_path=no/such.jsonl does not exist"):
+        change_params(root, broken)
+    assert not (root / "params.yaml").exists()
