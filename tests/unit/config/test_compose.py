@@ -128,3 +128,39 @@ def test_a_params_yaml_edited_by_hand_is_checked_too(tmp_path):
     path.write_text(dump(compose(PROJECT, "toy")).replace("temperature:", "temprature:"))
     with pytest.raises(ConfigError, match="did you mean temperature"):
         read_params(path)
+
+
+OWN = ["data.source=jsonl", "data.train_path=a.jsonl", "data.validation_path=b.jsonl"]
+
+
+def test_the_benchmark_is_the_source_and_params_yaml_names_it(tmp_path):
+    for profile, overrides, name in (
+        ("demo", [], "synthetic"),
+        ("mbpp", FILES["mbpp"], "mbpp"),
+        ("mbpp", OWN, "jsonl"),
+        ("mbpp", [*OWN, "evaluate.benchmark=null"], "jsonl"),
+        ("mbpp", [*OWN, "evaluate.benchmark=jsonl"], "jsonl"),
+    ):
+        config = compose(PROJECT, profile, overrides=overrides)
+        assert (config.data.source, config.evaluate.benchmark) == (name, name)
+        write_params(config, tmp_path / "params.yaml")
+        assert yaml.safe_load((tmp_path / "params.yaml").read_text())["evaluate"]["benchmark"] == name
+        assert read_params(tmp_path / "params.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("profile", "overrides", "said"),
+    [
+        ("mbpp", [*FILES["mbpp"], "evaluate.benchmark=gsm8k"], "evaluate.benchmark='gsm8k' is not allowed: the test problems"),
+        ("mbpp", [*OWN, "evaluate.benchmark=mbpp"], "are data.source=jsonl's, so use jsonl, or null"),
+        ("demo", ["evaluate.benchmark=apps"], "evaluate.benchmark='apps' is not allowed: use one of codecontests, gsm8k"),
+        ("demo", ["data.source=gsm8k"], "data.source='gsm8k' is not allowed: its answers are texts"),
+        ("demo", ["data.source=humaneval"], "data.source='humaneval' is not allowed: it is a test set"),
+        ("demo", ["data.source=jsonl"], "data.train_path=None is not allowed"),
+        ("demo", ["evaluate=3"], "evaluate=3 is not allowed: a mapping"),
+    ],
+)
+def test_a_task_set_that_cannot_be_what_it_is_asked_to_be_is_refused_in_one_line(profile, overrides, said):
+    with pytest.raises(ConfigError) as caught:
+        compose(PROJECT, profile, overrides=overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
