@@ -51,6 +51,11 @@ class MTPOutput(CausalLMOutputWithPast):
     entropy_BTH: torch.Tensor | None = None
 
 
+def _entropy(logits_NV: torch.Tensor) -> torch.Tensor:
+    """Of each row's softmax, nats. NaN where the logits are: a broken step is the loop's to end, on every rank at once."""
+    return torch.distributions.Categorical(logits=logits_NV, validate_args=False).entropy()
+
+
 class Unembedding(nn.Module):
     """Owns the final norm and the unembedding, so that both are gathered where FSDP expects them."""
 
@@ -88,7 +93,7 @@ class Unembedding(nn.Module):
     def entropy(self, hidden_BTD: torch.Tensor, rows: int = 1024) -> torch.Tensor:
         """Predictive entropy in nats at every position, float32."""
         flat_ND = self.norm(hidden_BTD).flatten(0, 1)
-        parts = [torch.distributions.Categorical(logits=self.lm_head(part).float()).entropy() for part in flat_ND.split(rows)]
+        parts = [_entropy(self.lm_head(part).float()) for part in flat_ND.split(rows)]
         return torch.cat(parts).view(hidden_BTD.shape[:2])
 
 
