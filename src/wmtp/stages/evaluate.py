@@ -15,6 +15,7 @@ from wmtp.evaluation.results import write_results
 from wmtp.evaluation.run import Execution, Run, SampleJournal, Scoring, effort_metrics, in_order, measure, tasks_to_score
 from wmtp.problems.files import read_problems
 from wmtp.progress import Progress
+from wmtp.stages.counting import task_counts
 from wmtp.tokens.data import TokenData
 from wmtp.types import Limits, StageResult
 
@@ -30,7 +31,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     started = time.monotonic()
     taskset = tasksets.get(section.benchmark)
     path = context.input("artifacts/data/test_problems.jsonl")
-    problems = tasks_to_score(read_problems(path), path, section.limit)
+    every_problem = read_problems(path)
+    problems = tasks_to_score(every_problem, path, section.limit)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
     decoding = _decoding(section)
     scoring = Scoring(tuple(section.k), section.limit, section.num_bootstrap, section.seed)
@@ -67,7 +69,9 @@ def run(config: Config, context: StageContext) -> StageResult:
     }
     write_results(context.out(f"artifacts/evaluation/{context.run}"), metrics, results, samples)
     counts = {f"verdicts/{status}": number for status, number in metrics["verdicts"].items()}
-    return StageResult(metrics=_flat(metrics), counts={"num_tasks": len(results), **counts})
+    over_limit = len(every_problem[len(problems) :])
+    counts |= task_counts(num_read=len(every_problem), num_over_limit=over_limit, num_scored=len(results))
+    return StageResult(metrics=_flat(metrics), counts=counts)
 
 
 def _decoding(section: EvaluateConfig) -> Decoding:

@@ -130,6 +130,9 @@ def test_metrics_and_samples_say_everything(workspace, tmp_path):
         "synthetic",
     )
     assert (metrics["num_tasks"], metrics["num_samples"], metrics["limit"]) == (3, 4, 3)
+    _, counts = json.loads((tmp_path / "resume" / "result.json").read_text())
+    tasks = {name.removeprefix("split/test/problems/"): number for name, number in counts.items() if name.startswith("split/")}
+    assert tasks == {"read": len(PROBLEMS), "dropped/over_limit": len(PROBLEMS) - 3, "kept": 3}
     assert set(metrics["nll"]) == set(metrics["token_accuracy"]) == {"head0", "head1"}
     assert metrics["perplexity"] == pytest.approx(np.exp(metrics["nll"]["head0"]))
     assert sum(metrics["verdicts"].values()) == 12 and sum(metrics["greedy_verdicts"].values()) == 3
