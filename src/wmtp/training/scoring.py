@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from wmtp.distributed import World
+from wmtp.errors import NumericsError
 from wmtp.objectives import shift_labels
 from wmtp.tokens.data import Batch, TokenData, sequential_batches
 from wmtp.tokens.tables import FINGERPRINT, write_table
@@ -62,6 +63,8 @@ def score_rows(
         say: progress lines, called on rank 0 every two seconds at most.
     Returns:
         flat float32 array aligned with `data.tokens`, memory-mapped; complete on every rank.
+    Raises:
+        NumericsError: a score is NaN or infinite; on every rank.
     """
     if world.is_main:
         flat = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=(max(1, len(data.tokens)),))
@@ -80,6 +83,9 @@ def score_rows(
             spoken = time.monotonic()
     flat.flush()
     world.barrier()
+    num_broken = int((~np.isfinite(flat)).sum())
+    if num_broken:
+        raise NumericsError(f"{num_broken:,} of {len(flat):,} scores of {data.path} are NaN or infinite: the model is broken")
     return flat
 
 
