@@ -1,0 +1,65 @@
+"""Tables are whole or absent, and a fingerprint tells any two apart."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from wmtp.errors import DataError
+from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list, read_meta, read_table, write_table
+
+
+def test_a_table_comes_back_with_its_fingerprint_and_without_a_copy(tmp_path):
+    table = pa.table({"a": [1, 2, 3], "b": ["x", "λ", ""]}).replace_schema_metadata({FINGERPRINT: b"abc"})
+    write_table(tmp_path / "t.arrow", table)
+    before = pa.total_allocated_bytes()
+    again = read_table(tmp_path / "t.arrow")
+    assert pa.total_allocated_bytes() - before < 100, "memory-mapped"
+    assert again.equals(table) and again.schema.metadata == {FINGERPRINT: b"abc"}
+    assert [path.name for path in tmp_path.iterdir()] == ["t.arrow"]
+
+
+def test_a_table_that_is_not_there_or_not_one_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"t\.arrow does not exist"):
+        read_table(tmp_path / "t.arrow")
+    (tmp_path / "t.arrow").write_text("no table")
+    with pytest.raises(DataError, match=r"t\.arrow is not an Arrow IPC file: "):
+        read_table(tmp_path / "t.arrow")
+    write_table(tmp_path / "whole.arrow", pa.table({"a": list(range(1000))}))
+    whole = (tmp_path / "whole.arrow").read_bytes()
+    (tmp_path / "t.arrow").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"t\.arrow is not an Arrow IPC file: "):
+        read_table(tmp_path / "t.arrow")
+
+
+def test_meta_is_an_object(tmp_path):
+    with pytest.raises(DataError, match=r"meta\.json does not exist"):
+        read_meta(tmp_path)
+    for text, message in (("{", "is not JSON: "), ("[1]", "is not a JSON object")):
+        (tmp_path / "meta.json").write_text(text)
+        with pytest.raises(DataError, match=rf"meta\.json {message}"):
+            read_meta(tmp_path)
+    (tmp_path / "meta.json").write_text(json.dumps({"counts": {"a": 1}}))
+    assert read_meta(tmp_path) == {"counts": {"a": 1}}
+
+
+def test_flat_values_and_offsets_are_rows():
+    column = large_list(np.array([5, 6, 7], np.int32), np.array([0, 2, 2, 3]))
+    assert column.to_pylist() == [[5, 6], [], [7]] and column.type == pa.large_list(pa.int32())
+
+
+def test_a_fingerprint_is_of_the_ids_the_tokens_and_the_rows_bounds():
+    ids, tokens, offsets = ["a", "b"], np.array([1, 2, 3]), np.array([0, 1, 3])
+    first = fingerprint(ids, tokens, offsets)
+    assert first == fingerprint(ids, tokens.astype(np.int16), offsets.astype(np.int32)), "whatever the numbers' width"
+    assert first == fingerprint(ids, np.array([1, 0, 2, 0, 3])[::2], offsets), "wherever they lie in memory"
+    others = [
+        fingerprint(["a", "c"], tokens, offsets),
+        fingerprint(["b", "a"], tokens, offsets),
+        fingerprint(["ab", ""], tokens, offsets),
+        fingerprint(ids, np.array([1, 2, 4]), offsets),
+        fingerprint(ids, np.array([1, 3, 2]), offsets),
+        fingerprint(ids, tokens, np.array([0, 2, 3])),
+    ]
+    assert len({first, *others}) == 7
