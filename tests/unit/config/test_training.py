@@ -1,0 +1,76 @@
+"""Models, optimizers and loops that cannot be are refused with the key."""
+
+import pytest
+
+from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
+from wmtp.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        (LoraConfig, {"rank": -1}, "model.lora.rank=-1 is not allowed: 0 (no adapters) or more"),
+        (LoraConfig, {"alpha": 0}, "model.lora.alpha=0"),
+        (LoraConfig, {"dropout": 1.0}, "model.lora.dropout=1.0 is not allowed: a number in [0, 1)"),
+        (LoraConfig, {"targets": []}, "model.lora.targets=[] is not allowed: at least one of q_proj, k_proj"),
+        (LoraConfig, {"targets": ["qproj"]}, "model.lora.targets='qproj' is not allowed: use one of q_proj"),
+        (ModelConfig, {"n_future": 0}, "model.n_future=0 is not allowed: at least 1"),
+        (ModelConfig, {"n_layers": 3}, "model.n_layers=3 is not allowed: at least n_future=4: it counts the heads"),
+        (ModelConfig, {"hidden_size": 98}, "model.hidden_size=98 is not allowed: a multiple of n_heads=4"),
+        (ModelConfig, {"n_kv_heads": 3}, "model.n_kv_heads=3 is not allowed: a divisor of n_heads=4"),
+        (ModelConfig, {"lora": LoraConfig(rank=2)}, "model.lora.rank=2 is not allowed: 0 unless model.pretrained is given"),
+        (OptimConfig, {"name": "sgd"}, "optim.name='sgd' is not allowed: use one of adamw, muon"),
+        (OptimConfig, {"schedule": "step"}, "optim.schedule='step' is not allowed: use one of cosine, linear, constant"),
+        (OptimConfig, {"lr": 0.0}, "optim.lr=0.0 is not allowed: a positive number"),
+        (OptimConfig, {"muon_lr": -1.0}, "optim.muon_lr=-1.0"),
+        (OptimConfig, {"clip_norm": 0.0}, "optim.clip_norm=0.0"),
+        (OptimConfig, {"beta1": 1.0}, "optim.beta1=1.0 is not allowed: a number in [0, 1)"),
+        (OptimConfig, {"beta2": -0.1}, "optim.beta2=-0.1"),
+        (OptimConfig, {"min_lr_frac": 1.1}, "optim.min_lr_frac=1.1 is not allowed: a number in [0, 1]"),
+        (OptimConfig, {"weight_decay": -1.0}, "optim.weight_decay=-1.0"),
+        (OptimConfig, {"warmup_steps": -1}, "optim.warmup_steps=-1"),
+        (TrainConfig, {"steps": 0}, "train.steps=0 is not allowed: a positive whole number"),
+        (TrainConfig, {"log_interval": 0}, "train.log_interval=0"),
+        (TrainConfig, {"eval_interval": -1}, "train.eval_interval=-1"),
+        (TrainConfig, {"checkpoint_interval": 0}, "train.checkpoint_interval=0"),
+        (TrainConfig, {"keep_checkpoints": 0}, "train.keep_checkpoints=0"),
+        (TrainConfig, {"micro_batch_tokens": 0}, "train.micro_batch_tokens=0 is not allowed: a positive whole number, or null"),
+        (TrainConfig, {"early_stopping_patience": 0}, "train.early_stopping_patience=0"),
+        (TrainConfig, {"micro_batch_size": 12}, "train.micro_batch_size=12 is not allowed: a divisor of global_batch_size=32"),
+        (TrainConfig, {"dtype": "float16"}, "train.dtype='float16' is not allowed: use one of float32, bfloat16"),
+        (TrainConfig, {"compile_backend": "x"}, "train.compile_backend='x' is not allowed: use one of inductor"),
+        (SeededTrainConfig, {"seed": -1}, "train.seed=-1 is not allowed: 0 or more"),
+        (SeededTrainConfig, {"steps": 0}, "train.steps=0"),
+    ],
+)
+def test_a_value_out_of_range_is_named(kind, changes, said):
+    with pytest.raises(ConfigError) as caught:
+        kind(**changes)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "edges"),
+    [
+        (LoraConfig, {"rank": 1, "dropout": 0.0, "targets": ["down_proj"]}),
+        (ModelConfig, {"n_layers": 4, "n_kv_heads": 1}),
+        (ModelConfig, {"pretrained": "x", "lora": LoraConfig(rank=1)}),
+        (OptimConfig, {"min_lr_frac": 0.0, "warmup_steps": 0, "beta1": 0.0}),
+        (OptimConfig, {"min_lr_frac": 1.0}),
+        (TrainConfig, {"steps": 1, "early_stopping_patience": 1, "micro_batch_size": 1, "micro_batch_tokens": 1}),
+        (SeededTrainConfig, {"seed": 0}),
+    ],
+)
+def test_the_edges_of_what_is_allowed_are_allowed(kind, edges):
+    made = kind(**edges)
+    assert all(getattr(made, key) == value for key, value in edges.items())
+
+
+def test_adapters_are_trained_by_adamw():
+    adapted = ModelConfig(pretrained="x", lora=LoraConfig(rank=2))
+    check_optimizer(adapted, OptimConfig(name="adamw"), "train_policy")
+    check_optimizer(ModelConfig(), OptimConfig(name="muon"), "train_policy")
+    with pytest.raises(
+        ConfigError, match=r"tune_reference\.optim\.name='muon' is not allowed: adamw with model\.lora\.rank > 0"
+    ):
+        check_optimizer(adapted, OptimConfig(name="muon"), "tune_reference")
