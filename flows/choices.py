@@ -20,7 +20,7 @@ def arm_names(root: Path = _ROOT) -> tuple[str, ...]:
 
 
 def stage_names(root: Path = _ROOT, params: Mapping[str, Any] | None = None) -> tuple[str, ...]:
-    """Every stage of dvc.yaml, and every member of a group: by the keys of its mapping in `params` (params.yaml as it is now)."""
+    """Every stage of dvc.yaml, and every member of a group, by the keys of its mapping in `params` (those of params.yaml)."""
     stages = OmegaConf.to_container(_mapping(root / "dvc.yaml"), resolve=False)
     assert isinstance(stages, dict)
     known = _mapping(root / "params.yaml") if params is None else OmegaConf.create(dict(params))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from wmtp.tokens.tables import write_table
+from wmtp.tokens.tables import read_table, write_table
 
 VOCAB = 40
 META = {"vocab_size": VOCAB, "eos_token_id": 1, "pad_token_id": 0, "max_length": 32, "is_ordered": False}
@@ -45,3 +45,15 @@ def make_tables(folder, num_rows=48, name="train", seed=0):
     write_table(folders[1] / f"{name}.arrow", pa.table({"reference_nll": lists(nll)}).replace_schema_metadata(fingerprint))
     write_table(folders[2] / f"{name}.arrow", pa.table({"value": lists(value)}).replace_schema_metadata(fingerprint))
     return folders
+
+
+def add_column(folder, name, seed):
+    """A random score column for the rows of `make_tables`; returns its folder."""
+    data = read_table(folder / "data" / "train.arrow")
+    tokens = data["input_ids"].combine_chunks()
+    values = np.random.default_rng(seed).random(len(tokens.values)).astype(np.float32)
+    column = pa.LargeListArray.from_arrays(tokens.offsets, pa.array(values))
+    place = folder / "columns" / name
+    place.mkdir(parents=True)
+    write_table(place / "train.arrow", pa.table({name: column}).replace_schema_metadata(data.schema.metadata))
+    return place

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -213,7 +214,8 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         Args:
             input_ids: (B, T) int64; attention_mask: (B, T), 0 on padding (training batches are right-padded and need none).
             labels: (B, T) unshifted labels as Hugging Face has them; sets `loss` to the mean over heads.
-            labels_BTH: targets per head (see `shift_labels`); `nll_BTH` comes back and no logits are made.
+            labels_BTH: targets per head (see `shift_labels`); `nll_BTH` comes back and no logits are made. Of fewer heads than
+                there are, the first: no others run.
             scale_BTH: the gradient of the loss with respect to `nll_BTH` where it is known ahead (up to one factor):
                 spares the backward pass a quarter of the unembedding's work, see `linear_nll`.
             guess: the same for what can only be told on the way, see `Unembedding.nll`.
@@ -234,7 +236,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         if labels_BTH is None:
             hidden_BTD = self.heads[0](trunk_BTD, **layer_args)
             return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=past_key_values)
-        hidden_HBTD = [head(trunk_BTD, **layer_args) for head in self.heads]
+        hidden_HBTD = [head(trunk_BTD, **layer_args) for head in islice(self.heads, labels_BTH.shape[-1])]
         nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess)
         entropies = [self.unembedding.entropy(hidden_BTD) for hidden_BTD in hidden_HBTD] if return_entropy else []
         return MTPOutput(

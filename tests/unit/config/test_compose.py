@@ -58,6 +58,24 @@ def test_a_run_depends_on_the_scores_and_modules_that_its_weighting_needs_and_no
     assert {len(run.deps) for run in runs.values()} == {NUM_DEPS}
 
 
+def test_a_column_is_made_for_the_runs_that_need_it_and_no_others():
+    plain = compose(PROJECT, "demo", arms=["baseline", "rho1"], seeds=[0, 1])
+    assert to_plain(plain)["columns"] == {"base": {}, "start": {}, "wrong": {}}
+    config = compose(PROJECT, "demo", arms=["baseline", "sstoken", "token_cleaning"], seeds=[0, 2])
+    start = {"s0": {"seed": 0}, "s2": {"seed": 2}}
+    assert to_plain(config)["columns"] == {"base": {"reference": {"seed": None}}, "start": start, "wrong": {}}
+    assert "artifacts/scores/start/s2" in config.runs["sstoken-s2"].deps
+    assert {"artifacts/scores/base/reference", "artifacts/scores/reference"} < set(config.runs["token_cleaning-s0"].deps)
+
+
+def test_a_weighting_inside_of_another_brings_what_it_needs():
+    inner = ["arms.curriculum.weighting.inner.name=sstoken", "arms.curriculum.weighting.inner.keep_frac=0.5"]
+    config = compose(PROJECT, "demo", arms=["curriculum"], seeds=[1], overrides=inner)
+    assert config.arms["curriculum"].weighting.inner.keep_frac == 0.5
+    assert list(config.columns["start"]) == ["s1"]
+    assert {"artifacts/scores/start/s1", "src/wmtp/weightings/sstoken.py"} < set(config.runs["curriculum-s1"].deps)
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_modules_of_a_weighting_are_what_python_imports(arm):
     """In a new interpreter, where nothing of these rooms is imported before: what using the weighting brings along."""
@@ -111,6 +129,8 @@ def test_the_committed_params_yaml_is_the_demo():
         ("demo", None, ["arms.nobody.n_future=2"], "unknown arm in an override 'nobody'"),
         ("demo", None, ["seeds=[a]"], "is not a list of int"),
         ("demo", ["rho1", "rho1"], [], "must name at least one, each once"),
+        ("demo", ["sstoken"], ["arms.sstoken.n_future=2"], "arms.sstoken.n_future=2 is not allowed: weighting sstoken"),
+        ("demo", ["gae"], ["arms.gae.weighting.alpha=0.05"], "weighting.alpha=0.05 is not allowed: null, or lam=null"),
         ("demo", None, ["evaluate.temperature"], "is not of the form key=value"),
         ("demo", None, ["tune_reference.model.n_future=2"], "the reference is a next-token model"),
         ("demo", None, ["data.max_length=4"], "train_policy.model.n_future=4 is not allowed: less than data.max_length=4"),

@@ -24,6 +24,13 @@ def test_nll_of_every_head_is_its_logits_cross_entropy(ids, tie):
         torch.testing.assert_close(output.entropy_BTH[..., h], -(p * p.log()).sum(-1), rtol=1e-4, atol=1e-5)
 
 
+def test_labels_of_fewer_heads_are_the_first_heads(ids):
+    model = tiny()
+    every = model(input_ids=ids, labels_BTH=shift_labels(ids, 3)).nll_BTH
+    first = model(input_ids=ids, labels_BTH=shift_labels(ids, 1)).nll_BTH
+    torch.testing.assert_close(first, every[..., :1], rtol=1e-6, atol=1e-6)
+
+
 def test_no_head_sees_the_future(ids):
     """Gradient of every position's NLL with respect to later inputs is exactly zero."""
     model = tiny()
