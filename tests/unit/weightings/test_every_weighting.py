@@ -1,6 +1,7 @@
 """What holds for every weighting there is: its seam, and the invariances that make arms comparable."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -32,6 +33,16 @@ def test_every_weighting_has_an_arm_and_a_test_of_its_own():
     arms = [yaml.safe_load(path.read_text())["weighting"]["name"] for path in (PROJECT / "configs/arms").glob("*.yaml")]
     assert set(arms) == set(names())
     assert all((PROJECT / f"tests/unit/weightings/test_{name}.py").exists() for name in names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_method_page_has_every_weightings_formula_and_names_its_oracle(name):
+    page = (PROJECT / "docs/method.md").read_text()
+    formula, oracle = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
+    assert re.search(r"\b\d{4}\.\d{5}\b", formula) or name in ("random", "shuffled", "hybrid", "rho1_soft")
+    tests = (PROJECT / f"tests/unit/weightings/test_{name}.py").read_text()
+    quoted = re.findall(r"`(test_\w+)`", oracle)
+    assert quoted and all(f"def {test}(" in tests for test in quoted)
 
 
 @pytest.mark.parametrize("name", names())
