@@ -21,9 +21,16 @@ def in_world(function, *arguments, **options):
         return function(world, *arguments, **options)
 
 
+def scramble():
+    """Seed all generators by the system: a fork would otherwise draw what its parent's next fork draws, too."""
+    torch.seed()
+    np.random.seed()
+    random.seed()
+
+
 def _main(rank, size, port, function, arguments, options, path):
     torch.set_num_threads(1)
-    torch.seed(), np.random.seed(), random.seed()  # a fork would draw what its parent's next fork draws, too
+    scramble()
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )

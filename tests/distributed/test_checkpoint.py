@@ -8,6 +8,7 @@ from torch.distributed.fsdp import fully_shard
 
 from tests.distributed.harness import run_on_ranks
 from wmtp.checkpoint import Checkpointer, TrainState
+from wmtp.distributed import seed_everything
 from wmtp.errors import DataError
 
 
@@ -42,7 +43,7 @@ def restored(world, folder):
         for parameter in state.model.parameters():
             parameter.zero_()
     progress = Checkpointer(folder, world).load_newest(state, seed=0)
-    return progress, sum(float(p.full_tensor().abs().sum()) for p in state.model.parameters())
+    return progress, torch.get_rng_state().tolist(), sum(float(p.full_tensor().abs().sum()) for p in state.model.parameters())
 
 
 @pytest.mark.parametrize("raising_ranks", [(0, 1), (1,), (0,)])
@@ -51,8 +52,30 @@ def test_an_error_on_any_rank_leaves_the_checkpoint_that_was_being_written(tmp_p
     for rank, message in enumerate(messages):
         assert message == (f"rank {rank} has read something" if rank in raising_ranks else "the other rank is gone")
     assert [path.name for path in (tmp_path / "resume").iterdir()] == ["step-00000003"]
-    for progress, size in run_on_ranks(2, restored, tmp_path / "resume", tmp_path=tmp_path):
+    for progress, _, size in run_on_ranks(2, restored, tmp_path / "resume", tmp_path=tmp_path):
         assert progress == {"step": 3} and size > 0
+
+
+def saved(world, folder):
+    """Step 3's checkpoint, with each rank's generator somewhere of its own."""
+    state = small_state(world)
+    seed_everything(50, world.rank)
+    with Checkpointer(folder, world) as checkpointer:
+        checkpointer.save(3, state, {"step": 3})
+    return torch.get_rng_state().tolist()
+
+
+def seeded(*stream):
+    seed_everything(*stream)
+    return torch.get_rng_state().tolist()
+
+
+def test_generators_go_on_where_they_were_or_start_from_seed_rank_and_step(tmp_path):
+    written = run_on_ranks(2, saved, tmp_path / "resume", tmp_path=tmp_path)
+    assert [place for _, place, _ in run_on_ranks(2, restored, tmp_path / "resume", tmp_path=tmp_path)] == written
+    (alone,) = run_on_ranks(1, restored, tmp_path / "resume", tmp_path=tmp_path)
+    many = run_on_ranks(3, restored, tmp_path / "resume", tmp_path=tmp_path)
+    assert [place for _, place, _ in (alone, *many)] == [seeded(0, rank, 3) for rank in (0, 0, 1, 2)]
 
 
 def test_a_checkpoint_that_cannot_be_completed_says_so_and_hides_no_error(tmp_path, capfd):

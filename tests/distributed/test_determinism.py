@@ -23,7 +23,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def first(request, prepared, tmp_path_factory):
-    """The five stages, once: (workspace, configuration)."""
+    """All stages, once: (workspace, configuration)."""
     root = tmp_path_factory.mktemp(request.param) / "first"
     shutil.copytree(prepared, root)
     config = make_config(prepared, **VARIANTS[request.param])
@@ -55,6 +55,13 @@ def test_every_training_killed_and_resumed_has_the_same_bits(first, tmp_path, st
     assert "resumed from step" in capfd.readouterr().out
     expected, found = contents(root, stage), contents(cut, stage)
     assert [name for name in expected if found.get(name) != expected[name]] == []
+
+
+@pytest.mark.parametrize("stage", TRAININGS)
+def test_every_rank_draws_its_own_dropout_at_every_step(first, stage):
+    root, config = first
+    places = [line for rank in (0, 1) for line in (root / f"drawn-{stage}-{rank}").read_text().splitlines()]
+    assert len(places) == len(set(places)) == 2 * config.train_critic.train.steps
 
 
 def test_dropout_is_on_and_another_seed_draws_another_critic(prepared, first, tmp_path):

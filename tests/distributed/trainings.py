@@ -1,23 +1,35 @@
 """A small workspace for whole stages on real ranks: tables, a pretrained model, and each stage's outputs compared as files."""
 
+import hashlib
 import json
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from tests.distributed.harness import run_processes
+from tests.distributed.harness import run_processes, scramble
 from tests.tables import VOCAB, make_tables
 from tests.workspaces import free_port
 from wmtp.config import LaunchConfig
-from wmtp.config.arms import make_run
+from wmtp.config.arms import ColumnConfig, make_run
 from wmtp.config.compose import build
 from wmtp.config.training import ModelConfig
 from wmtp.models.build import build_model
-from wmtp.stages import score_reference, score_values, train_critic, train_policy, tune_reference
+from wmtp.stages import (
+    score_base,
+    score_reference,
+    score_start,
+    score_values,
+    score_wrong,
+    train_critic,
+    train_policy,
+    tune_reference,
+    tune_wrong,
+)
 from wmtp.stages.context import StageContext
 from wmtp.tracking import NullTracker
 
@@ -27,6 +39,10 @@ STAGES = {
     "score_reference": (score_reference, ("artifacts/scores/reference",)),
     "train_critic": (train_critic, ("artifacts/critic", "artifacts/tuning/critic")),
     "score_values": (score_values, ("artifacts/scores/value",)),
+    "score_base@reference": (score_base, ("artifacts/scores/base/reference",)),
+    "score_start@s3": (score_start, ("artifacts/scores/start/s3",)),
+    "tune_wrong@reference": (tune_wrong, ("artifacts/wrong/reference", "artifacts/tuning/wrong/reference")),
+    "score_wrong@reference": (score_wrong, ("artifacts/scores/wrong/reference",)),
     f"train_policy@{RUN}": (train_policy, (f"artifacts/policy/{RUN}", f"artifacts/training/{RUN}")),
 }
 TRAININGS = ("tune_reference", "train_critic", f"train_policy@{RUN}")
@@ -77,17 +93,20 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
         "arms": {"rho1": {"weighting": {"name": "rho1"}}},
     }
     config = build(sections, profile="test")
-    return replace(config, runs={RUN: make_run(config.arms["rho1"], "rho1", 3)})
+    columns = {"base": {"reference": ColumnConfig()}, "start": {"s3": ColumnConfig(3)}, "wrong": {"reference": ColumnConfig()}}
+    return replace(config, runs={RUN: make_run(config.arms["rho1"], "rho1", 3)}, columns=columns)
 
 
-class Killer(NullTracker):
-    """Kills its process when a step is logged."""
+class Witness(NullTracker):
+    """Writes down where its rank's generator is whenever a step is logged, and may kill the process then."""
 
-    def __init__(self, step):
-        self.step = step
+    def __init__(self, path, fatal_step=None):
+        self.path, self.fatal_step = path, fatal_step
 
     def log_metrics(self, metrics, step):
-        if step == self.step:
+        with self.path.open("a") as file:
+            file.write(hashlib.sha256(torch.get_rng_state().numpy()).hexdigest() + "\n")
+        if step == self.fatal_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -95,6 +114,7 @@ def _run_stages(root, config, names, ports, kill_at):
     results = {}
     for name, port in zip(names, ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
+        scramble()
         rank, (stage, outputs) = int(os.environ["RANK"]), STAGES[name]
         context = StageContext(
             name=name,
@@ -103,7 +123,7 @@ def _run_stages(root, config, names, ports, kill_at):
             resume=root / "resume" / name,
             fingerprint="",
             launch=LaunchConfig(device="cpu"),
-            tracker=Killer(kill_at[0]) if kill_at and rank == kill_at[1] else NullTracker(),
+            tracker=Witness(root / f"drawn-{name}-{rank}", kill_at[0] if kill_at and rank == kill_at[1] else None),
             rank=rank,
             world_size=int(os.environ["WORLD_SIZE"]),
         )
