@@ -94,8 +94,9 @@ class Checkpointer:
         self.wait()
         temporary = _unfinished(self.folder / _name(step))
         if self.world.is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            with _explained(step, self.folder):
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
         self.world.barrier()
         with _explained(step, self.folder):
             torch.save(generator_states(self.world.device), temporary / _generators_file(self.world))
