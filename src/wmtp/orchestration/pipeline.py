@@ -94,7 +94,7 @@ def _ask(root: Path, question: Callable[[Any], _T]) -> _T:
     """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use.
 
     Raises:
-        ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `mending`).
+        ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `dvc_repair`).
     """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
@@ -111,8 +111,14 @@ def _ask(root: Path, question: Callable[[Any], _T]) -> _T:
                 raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
 
 
+def _name(stage: Any) -> str:
+    """As in the workspace's dvc.yaml. (DVC's own `addressing` is relative to the current folder.)"""
+    file, name = str(stage.path_in_repo), getattr(stage, "name", None)
+    return str(name) if file == "dvc.yaml" else f"{file}:{name}" if name else file
+
+
 def _stage(repo: Any, name: str) -> Any:
-    stages = {stage.addressing: stage for stage in repo.index.stages}
+    stages = {_name(stage): stage for stage in repo.index.stages}
     if name not in stages:
         raise ConfigError(f"unknown stage {name!r}{nearest(name, stages)}")
     return stages[name]
@@ -172,7 +178,7 @@ def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
     import networkx as nx
 
     def read(repo: Any) -> Any:
-        return nx.relabel_nodes(repo.index.graph, {stage: stage.addressing for stage in repo.index.graph})
+        return nx.relabel_nodes(repo.index.graph, {stage: _name(stage) for stage in repo.index.graph})
 
     graph = _ask(root, read)
     wanted = {name for target in targets for name in expand(target, graph)}
