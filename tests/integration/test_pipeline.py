@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.integration.training import ranks, same_folder
+from wmtp.orchestration import provenance
 
 STAGES = [
     "evaluate@baseline-s0",
@@ -60,6 +61,19 @@ def test_every_stage_left_one_finished_mlflow_run_with_its_parameters(workspace)
     assert {"arm": "rho1", "seed": "0", "stage": "train_policy"}.items() <= trained.data.tags.items()
     assert trained.data.tags["prefect_run_id"]
     assert {"train/loss", "val/nll_head0", "weight/mean", "perf/tokens_per_s"} <= trained.data.metrics.keys()
+
+
+def test_every_artifact_says_where_it_came_from_and_comes_back_with_that(fresh):
+    names = {name: f"{provenance.output(name)}/provenance.json" for name in STAGES}
+    before = {name: fresh.read(path) for name, path in names.items()}
+    for name, stage in fresh.lock().items():
+        assert before[name]["stage"] == name
+        assert before[name]["inputs"] == {dep["path"]: dep["md5"] for dep in stage["deps"]}
+        assert before[name]["argv"][-2:] == ["stage", name] and before[name]["started"] <= before[name]["ended"]
+    assert before["train_policy@rho1-s0"]["params"]["runs.rho1-s0.arm"] == "rho1"
+    shutil.rmtree(fresh.root / provenance.FOLDER)
+    assert "Running stage" not in fresh.run("dvc", "repro")
+    assert {name: fresh.read(path) for name, path in names.items()} == before
 
 
 def test_a_changed_evaluation_parameter_reruns_evaluation_and_report_only(fresh):

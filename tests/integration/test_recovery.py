@@ -19,7 +19,7 @@ def mlflow_runs(workspace):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number):
     before = fresh.lock()[STAGE]
-    command = [*RUN, f"train_policy.train.seed={10 + number}"]
+    command = [*RUN, f"train_policy.optim.clip_norm=2{10 + number}"]
     process = started(fresh, *command)
     process.send_signal(number)
     process.communicate(timeout=20)
@@ -32,7 +32,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number)
 
 
 def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
-    process = started(fresh, *RUN, "train_policy.train.seed=1")
+    process = started(fresh, *RUN, "train_policy.optim.clip_norm=21")
     ranks(fresh, STAGE)[1].kill()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
@@ -56,7 +56,7 @@ def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
 
 
 def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(fresh):
-    process = started(fresh, *RUN, "train_policy.train.seed=2")
+    process = started(fresh, *RUN, "train_policy.optim.clip_norm=22")
     output = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
     assert "params.yaml is in use by flow run of baseline-s0" in output
     process.send_signal(signal.SIGINT)
@@ -84,7 +84,7 @@ def test_a_full_disk_is_said_and_leaves_no_part_of_an_output(fresh, folder, said
 
 
 def test_metrics_that_mlflow_did_not_take_are_delivered_by_the_next_stage(fresh):
-    fresh.run("wmtp", "params", "--profile", "toy", "train_policy.train.seed=3")
+    fresh.run("wmtp", "params", "--profile", "toy", "train_policy.optim.clip_norm=23")
     output = fresh.run("wmtp", "stage", STAGE, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "warning: MLflow at http://127.0.0.1:9 cannot be written" in output
     known = len(mlflow_runs(fresh))

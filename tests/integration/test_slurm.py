@@ -54,7 +54,7 @@ def test_a_stage_on_two_nodes_gives_the_same_bits_as_two_ranks_here(cluster):
 
 
 def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(cluster):
-    command = [*RUN, "train_policy.train.seed=20"]
+    command = [*RUN, "train_policy.optim.clip_norm=220"]
     for number in (signal.SIGKILL, signal.SIGINT):
         process = started(cluster, *command, **ON_SLURM)
         assert jobs() == [("RUNNING", "2")]
@@ -68,7 +68,7 @@ def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(clus
 
 def test_a_run_that_is_stopped_while_its_job_waits_takes_it_along(cluster):
     (cluster.root / "configs/launch/two_nodes.yaml").write_text(LAUNCH.replace("srun: [", "srun: [--begin=now+1hour, "))
-    process = cluster.start(*RUN, "train_policy.train.seed=21", **ON_SLURM)
+    process = cluster.start(*RUN, "train_policy.optim.clip_norm=221", **ON_SLURM)
     wait_for(lambda: jobs() == [("PENDING", "2")], 60, "a job that waits")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
