@@ -182,7 +182,7 @@ def _add_differences(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], 
 
 
 def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str) -> None:
-    """Per run: where its validation curve first reaches the nll of the model that the baseline run of the same seed ended as."""
+    """Per run: where its validation curve first reaches the nll of the model that the baseline run of its seed ended as."""
     curves = {run.name: report["curves"][run.name]["validation"] for runs in runs_by_arm.values() for run in runs}
     results = {
         run.name: point_at(curves[run.name], run.summary["result_step"]) for runs in runs_by_arm.values() for run in runs

@@ -18,8 +18,8 @@ from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
 from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.training.critic_metrics import critic_metrics
-from wmtp.training.scoring import critic_values, score_rows
 from wmtp.training.critic_step import CriticStep
+from wmtp.training.scoring import critic_values, score_rows
 from wmtp.types import StageResult
 
 
