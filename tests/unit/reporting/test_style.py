@@ -1,0 +1,84 @@
+"""An arm looks the same in most reports, and no two arms of one report look alike."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.workspaces import PROJECT
+from wmtp.reporting.style import DARK, LIGHT, ArmStyle, arm_styles
+
+ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
+GREY = ArmStyle("#808080", "o")
+
+
+def alone(arm):
+    return arm_styles([arm])[arm]
+
+
+def test_the_baseline_is_grey_whatever_its_name_and_nothing_else_is():
+    for baseline in ARMS:
+        styles = arm_styles(ARMS[:8] if baseline in ARMS[:8] else [*ARMS[:7], baseline], baseline)
+        assert [arm for arm, style in styles.items() if style == GREY] == [baseline]
+    assert GREY not in arm_styles(ARMS).values()
+
+
+@settings(max_examples=200, deadline=None)
+@given(arms=st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=12, unique=True), order=st.randoms())
+def test_up_to_eleven_arms_and_a_baseline_have_a_colour_and_a_marker_of_their_own(arms, order):
+    styles = arm_styles(arms, arms[0])
+    assert list(styles) == arms
+    assert len({style.color for style in styles.values()}) == len({style.marker for style in styles.values()}) == len(arms)
+    shuffled = list(arms)
+    order.shuffle(shuffled)
+    assert arm_styles(shuffled, arms[0]) == styles, "whatever the order"
+
+
+def test_more_arms_than_looks_have_the_look_of_their_names():
+    arms = [f"arm{i}" for i in range(30)]
+    styles = arm_styles(arms)
+    assert len(set(styles.values())) == 11
+    late = sorted(arms)[-5:]
+    assert all(styles[arm] == alone(arm) for arm in late), "all looks are taken by then"
+
+
+def test_a_name_decides_unless_an_earlier_one_wants_the_same():
+    for one, other in itertools.permutations(ARMS, 2):
+        styles = arm_styles([one, other])
+        if alone(one) != alone(other) or one < other:
+            assert styles[one] == alone(one)
+        else:
+            assert styles[one] != alone(one)
+    assert len({alone(arm) for arm in ARMS}) > 5
+
+
+def test_a_style_is_the_same_in_every_process():
+    code = "from wmtp.reporting.style import arm_styles; print(arm_styles(['baseline', 'rho1', 'verifiable'], 'baseline'))"
+    said = {
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    }
+    assert said == {f"{arm_styles(['baseline', 'rho1', 'verifiable'], 'baseline')}\n".encode()}
+
+
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    """WCAG 2.1's contrast ratio."""
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_text_and_arms_can_be_seen_in_both_themes(theme):
+    assert contrast(theme.text, theme.background) >= 7
+    styles = arm_styles([f"arm{i}" for i in range(30)], "arm0").values()
+    assert min(contrast(style.color, theme.background) for style in styles) >= 2
+    assert contrast(theme.grid, theme.background) < 2, "the grid stays behind"
