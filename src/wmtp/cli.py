@@ -265,6 +265,7 @@ def _params(arguments: argparse.Namespace) -> int:
 def _data(arguments: argparse.Namespace) -> int:
     from tokenizers import Tokenizer
 
+    from wmtp.ledger import Ledger
     from wmtp.orchestration.pipeline import find_root
     from wmtp.tokens.tables import read_meta, read_table
 
@@ -272,8 +273,7 @@ def _data(arguments: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise ConfigError("artifacts/data does not exist: run `wmtp stage sample`")
     meta = read_meta(folder)
-    for key, value in meta["counts"].items():
-        print(f"{key:<40} {value:>12,}")
+    print(Ledger.from_counts(meta["counts"]))
     table = read_table(folder / f"{arguments.table}.arrow")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
     for row in table.slice(0, arguments.examples).to_pylist():

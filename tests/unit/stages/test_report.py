@@ -74,7 +74,7 @@ def test_the_page_escapes_what_models_and_people_wrote(tmp_path):
 def test_tables_agree_with_the_inputs(folder):
     rows = list(csv.DictReader((folder / "summary.csv").open()))
     assert [row["run"] for row in rows] == [
-        f"{arm}-s{seed}" for arm in ["baseline", "ntp", "filtered", "rho1", "verifiable"] for seed in (0, 1)
+        f"{arm}-s{seed}" for arm in ["baseline", "filtered", "ntp", "rho1", "verifiable"] for seed in (0, 1)
     ]
     metrics = json.loads((folder.parent / "evaluation/rho1-s1/metrics.json").read_text())
     assert float(rows[7]["pass@1"]) == metrics["pass@1"]
