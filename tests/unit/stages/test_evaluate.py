@@ -120,14 +120,18 @@ def test_one_and_two_ranks_write_the_same_results(workspace, tmp_path):
     assert {**first, "nll": 0, "perplexity": 0} == {**second, "nll": 0, "perplexity": 0}
 
 
-def test_metrics_and_samples_say_everything(workspace, tmp_path):
-    folder = evaluate(workspace, tmp_path, make_config("evaluate.limit=3"))
+OWN = ("data.source=jsonl", "data.train_path=a.jsonl", "data.validation_path=b.jsonl")
+
+
+@pytest.mark.parametrize(("source", "overrides"), [("synthetic", ()), ("jsonl", OWN)])
+def test_metrics_and_samples_say_everything(workspace, tmp_path, source, overrides):
+    folder = evaluate(workspace, tmp_path, make_config("evaluate.limit=3", *overrides))
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["run"], metrics["arm"], metrics["seed"], metrics["benchmark"]) == (
         "baseline-s0",
         "baseline",
         0,
-        "synthetic",
+        source,
     )
     assert (metrics["num_tasks"], metrics["num_samples"], metrics["limit"]) == (3, 4, 3)
     _, counts = json.loads((tmp_path / "resume" / "result.json").read_text())

@@ -78,6 +78,7 @@ def family(name):
     trims = processors.ByteLevel(trim_offsets=True)
     return {
         "merges across lines": lambda: (byte_level(spaced), ()),
+        "space first": lambda: (byte_level(pre_tokenizers.ByteLevel(add_prefix_space=True)), ()),
         "gpt2": lambda: (byte_level(gpt2, trims), ()),
         "llama3": lambda: (byte_level(llama3, processors.Sequence([trims, template("<s> $A")])), (BOS,)),
         "appends its end": lambda: (byte_level(gpt2, template("$A </s>")), ()),
@@ -90,6 +91,7 @@ def family(name):
 
 NAMES = (
     "merges across lines",
+    "space first",
     "gpt2",
     "llama3",
     "appends its end",
