@@ -6,12 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.cache_utils import DynamicLayer
 
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
 from wmtp.evaluation.generate import Decoding, Prompt, generate
-from wmtp.evaluation.kv_cache import GrowingLayer
-from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
 from wmtp.evaluation.results import GREEDY
 
 TOKENIZER = byte_tokenizer()
@@ -147,55 +144,3 @@ def test_right_proposals_save_forward_passes():
         assert {c.num_forwards for c in done} == {1 + math.ceil(59 / (1 + num_drafts))}
     plain = generate(llama(), TOKENIZER, prompts, make_decoding(num_drafts=3))
     assert all(c.num_forwards == c.num_tokens for c in plain)
-
-
-def exact_nucleus(logits, temperature, top_p):
-    """Holtzman et al., literally: sort, cut after the first token that reaches top_p, renormalise."""
-    probabilities = np.exp(logits / temperature - np.max(logits / temperature))
-    probabilities /= probabilities.sum()
-    kept, mass = np.zeros_like(probabilities), 0.0
-    for token in np.argsort(-probabilities, kind="stable"):
-        kept[token], mass = probabilities[token], mass + probabilities[token]
-        if mass >= top_p:
-            break
-    return kept / kept.sum()
-
-
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9), (1.5, 0.5), (0.2, 0.95)])
-def test_sampling_follows_the_nucleus_distribution(temperature, top_p):
-    logits = np.random.default_rng(0).normal(0, 1.5, 12)
-    expected = exact_nucleus(logits, temperature, top_p)
-    grid = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
-    chosen = sample_top_p(torch.tensor(logits).repeat(len(grid), 1), grid, temperature, top_p)
-    shares = np.bincount(chosen.numpy(), minlength=12) / len(grid)
-    assert np.abs(shares - expected).max() < 2e-4
-
-
-def test_random_numbers_are_uniform_and_belong_to_seed_task_sample_and_position():
-    keys = np.array([row_key(0, f"t{i}", s) for i in range(200) for s in range(5)], dtype=np.uint64)
-    numbers = np.stack([uniforms(keys, position) for position in range(50)])
-    assert numbers.min() >= 0 and numbers.max() < 1
-    counts = np.histogram(numbers, bins=20, range=(0, 1))[0]
-    assert ((counts - 2500) ** 2 / 2500).sum() < 45
-    assert abs(np.corrcoef(numbers[0], numbers[1])[0, 1]) < 0.12
-    assert len(np.unique(numbers)) == numbers.size
-    assert len({row_key(s, t, n) for s in (0, 1) for t in ("a", "b") for n in (GREEDY, 0, 1)}) == 12
-
-
-def test_growing_layer_equals_the_library_layer():
-    ours, theirs = GrowingLayer(), DynamicLayer()
-    torch.manual_seed(0)
-    batch = 6
-    for step, length in enumerate([5, 1, 1, 3, 1, 1, 1, 8]):
-        keys, values = torch.randn(batch, 2, length, 4), torch.randn(batch, 2, length, 4)
-        for got, expected in zip(ours.update(keys, values), theirs.update(keys, values), strict=True):
-            assert torch.equal(got, expected)
-        if step == 3:
-            chosen = torch.tensor([0, 2, 2, 5])
-            ours.batch_select_indices(chosen)
-            theirs.batch_select_indices(chosen)
-            batch = 4
-        if step == 5:
-            ours.crop(-2)
-            theirs.crop(-2)
-    assert ours.get_seq_length() == theirs.get_seq_length()
