@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
@@ -27,8 +27,9 @@ NUM_DEPS = 12
 class ArmOptions:
     """What of an arm is not its weighting.
 
-    `n_future: 1` makes a next-token arm of the same number of layers. `solutions`: train on `all` solutions or on
-    `correct` ones only. `alignment`: of a weighting that weighs positions, see `expand_weights`. `reduction`, `normalise`: see `mtp_loss`.
+    `n_future: 1` makes a next-token arm of the same number of layers. `solutions`: train on `all` solutions or on `correct`
+    ones only. `alignment`: of a weighting that weighs positions, see `expand_weights`. `reduction`, `normalise`: see
+    `mtp_loss`.
     """
 
     n_future: Optional[int] = None
@@ -164,8 +165,7 @@ def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> 
 
 def weighting_modules(weighting: Weighting) -> list[str]:
     """Source files that the weighting's numbers depend on and not every run's: of its own room and of the formulas."""
-    nested = [getattr(weighting, f.name) for f in dataclasses.fields(weighting)]
-    roots = [type(one).__module__ for one in (weighting, *nested) if isinstance(one, Weighting)]
+    roots = [type(one).__module__ for one in _with_inner(weighting)]
     found: set[str] = set()
     while roots:
         module = roots.pop()
@@ -173,6 +173,15 @@ def weighting_modules(weighting: Weighting) -> list[str]:
             found.add(module)
             roots += _imports(module)
     return sorted(f"src/{module.replace('.', '/')}.py" for module in found)
+
+
+def _with_inner(weighting: Weighting) -> Iterator[Weighting]:
+    """A weighting and those that it holds, however deep."""
+    yield weighting
+    for f in dataclasses.fields(weighting):
+        value = getattr(weighting, f.name)
+        if isinstance(value, Weighting):
+            yield from _with_inner(value)
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -1,13 +1,12 @@
+"""Profiles, arms and overrides become one configuration, and params.yaml holds all of it."""
+
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from tests.workspaces import PROJECT
 from wmtp.config import compose, read_params, write_params
-from wmtp.config.arms import NOTHING, NUM_DEPS, weighting_modules
 from wmtp.config.compose import dump, to_plain
 from wmtp.errors import ConfigError
 from wmtp.weightings import Weighting
@@ -42,61 +41,6 @@ def test_an_override_reaches_one_arm():
 def test_arms_and_seeds_may_be_overrides():
     config = compose(PROJECT, "demo", overrides=["arms=[baseline,rho1]", "seeds=[3]"])
     assert sorted(config.runs) == ["baseline-s3", "rho1-s3"]
-
-
-def test_a_run_depends_on_the_scores_and_modules_that_its_weighting_needs_and_no_others():
-    runs = compose(PROJECT, "demo", arms=["baseline", "rho1", "shuffled", "hybrid"], seeds=[0]).runs
-    deps = {run.arm: [dep for dep in run.deps if dep != NOTHING] for run in runs.values()}
-    assert deps["baseline"] == ["src/wmtp/weightings/uniform.py"]
-    assert deps["rho1"] == [
-        "artifacts/scores/reference",
-        "src/wmtp/objectives/selection.py",
-        "src/wmtp/weightings/rho1.py",
-    ]
-    assert "src/wmtp/weightings/verifiable.py" in deps["shuffled"] and "artifacts/scores/value" in deps["shuffled"]
-    assert {"artifacts/scores/reference", "artifacts/scores/value", "src/wmtp/weightings/rho1.py"} < set(deps["hybrid"])
-    assert {len(run.deps) for run in runs.values()} == {NUM_DEPS}
-
-
-def test_a_column_is_made_for_the_runs_that_need_it_and_no_others():
-    plain = compose(PROJECT, "demo", arms=["baseline", "rho1"], seeds=[0, 1])
-    assert to_plain(plain)["columns"] == {"base": {}, "start": {}, "wrong": {}}
-    config = compose(PROJECT, "demo", arms=["baseline", "sstoken", "token_cleaning"], seeds=[0, 2])
-    start = {"s0": {"seed": 0}, "s2": {"seed": 2}}
-    assert to_plain(config)["columns"] == {"base": {"reference": {"seed": None}}, "start": start, "wrong": {}}
-    assert "artifacts/scores/start/s2" in config.runs["sstoken-s2"].deps
-    assert {"artifacts/scores/base/reference", "artifacts/scores/reference"} < set(config.runs["token_cleaning-s0"].deps)
-
-
-def test_a_weighting_inside_of_another_brings_what_it_needs():
-    inner = ["arms.curriculum.weighting.inner.name=sstoken", "arms.curriculum.weighting.inner.keep_frac=0.5"]
-    config = compose(PROJECT, "demo", arms=["curriculum"], seeds=[1], overrides=inner)
-    assert config.arms["curriculum"].weighting.inner.keep_frac == 0.5
-    assert list(config.columns["start"]) == ["s1"]
-    assert {"artifacts/scores/start/s1", "src/wmtp/weightings/sstoken.py"} < set(config.runs["curriculum-s1"].deps)
-
-
-@pytest.mark.parametrize("arm", ARMS)
-def test_the_modules_of_a_weighting_are_what_python_imports(arm):
-    """In a new interpreter, where nothing of these rooms is imported before: what using the weighting brings along."""
-    weighting = compose(PROJECT, "demo", arms=[arm]).arms[arm].weighting
-    declared = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in weighting_modules(weighting)}
-    script = (
-        "import sys, re, inspect\n"
-        f"for name in {sorted(declared)}: __import__(name)\n"
-        "source = ''.join(inspect.getsource(sys.modules[name]) for name in sys.argv[1:])\n"
-        "print(*re.findall(r'^ *from (wmtp[.](?:weightings|objectives)[.][a-z0-9_]+) import', source, re.M))\n"
-    )
-    found = subprocess.run([sys.executable, "-c", script, *declared], capture_output=True, text=True, check=True)
-    of_every_run = {f"wmtp.objectives.{name}" for name in ("linear_nll", "loss", "shift")} | {"wmtp.weightings.base"}
-    assert set(found.stdout.split()) - of_every_run <= declared
-
-
-def test_an_option_that_can_have_no_effect_is_refused():
-    for arm, option in (("rho1", "alignment=source"), ("baseline", "alignment=source"), ("ntp", "normalise=none")):
-        with pytest.raises(ConfigError, match=f"arms.{arm}.{option.partition('=')[0]}"):
-            compose(PROJECT, "demo", arms=[arm], overrides=[f"arms.{arm}.{option}"])
-    assert compose(PROJECT, "demo", arms=["hybrid"], overrides=["arms.hybrid.alignment=source"]).arms["hybrid"]
 
 
 def test_params_yaml_is_sorted_and_says_where_it_comes_from():
