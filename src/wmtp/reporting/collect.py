@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wmtp import tasksets
 from wmtp.config.arms import plain
 from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
@@ -78,7 +79,7 @@ def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[st
         "global_batch_size": train.global_batch_size,
         "num_parameters": sorted(size for size in sizes if size is not None),
         "source": config.data.source,
-        "is_generated": config.data.is_generated,
+        "is_generated": tasksets.get(config.data.source).is_generated,
         "allow_unsafe": any((run.metrics.get("sandbox") or {}).get("allow_unsafe", False) for run in inputs.runs),
         "isolation": sorted({str((run.metrics.get("sandbox") or {}).get("isolation", "not recorded")) for run in inputs.runs}),
     }

@@ -25,14 +25,19 @@ def _view(value: Any, key: str, declared: Sequence[str], stage: str) -> Any:
     if not inner or not dataclasses.is_dataclass(value):
         return _Undeclared(key, stage)
     known = {f.name: _view(getattr(value, f.name), f"{key}.{f.name}", declared, stage) for f in dataclasses.fields(value)}
-    return _Part(known)
+    return _Part(known, key, stage)
 
 
 class _Part:
-    """Some fields of a section."""
+    """A section of which only some fields are declared. It has no properties: those may look at any field."""
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    def __init__(self, fields: dict[str, Any], key: str, stage: str) -> None:
         self.__dict__.update(fields)
+        self.__dict__["_about"] = (key, stage)
+
+    def __getattr__(self, name: str) -> Any:
+        key, stage = self.__dict__["_about"]
+        raise AssertionError(f"{stage} reads config.{key}.{name}, and not all of {key} is among its params in dvc.yaml")
 
 
 class _Undeclared:

@@ -85,7 +85,7 @@ def test_a_parent_that_imports_is_a_dependency_and_one_that_only_speaks_is_not(s
     assert "src/wmtp/training/__init__.py" not in script.sources(graph, "wmtp.training.loop")
 
 
-@pytest.mark.parametrize("stage", ["sample", "evaluate"])
+@pytest.mark.parametrize("stage", ["sample", "evaluate", "report"])
 def test_a_task_set_needs_nothing_that_the_stages_that_load_it_do_not_name(script, graph, stage):
     for name in tasksets.names():
         needed = set(script.sources(graph, f"wmtp.tasksets.{name}")) - {f"src/wmtp/tasksets/{name}.py"}

@@ -37,6 +37,13 @@ def test_anything_else_is_named_with_the_stage_that_looked(config, look, key):
         look(seen)
 
 
+def test_a_property_of_a_section_that_is_declared_in_part_is_refused(config):
+    seen = declared_only(config, ["data.source"], "some_stage")
+    assert seen.data.source == "synthetic" and config.data.is_generated
+    with pytest.raises(AssertionError, match=r"some_stage reads config\.data\.is_generated, and not all of data is among"):
+        _ = seen.data.is_generated
+
+
 def test_declared_values_are_the_leaves_below_the_declared_keys(config):
     values = declared_values(plain(config), ["train_policy.optim", "runs.rho1-s0.arm"])
     assert values["runs.rho1-s0.arm"] == "rho1" and values["train_policy.optim.lr"] == config.train_policy.optim.lr

@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.reporting.artifacts import make_config, write_artifacts
+from tests.workspaces import PROJECT
 from wmtp.config import LaunchConfig
 from wmtp.reporting import terminal_table
 from wmtp.stages.context import StageContext
+from wmtp.stages.declared import declared_only
 from wmtp.stages.report import run
 from wmtp.tracking import NullTracker
 
 ARMS = ["ntp", "baseline", "filtered", "rho1", "verifiable"]
+DECLARED = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["report"]["params"]
 PLOTS = {"pass_at_1", "difference", "pass_at_k", "by_difficulty", "nll_per_head", "learning_curves", "weights", "calibration"}
 
 
@@ -32,7 +36,7 @@ def make_report(root: Path, arms: list[str], seeds: list[int], *overrides: str, 
         launch=LaunchConfig(),
         tracker=NullTracker(),
     )
-    result = run(config, context)
+    result = run(declared_only(config, DECLARED, "report"), context)
     assert result.counts == {"num_runs": len(arms) * len(seeds), "num_arms": len(arms)}
     return root / out
 
