@@ -1,12 +1,18 @@
 """What the report says of weights, against sums over the table written out in Python."""
 
+import statistics
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from tests.distributed.harness import run_on_ranks
 from tests.tables import make_tables
+from wmtp.config.arms import load_arm
+from wmtp.errors import DataError
 from wmtp.tokens.data import TokenData
-from wmtp.training.weight_report import weight_examples, weight_summary
+from wmtp.training.weight_report import measure, weight_examples, weight_summary
 
 
 def weight_of(row, position):
@@ -65,3 +71,29 @@ def test_examples_show_each_kind_and_label_once_with_every_tokens_weight(tmp_pat
         expected = [round(weight_of(item["row"], t), 4) for t in range(prompt, len(record["input_ids"]))]
         assert item["weights"][:prompt] == [None] * prompt and item["weights"][prompt:] == pytest.approx(expected, abs=1e-4)
         assert item["is_noise"] == record["is_noise"] and item["is_correct"] == record["is_correct"]
+
+
+def test_statistics_are_of_all_the_examples_that_are_trained_on(tmp_path):
+    """The TD errors' mean and deviation, token by token, over the rows that the arm trains on."""
+    data_folder, _, values = make_tables(tmp_path)
+    arm = load_arm({"solutions": "correct", "weighting": {"name": "verifiable", "gamma": 0.9}}, "arm")
+    data = TokenData.open(data_folder, "train", columns={"value": values}, solutions="correct")
+    errors = []
+    for row in range(48):
+        if data.is_correct[row]:
+            value, prompt = (
+                data.columns["value"][data.offsets[row] : data.offsets[row + 1]].astype(float),
+                data.prompt_lens[row],
+            )
+            errors += [0.9 * value[t] - value[t - 1] for t in range(prompt, len(value) - 1)] + [1.0 - value[-2]]
+    found = measure(arm, 3, data, seed=0, num_steps=10)
+    assert (found.mean, found.std) == pytest.approx((statistics.fmean(errors), statistics.pstdev(errors)), rel=1e-5)
+
+
+def test_a_critic_that_says_nothing_is_refused_with_the_table_and_the_weighting(tmp_path):
+    data_folder, *_ = make_tables(tmp_path)
+    data = TokenData.open(data_folder, "train", solutions="wrong")
+    data = replace(data, columns={"value": np.zeros(len(data.tokens), np.float32)})  # and every reward is 0
+    with pytest.raises(DataError, match=r"train\.arrow with weighting verifiable: the TD errors' standard deviation is 0"):
+        measure(load_arm({"weighting": {"name": "verifiable"}}, "arm"), 3, data, seed=0, num_steps=10)
+    assert measure(load_arm({"weighting": {"name": "rho1"}}, "arm"), 3, data, seed=0, num_steps=10) is None
