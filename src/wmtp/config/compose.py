@@ -61,6 +61,7 @@ def compose(
     assert isinstance(plain, dict)
     _check_list(arm_names, "arms")
     _check_list(seed_list, "seeds")
+    require(min(seed_list) >= 0, "seeds", seed_list, "0 or more, each of them")
     plain["arms"] = {
         name: OmegaConf.to_container(OmegaConf.merge(arm, arm_overlay.get(name, {}))) for name, arm in arm_trees.items()
     }

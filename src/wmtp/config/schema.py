@@ -242,6 +242,7 @@ class EvaluateConfig:
         one_of("evaluate.benchmark", self.benchmark, tasksets.names())
         for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
             require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
+        require(self.seed >= 0, "evaluate.seed", self.seed, "0 or more")
         require(self.num_drafts >= 0, "evaluate.num_drafts", self.num_drafts, "0 or a positive whole number")
         require(
             self.temperature > 0,

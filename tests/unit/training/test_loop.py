@@ -4,8 +4,11 @@ import math
 import statistics
 
 import pytest
+import torch
 
-from wmtp.training.loop import SPIKE_WINDOW, LoopState, _judge, _spikes
+from wmtp.errors import NumericsError
+from wmtp.training.loop import SPIKE_WINDOW, LoopState, _is_not_finite, _judge, _spikes, _validated
+from wmtp.training.meters import StepMetrics
 
 
 def rows(*losses):
@@ -46,3 +49,20 @@ def test_the_result_is_the_best_validated_row():
 def test_without_early_stopping_the_result_is_the_last_row():
     state = LoopState(step=30, rows=[{"step": 10, "val/nll_head0": 1.0}, {"step": 30, "val/nll_head0": 2.0}])
     assert state.result_row["val/nll_head0"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "broken"),
+    [(1.0, 2.0, False), (math.inf, 2.0, True), (math.nan, 2.0, True), (1.0, math.nan, True), (1.0, math.inf, True)],
+)
+def test_a_loss_that_is_no_number_is_seen_even_where_its_gradient_is_one(loss, norm, broken):
+    metrics = StepMetrics(ratios={"train/loss": (torch.tensor(loss), torch.tensor(1.0))})
+    assert bool(_is_not_finite(metrics, torch.tensor(norm))) == broken
+
+
+def test_a_validation_that_is_no_number_ends_the_training_and_is_named():
+    model = torch.nn.Dropout()
+    assert _validated(model, lambda: {"val/brier": float(model.training)}, 5) == {"val/brier": 0.0}
+    assert model.training
+    with pytest.raises(NumericsError, match="val/brier=nan at step 5"):
+        _validated(model, lambda: {"val/auc": 0.5, "val/brier": math.nan}, 5)
