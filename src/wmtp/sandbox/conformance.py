@@ -22,6 +22,7 @@ from wmtp.types import AssertTest, IOTest, Limits, Program, Test, Verdict, Verdi
 
 LIMITS = Limits(time_limit_s=2.0, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)
 SHORT = Limits(time_limit_s=0.5, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)
+SMALL = Limits(time_limit_s=2.0, memory_limit_bytes=64 * 2**20, output_limit_bytes=2**16)
 FIVE = (IOTest("2 3\n", "5\n"),)
 SQUARE = (AssertTest("assert f(2) == 4\nassert f(3) == 9"),)
 INPUT = "\ufeff\u00e4\u2003\r\n\0" * 50_000
@@ -52,7 +53,7 @@ class Failure:
 def _tried(lines: str) -> str:
     """A program that prints 5 where every line of `lines` is refused, and the first that is not."""
     return (
-        "import ctypes, os, socket\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = 5\n"
+        "import ctypes, os, resource, socket\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = 5\n"
         f"for line in {lines.splitlines()!r}:\n"
         "    try: found = line if eval(line) != -1 else found\n    except OSError: pass\nprint(found)"
     )
@@ -112,7 +113,7 @@ PROBES = (
     Probe(
         "environment",
         "a program's environment says nothing of this machine's",
-        "import os\nprint(sorted(set(os.environ) - {'PATH', 'LANG', 'LC_CTYPE', 'PWD', 'OLDPWD', 'SHLVL', '_', 'HOME'}) or 5)",
+        "import os\nprint(sorted(set(os.environ) - {'PATH', 'LANG', 'HOME', 'PYTHONHASHSEED'}) or 5)",
     ),
     Probe(
         "privileges",
@@ -126,20 +127,31 @@ PROBES = (
         "calls that reach into the kernel are refused",
         _tried("libc.personality(0xffffffff)\nlibc.memfd_create(b'x', 0)\nlibc.unshare(0x10000000)"),
     ),
+    Probe(
+        "limits of others",
+        "a program cannot change the limits, priority or cores of another process",
+        _tried(
+            "resource.prlimit(os.getppid(), resource.RLIMIT_AS)\nos.setpriority(os.PRIO_PROCESS, os.getppid(), 1)\n"
+            "os.setpriority(os.PRIO_USER, 0, 1)\nos.sched_setaffinity(os.getppid(), os.sched_getaffinity(0))"
+        ),
+    ),
     Probe("time, working", "a loop ends at the time limit", "while True: pass", statuses=("timeout",), limits=SHORT),
     Probe("time, sleeping", "so does a sleep", "import time\ntime.sleep(60)", statuses=("timeout",), limits=SHORT),
     Probe(
         "memory",
         "memory is limited",
-        "kept = []\nwhile len(kept) < 700: kept.append(bytes(2**20))\nprint(5)",
+        "kept = []\nwhile len(kept) < 150: kept.append(b'x' * 2**20)\nprint(5)",
         statuses=("memory_limit",),
+        limits=SMALL,
     ),
     Probe(
         "memory of children",
         "so is that of all its processes together",
-        "import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n        kept = bytearray(b'x') * (180 * 2**20)\n"
-        "        time.sleep(1.5)\n        os._exit(0)\ntime.sleep(1.5)\nprint(5)",
+        "import os, time\nread, write = os.pipe()\nfor _ in range(6):\n    if os.fork() == 0:\n"
+        "        kept = b'x' * (40 * 2**20)\n        os.write(write, b'x')\n        time.sleep(60)\n"
+        "for _ in range(6): os.read(read, 1)\ntime.sleep(0.3)\nprint(5)",
         statuses=("memory_limit",),
+        limits=SMALL,
     ),
     Probe("output", "output is limited", "while True: print('x' * 1000)", statuses=("output_limit",)),
     Probe(
@@ -179,7 +191,8 @@ class _Host:
         (folder / "canary").write_text("seen")
         folder.chmod(0o777)
         self.sockets = [socket.socket(), socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
-        for one, address in zip(self.sockets, (("127.0.0.1", 0), f"\0{self.name}", str(folder / "socket")), strict=True):
+        addresses: tuple[tuple[str, int] | str, ...] = (("127.0.0.1", 0), f"\0{self.name}", str(folder / "socket"))
+        for one, address in zip(self.sockets, addresses, strict=True):
             one.bind(address)
             one.listen()
 

@@ -21,7 +21,7 @@ def _system_folders() -> list[str]:
 
 
 def command(mode: str, user_namespace: int | None) -> list[str]:
-    python = [str(Path(sys.base_prefix).resolve() / "bin" / f"python3.{sys.version_info.minor}"), "-I", "-S", "-B"]
+    python = [str(Path(sys.base_prefix).resolve() / "bin" / f"python3.{sys.version_info.minor}"), "-P", "-s", "-S", "-B"]
     if mode == "none":
         return [*python, str(GUEST_FOLDER / SERVER), "open"]
     if mode == "unshare":
@@ -46,7 +46,7 @@ def command(mode: str, user_namespace: int | None) -> list[str]:
         "--as-pid-1", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", *[f for name in keep for f in ("--cap-add", f"CAP_{name}")],
         *binds, *links, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
-        "--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp",
+        "--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", "/program", "--remount-ro", "/", "--chdir", "/tmp",
         *python, f"{_INSIDE}/{SERVER}", "isolated",
     ]  # fmt: skip
 
@@ -57,7 +57,7 @@ guest=$1; folders=$2; shift 2
 root=/mnt; mount -t tmpfs -o mode=755,size={TMP_BYTES} tmpfs "$root"
 for f in $folders; do mkdir -p "$root$f"; mount --rbind "$f" "$root$f"; mount -o remount,ro,bind "$root$f"; done
 for f in bin lib lib64; do [ -e /$f ] && ln -s usr/$f "$root/$f"; done
-mkdir -p "$root/proc" "$root/dev/shm" "$root/tmp" "$root{_INSIDE}"
+mkdir -p "$root/proc" "$root/dev/shm" "$root/tmp" "$root/program" "$root{_INSIDE}"
 mount -t proc proc "$root/proc"; mount -t tmpfs -o mode=1777,size={TMP_BYTES} tmpfs "$root/tmp"
 for f in null zero random urandom; do touch "$root/dev/$f"; mount --bind "/dev/$f" "$root/dev/$f"; done
 ln -s /proc/self/fd/0 "$root/dev/stdin"; ln -s /proc/self/fd/1 "$root/dev/stdout"; ln -s /proc/self/fd "$root/dev/fd"

@@ -19,7 +19,9 @@ from wmtp.sandbox.namespaces import command, two_users
 from wmtp.types import AssertTest, IOTest, Limits, Program, Verdict, VerdictStatus
 
 STALLED_S = 60.0
-"""Beyond a test's own limit; a busy machine may be slow, a program that could hold the runner up is stopped all the same."""
+"""Beyond a program's own limit; a busy machine may be slow, a program that could hold the runner up is stopped all the same."""
+WALL_FACTOR = 20
+"""A program that waits for a core most of the time still ends, at this multiple of its limit (and a minute)."""
 MAX_SOURCE_BYTES = 2**20
 RETRIES = 2
 
@@ -47,7 +49,7 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self.errors,
-                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
                     start_new_session=True,
                     bufsize=0,
                     pass_fds=() if users is None else (users,),
@@ -92,14 +94,16 @@ class Worker:
         if refused:
             return Verdict("compile_error", len(program.tests), 0, detail=refused)
         self._start()
-        order = {"source": program.source, "limits": asdict(program.limits or Limits())}
+        limits = program.limits or Limits()
+        wall_limit_s = STALLED_S + WALL_FACTOR * limits.time_limit_s
+        order = {"source": program.source, "limits": {**asdict(limits), "wall_limit_s": wall_limit_s}}
         if isinstance(program.tests[0], AssertTest):
             return self._run_asserts(program, order)
         return self._run_inputs(program, order)
 
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
-        reply = self._ask({**order, "tests": codes}, STALLED_S + len(codes) * order["limits"]["time_limit_s"])
+        reply = self._ask({**order, "tests": codes}, STALLED_S + order["limits"]["wall_limit_s"])
         return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])
 
     def _run_inputs(self, program: Program, order: dict[str, Any]) -> Verdict:
@@ -107,7 +111,7 @@ class Worker:
         for number, test in enumerate(tests):
             has_more = number + 1 < len(tests)
             message = {**(order if number == 0 else {}), "stdin": test.stdin, "more": has_more}
-            reply = self._ask(message, STALLED_S + order["limits"]["time_limit_s"])
+            reply = self._ask(message, STALLED_S + order["limits"]["wall_limit_s"])
             wall_s += reply["wall_s"]
             failure = _judge(reply, test)
             if failure is not None:

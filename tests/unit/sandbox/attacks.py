@@ -1,6 +1,6 @@
 """Programs for `test_sandbox_abuse`: name -> (source, tests, the verdict that each must get, or those that it may get).
 
-@HOST@, @PORT@, @PYTHON@ and @ADD_KEY@ are filled in by the test.
+@HOST@, @PORT@, @PYTHON@, @ADD_KEY@ and @IO_SETUP@ are filled in by the test.
 """
 
 import os
@@ -162,6 +162,50 @@ ESCAPES = {
         "print(5 if libc.syscall(@ADD_KEY@, b'user', b'wmtp', b'x', 1, -4) == -1 else 0)",
         SUM,
         "passed",
+    ),
+    "lower limits for its parent": (
+        "import os, resource\nfor pid in (1, os.getppid()):\n"
+        "  for kind in (resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):\n"
+        "    try: resource.prlimit(pid, kind, (1, 1))\n    except OSError: pass\nprint(5)",
+        SUM,
+        "passed",
+    ),
+    "a worse place for its parent": (
+        "import os\nfor pid in (1, os.getppid()):\n  for act in (lambda: os.setpriority(os.PRIO_PROCESS, pid, 19),"
+        " lambda: os.setpriority(os.PRIO_USER, 0, 19), lambda: os.sched_setaffinity(pid, {0}),"
+        " lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))):\n"
+        "    try: act()\n    except OSError: pass\nprint(5)",
+        SUM,
+        "passed",
+    ),
+    "interrupting its parents": (
+        "import os, signal\nfor s in set(signal.Signals) - {signal.SIGCHLD}:\n  for pid in (1, os.getppid()):\n"
+        "    try: os.kill(pid, s)\n    except OSError: pass\nprint(5)",
+        SUM,
+        "passed",
+    ),
+    "folders that nobody can use": (
+        "import os\nfor folder in ('/tmp', '/dev/shm', '/program'):\n"
+        "  try: os.chmod(folder, 0)\n  except OSError: pass\nprint(5)",
+        SUM,
+        "passed",
+    ),
+    "another file in its file's place": (
+        "import os\ntry:\n  os.unlink(__file__)\n  os.mkdir(__file__)\n  open(__file__ + '/x', 'w').close()\n"
+        "except OSError: pass\nprint(5)",
+        SUM,
+        "passed",
+    ),
+    "asynchronous input and output": (
+        "import ctypes\nlibc, context = ctypes.CDLL(None), ctypes.c_ulong()\n"
+        "print(5 if libc.syscall(@IO_SETUP@, 1000, ctypes.byref(context)) == -1 else 0)",
+        SUM,
+        "passed",
+    ),
+    "a pair of sockets of the network's": (
+        "import socket\nsocket.socketpair(socket.AF_NETLINK)",
+        SUM,
+        "runtime_error",
     ),
 }
 

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,9 @@ import psutil
 import pytest
 
 from tests.unit.sandbox.attacks import ATTACKS, MARK, SECRET, SUM
+from tests.unit.sandbox.identities import become
 from wmtp.sandbox import pool as sandbox
+from wmtp.sandbox.isolation import MODES
 from wmtp.sandbox.pool import run_tests
 from wmtp.types import IOTest, Limits, Program
 
@@ -47,6 +50,7 @@ class Host:
             "@PORT@": str(self.listeners[0].getsockname()[1]),
             "@PYTHON@": str(Path(sys.base_prefix).resolve()),
             "@ADD_KEY@": "217" if os.uname().machine == "aarch64" else "248",
+            "@IO_SETUP@": "0" if os.uname().machine == "aarch64" else "206",
         }
         for name, value in names.items():
             source = source.replace(name, value)
@@ -107,9 +111,10 @@ def test_attack(what, host):
     host.assert_unharmed()
 
 
-def test_all_attacks_by_the_other_kind_of_isolation_and_in_one_sandbox_after_another(host, monkeypatch):
-    """One warm interpreter sees them all, and a right program after each still passes."""
-    monkeypatch.setattr(sandbox, "isolation", lambda allow_unsafe=False: "unshare")
+@pytest.mark.parametrize("mode", MODES)
+def test_all_attacks_in_one_sandbox_after_another(mode, host, monkeypatch):
+    """One warm interpreter sees them all, and a right program after each still passes, by each kind of isolation."""
+    monkeypatch.setattr(sandbox, "isolation", lambda allow_unsafe=False: mode)
     right = Program("print(sum(map(int, input().split())))", SUM)
     programs = [one for source, tests, _ in ATTACKS.values() for one in (Program(host.fill_in(source), tests), right)]
     verdicts = run_tests(programs, limits=QUICK, num_workers=2)
@@ -130,6 +135,28 @@ def test_state_does_not_pass_from_one_sample_to_the_next():
     )
     both = (IOTest("", "5"),)
     assert all(v.passed for v in run_tests([Program(sticky, both)] * 3, limits=QUICK, num_workers=1))
+
+
+MARKS = {
+    "mode": "os.chmod(folder, 0o700)",
+    "attribute": "os.setxattr(folder, 'user.x', b'x')",
+    "time": "os.utime(folder, (1, 1))",
+    "another file": "open(folder + '/x', 'w').close()",
+    "its own file": "os.unlink(__file__)",
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_folders_are_as_new_for_every_sample(mark):
+    marking = (
+        "import os\nfolders = ('/tmp', '/dev/shm', '/program')\n"
+        "seen = [1 for f in folders if os.listxattr(f) or os.stat(f).st_mtime < 2 or not os.access(f, os.X_OK)]\n"
+        "seen += os.listdir('/tmp') + [n for n in os.listdir('/program') if n != 'program.py'] + [open(__file__).read(0)]\n"
+        f"for folder in folders:\n  try: {MARKS[mark]}\n  except OSError: pass\n"
+        "print(5 if seen == [''] else seen)"
+    )
+    verdicts = run_tests([Program(marking, SUM)] * 3, limits=QUICK, num_workers=1)
+    assert all(v.passed for v in verdicts), verdicts
 
 
 def test_samples_cannot_see_each_other():
@@ -158,10 +185,19 @@ def test_a_sandbox_killed_from_outside_is_replaced():
     assert all(v.passed for v in verdicts)
 
 
+@pytest.mark.parametrize(
+    ("who", "tests", "count"),
+    [
+        ("nobody", "test_attack or test_state or test_folders", len(ATTACKS) + 1 + len(MARKS)),
+        ("uid 12345", "in_one_sandbox", 2),
+    ],
+)
 @pytest.mark.skipif(os.geteuid() != 0, reason="already without privileges")
-def test_all_of_this_without_privileges():
-    """In a user namespace as nobody: no capability, and root's ways (a second user for programs) are closed."""
-    command = ["unshare", "--user", "--map-user=65534", "--map-group=65534", sys.executable, "-m", "pytest", "-x"]
-    result = subprocess.run([*command, __file__, "-k", "test_attack"], capture_output=True, text=True, check=False)
+def test_all_of_this_without_privileges(who, tests, count):
+    """As another user: no capability, and root's ways (a second user for programs) are closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        command = [*become(who), sys.executable, "-m", "pytest", "-x", "-n0", f"--basetemp={folder}/own", __file__, "-k", tests]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
-    assert f"{len(ATTACKS)} passed" in result.stdout
+    assert f"{count} passed" in result.stdout

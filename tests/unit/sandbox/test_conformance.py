@@ -26,6 +26,7 @@ NEED_ISOLATION = {
     "sockets",
     "privileges",
     "system calls",
+    "limits of others",
     "memory of children",
     "disk",
     "leftovers",

@@ -16,7 +16,7 @@ AF_UNIX = 1
 NAMESPACE_FLAGS = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET."""
 LOAD, JUMP_IF_EQUAL, JUMP_IF_ANY_BIT, JUMP_IF_NOT_LESS, RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
-NUMBER_AT, ARCHITECTURE_AT, FIRST_ARGUMENT_AT = 0, 4, 16
+NUMBER_AT, ARCHITECTURE_AT, FIRST_ARGUMENT_AT, ARGUMENT_BYTES = 0, 4, 16, 8
 X32_BIT = 0x40000000
 
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
@@ -29,6 +29,11 @@ REFUSED: dict[str, tuple[int, int | None]] = {
     "process_vm_writev": (311, 271),
     "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
+    "ioprio_set": (251, 30),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
     # file systems and namespaces
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -64,6 +69,7 @@ REFUSED: dict[str, tuple[int, int | None]] = {
     "personality": (135, 92),
     "modify_ldt": (154, None),
     # memory that the address-space limit does not count
+    "io_setup": (206, 0),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -92,7 +98,19 @@ REFUSED: dict[str, tuple[int, int | None]] = {
     "vhangup": (153, 58),
 }
 """Name -> number on (x86_64, aarch64)."""
-CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
+CLONE, CLONE3 = (56, 220), (435, 435)
+ONLY: dict[str, tuple[tuple[int, int], dict[int, int]]] = {
+    "socket": ((41, 198), {0: AF_UNIX}),
+    "socketpair": ((53, 199), {0: AF_UNIX}),
+    # limits, priority and cores are its own to change, and no other process's
+    "prlimit64": ((302, 261), {0: 0}),
+    "setpriority": ((141, 140), {0: 0, 1: 0}),
+    "sched_setparam": ((142, 118), {0: 0}),
+    "sched_setscheduler": ((144, 119), {0: 0}),
+    "sched_setaffinity": ((203, 122), {0: 0}),
+    "sched_setattr": ((314, 274), {0: 0}),
+}
+"""Name -> numbers, and the values that an argument may have."""
 
 
 def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -122,16 +140,19 @@ def build_filter(machine: str) -> bytes:
         number = numbers[column]
         if number is not None:
             program += [instruction(JUMP_IF_EQUAL, number, 0, 1), refuse]
+    allow = instruction(RETURN, ALLOW)
+    for numbers, arguments in ONLY.values():
+        body = [allow]
+        for position, value in arguments.items():
+            look = instruction(LOAD, FIRST_ARGUMENT_AT + ARGUMENT_BYTES * position)
+            body = [look, instruction(JUMP_IF_EQUAL, value, 1, 0), refuse, *body]
+        program += [instruction(JUMP_IF_EQUAL, numbers[column], 0, len(body)), *body]
     program += [
         instruction(JUMP_IF_EQUAL, CLONE[column], 0, 3),
         instruction(LOAD, FIRST_ARGUMENT_AT),
-        instruction(JUMP_IF_ANY_BIT, NAMESPACE_FLAGS, 0, 5),
+        instruction(JUMP_IF_ANY_BIT, NAMESPACE_FLAGS, 0, 1),
         refuse,
-        instruction(JUMP_IF_EQUAL, SOCKET[column], 0, 3),
-        instruction(LOAD, FIRST_ARGUMENT_AT),
-        instruction(JUMP_IF_EQUAL, AF_UNIX, 1, 0),
-        refuse,
-        instruction(RETURN, ALLOW),
+        allow,
     ]
     return b"".join(program)
 

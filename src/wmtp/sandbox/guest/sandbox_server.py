@@ -17,10 +17,11 @@ import resource
 import signal
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sandbox_calls
+from sandbox_clock import Clock
 from sandbox_spawner import LIBC, PR_SET_DUMPABLE, start_spawner
 from sandbox_watch import Ended, Spawning, Watch
 
@@ -34,7 +35,6 @@ def serve(isolated: bool) -> None:
     orders, pid = start_spawner(isolated)
     spawning = Spawning(orders, {str(os.getpid()), str(pid)} if isolated else None)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    signal.signal(signal.SIGALRM, out_of_time)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- what tests print; messages go to the descriptor itself
     warm_up()
     gc.freeze()
@@ -92,18 +92,17 @@ def start_candidate(program: dict, stdin: str, spawning: Spawning) -> Watch:
     os.fchmod(out_write, 0o666)  # some programs open /dev/stdout
     ours, theirs = _socket.socketpair()
     given = [
-        memory_file(stdin) if stdin else os.open(os.devnull, os.O_RDONLY),
+        memory_file(stdin),
         out_write,
         theirs.detach(),
         memory_file(program["source"]),
     ]
-    deadline = time.monotonic() + program["limits"]["time_limit_s"]
     try:
         spawning.start(given, program["limits"], "tests" in program)
     finally:
         for fd in given:
             os.close(fd)
-    return Watch(spawning, out_read, ours.detach(), program["limits"], deadline)
+    return Watch(spawning, out_read, ours.detach(), program["limits"])
 
 
 def run_inputs(program: dict, spawning: Spawning) -> None:
@@ -129,8 +128,7 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
     examiner = sandbox_calls.Examiner(watch.exchange)
     try:
         for code in program["tests"]:
-            watch.deadline = time.monotonic() + program["limits"]["time_limit_s"]
-            examine(examiner, code, watch.deadline)
+            examine(examiner, code, watch.clock)
             passed += 1
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
@@ -139,15 +137,22 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
     send({"status": status, "detail": detail, "passed": passed, "wall_s": wall_s})
 
 
-def examine(examiner: sandbox_calls.Examiner, source: str, deadline: float) -> None:
+def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock) -> None:
     """Execute the test here, against the candidate.
 
     Raises:
         Ended: it did not reach its end; says how.
     """
 
-    signal.setitimer(signal.ITIMER_REAL, max(1e-6, deadline - time.monotonic()))
+    def wake_at_end(*_: Any) -> None:
+        left = clock.left_s()
+        if left <= 0:
+            raise Ended("timeout")
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+    signal.signal(signal.SIGALRM, wake_at_end)
     try:
+        wake_at_end()
         examiner.run(source)
     except sandbox_calls.UnfitTest as error:
         raise Ended("sandbox_error", str(error)[:500]) from None
@@ -161,10 +166,6 @@ def examine(examiner: sandbox_calls.Examiner, source: str, deadline: float) -> N
         raise Ended("wrong_answer", "the test was left before its end") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def out_of_time(*_: Any) -> NoReturn:
-    raise Ended("timeout")
 
 
 if __name__ == "__main__":

@@ -21,14 +21,16 @@ import io
 import os
 import resource
 import signal
+import site
 import struct
 import sys
 from typing import Any, NoReturn
 
 import sandbox_calls
+import sandbox_program
 import sandbox_seccomp
+from sandbox_program import CHANNEL, LIBC, SOURCE
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWIPC = 0x20000000, 0x00020000, 0x08000000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE = 1, 24, 38, 4
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MNT_DETACH = 1, 2, 4, 8, 4096, 2
@@ -36,14 +38,17 @@ LAST_CAPABILITY = 40
 WARM_UP_ROUNDS = 64
 CANDIDATE_ID = 1
 MAX_PROCESSES = 32
-MEMORY_STATUS = 97
 FILE_BYTES = 16 * 2**20
-CHANNEL, SOURCE = 3, 4
 READY = b"ready"
 FIRST_OWN = 16
 """Descriptors from here on are the spawner's own; those between are what came with an order."""
-ORDER, STATUS = struct.Struct("<qd?"), struct.Struct("<i")
-"""Memory limit in bytes, time limit in seconds, whether the program is asked; the exit status as `os.wait` gives it."""
+ORDER, STATUS = struct.Struct("<qd?"), struct.Struct("<iq")
+"""Memory limit in bytes, time limit in seconds, whether the program is asked; the status that `os.wait` has, peak memory."""
+ADDRESS_BYTES = 2**30
+"""Of address space beyond the memory limit: stacks of threads and libraries reserve what they never touch."""
+TEMPORARY, PROGRAM = "/tmp", "/program"
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": TEMPORARY, "PYTHONHASHSEED": "0"}
+"""A program's; the seed is the sandbox's own too, so that the order of a set is a function of what is in it."""
 MAX_ANSWER_BYTES = 4096
 
 
@@ -97,7 +102,7 @@ def empty_folders(orders: _socket.socket) -> NoReturn:
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     while orders.recv(1):
         try:
-            for folder in (b"/dev/shm", b"/tmp"):
+            for folder in (b"/dev/shm", *(folder.encode() for folder in (TEMPORARY, PROGRAM))):
                 check(LIBC.umount2(folder, MNT_DETACH), "umount")
             mount_folders()
         except OSError:
@@ -107,9 +112,10 @@ def empty_folders(orders: _socket.socket) -> NoReturn:
 
 
 def mount_folders() -> None:
-    """Empty /tmp and /dev/shm, of bounded size."""
-    size = b"size=64m,nr_inodes=16384,mode=1777"
-    check(LIBC.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV, size), "mount /tmp")
+    """Empty /tmp and /dev/shm, of bounded size, and a folder for the program's own file."""
+    for folder, options in ((TEMPORARY, b"size=64m,nr_inodes=16384,mode=1777"), (PROGRAM, b"size=2m,nr_inodes=64,mode=755")):
+        name = folder.encode()
+        check(LIBC.mount(b"tmpfs", name, b"tmpfs", MS_NOSUID | MS_NODEV, options), f"mount {folder}")
     check(LIBC.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None), "mount /dev/shm")
 
 
@@ -135,6 +141,7 @@ def serve_orders(orders: _socket.socket, wanted: _socket.socket, isolated: bool)
     while True:
         order, fds = receive_fds(orders, ORDER.size, 4)
         if not order:
+            spawner.leave()
             os._exit(0)
         candidate = os.fork()
         if candidate == 0:
@@ -144,7 +151,7 @@ def serve_orders(orders: _socket.socket, wanted: _socket.socket, isolated: bool)
         process = os.pidfd_open(candidate)
         send_fds(orders, READY, [process])
         os.close(process)
-        orders.send(STATUS.pack(spawner.end(candidate)))
+        orders.send(STATUS.pack(*spawner.end(candidate)))
 
 
 def warm_up() -> None:
@@ -174,47 +181,45 @@ class Spawner:
     def __init__(self, wanted: _socket.socket, isolated: bool) -> None:
         self.wanted, self.isolated = wanted, isolated
         self.has_second_user = isolated and has_second_user()
-        self.folder = "/tmp"
+        self.temporary, self.program = TEMPORARY, PROGRAM
+        self.fresh: list[tuple[int, ...]] = []
 
     def prepare(self) -> None:
-        """A /proc that shows this namespace only, an empty /tmp, nothing of the server's descriptors, no way to more rights.
-
-        Candidates use these standard streams, with their own descriptors behind them.
-        """
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(SOURCE + 1):
-            os.dup2(null, fd)
+        """A /proc that shows this namespace only, an empty /tmp, nothing of the server's descriptors, no way to more rights."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a candidate of the same user could send
+        prepare_streams()
+        for add in (site.setquit, site.setcopyright, site.sethelper):  # exit, help and others; its paths are not wanted here
+            add()
         os.closerange(SOURCE + 1, FIRST_OWN)
-        sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8", errors="replace")
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", errors="replace")
-        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace", write_through=True)
-        sys.argv = ["program.py"]
+        os.environ.clear()
+        os.environ.update(ENVIRONMENT)
         LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         for kind, value in ((resource.RLIMIT_FSIZE, FILE_BYTES), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0)):
             limit(kind, value)
         if not self.isolated:
             import tempfile
 
-            self.folder = tempfile.mkdtemp(prefix="wmtp-unsafe-")
-            os.chdir(self.folder)
+            self.temporary, self.program = tempfile.mkdtemp(prefix="wmtp-unsafe-"), tempfile.mkdtemp(prefix="wmtp-unsafe-")
+            os.chdir(self.temporary)
             return
         safe = MS_NOSUID | MS_NODEV
         check(LIBC.mount(b"proc", b"/proc", b"proc", safe | MS_NOEXEC | MS_RDONLY, None), "mount /proc")
         mount_folders()
-        os.chdir("/tmp")
+        self.fresh = [state_of(self.temporary), state_of(self.program)[:4]]
+        os.chdir(self.temporary)
         for capability in range(LAST_CAPABILITY + 1):
             LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
         drop_capabilities(keep_own=self.has_second_user)
         sandbox_seccomp.install(LIBC, sandbox_seccomp.build_filter(os.uname().machine))
 
-    def end(self, candidate: int) -> int:
-        """Wait for the end of the candidate; nothing of the program outlives this. Returns its exit status."""
+    def end(self, candidate: int) -> tuple[int, int]:
+        """Wait for the end of the candidate; nothing of the program outlives this. Its exit status and its peak memory."""
         if not self.isolated:  # its number stays its group's until it is reaped
             os.waitid(os.P_PID, candidate, os.WEXITED | os.WNOWAIT)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(candidate, signal.SIGKILL)
-        _, status = os.waitpid(candidate, 0)
+        _, status, used = os.wait4(candidate, 0)
         try:
             if self.isolated:
                 os.kill(-1, signal.SIGKILL)
@@ -223,37 +228,50 @@ class Spawner:
         except (ProcessLookupError, ChildProcessError):
             pass  # nothing was left
         self.clean()
-        return status
+        return status, used.ru_maxrss * 1024
 
     def clean(self) -> None:
-        if not os.listdir(self.folder):
-            return
+        """The next program finds its folders as the first did."""
+        if not self.isolated:
+            empty_unmounted(self.temporary)
+            empty_unmounted(self.program)
+        elif not self._is_fresh():
+            os.chdir("/")
+            self.wanted.send(b"x")
+            if not self.wanted.recv(1):
+                raise OSError("/tmp could not be emptied")
+            self.fresh = [state_of(self.temporary), state_of(self.program)[:4]]
+            os.chdir(self.temporary)
+
+    def _is_fresh(self) -> bool:
+        """Nothing was made in, or done to, the folders but the program's own file in one of them."""
+        try:
+            os.unlink(os.path.join(self.program, sandbox_program.FILE_NAME))
+            is_as_made = [state_of(self.temporary), state_of(self.program)[:4]] == self.fresh
+            return is_as_made and not os.listdir(self.program) and not os.listxattr(self.program)
+        except OSError:
+            return False
+
+    def leave(self) -> None:
+        """Nothing of this sandbox is left where it had folders of the machine's."""
         if not self.isolated:
             import shutil
 
-            for name in os.listdir(self.folder):
-                path = os.path.join(self.folder, name)
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
-            return
-        os.chdir("/")
-        self.wanted.send(b"x")
-        if not self.wanted.recv(1):
-            raise OSError("/tmp could not be emptied")
-        os.chdir("/tmp")
+            os.chdir("/")
+            for folder in (self.temporary, self.program):
+                shutil.rmtree(folder, ignore_errors=True)
 
     # --------------------------------------------------------------------------- untrusted from here on
 
     def become_candidate(self, fds: tuple[int, ...], memory_bytes: int, time_s: float, is_asked: bool) -> NoReturn:
         """Its descriptors and limits, and no privileges: nothing of the spawner is reachable any more."""
         os.setsid()
-        stdin, stdout, channel, source = fds
-        os.dup2(stdin, 0)
-        os.dup2(stdout, 1)
-        os.dup2(channel, CHANNEL)
-        os.dup2(source, SOURCE)
+        for given, own in zip(fds, (0, 1, CHANNEL, SOURCE), strict=True):
+            os.dup2(given, own)
         os.closerange(SOURCE + 1, 256)
-        limit(resource.RLIMIT_AS, memory_bytes)
+        self._place_program()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        limit(resource.RLIMIT_AS, memory_bytes + ADDRESS_BYTES)
         limit(resource.RLIMIT_CPU, int(time_s) + 1)
         limit(resource.RLIMIT_NPROC, MAX_PROCESSES)
         if self.has_second_user:
@@ -261,7 +279,51 @@ class Spawner:
             os.setresgid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
             os.setresuid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
         LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-        run_untrusted(is_asked)
+        sandbox_program.run(self.program, is_asked)
+        raise AssertionError("a program that came back")
+
+    def _place_program(self) -> None:
+        """Its file, where `__file__` says."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+        file, size = os.open(os.path.join(self.program, sandbox_program.FILE_NAME), flags, 0o644), os.fstat(SOURCE).st_size
+        sent = 0
+        while sent < size:
+            sent += os.sendfile(file, SOURCE, sent, size - sent)
+        os.close(file)
+
+
+def prepare_streams() -> None:
+    """Standard streams as a script has them that reads a file and writes to a pipe; candidates put their own behind them."""
+    null, (read, write) = os.open("/dev/null", os.O_RDWR), os.pipe()
+    for fd in range(SOURCE + 1):
+        os.dup2(write if fd == 1 else null, fd)
+    for fd in (null, read, write):
+        if fd > SOURCE:
+            os.close(fd)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        raw = io.FileIO(fd, "w" if fd else "r", closefd=False)
+        raw.name = f"<{name}>"
+        buffer = io.BufferedWriter(raw) if fd else io.BufferedReader(raw)
+        errors = "backslashreplace" if fd == 2 else "strict"
+        stream: Any = io.TextIOWrapper(buffer, encoding="utf-8", errors=errors, line_buffering=fd == 2)
+        stream.mode = "w" if fd else "r"
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def state_of(folder: str) -> tuple[int, ...]:
+    """Whose it is, and what changes with whatever is done to it."""
+    found = os.stat(folder)
+    return found.st_mode, found.st_uid, found.st_gid, found.st_dev, found.st_mtime_ns, found.st_ctime_ns
+
+
+def empty_unmounted(folder: str) -> None:
+    import shutil
+
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
 
 def has_second_user() -> bool:
@@ -285,43 +347,3 @@ def limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))
-
-
-def run_untrusted(is_asked: bool) -> NoReturn:
-    """Run the program, then answer what it is asked; no exit code and no message of this process is a pass."""
-    exit_now = os._exit
-    try:
-        code = compile(read_source(), "program.py", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        failed = {"failed": f"{type(error).__name__}: {error}"[:500], "status": "compile_error"}
-        sandbox_calls.Candidate(CHANNEL, {}).send(failed)
-        exit_now(1)
-    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
-    candidate = sandbox_calls.Candidate(CHANNEL, namespace)
-    flush = sys.stdout.flush
-    try:
-        exec(code, namespace)
-        flush()
-        if is_asked:
-            candidate.serve()
-            flush()
-        exit_now(0)
-    except MemoryError:
-        exit_now(MEMORY_STATUS)
-    except SystemExit as error:
-        flush()
-        exit_now(0 if error.code in (None, 0) else 1)
-    except BaseException as error:
-        try:
-            candidate.send({"failed": f"{type(error).__name__}: {error}"[:500]})
-            flush()
-        finally:
-            exit_now(1)
-
-
-def read_source() -> bytes:
-    parts = []
-    while chunk := os.read(SOURCE, 2**20):
-        parts.append(chunk)
-    os.close(SOURCE)
-    return b"".join(parts)

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
-from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, MEMORY_STATUS, ORDER, READY, STATUS, receive_fds, send_fds
+from sandbox_clock import Clock
+from sandbox_program import MEMORY_STATUS
+from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, ORDER, READY, STATUS, receive_fds, send_fds
 from sandbox_values import NotAValueError
 
 TICK_S = 0.05
@@ -49,7 +51,7 @@ class Spawning:
     """The spawner, as those see it who give it orders. `own`: pids that are no program's; None without isolation."""
 
     def __init__(self, orders: _socket.socket, own: set[str] | None) -> None:
-        self.orders, self.own, self.process = orders, own, -1
+        self.orders, self.own, self.process, self.peak_bytes = orders, own, -1, 0
         answer = orders.recv(MAX_ANSWER_BYTES)
         if answer != READY:
             raise OSError(answer.decode() or "the spawner died")
@@ -71,8 +73,16 @@ class Spawning:
         if len(answer) != STATUS.size:
             raise OSError("the spawner died")
         os.close(self.process)
-        status: int = STATUS.unpack(answer)[0]
+        status: int
+        status, self.peak_bytes = STATUS.unpack(answer)
         return status
+
+    def pids(self) -> list[str]:
+        """The program's processes; without isolation only the first of them is known to be its."""
+        if self.own is None:
+            with open(f"/proc/self/fdinfo/{self.process}") as file:
+                return [line.split()[1] for line in file if line.startswith("Pid:")]
+        return [name for name in os.listdir("/proc") if name.isdigit() and name not in self.own]
 
     def kill(self) -> None:
         """The candidate, whatever it does."""
@@ -84,13 +94,14 @@ class Spawning:
 class Watch:
     """One candidate. Every wait drains its output and keeps its limits."""
 
-    def __init__(self, spawning: Spawning, out_read: int, channel: int, limits: dict, deadline: float) -> None:
-        self.spawning, self.out_read, self.channel = spawning, out_read, channel
-        self.limits, self.deadline = limits, deadline
+    def __init__(self, spawning: Spawning, out_read: int, channel: int, limits: dict) -> None:
+        self.spawning, self.out_read, self.channel, self.limits = spawning, out_read, channel, limits
+        self.clock = Clock(limits, spawning.pids)
         self.output, self.said, self.unsent = bytearray(), bytearray(), memoryview(b"")
         self.ended = spawning.orders.fileno()
         self.open = [out_read, channel]
         self.exit_status: int | None = None
+        self.next_check = time.monotonic() + TICK_S
         os.set_blocking(channel, False)
 
     def close(self) -> None:
@@ -145,7 +156,7 @@ class Watch:
         """Move bytes in all directions, once; raises when there is nothing more to come."""
         if self.exit_status is not None:
             self._raise_end()
-        left = self.deadline - time.monotonic()
+        left = self.clock.left_s()
         if left <= 0:
             raise Ended("timeout")
         writing = [self.channel] if self.unsent and self.channel in self.open else []
@@ -157,8 +168,10 @@ class Watch:
                 self._read(fd)
         if self.ended in ready:
             self._drain()
-        elif not ready and not writable:
-            self._check_totals()
+        elif time.monotonic() >= self.next_check:
+            self._check_memory()
+            self.clock.look()
+            self.next_check = time.monotonic() + TICK_S
 
     def _drain(self) -> None:
         """The process has ended; then its children have too, and what is still in its pipes is read.
@@ -197,6 +210,8 @@ class Watch:
     def _raise_end(self) -> None:
         said, status = self._take_message(), self.exit_status
         assert status is not None
+        if self.spawning.peak_bytes > self.limits["memory_limit_bytes"]:
+            raise Ended("memory_limit", f"{self.spawning.peak_bytes:,} bytes")
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             raise Ended("timeout" if number == signal.SIGXCPU else "runtime_error", f"killed by signal {number}")
@@ -210,20 +225,21 @@ class Watch:
                 raise failure(json.loads(said))
         raise Ended("runtime_error", f"exit code {code}")
 
-    def _check_totals(self) -> None:
-        """Limits of the whole process tree, where it has a namespace of its own."""
-        if self.spawning.own is None:
-            return
-        pids = [name for name in os.listdir("/proc") if name.isdigit() and name not in self.spawning.own]
+    def _check_memory(self) -> None:
+        """Limits that no single process would reach, or that address space does not show."""
+        pids = self.spawning.pids()
         if len(pids) > 2 * MAX_PROCESSES:
             raise Ended("runtime_error", f"more than {MAX_PROCESSES} processes")
-        if len(pids) > 1 and sum(map(own_bytes, pids)) > 2 * self.limits["memory_limit_bytes"]:
+        used, most = [used_bytes(pid) for pid in pids], self.limits["memory_limit_bytes"]
+        if any(resident > most for resident, _ in used):
+            raise Ended("memory_limit", f"{max(used)[0]:,} bytes")
+        if len(pids) > 1 and sum(own for _, own in used) > 2 * most:
             raise Ended("memory_limit", "all its processes together")
 
 
-def own_bytes(pid: str) -> int:
-    """Memory of a process that is no file's."""
+def used_bytes(pid: str) -> tuple[int, int]:
+    """Memory of a process: what is resident, and what of that is no file's and not shared."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
-        _, resident, shared = file.read().split()[:3]
-        return (int(resident) - int(shared)) * PAGE_BYTES
-    return 0
+        _, resident, shared = map(int, file.read().split()[:3])
+        return resident * PAGE_BYTES, (resident - shared) * PAGE_BYTES
+    return 0, 0
