@@ -1,24 +1,19 @@
 """Records of every format and folder read alike, and errors that name file, line and field."""
 
 import gzip
-import json
 import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.unit.tasksets.records import lines
 from wmtp.errors import DataError
 from wmtp.problems.records import read_records, take, take_strings, unix_newlines
 from wmtp.tasksets import load_problems
 
 RECORDS = [{"id": number, "text": f"λ {number}", "parts": ["a", str(number)]} for number in range(150)]
 MBPP = {"task_id": 1, "text": "Add.", "code": "def add(a, b):\n\treturn a + b", "test_list": ["assert add(1, 2) == 3"]}
-
-
-def lines(path, *records):
-    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
-    return str(path)
 
 
 def write(path, records):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wmtp import tasksets
-from wmtp.errors import ConfigError, EvaluationError
-from wmtp.types import AssertTest, IOTest, Limits, Problem
+from wmtp.errors import ConfigError
+from wmtp.types import AssertTest, Limits, Problem
 
 LIMITS = Limits(1.0, 2**26)
 NAMES = ("codecontests", "gsm8k", "humaneval", "jsonl", "mbpp", "synthetic")
@@ -65,20 +65,3 @@ def test_prompts_end_in_a_newline_and_programs_are_what_the_task_says(name, prom
     assert taskset.prompt(problem) == shown
     assert taskset.program(problem, "<x>", LIMITS).source == program
     assert taskset.program(problem, "<x>", LIMITS).tests == problem.tests
-
-
-def test_own_data_has_no_stop_string_that_could_cut_a_program():
-    assert tasksets.get("jsonl").stop == tasksets.get("codecontests").stop == tasksets.get("synthetic").stop == ()
-
-
-def test_limits_are_bounds_except_where_the_tasks_own_are_a_judges():
-    problem = Problem("p", "statement", (IOTest("", "1"),), time_limit_s=2.5, memory_limit_bytes=2**28)
-    assert tasksets.get("codecontests").program(problem, "print(1)", LIMITS).limits == Limits(2.5, 2**28)
-    assert tasksets.get("synthetic").program(problem, "print(1)", LIMITS).limits == LIMITS
-    assert tasksets.get("synthetic").program(problem, "print(1)", Limits(9.0, 2**40, 7)).limits == Limits(2.5, 2**28, 7)
-    assert tasksets.get("synthetic").program(problem, "print(1)").limits == Limits(2.5, 2**28)
-
-
-def test_what_cannot_be_scored_is_an_error():
-    with pytest.raises(EvaluationError, match="p has no tests"):
-        tasksets.get("synthetic").program(Problem("p", "", ()), "print(1)", LIMITS)

@@ -1,0 +1,38 @@
+"""HumanEval's records: prompts that are code, and one test that calls the function by its name."""
+
+import pytest
+
+from tests.unit.tasksets.records import HUMANEVAL, lines
+from wmtp import tasksets
+from wmtp.errors import DataError
+from wmtp.tasksets import load_problems
+
+
+def test_humaneval_prompt_is_code_and_runs_with_the_completion(tmp_path):
+    (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL))
+    assert tasksets.get("humaneval").prompt(problem) == HUMANEVAL["prompt"]
+    namespace = {}
+    exec(tasksets.get("humaneval").program(problem, problem.solutions[0].code).source + "\n" + problem.tests[0].code, namespace)
+    assert "check(one)" in problem.tests[0].code
+
+
+def test_a_wrong_body_fails_its_check(tmp_path):
+    (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL))
+    program = tasksets.get("humaneval").program(problem, "    return 2\n")
+    with pytest.raises(AssertionError):
+        exec(f"{program.source}\n{program.tests[0].code}", {})
+
+
+def test_a_prompt_ends_in_one_newline_and_windows_line_ends_are_gone(tmp_path):
+    windows = {key: value.replace("\n", "\r\n") for key, value in HUMANEVAL.items()} | {
+        "prompt": "def one():\r\n    pass\r\n\r\n"
+    }
+    (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", windows))
+    assert problem.prompt == "def one():\n    pass\n" and "\r" not in problem.tests[0].code + problem.solutions[0].code
+
+
+def test_it_is_no_source_of_training_and_a_missing_field_is_named(tmp_path):
+    assert tasksets.get("humaneval").not_for_training and "humaneval" not in tasksets.sources()
+    record = {key: value for key, value in HUMANEVAL.items() if key != "entry_point"}
+    with pytest.raises(DataError, match=r"h\.jsonl:1: field 'entry_point' is missing"):
+        list(load_problems("humaneval", lines(tmp_path / "h.jsonl", record)))
