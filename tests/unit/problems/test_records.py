@@ -1,6 +1,7 @@
 """Records of every format and folder read alike, and errors that name file, line and field."""
 
 import gzip
+import json
 import sys
 
 import pyarrow as pa
