@@ -1,8 +1,9 @@
-"""The objective on a GPU against float64 on the CPU."""
+"""The objective on a GPU against float64 on the CPU, and the device's own generator."""
 
 import pytest
 import torch
 
+from wmtp.distributed import generator_states, restore_generators, seed_everything
 from wmtp.objectives import linear_nll
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -31,3 +32,18 @@ def test_linear_nll_and_its_gradients_match_float64(dtype, bound, kind):
     }
     for ours, oracle in zip(run("cuda", dtype, **options[kind]), run("cpu", torch.float64), strict=True):
         assert float((ours - oracle).abs().max() / oracle.abs().max()) < bound
+
+
+def test_dropout_on_the_device_goes_on_where_it_was():
+    def masks():
+        return [torch.nn.functional.dropout(torch.ones(1000, device="cuda"), 0.5).cpu() for _ in range(2)]
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    seed_everything(3, 1)
+    masks()
+    states = generator_states(device)
+    expected = masks()
+    seed_everything(3, 0)
+    assert not torch.equal(masks()[0], expected[0])
+    restore_generators(states, device)
+    assert all(torch.equal(one, other) for one, other in zip(masks(), expected, strict=True))

@@ -19,7 +19,7 @@ from wmtp.types import StageResult
 def tune(
     section: TuneReferenceConfig, context: StageContext, data: TokenData, validation: TokenData, *, out: str, record: str
 ) -> StageResult:
-    """Train on `data`, and write the model that `validation` likes best as the output `out`, and the training's `record`."""
+    """Train on `data`, validate on `validation`, and write the result as the output `out` and the training's `record`."""
     with join_world(context.launch.device, seed=section.train.seed) as world:
         model = fitting.new_model(section.model, data.meta, seed=section.train.seed)
         num_parameters = fitting.count_parameters(model)
