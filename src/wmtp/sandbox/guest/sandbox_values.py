@@ -142,33 +142,34 @@ def put_back(old: Any, new: Any) -> None:
     """Make the mutable containers in `old` hold what those in `new` hold (a function may change its arguments)."""
     if type(old) is not type(new) or old is new:
         return
-    if isinstance(old, list):
-        if len(old) == len(new) and all(type(a) is type(b) for a, b in zip(old, new, strict=True)):
-            for index, (ours, theirs) in enumerate(zip(old, new, strict=True)):
-                if _is_mutable(ours):
-                    put_back(ours, theirs)
-                else:
-                    old[index] = theirs
-        else:
-            old[:] = new
+    if isinstance(old, list) and len(old) == len(new):
+        old[:] = [_put_back_item(ours, theirs) for ours, theirs in zip(old, new, strict=True)]
+    elif isinstance(old, (list, bytearray)):
+        old[:] = new
     elif isinstance(old, tuple):
         for ours, theirs in zip(old, new, strict=False):
             put_back(ours, theirs)
     elif isinstance(old, dict):
-        kept = {key: old[key] for key in new if key in old and type(old[key]) is type(new[key]) and _is_mutable(old[key])}
-        for key, ours in kept.items():
-            put_back(ours, new[key])
-        merged = {key: kept.get(key, item) for key, item in new.items()}
+        merged = {key: _put_back_item(old[key], item) if key in old else item for key, item in new.items()}
         old.clear()
         old.update(merged)
     elif isinstance(old, set):
         old.clear()
         old.update(new)
-    elif isinstance(old, bytearray):
-        old[:] = new
     elif type(old).__name__ == "deque":
         old.clear()
         old.extend(new)
+
+
+def _put_back_item(ours: Any, theirs: Any) -> Any:
+    """What takes the place of `ours` in its container: itself, changed, where it can be; a tuple's items likewise."""
+    if type(ours) is not type(theirs) or not _is_mutable(ours):
+        return theirs
+    if isinstance(ours, tuple):
+        same = len(ours) == len(theirs)
+        return tuple(map(_put_back_item, ours, theirs)) if same else theirs
+    put_back(ours, theirs)
+    return ours
 
 
 def _is_mutable(value: Any) -> bool:
