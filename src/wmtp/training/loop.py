@@ -90,8 +90,7 @@ def train(
         NumericsError: NaN or Inf in the loss, the gradients or a validation, or weights that break their invariants; on
             every rank at once, no later than the next flush. The last checkpoint is kept.
     """
-    optimizers = build_optimizers(model, optim)
-    train_state = TrainState(model, optimizers)
+    train_state = TrainState(model, build_optimizers(model, optim))
     seed_everything(seed, world.rank)
     state = _resumed(checkpointer, train_state, world, seed)
     meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
@@ -99,12 +98,12 @@ def train(
     with checkpointer:
         while state.step < config.steps and not _is_exhausted(state, config):
             factor = lr_factor(optim, state.step, config.steps)
-            set_learning_rates(optimizers, factor)
+            set_learning_rates(train_state.optimizers, factor)
             metrics = step_function(loader.micro_batches(state.step), state.step)
             norm = _clip(model, optim.clip_norm)
             metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
             gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": _is_not_finite(metrics, norm)}, state.step)
-            for optimizer in optimizers:
+            for optimizer in train_state.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             meters.add(metrics)
