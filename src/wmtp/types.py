@@ -20,9 +20,13 @@ VerdictStatus = Literal[
 ]
 
 
+Checker = Literal["codecontests", "exact_integers"]
+"""How printed and expected output are compared, see `wmtp.sandbox.checker`."""
+
+
 @dataclass(frozen=True)
 class IOTest:
-    """Run the program with `stdin`; it passes if it prints `stdout` (whitespace tokens are compared)."""
+    """Run the program with `stdin`; it passes if it prints `stdout`, as the program's checker compares them."""
 
     stdin: str
     stdout: str
@@ -40,7 +44,10 @@ Test = IOTest | AssertTest
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one program run (one test of one program)."""
+    """Bounds of one run of a program: for one standard input test, or for all assert tests together.
+
+    Time is what the program works or sleeps, not what it waits for a core; memory is what it uses, not what it reserves.
+    """
 
     time_limit_s: float = 4.0
     memory_limit_bytes: int = 512 * 2**20
@@ -49,11 +56,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Program:
-    """One candidate program and all tests that it must pass."""
+    """One candidate program and all tests that it must pass.
+
+    `name`: what errors call it (a task's id). `checker`: for standard input tests. `defines`: all names that it, its prompt or
+    its reference define; a test that asks for any other is broken, and no program's fault. None: a test may ask for any.
+    """
 
     source: str
     tests: tuple[Test, ...]
     limits: Limits | None = None
+    name: str = ""
+    checker: Checker = "codecontests"
+    defines: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,50 @@
 """Is this output the expected one? Judged outside of the sandbox.
 
-Source: CodeContests, Li et al. 2022 (arXiv 2203.07814), appendix: whitespace tokens, case-insensitive, numbers to 1e-5.
+Source: CodeContests, Li et al. 2022 (arXiv 2203.07814) and its public tester (google-deepmind/code_contests, execution/):
+tokens between blanks, in lower case (both of ASCII only); equal texts pass as a whole; else every two tokens that are numbers
+may differ by less than 1e-5, absolutely and as doubles, integers too, and others must be equal. So `5.0` is right for `5`, and
+`1000009.0` is wrong for `1000000.0`, and a NaN is right only where the outputs are equal as a whole.
 """
 
 from __future__ import annotations
 
 import re
 
+from wmtp.types import Checker
+
 TOLERANCE = 1e-5
-_INTEGER = re.compile(r"[+-]?\d+")
+_BLANKS = re.compile(r"[ \n\t\r\v]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*(e[+-]?[0-9]+)?|\.[0-9]+(e[+-]?[0-9]+)?|inf|infinity|nan)")
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
-def same_output(printed: str, expected: str) -> bool:
-    """Compare whitespace tokens: integers exactly, floats within 1e-5 (relative or absolute), words case-insensitively."""
-    ours, theirs = printed.split(), expected.split()
-    return len(ours) == len(theirs) and all(_same_token(a, b) for a, b in zip(ours, theirs, strict=True))
+def same_output(printed: str, expected: str, checker: Checker = "codecontests") -> bool:
+    """Compare as CodeContests does; with the checker `exact_integers`, two integers of any size must be the same number."""
+    ours, theirs = _tokens(printed), _tokens(expected)
+    if ours == theirs:
+        return True
+    same = _same_exactly if checker == "exact_integers" else _same_token
+    return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _tokens(text: str) -> list[str]:
+    return [token for token in _BLANKS.split(text.translate(_LOWER)) if token]
+
+
+def _same_exactly(a: str, b: str) -> bool:
+    if _INTEGER.fullmatch(a) and _INTEGER.fullmatch(b):
+        return _digits(a) == _digits(b)
+    return _same_token(a, b)
+
+
+def _digits(integer: str) -> str:
+    """Sign and digits without what means nothing; a text, because `int` refuses very long ones."""
+    digits = integer.lstrip("+-").lstrip("0")
+    return f"-{digits}" if integer.startswith("-") and digits else digits
 
 
 def _same_token(a: str, b: str) -> bool:
-    if a == b or a.lower() == b.lower():
-        return True
-    if _INTEGER.fullmatch(b) and _INTEGER.fullmatch(a):
-        return a.lstrip("+").lstrip("0") == b.lstrip("+").lstrip("0")
-    if _INTEGER.fullmatch(b):
-        return False
-    try:
-        x, y = float(a), float(b)
-    except ValueError:
-        return False
-    return x == y or abs(x - y) <= TOLERANCE * max(1.0, abs(y))
+    if _NUMBER.fullmatch(a) and _NUMBER.fullmatch(b):
+        return abs(float(a) - float(b)) < TOLERANCE
+    return a == b

@@ -43,6 +43,6 @@ def problem_with(mode: str) -> str:
         probe = worker.run(Program("print(input())", (IOTest("ok\n", "ok\n"),)))
         return "" if probe.passed else f"{probe.status} {probe.detail}"
     except OSError as error:
-        return str(error)
+        return worker.last_words(error)
     finally:
         worker.close()

@@ -16,7 +16,7 @@ from typing import IO, Any
 from wmtp.errors import EvaluationError
 from wmtp.sandbox.checker import same_output
 from wmtp.sandbox.namespaces import command, two_users
-from wmtp.types import AssertTest, IOTest, Limits, Program, Verdict, VerdictStatus
+from wmtp.types import AssertTest, Checker, IOTest, Limits, Program, Verdict, VerdictStatus
 
 STALLED_S = 60.0
 """Beyond a program's own limit; a busy machine may be slow, a program that could hold the runner up is stopped all the same."""
@@ -74,7 +74,12 @@ class Worker:
             self.errors = None
 
     def run_with_retries(self, program: Program) -> Verdict:
-        """A verdict that is the program's own doing; a sandbox error is retried and then raised."""
+        """A verdict that is the program's own doing.
+
+        Raises:
+            EvaluationError: its test is broken, or the sandbox died every time; names the program.
+        """
+        last_words = ""
         for _ in range(1 + RETRIES):
             try:
                 verdict = self.run(program)
@@ -82,11 +87,13 @@ class Worker:
                 self.close(wait_s=0)
                 return Verdict("timeout", len(program.tests), 0, detail="the sandbox stalled and was killed")
             except OSError as error:
-                verdict = Verdict("sandbox_error", len(program.tests), 0, detail=str(error))
-            if verdict.status != "sandbox_error":
-                return verdict
-            self.close()
-        raise EvaluationError(f"the sandbox ({self.mode}) could not run a program: {verdict.detail or 'it died'}")
+                last_words = self.last_words(error)
+                self.close()
+                continue
+            if verdict.status == "sandbox_error":
+                raise EvaluationError(f"{_name(program)}: {verdict.detail}")
+            return verdict
+        raise EvaluationError(f"{_name(program)}: the sandbox ({self.mode}) could not run it: {last_words}")
 
     def run(self, program: Program) -> Verdict:
         """One program, up to its first failure."""
@@ -103,7 +110,7 @@ class Worker:
 
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
-        reply = self._ask({**order, "tests": codes}, STALLED_S + order["limits"]["wall_limit_s"])
+        reply = self._ask({**order, "tests": codes, "defines": program.defines}, STALLED_S + order["limits"]["wall_limit_s"])
         return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])
 
     def _run_inputs(self, program: Program, order: dict[str, Any]) -> Verdict:
@@ -113,7 +120,7 @@ class Worker:
             message = {**(order if number == 0 else {}), "stdin": test.stdin, "more": has_more}
             reply = self._ask(message, STALLED_S + order["limits"]["wall_limit_s"])
             wall_s += reply["wall_s"]
-            failure = _judge(reply, test)
+            failure = _judge(reply, test, program.checker)
             if failure is not None:
                 if has_more:
                     self._send({"stop": True})
@@ -148,24 +155,31 @@ class Worker:
                 raise StalledError
             chunk = os.read(pipe, size - len(parts))
             if not chunk:
-                raise OSError(f"the sandbox's server died{self._last_words()}")
+                raise OSError("the sandbox's server died")
             parts += chunk
         return bytes(parts)
 
-    def _last_words(self) -> str:
-        """What whatever did not start, or died, wrote to its standard error."""
-        assert self.errors is not None
+    def last_words(self, error: OSError) -> str:
+        """Why it did not start, or died: the error, and what it wrote to its standard error."""
+        if self.process is None or self.errors is None:
+            return str(error)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=1)
         self.errors.seek(0)
         lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
-        return f": {lines[-1][:300]}" if lines else ""
+        return f"{error}: {lines[-1][:300]}" if lines else str(error)
+
+
+def _name(program: Program) -> str:
+    return program.name or f"the program {program.source[:60]!r}"
 
 
 def _refused(program: Program) -> str:
     """Programs that are not worth starting."""
     if not program.tests:
-        raise EvaluationError("a program without tests cannot be judged")
+        raise EvaluationError(f"{_name(program)}: a program without tests cannot be judged")
     if len({type(test) for test in program.tests}) > 1:
-        raise EvaluationError("a program has standard input tests or assert tests, not both")
+        raise EvaluationError(f"{_name(program)}: a program has standard input tests or assert tests, not both")
     try:
         size = len(program.source.encode())
     except UnicodeEncodeError as error:
@@ -173,8 +187,10 @@ def _refused(program: Program) -> str:
     return f"{size:,} bytes of source, more than {MAX_SOURCE_BYTES:,}" if size > MAX_SOURCE_BYTES else ""
 
 
-def _judge(reply: dict[str, Any], test: IOTest) -> tuple[VerdictStatus, str] | None:
+def _judge(reply: dict[str, Any], test: IOTest, checker: Checker) -> tuple[VerdictStatus, str] | None:
     """None when the test passed, else (status, detail)."""
     if reply["status"]:
         return reply["status"], reply["detail"]
-    return None if same_output(reply["output"], test.stdout) else ("wrong_answer", f"printed {reply['output'][:200]!r}")
+    return (
+        None if same_output(reply["output"], test.stdout, checker) else ("wrong_answer", f"printed {reply['output'][:200]!r}")
+    )

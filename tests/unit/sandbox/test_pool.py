@@ -5,7 +5,7 @@ import pytest
 from wmtp.errors import EvaluationError
 from wmtp.sandbox import isolation as kinds
 from wmtp.sandbox import pool as sandbox
-from wmtp.sandbox.checker import same_output
+from wmtp.sandbox import worker
 from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.pool import isolation, run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Program
@@ -87,21 +87,46 @@ def test_without_isolation_it_refuses_and_says_what_to_install(monkeypatch):
     assert verdict.passed
 
 
-@pytest.mark.parametrize(
-    ("printed", "expected", "same"),
-    [
-        ("1 2\n3", "1  2 3\n", True),
-        ("YES", "yes", True),
-        ("1 2", "1 2 3", False),
-        ("0.3333333", "0.333333333", True),
-        ("1.0", "1", False),
-        ("1.00002", "1.0", False),
-        ("1000000000000000000001", "1000000000000000000002", False),
-        ("007", "7", True),
-        ("nan", "1.0", False),
-        ("1e400", "inf", True),
-        ("", "", True),
-    ],
-)
-def test_checker(printed, expected, same):
-    assert same_output(printed, expected) is same
+RIGHT, DEFINES = "def f(x):\n    return x * x", ("f",)
+DEFECTS = {
+    "a module that is not there": ("import nowhere_to_be_found\nassert f(2) == 4", "imports nowhere_to_be_found"),
+    "one in a function": ("def check(c):\n    from nowhere import x\n    assert c(2) == 4\ncheck(f)", "imports nowhere"),
+    "a name that nobody defines": ("assert f(2) == 4\nassert g(2) == 4", "asks for g"),
+    "one in a function, misspelt": ("def check(c):\n    assert c(2) == 4\n    chekc(c)\ncheck(f)", "asks for chekc"),
+    "no Python": ("assert f(2) ==", "no Python"),
+}
+
+
+@pytest.mark.parametrize("what", DEFECTS)
+def test_a_defect_of_the_test_is_an_error_that_names_the_task(what):
+    code, words = DEFECTS[what]
+    program = Program(RIGHT, (AssertTest(code),), name="task 7", defines=DEFINES)
+    with pytest.raises(EvaluationError, match=f"^task 7: .*{words}"):
+        run_tests([program], limits=QUICK, num_workers=1)
+
+
+FAULTS = {
+    "an import of its own": "def f(x):\n    import nowhere_to_be_found",
+    "a name of its own": "def f(x):\n    return g(x)",
+    "an import error by hand": "def f(x):\n    raise ModuleNotFoundError(name='numpy')",
+    "not defining what it has to": "def g(x):\n    return x",
+    "a message that cannot be printed": "class A:\n    def __repr__(self): return 1 / 0\ndef f(x):\n    return A()",
+    "a message that ends the program": "import os\nclass A:\n    def __str__(self): os._exit(0)\n    __repr__ = __str__\n"
+    "def f(x):\n    return A()",
+    "a message that never ends": "class A:\n    def __str__(self):\n        while True: pass\n    __repr__ = __str__\n"
+    "def f(x):\n    return A()",
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_programs_own_faults_end_nothing(what):
+    tests = (AssertTest("assert f(2) == 4, f(2)\nassert f(3) == 9, str(f(3))"),)
+    programs = [Program(source, tests, defines=DEFINES) for source in (FAULTS[what], RIGHT)]
+    wrong, right = run_tests(programs, limits=QUICK, num_workers=1)
+    assert wrong.status in ("wrong_answer", "runtime_error", "timeout") and right.passed
+
+
+def test_a_sandbox_that_never_starts_says_why_and_for_which_task(monkeypatch):
+    monkeypatch.setattr(worker, "command", lambda mode, users: ["sh", "-c", "echo no such luck >&2; exit 1"])
+    with pytest.raises(EvaluationError, match=r"^task 3: the sandbox .* could not run it: .*no such luck"):
+        run_tests([Program(RIGHT, SQUARE, name="task 3")], limits=QUICK, num_workers=1)

@@ -23,6 +23,7 @@ from sandbox_values import NotAValueError, decode, encode, put_back
 MAX_MESSAGE_BYTES = 16 * 2**20
 _MUTABLE = (list, tuple, dict, set, bytearray)
 _MISSING = object()
+TEST_FILE = "test.py"
 
 
 class UnfitTest(BaseException):
@@ -226,7 +227,7 @@ def prepared(source: str) -> tuple[CodeType, list[str]]:
         UnfitTest: it is no Python.
     """
     try:
-        return compile(source, "test.py", "exec", dont_inherit=True), free_names(source)
+        return compile(source, TEST_FILE, "exec", dont_inherit=True), free_names(source)
     except (SyntaxError, ValueError) as error:
         raise UnfitTest(f"the test is no Python: {error}") from error
 
@@ -236,7 +237,7 @@ def free_names(source: str) -> list[str]:
 
     A test that names nothing else is about a program's own `sum` or `max`: then, and only then, builtins count.
     """
-    top = symtable.symtable(source, "test.py", "exec")
+    top = symtable.symtable(source, TEST_FILE, "exec")
     own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     used: set[str] = set()
     tables = [top]

@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sandbox_calls
 from sandbox_clock import Clock
+from sandbox_program import message_of
 from sandbox_spawner import LIBC, PR_SET_DUMPABLE, start_spawner
 from sandbox_watch import Ended, Spawning, Watch
 
@@ -128,7 +129,7 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
     examiner = sandbox_calls.Examiner(watch.exchange)
     try:
         for code in program["tests"]:
-            examine(examiner, code, watch.clock)
+            examine(examiner, code, watch.clock, program["defines"])
             passed += 1
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
@@ -137,7 +138,7 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
     send({"status": status, "detail": detail, "passed": passed, "wall_s": wall_s})
 
 
-def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock) -> None:
+def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock, defines: list[str] | None) -> None:
     """Execute the test here, against the candidate.
 
     Raises:
@@ -159,13 +160,31 @@ def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock) -> None
     except MemoryError:
         raise Ended("memory_limit") from None
     except AssertionError as error:
-        raise Ended("wrong_answer", f"AssertionError: {error}"[:500]) from None
+        raise Ended("wrong_answer", message_of(error)) from None
     except Exception as error:
-        raise Ended("runtime_error", f"{type(error).__name__}: {error}"[:500]) from None
+        defect = defect_of_test(error, defines)
+        raise Ended("sandbox_error" if defect else "runtime_error", defect or message_of(error)) from None
     except SystemExit:
         raise Ended("wrong_answer", "the test was left before its end") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def defect_of_test(error: Exception, defines: list[str] | None) -> str:
+    """What the test itself asks for and cannot have, whatever the program is; empty where it was the program's error.
+
+    A program's own errors are raised where its answers are read, not in the test's code.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None or place.tb_frame.f_code.co_filename != sandbox_calls.TEST_FILE:
+        return ""
+    if isinstance(error, ModuleNotFoundError):
+        return f"the test imports {error.name}, which is not in the sandbox"
+    if isinstance(error, NameError) and defines is not None and error.name not in defines:
+        return f"the test asks for {error.name}, which nobody defines"
+    return ""
 
 
 if __name__ == "__main__":
