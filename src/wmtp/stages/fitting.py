@@ -14,16 +14,16 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from wmtp.checkpoint import Checkpointer
 from wmtp.errors import ConfigError
 from wmtp.files import Journal
-from wmtp.models.build import build_model, parallelize
+from wmtp.models.build import parallelize
 from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.progress import Progress
-from wmtp.tokens.data import TokenData, TokenMeta
+from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.loop import LoopState, Row, TrainStep, train
 
 if TYPE_CHECKING:
-    from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
+    from wmtp.config.training import OptimConfig, TrainConfig
     from wmtp.distributed import World
     from wmtp.stages.context import StageContext
 
@@ -37,19 +37,6 @@ class Section(Protocol):
     def train(self) -> TrainConfig: ...
     @property
     def optim(self) -> OptimConfig: ...
-
-
-def new_model(config: ModelConfig, meta: TokenMeta, *, seed: int, n_future: int | None = None) -> MTPForCausalLM:
-    """A language model for the tokens of `meta`; see `build_model`."""
-    return build_model(
-        config,
-        vocab_size=meta.vocab_size,
-        max_length=meta.max_length,
-        pad_token_id=meta.pad_token_id,
-        eos_token_id=meta.eos_token_id,
-        seed=seed,
-        n_future=n_future,
-    )
 
 
 def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wmtp.config import Config
 from wmtp.stages.context import StageContext
-from wmtp.stages.fitting import new_model
+from wmtp.stages.new_model import new_model
 from wmtp.stages.scoring import score_nll
 from wmtp.types import StageResult
 

@@ -16,6 +16,7 @@ from wmtp.models.value import ValueModel, save_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
+from wmtp.stages.new_model import new_model
 from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.training.critic_metrics import critic_metrics
 from wmtp.training.critic_step import CriticStep
@@ -28,7 +29,7 @@ def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path) -> Val
     if section.init == "reference":
         backbone = MTPForCausalLM.from_pretrained(reference)
     else:
-        backbone = fitting.new_model(section.model, meta, seed=section.train.seed)
+        backbone = new_model(section.model, meta, seed=section.train.seed)
     return ValueModel(
         backbone,
         head=section.head,

@@ -12,6 +12,7 @@ from wmtp.files import write_json
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
+from wmtp.stages.new_model import new_model
 from wmtp.tokens.data import Solutions, TokenData
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
@@ -29,7 +30,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     data = _data(arm, spec.seed, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
     with join_world(context.launch.device, seed=spec.seed) as world:
-        model = fitting.new_model(section.model, data.meta, seed=spec.seed, n_future=n_future)
+        model = new_model(section.model, data.meta, seed=spec.seed, n_future=n_future)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
         step_function = LanguageModelStep(

@@ -10,6 +10,7 @@ from wmtp.files import write_json
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
+from wmtp.stages.new_model import new_model
 from wmtp.tokens.data import TokenData
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
@@ -21,7 +22,7 @@ def tune(
 ) -> StageResult:
     """Train on `data`, validate on `validation`, and write the result as the output `out` and the training's `record`."""
     with join_world(context.launch.device, seed=section.train.seed) as world:
-        model = fitting.new_model(section.model, data.meta, seed=section.train.seed)
+        model = new_model(section.model, data.meta, seed=section.train.seed)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
         state = fitting.fit(
