@@ -20,7 +20,7 @@ VerdictStatus = Literal[
 ]
 
 
-Checker = Literal["codecontests", "exact_integers"]
+Checker = Literal["codecontests", "exact_integers", "exact"]
 """How printed and expected output are compared, see `wmtp.sandbox.checker`."""
 
 

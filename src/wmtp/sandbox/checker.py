@@ -20,10 +20,11 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 
 
 def same_output(printed: str, expected: str, checker: Checker = "codecontests") -> bool:
-    """Compare as CodeContests does; with the checker `exact_integers`, two integers of any size must be the same number."""
+    """Compare as CodeContests does; with `exact_integers`, two integers of any size must be the same number; with `exact`, every
+    two tokens the same text."""
     ours, theirs = _tokens(printed), _tokens(expected)
-    if ours == theirs:
-        return True
+    if ours == theirs or checker == "exact":
+        return ours == theirs
     same = _same_exactly if checker == "exact_integers" else _same_token
     return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wmtp.errors import EvaluationError
 from wmtp.problems.files import Reader
 from wmtp.problems.render import as_comment, completion_alone
-from wmtp.types import Limits, Problem, Program
+from wmtp.types import Checker, Limits, Problem, Program
 
 Grades = dict[str, bool]
 """What a text answer is judged by, by name; `passed` is the one that counts."""
@@ -28,6 +28,7 @@ class TaskSet:
         stop: strings that end a completion while it is generated; what is scored is never cut.
         has_own_limits: each problem's limits are the judge's, however wide, and scale with the machine; else the
             configured ones are an upper bound to them.
+        checker: how programs' printed output is compared, see `same_output`.
         judge: for answers that are texts: problem and completion -> grades. None: answers are programs, which are run.
         has_ids: records carry ids; without, a submission may also name a task by its place in the file.
         is_generated: the problems come from `wmtp.synthetic`, not from files.
@@ -42,6 +43,7 @@ class TaskSet:
     assemble: Callable[[Problem, str], str] = completion_alone
     stop: tuple[str, ...] = ()
     has_own_limits: bool = False
+    checker: Checker = "codecontests"
     judge: Callable[[Problem, str], Grades] | None = None
     has_ids: bool = True
     is_generated: bool = False
@@ -64,4 +66,4 @@ class TaskSet:
                 time_limit_s = min(time_limit_s, limits.time_limit_s)
                 memory_limit_bytes = min(memory_limit_bytes, limits.memory_limit_bytes)
             own = Limits(time_limit_s, memory_limit_bytes, limits.output_limit_bytes)
-        return Program(self.assemble(problem, completion), problem.tests, own)
+        return Program(self.assemble(problem, completion), problem.tests, own, name=problem.problem_id, checker=self.checker)

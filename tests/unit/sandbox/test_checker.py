@@ -67,6 +67,11 @@ def test_exact_integers(printed, expected, same):
     assert same_output(printed, expected, "exact_integers") is same
 
 
+@pytest.mark.parametrize(("printed", "expected", "same"), [("4 Ab\n", "4 aB", True), ("4.0", "4", False), ("+4", "4", False)])
+def test_exact(printed, expected, same):
+    assert same_output(printed, expected, "exact") is same
+
+
 def test_the_programs_own_checker_judges_it():
     tests = (IOTest("", "36893488147419103232"),)
     verdicts = run_tests(
