@@ -42,6 +42,7 @@ OF_MANY = {
     "orchestration/test_dvc_yaml.py": "dvc.yaml against the stages' imports",
     "reporting/test_make_figures.py": "docs/make_figures.py",
     "sandbox/test_abuse.py": "attacks on the whole sandbox",
+    "sandbox/test_asserts.py": "assert tests against what the field's harnesses make of them",
     "sandbox/test_busy.py": "time limits on a busy machine",
     "sandbox/test_script.py": "programs against what they do by hand",
     "tasksets/test_tasksets.py": "the package, and what holds for every task set",
