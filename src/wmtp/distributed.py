@@ -62,7 +62,7 @@ class World:
 
 
 def stream_seed(seed: int, *stream: int) -> int:
-    """A 64-bit seed that is `seed`'s alone and tells its uses apart."""
+    """A 64-bit seed that is `seed`'s alone and tells its uses apart; zeros at the end of `stream` do not count."""
     return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0])
 
 
