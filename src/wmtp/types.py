@@ -17,7 +17,10 @@ VerdictStatus = Literal[
     "output_limit",
     "compile_error",
     "sandbox_error",
+    "unverified",
+    "suspicious",
 ]
+"""The last two: the tests pass in the program's own process, and from outside it could not be seen, or was not so."""
 
 
 Checker = Literal["codecontests", "exact_integers", "exact"]
@@ -68,6 +71,7 @@ class Program:
     name: str = ""
     checker: Checker = "codecontests"
     defines: tuple[str, ...] | None = None
+    helpers: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.status == "passed"
+        return self.status in ("passed", "unverified")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 
 
 def same_output(printed: str, expected: str, checker: Checker = "codecontests") -> bool:
-    """Compare as CodeContests does; with `exact_integers`, two integers of any size must be the same number; with `exact`, every
-    two tokens the same text."""
+    """Compare as CodeContests does; `exact_integers`: integers of any size are the same number; `exact`: tokens the same."""
     ours, theirs = _tokens(printed), _tokens(expected)
     if ours == theirs or checker == "exact":
         return ours == theirs

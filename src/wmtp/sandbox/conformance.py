@@ -80,7 +80,7 @@ PROBES = (
         "an object that equals everything is no pass",
         "class E:\n    def __eq__(self, other): return True\ndef f(x): return E()",
         SQUARE,
-        ("wrong_answer",),
+        ("wrong_answer", "suspicious"),
     ),
     Probe(
         "files",

@@ -110,7 +110,10 @@ class Worker:
 
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
-        reply = self._ask({**order, "tests": codes, "defines": program.defines}, STALLED_S + order["limits"]["wall_limit_s"])
+        reply = self._ask(
+            {**order, "tests": codes, "helpers": program.helpers, "defines": program.defines},
+            STALLED_S + 2 * order["limits"]["wall_limit_s"],
+        )
         return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])
 
     def _run_inputs(self, program: Program, order: dict[str, Any]) -> Verdict:

@@ -27,6 +27,12 @@ from wmtp.types import IOTest, Limits, Program
 QUICK = Limits(time_limit_s=0.7, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)
 
 
+def allowed(expected):
+    """`suspicious` is how a wrong answer is called that passes in the program's own process."""
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    return {*expected, *(("suspicious",) if {"wrong_answer", "runtime_error"} & {*expected} else ())}
+
+
 class Host:
     """What attacks may not change, and what they may not leave behind."""
 
@@ -106,7 +112,7 @@ def host(tmp_path_factory):
 def test_attack(what, host):
     source, tests, expected = ATTACKS[what]
     (verdict,) = run_tests([Program(host.fill_in(source), tests)], limits=QUICK, num_workers=1)
-    assert verdict.status in (expected if isinstance(expected, tuple) else (expected,)), verdict
+    assert verdict.status in allowed(expected), verdict
     assert verdict.passed == (verdict.num_passed == len(tests))
     host.assert_unharmed()
 
@@ -121,7 +127,7 @@ def test_all_attacks_in_one_sandbox_after_another(mode, host, monkeypatch):
     wrong = {
         what: verdict
         for (what, (_, _, expected)), verdict in zip(ATTACKS.items(), verdicts[::2], strict=True)
-        if verdict.status not in (expected if isinstance(expected, tuple) else (expected,))
+        if verdict.status not in allowed(expected)
     }
     assert wrong == {}
     assert all(verdict.passed for verdict in verdicts[1::2])

@@ -30,6 +30,10 @@ class UnfitTest(BaseException):
     """The test asks for what cannot be had this way: the benchmark's defect, never the program's."""
 
 
+class CannotCarry(BaseException):
+    """The test passes what cannot enter the program's process: only the native run can judge."""
+
+
 def pack(message: Any) -> bytes:
     """One message: its length in four bytes, then JSON."""
     data = json.dumps(message).encode()
@@ -106,13 +110,40 @@ class Proxy:
     __repr__ = __str__
 
     def __bool__(self) -> bool:
-        return True
+        return True  # the native run knows better
+
+    def __contains__(self, item: Any) -> bool:
+        return self._examiner.ask("contains", self, item) is True if isinstance(item, Proxy) else item in list(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Proxy) and self._examiner.ask("eq", self, other) is True
 
     def __hash__(self) -> int:
         return self._number
+
+
+def _of_its_own(operation: str) -> Callable[[Proxy, Any], Any]:
+    """An operator between two of the program's objects, which only the program can know; none with a value of the test's."""
+
+    def apply(self: Proxy, other: Any) -> Any:
+        return self._examiner.ask(operation, self, other) if isinstance(other, Proxy) else NotImplemented
+
+    return apply
+
+
+def _of_itself(operation: str) -> Callable[[Proxy], Any]:
+    return lambda self: self._examiner.ask(operation, self)
+
+
+COMPARISONS, TWO_SIDED = (
+    ("lt", "le", "gt", "ge"),
+    ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor"),
+)
+ONE_SIDED = ("neg", "pos", "abs", "invert")
+for _name in (*COMPARISONS, *TWO_SIDED):
+    setattr(Proxy, f"__{_name.strip('_')}__", _of_its_own(_name))
+for _name in ONE_SIDED:
+    setattr(Proxy, f"__{_name}__", _of_itself(_name))
 
 
 class Examiner:
@@ -123,19 +154,31 @@ class Examiner:
         self.known: dict[str, Any] = {}
         self.proxies: dict[int, Proxy] = {}
         self.functions: list[Callable[..., Any]] = []
+        self.space: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
+        self.own: set[str] = set(self.space)
+        """Names that mean what a test has made them mean, whatever the program calls so."""
 
     def run(self, source: str) -> None:
-        """Execute the test; returns only when it reached its end.
+        """Execute the test here, in one namespace with those before it; returns only when it reached its end.
 
         Raises:
-            UnfitTest: the test is no Python, or passes what cannot be passed.
+            UnfitTest: the test is no Python.
+            CannotCarry: it passes what cannot be passed.
             Exception: what the test raised.
         """
         code, names = prepared(source)
+        names = [name for name in names if name not in self.own]
         if not all(name in self.known for name in names):
             self._look_up(names)
         found = {name: self.known[name] for name in names if self.known[name] is not _MISSING}
-        exec(code, {"__name__": "test", "__builtins__": builtins, **found})
+        for name in set(names) - found.keys():
+            self.space.pop(name, None)
+        self.space.update(found)
+        before = dict(self.space)
+        try:
+            exec(code, self.space)
+        finally:
+            self.own |= {name for name, value in self.space.items() if before.get(name, _MISSING) is not value}
 
     def _look_up(self, names: list[str]) -> None:
         """What the program's names stand for now. The candidate says when a name has come to mean something else."""
@@ -175,6 +218,9 @@ class Examiner:
             if isinstance(error, StopIteration) and operation != "next":
                 raise RuntimeError("StopIteration")  # it would end the test's own loops early
             raise error
+        same = answer.get("argument")
+        if type(same) is int and 0 <= same < len(args):
+            return args[same]
         return decode(answer.get("value"), self._resolve)
 
     def _apply(self, message: dict) -> dict:
@@ -182,17 +228,22 @@ class Examiner:
         try:
             function = self.functions[operator.index(message["apply"])]
             args = decode(message["args"], self._resolve)
-            return {"value": encode(function(*args), self._refer)}
+            kwargs = {name: decode(arg, self._resolve) for name, arg in message["kwargs"].items()}
+            return {"value": encode(function(*args, **kwargs), self._refer)}
         except Exception as error:
             return describe(error)
+        except CannotCarry as error:  # it was the program that asked for this
+            return describe(TypeError(str(error)))
 
     def _refer(self, value: Any) -> dict:
         if isinstance(value, Proxy):
             return {"yours": value._number}
+        if isinstance(value, type(len)) and getattr(builtins, str(getattr(value, "__name__", None)), None) is value:
+            return {"builtin": str(getattr(value, "__name__", None))}
         if callable(value) and not isinstance(value, type):
             self.functions.append(value)
             return {"function": len(self.functions) - 1}
-        raise UnfitTest(f"the test passes a {type(value).__name__}, which cannot enter the program's process")
+        raise CannotCarry(f"the test passes a {type(value).__name__}, which cannot enter the program's process")
 
     def _resolve(self, reference: dict) -> Any:
         ((kind, content),) = reference.items()
@@ -271,6 +322,8 @@ class Candidate:
         "next": next,
         "str": str,
         "eq": operator.eq,
+        "contains": operator.contains,
+        **{name: getattr(operator, name) for name in (*COMPARISONS, *TWO_SIDED, *ONE_SIDED)},
     }
 
     def __init__(self, channel: int, namespace: dict[str, Any]) -> None:
@@ -299,7 +352,9 @@ class Candidate:
         try:
             args = [decode(arg, self._resolve) for arg in message["args"]]
             kwargs = {name: decode(arg, self._resolve) for name, arg in message["kwargs"].items()}
-            answer = {"value": encode(self.OPERATIONS[message["do"]](*args, **kwargs), self._refer)}
+            result = self.OPERATIONS[message["do"]](*args, **kwargs)
+            same = [number for number, arg in enumerate(args) if arg is result and isinstance(arg, _MUTABLE)]
+            answer: dict[str, Any] = {"argument": same[0]} if same else {"value": encode(result, self._refer)}
         except Exception as error:
             answer = describe(error)
         if any(isinstance(arg, _MUTABLE) for arg in args):
@@ -334,8 +389,11 @@ class Candidate:
         return getattr(builtins, content)
 
     def _function(self, number: int) -> Callable[..., Any]:
-        def apply(*args: Any) -> Any:
-            self.send({"apply": number, "args": [encode(arg, self._refer) for arg in args]})
+        def apply(*args: Any, **kwargs: Any) -> Any:
+            sent = [encode(arg, self._refer) for arg in args]
+            self.send(
+                {"apply": number, "args": sent, "kwargs": {name: encode(arg, self._refer) for name, arg in kwargs.items()}}
+            )
             answer = self.receive() or {}
             if "raised" in answer:
                 raise raised_by(answer["raised"], answer["message"])

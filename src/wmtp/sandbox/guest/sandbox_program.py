@@ -16,6 +16,7 @@ import ctypes
 import gc
 import os
 import sys
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
@@ -26,6 +27,8 @@ FILE_NAME = "program.py"
 MEMORY_STATUS, FLUSH_STATUS = 97, 120
 """Exit codes: out of memory; the streams could not be flushed (CPython's own)."""
 CHANNEL, SOURCE = 3, 4
+SCRIPT, ASKED, NATIVE = range(3)
+"""What a program is run as."""
 EXEC_COUNTS = int(sys.version_info < (3, 12))
 """Whether a call of C's is a step of the recursion limit's."""
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -67,8 +70,11 @@ def message_of(error: BaseException) -> str:
         return type(error).__name__
 
 
-def run(folder: str, is_asked: bool) -> NoReturn:
-    """The program, as a script on its standard input or as a library that is asked, to the end of its process."""
+def run(folder: str, kind: int) -> NoReturn:
+    """The program to the end of its process: as a script, as a library that is asked, or with its tests in one namespace.
+
+    The last two are executed as their benchmarks execute them, in a namespace that has no `__main__`.
+    """
     path = os.path.join(folder, FILE_NAME)
     code = _compiled(path)
     for name in [name for name in sys.modules if name.startswith("sandbox_")]:
@@ -76,9 +82,11 @@ def run(folder: str, is_asked: bool) -> NoReturn:
     sys.path[0] = folder
     sys.argv = [FILE_NAME]
     _deepen()
+    if kind == ASKED:
+        _run_asked(code, {})
+    if kind == NATIVE:
+        _run_natively(code, {})
     main = _main_module(path)
-    if is_asked:
-        _run_asked(code, main)
     status = _run_script(code, main)
     del main
     _shut_down(status)
@@ -101,25 +109,52 @@ def _main_module(path: str) -> ModuleType:
     return main
 
 
-def _run_asked(code: CodeType, main: ModuleType) -> NoReturn:
+def _run_asked(code: CodeType, namespace: dict[str, Any]) -> NoReturn:
     """Execute, then answer the examiner; there is no shutdown: it has had its answers."""
     exit_now = os._exit
     flush = sys.stdout.flush
     try:
-        candidate = sandbox_calls.Candidate(CHANNEL, vars(main))
-        exec(code, vars(main))
+        candidate = sandbox_calls.Candidate(CHANNEL, namespace)
+        exec(code, namespace)
         flush()
         candidate.serve()
         exit_now(0)
+    except BaseException as error:
+        _fail(error, exit_now)
+
+
+def _run_natively(code: CodeType, namespace: dict[str, Any]) -> NoReturn:
+    """Execute, then its tests in the same namespace: what it says of them is a claim, and a failure is one."""
+    exit_now = os._exit
+    try:
+        tests = [
+            compile(test, sandbox_calls.TEST_FILE, "exec", dont_inherit=True) for test in sandbox_calls.read_message(CHANNEL)
+        ]
+        exec(code, namespace)
+        for test in tests:
+            exec(test, namespace)
+        say({"done": True})
+        exit_now(0)
+    except BaseException as error:
+        _fail(error, exit_now)
+
+
+def _fail(error: BaseException, exit_now: Callable[[int], NoReturn]) -> NoReturn:
+    status = "runtime_error"
+    try:
+        raise error  # to ask what it is without a function that the program may have replaced
     except MemoryError:
         exit_now(MEMORY_STATUS)
-    except SystemExit as error:
-        exit_now(_exit_code(error.code))
-    except BaseException as error:
-        try:
-            say({"failed": message_of(error)})
-        finally:
-            exit_now(1)
+    except SystemExit as left:
+        exit_now(_exit_code(left.code))
+    except AssertionError:
+        status = "wrong_answer"
+    except BaseException:
+        pass
+    try:
+        say({"failed": message_of(error), "status": status})
+    finally:
+        exit_now(1)
 
 
 def _run_script(code: CodeType, main: ModuleType) -> int:
@@ -133,7 +168,7 @@ def _run_script(code: CodeType, main: ModuleType) -> int:
             say({"failed": message_of(error)})
         with contextlib.suppress(BaseException):
             sys.excepthook(type(error), error, error.__traceback__)
-        return MEMORY_STATUS if isinstance(error, MemoryError) else 1
+        return MEMORY_STATUS if type(error) is MemoryError else 1
     return 0
 
 

@@ -42,8 +42,8 @@ FILE_BYTES = 16 * 2**20
 READY = b"ready"
 FIRST_OWN = 16
 """Descriptors from here on are the spawner's own; those between are what came with an order."""
-ORDER, STATUS = struct.Struct("<qd?"), struct.Struct("<iq")
-"""Memory limit in bytes, time limit in seconds, whether the program is asked; the status that `os.wait` has, peak memory."""
+ORDER, STATUS = struct.Struct("<qdB"), struct.Struct("<iq")
+"""Memory limit in bytes, time limit in seconds, what the program is run as; the status that `os.wait` has, peak memory."""
 ADDRESS_BYTES = 2**30
 """Of address space beyond the memory limit: stacks of threads and libraries reserve what they never touch."""
 TEMPORARY, PROGRAM = "/tmp", "/program"
@@ -263,7 +263,7 @@ class Spawner:
 
     # --------------------------------------------------------------------------- untrusted from here on
 
-    def become_candidate(self, fds: tuple[int, ...], memory_bytes: int, time_s: float, is_asked: bool) -> NoReturn:
+    def become_candidate(self, fds: tuple[int, ...], memory_bytes: int, time_s: float, kind: int) -> NoReturn:
         """Its descriptors and limits, and no privileges: nothing of the spawner is reachable any more."""
         os.setsid()
         for given, own in zip(fds, (0, 1, CHANNEL, SOURCE), strict=True):
@@ -279,7 +279,7 @@ class Spawner:
             os.setresgid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
             os.setresuid(CANDIDATE_ID, CANDIDATE_ID, CANDIDATE_ID)
         LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-        sandbox_program.run(self.program, is_asked)
+        sandbox_program.run(self.program, kind)
         raise AssertionError("a program that came back")
 
     def _place_program(self) -> None:

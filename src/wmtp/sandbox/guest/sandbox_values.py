@@ -1,7 +1,7 @@
 """Python values as JSON between two processes that do not trust each other; nothing is ever unpickled.
 
 Runs inside the sandbox with nothing but the standard library. Exact for None, bool, int, float, complex, str, bytes,
-list, tuple, dict, set, frozenset, the builtin types and functions, and the standard containers and numbers in `STANDARD`.
+list, tuple, dict, set, frozenset, the builtin types, named tuples, and the standard containers and numbers in `STANDARD`.
 A subclass of a plain type counts as its plain value, so an `__eq__` of its own stays where it was defined. All else
 travels as a reference that only its owner can use.
 """
@@ -21,8 +21,16 @@ class NotAValueError(Exception):
     """What the other side sent is no encoded value, or this side's object cannot be sent."""
 
 
-def _rebuild_default(items: list) -> Any:
-    return importlib.import_module("collections").defaultdict(None, items)
+def _rebuild_default(factory: Any, items: list) -> Any:
+    return importlib.import_module("collections").defaultdict(factory, items)
+
+
+def _rebuild_path(text: str) -> Any:
+    return importlib.import_module("pathlib").PurePosixPath(text)  # equal, and reaches no file
+
+
+def _rebuild_named(name: str, fields: list, items: list) -> Any:
+    return importlib.import_module("collections").namedtuple(name, fields)(*items)
 
 
 STANDARD: dict[str, tuple[str, str, Callable[[Any], Any], Callable[..., Any] | None]] = {
@@ -32,7 +40,22 @@ STANDARD: dict[str, tuple[str, str, Callable[[Any], Any], Callable[..., Any] | N
     "items": ("builtins", "dict_items", lambda v: [list(v)], lambda items: dict(items).items()),
     "counter": ("collections", "Counter", lambda c: [dict(c)], None),
     "ordered": ("collections", "OrderedDict", lambda d: [list(d.items())], None),
-    "default": ("collections", "defaultdict", lambda d: [list(d.items())], _rebuild_default),
+    "default": ("collections", "defaultdict", lambda d: [d.default_factory, list(d.items())], _rebuild_default),
+    "user_list": ("collections", "UserList", lambda u: [list(u.data)], None),
+    "user_dict": ("collections", "UserDict", lambda u: [dict(u.data)], None),
+    "user_text": ("collections", "UserString", lambda u: [str(u.data)], None),
+    "chain": ("collections", "ChainMap", lambda c: list(c.maps), None),
+    "array": ("array", "array", lambda a: [a.typecode, a.tolist()], None),
+    "slice": ("builtins", "slice", lambda s: [s.start, s.stop, s.step], None),
+    "values": ("builtins", "dict_values", lambda v: [list(v)], lambda values: dict(enumerate(values)).values()),
+    "path": ("pathlib", "PosixPath", lambda p: [str(p)], _rebuild_path),
+    "pure_path": ("pathlib", "PurePosixPath", lambda p: [str(p)], None),
+    "time": (
+        "datetime",
+        "time",
+        lambda t: [t.isoformat()],
+        lambda text: importlib.import_module("datetime").time.fromisoformat(text),
+    ),
     "deque": ("collections", "deque", lambda d: [list(d), d.maxlen], None),
     "fraction": ("fractions", "Fraction", lambda f: [f.numerator, f.denominator], None),
     "decimal": ("decimal", "Decimal", lambda d: [str(d)], None),
@@ -89,10 +112,12 @@ def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
         module, name, parts, _ = STANDARD[tag]
         if name.startswith("dict_") or kind is getattr(sys.modules.get(module), name, None):
             return {tag: [encode(part, refer) for part in parts(value)]}
+    if isinstance(value, tuple) and isinstance(fields := getattr(kind, "_fields", None), tuple):
+        return {"named": [kind.__name__, [str(name) for name in fields], encode(tuple(tuple.__iter__(value)), refer)]}
     for plain, convert in _PLAIN:
         if isinstance(value, plain):
             return encode(convert(value), refer)
-    called = getattr(value, "__name__", None) if isinstance(value, (type, type(len))) else None
+    called = getattr(value, "__name__", None) if isinstance(value, type) else None
     if type(called) is str and getattr(builtins, called, None) is value:
         return {"builtin": called}
     if value is Ellipsis or value is NotImplemented:
@@ -131,6 +156,9 @@ def _decode_tagged(tag: str, content: Any, data: dict, resolve: Callable[[dict],
         return complex(*content)
     if tag == "bytes":
         return bytes.fromhex(content)
+    if tag == "named":
+        name, fields, items = content
+        return _rebuild_named(name, fields, decode(items, resolve))
     if tag in STANDARD:
         module, name, _, build = STANDARD[tag]
         build = build or getattr(importlib.import_module(module), name)

@@ -24,6 +24,9 @@ TICK_S = 0.05
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+FAILURES = ("compile_error", "wrong_answer", "runtime_error")
+
+
 class Ended(BaseException):
     """The test is over before its end: `status` (empty for a program that ended by itself, with code 0), `detail`."""
 
@@ -34,7 +37,8 @@ class Ended(BaseException):
 
 def failure(message: Any) -> Ended:
     """What a program that failed says of itself."""
-    return Ended("compile_error" if message.get("status") == "compile_error" else "runtime_error", str(message["failed"])[:500])
+    status = message.get("status")
+    return Ended(status if status in FAILURES else "runtime_error", str(message["failed"])[:500])
 
 
 @contextlib.contextmanager
@@ -58,9 +62,9 @@ class Spawning:
         if own is not None:  # the spawner, as this namespace sees it
             own |= {name for name in os.listdir("/proc") if name.isdigit()}
 
-    def start(self, fds: list[int], limits: dict, is_asked: bool) -> None:
+    def start(self, fds: list[int], limits: dict, kind: int) -> None:
         """A new candidate: its stdin, stdout, channel and source are `fds`."""
-        order = ORDER.pack(limits["memory_limit_bytes"], limits["time_limit_s"], is_asked)
+        order = ORDER.pack(limits["memory_limit_bytes"], limits["time_limit_s"], kind)
         send_fds(self.orders, order, fds)
         answer, found = receive_fds(self.orders, MAX_ANSWER_BYTES, 1)
         if not answer or not found:
@@ -119,7 +123,7 @@ class Watch:
         except Ended as ended:
             return ended
 
-    def exchange(self, message: dict) -> Any:
+    def exchange(self, message: Any) -> Any:
         """Send one message and wait for the answer.
 
         Raises:

@@ -61,7 +61,7 @@ def test_a_plain_value_comes_back_as_it_was(value):
         SMALL, -SMALL, SMALL - 1, 10**400, 1.0, -0.0, math.inf, 1 + 2j, b"\x00\xff", bytearray(b"ab"), range(3, 9, 2),
         collections.deque([1, 2]), collections.Counter("aab"), collections.OrderedDict(b=1, a=2),
         decimal.Decimal("1.10"), fractions.Fraction(1, 3), datetime.date(2024, 2, 29),
-        int, len, ValueError, Ellipsis, NotImplemented,
+        int, ValueError, Ellipsis, NotImplemented,
     ],
     ids=repr,
 )  # fmt: skip
@@ -73,6 +73,10 @@ def test_what_python_has_built_in_comes_back_too(value):
 
     found = decode(json.loads(json.dumps(encode(value, refuse))), named)
     assert same(found, value) and type(found) is type(value)
+
+
+def test_a_function_of_pythons_stays_where_it_is_called():
+    assert encode(max, lambda value: {"mine": value.__name__}) == {"mine": "max"}
 
 
 def test_a_subclass_is_its_plain_value_and_its_own_methods_stay_at_home():
