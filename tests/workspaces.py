@@ -53,7 +53,7 @@ class Workspace:
             text=True,
         )
 
-    def run(self, *command, code=0, timeout=420, **environment):
+    def run(self, *command, code=0, timeout=1500, **environment):
         """Run a command to its end and return what it printed; any other exit code than `code` fails the test."""
         process = self.start(*command, **environment)
         try:
