@@ -21,6 +21,7 @@ VerdictStatus = Literal[
     "suspicious",
 ]
 """The last two: the tests pass in the program's own process, and from outside it could not be seen, or was not so."""
+PASSING: tuple[VerdictStatus, ...] = ("passed", "unverified")
 
 
 Checker = Literal["codecontests", "exact_integers", "exact"]
@@ -86,7 +87,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.status in ("passed", "unverified")
+        return self.status in PASSING
 
 
 @dataclass(frozen=True)

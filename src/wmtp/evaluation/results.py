@@ -17,7 +17,7 @@ from wmtp.errors import EvaluationError
 from wmtp.evaluation.compare import bootstrap_mean
 from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.tasksets.base import Grades, TaskSet
-from wmtp.types import Limits, Problem, Program, Verdict
+from wmtp.types import PASSING, Limits, Problem, Program, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
@@ -62,7 +62,7 @@ class Sample:
 
     @property
     def passed(self) -> bool:
-        return self.verdict == "passed"
+        return self.verdict in PASSING
 
     @property
     def is_greedy(self) -> bool:

@@ -22,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 import sandbox_calls
+import sandbox_candidate
 
 FILE_NAME = "program.py"
 MEMORY_STATUS, FLUSH_STATUS = 97, 120
@@ -114,7 +115,7 @@ def _run_asked(code: CodeType, namespace: dict[str, Any]) -> NoReturn:
     exit_now = os._exit
     flush = sys.stdout.flush
     try:
-        candidate = sandbox_calls.Candidate(CHANNEL, namespace)
+        candidate = sandbox_candidate.Candidate(CHANNEL, namespace)
         exec(code, namespace)
         flush()
         candidate.serve()

@@ -27,6 +27,7 @@ import sys
 from typing import Any, NoReturn
 
 import sandbox_calls
+import sandbox_candidate
 import sandbox_program
 import sandbox_seccomp
 from sandbox_program import CHANNEL, LIBC, SOURCE
@@ -163,7 +164,7 @@ def warm_up() -> None:
     for _ in range(WARM_UP_ROUNDS):
         namespace: dict[str, Any] = {}
         exec(compile(b"import sys\ndef f(x): return [x]\nprint(f(1), file=sys.stderr)", "program.py", "exec"), namespace)
-        candidate = sandbox_calls.Candidate(CHANNEL, namespace)
+        candidate = sandbox_candidate.Candidate(CHANNEL, namespace)
         asked = b"".join(map(sandbox_calls.pack, ({"names": ["f"]}, {"do": "call", "args": [{"yours": 0}, [1]], "kwargs": {}})))
         candidate.read = functools.partial(_read_from, io.BytesIO(asked))
         candidate.channel = null
