@@ -20,7 +20,7 @@ from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
-from wmtp.training.loop import LoopState, Row, TrainStep, train
+from wmtp.training.loop import LoopState, MetricsRow, TrainStep, train
 
 if TYPE_CHECKING:
     from wmtp.config.training import OptimConfig, TrainConfig
@@ -75,7 +75,7 @@ def fit(
     loader = _loader(world, data, config, seed)
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 
-    def on_row(row: Row) -> None:
+    def on_row(row: MetricsRow) -> None:
         context.tracker.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
         progress.update(int(row["step"]), loss=row.get("train/loss"), tokens_per_s=row["perf/tokens_per_s"])
 

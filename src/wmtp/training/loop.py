@@ -33,7 +33,7 @@ class TrainStep(Protocol):
     def __call__(self, batches: Sequence[Batch], step: int) -> StepMetrics: ...
 
 
-Row = dict[str, float]
+MetricsRow = dict[str, float]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class LoopState:
     step: int = 0
     tokens: int = 0
     time_s: float = 0.0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[MetricsRow] = field(default_factory=list)
     best: float = math.inf
     best_step: int | None = None
     num_worse: int = 0
@@ -58,7 +58,7 @@ class LoopState:
         return self.step if self.best_step is None else self.best_step
 
     @property
-    def result_row(self) -> Row:
+    def result_row(self) -> MetricsRow:
         """What was measured when the model was what the result is. Whoever reports a run reports this row."""
         return next(row for row in self.rows if row["step"] == self.result_step)
 
@@ -74,7 +74,7 @@ def train(
     checkpointer: Checkpointer,
     validate: Callable[[], dict[str, float]],
     objective: str,
-    on_row: Callable[[Row], None],
+    on_row: Callable[[MetricsRow], None],
     seed: int,
 ) -> LoopState:
     """Run `config.steps` optimizer steps, from the newest checkpoint if there is one.
@@ -112,7 +112,7 @@ def train(
             due = _Due.after(state.step, config)
             if due.flush:
                 gate.check()
-                row: Row = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
+                row: MetricsRow = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
                 if due.validation:
                     row.update(_validated(model, validate, state.step))
                 _flush(state, row, started, world, on_row)
@@ -148,7 +148,7 @@ class _Due:
         return cls(checkpoint or validation or step % config.log_interval == 0, validation, checkpoint)
 
 
-def _flush(state: LoopState, row: Row, started: float, world: World, on_row: Callable[[Row], None]) -> None:
+def _flush(state: LoopState, row: MetricsRow, started: float, world: World, on_row: Callable[[MetricsRow], None]) -> None:
     """Complete a row of metrics, keep it, and tell everyone."""
     state.time_s = time.monotonic() - started
     row |= {"time_s": state.time_s, "perf/tokens_per_s": state.tokens / state.time_s}
@@ -161,7 +161,7 @@ def _flush(state: LoopState, row: Row, started: float, world: World, on_row: Cal
     on_row(row)
 
 
-def _spikes(rows: Sequence[Row], loss: float) -> float:
+def _spikes(rows: Sequence[MetricsRow], loss: float) -> float:
     """How many standard deviations `loss` is above the mean of the last flushes (0 before there are enough of them)."""
     before = [row["train/loss"] for row in rows[-SPIKE_WINDOW:]]
     if len(before) < SPIKE_WINDOW:
