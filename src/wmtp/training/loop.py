@@ -34,6 +34,7 @@ class TrainStep(Protocol):
 
 
 MetricsRow = dict[str, float]
+"""What was measured between two flushes, by name; `step` and `tokens` say when."""
 
 
 @dataclass
