@@ -23,6 +23,7 @@ ELSEWHERE = {
     "stages/tune_reference.py": (WIRING, "distributed/test_determinism.py"),
     "stages/tune_wrong.py": (WIRING, "distributed/test_scoring.py"),
     "stages/tuning.py": (WIRING, "distributed/test_determinism.py"),
+    "sandbox/guest/sandbox_candidate.py": (GUEST, "unit/sandbox/test_asserts.py"),
     "sandbox/guest/sandbox_clock.py": (GUEST, "unit/sandbox/test_busy.py"),
     "sandbox/guest/sandbox_program.py": (GUEST, "unit/sandbox/test_script.py"),
     "sandbox/guest/sandbox_seccomp.py": (GUEST, "unit/sandbox/test_abuse.py"),

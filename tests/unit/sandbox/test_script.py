@@ -1,5 +1,6 @@
 """Programs on standard input behave as `python3 program.py < file` does: the oracle is that command, run here."""
 
+import signal
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ def by_hand(source, folder):
             cwd=folder,
             env=environment,
             check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
         )
     return done.returncode, done.stdout
 
