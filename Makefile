@@ -5,13 +5,16 @@ BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test check serve figures clean
+.PHONY: demo test test-fast check serve figures clean
 
 demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
 	wmtp run compare --profile demo
 
 test: check ## everything that CI runs: the checks, and then the tests
 	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+
+test-fast: $(STAMP) ## the unit tests alone
+	pytest tests/unit --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 check: $(STAMP) ## lint, types, import contracts, spelling
 	ruff check .
