@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 SCORES = "artifacts/scores"
 
 
+Level = Literal["same", "positions", "targets"]
+"""What weights belong to, see `Weighting`."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A score of every token, made by a stage of its own and joined to the tokens by the loader.
@@ -178,7 +182,7 @@ class Weighting(ABC):
     `control_for`: the weighting that this one is the blind control of.
     """
 
-    level: ClassVar[Literal["same", "positions", "targets"]] = "targets"
+    level: ClassVar[Level] = "targets"
     control_for: ClassVar[str] = ""
 
     @property

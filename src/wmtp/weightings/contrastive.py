@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from wmtp.checks import require
-from wmtp.weightings.base import REFERENCE_NLL, Column, Needs, Weighting, WeightInputs
+from wmtp.weightings.base import REFERENCE_NLL, Column, Level, Needs, Weighting, WeightInputs
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ class Contrastive(Weighting):
     The paper weighs the terms of a token-level DPO with the contrast of the two models; here it weighs the likelihood.
     """
 
-    level: ClassVar[Literal["same", "positions", "targets"]] = "positions"
+    level: ClassVar[Level] = "positions"
     beta: float = 1.0
     clip_min: float = 0.1
     clip_max: float = 3.0

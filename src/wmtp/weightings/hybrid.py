@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 from wmtp.weightings.base import Needs, WeightInputs
 from wmtp.weightings.rho1 import Rho1
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 class Hybrid(Verifiable):
     """rho1 selection x verifiable weight. The selection belongs to targets; the arm's alignment is the weight's."""
 
-    level: ClassVar[Literal["same", "positions", "targets"]] = "positions"
     keep_frac: float = 0.6
     mode: str = "signed"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from wmtp.checks import require
-from wmtp.weightings.base import REFERENCE_NLL, Column, Needs, Weighting, WeightInputs
+from wmtp.weightings.base import REFERENCE_NLL, Column, Level, Needs, Weighting, WeightInputs
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ class TokenCleaning(Weighting):
     Unlike a selection within batches, an example may keep all or nothing, and the choice is the same at every step.
     """
 
-    level: ClassVar[Literal["same", "positions", "targets"]] = "positions"
+    level: ClassVar[Level] = "positions"
     keep_frac: float = 0.6
 
     def __post_init__(self) -> None:

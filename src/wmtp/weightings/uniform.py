@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from wmtp.weightings.base import Weighting, WeightInputs
+from wmtp.weightings.base import Level, Weighting, WeightInputs
 
 
 @dataclass(frozen=True)
 class Uniform(Weighting):
     """1 on every valid target."""
 
-    level: ClassVar[Literal["same", "positions", "targets"]] = "same"
+    level: ClassVar[Level] = "same"
 
     def weights(self, inputs: WeightInputs) -> None:
         return None

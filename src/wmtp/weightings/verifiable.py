@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from wmtp.checks import one_of, require
-from wmtp.weightings.base import VALUE, Needs, Weighting, WeightInputs
+from wmtp.weightings.base import VALUE, Level, Needs, Weighting, WeightInputs
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ class Verifiable(Weighting):
     `initial_value`: V before the first response token is the critic's value of the `prompt`, or a `half`.
     """
 
-    level: ClassVar[Literal["same", "positions", "targets"]] = "positions"
+    level: ClassVar[Level] = "positions"
     beta: float = 0.9
     clip_min: float = 0.1
     clip_max: float = 3.0
