@@ -14,7 +14,7 @@ from wmtp.config.schema import CriticConfig
 from wmtp.distributed import World
 from wmtp.objectives.returns import lambda_returns
 from wmtp.tokens.data import Batch
-from wmtp.training.meters import StepMetrics, add_ratio
+from wmtp.training.meters import StepMetrics, add_batch_ratios, add_ratio
 
 
 class CriticStep:
@@ -46,8 +46,7 @@ class CriticStep:
             loss = (losses_BT * mask_BT).sum() / num_states.to(losses_BT.dtype)
             (loss * self.world.size).backward()
             add_ratio(metrics, "train/loss", loss, torch.tensor(1.0 / (self.world.size * len(batches))))
-            add_ratio(metrics, "data/valid_token_ratio", batch.lengths_B.sum(), torch.tensor(batch.input_ids.numel()))
-            add_ratio(metrics, "data/correct_frac", batch.is_correct_B.sum(), torch.tensor(len(batch.is_correct_B)))
+            add_batch_ratios(metrics, batch)
             add_ratio(metrics, "train/value_mean", (values_BT * mask_BT).sum(), mask_BT.sum())
         return metrics
 

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from wmtp.distributed import World
+from wmtp.tokens.data import Batch
 
 
 @dataclass
@@ -30,6 +31,12 @@ def add_ratio(metrics: StepMetrics, name: str, numerator: torch.Tensor, denomina
     numerator, denominator = numerator.detach().double(), denominator.detach().double().to(numerator.device)
     before = metrics.ratios.get(name)
     metrics.ratios[name] = (numerator, denominator) if before is None else (before[0] + numerator, before[1] + denominator)
+
+
+def add_batch_ratios(metrics: StepMetrics, batch: Batch) -> None:
+    """What a batch says of the data: its real tokens, and its right solutions."""
+    add_ratio(metrics, "data/valid_token_ratio", batch.lengths_B.sum(), torch.tensor(batch.input_ids.numel()))
+    add_ratio(metrics, "data/correct_frac", batch.is_correct_B.sum(), torch.tensor(len(batch.is_correct_B)))
 
 
 class Meters:

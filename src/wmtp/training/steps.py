@@ -17,7 +17,7 @@ from wmtp.distributed import World
 from wmtp.objectives import scaled_loss, shift_labels
 from wmtp.objectives.linear_nll import ScaleGuess
 from wmtp.tokens.data import Batch, join_batches, pad_width
-from wmtp.training.meters import StepMetrics, add_ratio
+from wmtp.training.meters import StepMetrics, add_batch_ratios, add_ratio
 from wmtp.training.weighing import Weighted, weigh, weight_metrics
 from wmtp.types import IGNORE_INDEX
 from wmtp.weightings.base import LossShape, WeightInputs, target_weights
@@ -87,8 +87,7 @@ class LanguageModelStep:
             for h in range(self.n_future):
                 add_ratio(metrics, f"train/nll_head{h}", output.nll_sum_H[h], output.count_H[h])
         for batch in batches:
-            add_ratio(metrics, "data/valid_token_ratio", batch.lengths_B.sum(), torch.tensor(batch.input_ids.numel()))
-            add_ratio(metrics, "data/correct_frac", batch.is_correct_B.sum(), torch.tensor(len(batch.is_correct_B)))
+            add_batch_ratios(metrics, batch)
         return metrics
 
     @torch.no_grad()

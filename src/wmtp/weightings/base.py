@@ -6,7 +6,7 @@ Shapes: B batch, T sequence, H heads.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -152,6 +152,13 @@ class WeightInputs:
         from wmtp.objectives.shift import expand_weights
 
         return expand_weights(x_BT, self.labels_BTH, "target")
+
+    def by_head(self, x_BTH: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Each head that has targets in the global batch, with its values at all of them (N), the same on every rank."""
+        for head in range(x_BTH.shape[-1]):
+            everywhere_N = self.gather(x_BTH[..., head][self.valid_BTH[..., head]])
+            if everywhere_N.numel():
+                yield head, everywhere_N
 
     def expand(self, weights_BT: torch.Tensor) -> torch.Tensor:
         """Weights of positions as weights of targets, (B, T, H), the way the arm aligns them."""

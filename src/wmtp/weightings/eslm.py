@@ -38,8 +38,6 @@ class Eslm(Weighting):
 
         scores_BTH = inputs.nll if self.score == "loss" else inputs.entropy
         kept_BTH = torch.zeros_like(scores_BTH)
-        for head in range(scores_BTH.shape[-1]):
-            everywhere = inputs.gather(scores_BTH[..., head][inputs.valid_BTH[..., head]])
-            if everywhere.numel():
-                kept_BTH[..., head] = (scores_BTH[..., head] >= value_at_risk(everywhere, self.alpha)).float()
+        for head, everywhere_N in inputs.by_head(scores_BTH):
+            kept_BTH[..., head] = (scores_BTH[..., head] >= value_at_risk(everywhere_N, self.alpha)).float()
         return kept_BTH

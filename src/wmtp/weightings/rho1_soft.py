@@ -36,10 +36,8 @@ class Rho1Soft(Weighting):
         reference_BTH = inputs.of_targets(inputs.column(REFERENCE_NLL))
         logits_BTH = excess_scores(inputs.nll, reference_BTH, "signed") / self.temperature
         weights_BTH = torch.zeros_like(logits_BTH)
-        for head in range(logits_BTH.shape[-1]):
-            everywhere = inputs.gather(logits_BTH[..., head][inputs.valid_BTH[..., head]])
-            if everywhere.numel():
-                log_total = torch.logsumexp(everywhere.double(), dim=0)
-                share = (logits_BTH[..., head].double() - log_total).exp() * everywhere.numel()
-                weights_BTH[..., head] = share.clamp(self.clip_min, self.clip_max).to(weights_BTH.dtype)
+        for head, everywhere_N in inputs.by_head(logits_BTH):
+            log_total = torch.logsumexp(everywhere_N.double(), dim=0)
+            share = (logits_BTH[..., head].double() - log_total).exp() * everywhere_N.numel()
+            weights_BTH[..., head] = share.clamp(self.clip_min, self.clip_max).to(weights_BTH.dtype)
         return weights_BTH
