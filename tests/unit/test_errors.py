@@ -3,11 +3,12 @@
 import inspect
 
 from wmtp import errors
-from wmtp.errors import ConfigError, WmtpError
+from wmtp.errors import ConfigError, DataError, ModelError, WmtpError
 
 
 def test_everything_that_a_user_can_mend_is_caught_as_one_and_input_is_told_from_failure():
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
-    assert len(kinds) == 7 and all(issubclass(kind, WmtpError) and kind.__doc__ for kind in kinds)
-    assert {kind: kind.exit_code for kind in kinds} == {kind: 2 if kind is ConfigError else 1 for kind in kinds}
+    assert len(kinds) == 8 and all(issubclass(kind, WmtpError) and kind.__doc__ for kind in kinds)
+    assert {kind for kind in kinds if kind.exit_code == 2} == {ConfigError, DataError, ModelError}
+    assert {kind.exit_code for kind in kinds} == {1, 2}
     assert not issubclass(WmtpError, ValueError), "a bad argument is a bug and keeps its traceback"

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from wmtp.files import Journal, read_journal, sync, whole_file, write_bytes, write_json, write_text
+from wmtp.files import Journal, parse_json, read_journal, sync, whole_file, write_bytes, write_json, write_text
 
 LIMITED = """
 import resource, sys
@@ -201,6 +201,18 @@ def test_a_record_that_the_disk_has_no_room_for_is_not_there_at_all(tmp_path):
     """)
     assert python(code, path).split() == ["27"]
     assert [record["text"][0] for record in read_journal(path)] == ["x", "z"]
+
+
+def test_whatever_is_no_json_is_a_value_error():
+    assert parse_json('{"a": [1]}') == {"a": [1]}
+    for text, said in (
+        ("[" * 100_000, "nested too deep"),
+        ('{"a":' * 100_000, "nested too deep"),
+        (b"\xff", "utf-8"),
+        ("{", "Expecting"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            parse_json(text)
 
 
 def test_records_outlive_a_writer_that_is_killed(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wmtp.checks import require
 from wmtp.config.arms import ColumnConfig, RunConfig, load_arm, make_run, needed_columns
@@ -47,7 +47,7 @@ def compose(
     arms = _pop_list(overlay, "arms", str, arms)
     seeds = _pop_list(overlay, "seeds", int, seeds)
     profile_tree = _load(configs / "profiles", profile, "profile")
-    tree = OmegaConf.merge(OmegaConf.load(configs / "base.yaml"), profile_tree)
+    tree = OmegaConf.merge(_read_yaml(configs / "base.yaml"), profile_tree)
     assert isinstance(tree, DictConfig)
     arm_names = list(arms if arms is not None else tree.pop("arms"))
     seed_list = list(seeds if seeds is not None else tree.pop("seeds"))
@@ -134,9 +134,17 @@ def _check_benchmark(config: Config) -> None:
 def _load(folder: Path, name: str, what: str) -> DictConfig:
     known = [path.stem for path in sorted(folder.glob("*.yaml"))]
     reject_unknown([name], known, what)
-    tree = OmegaConf.load(folder / f"{name}.yaml")
-    assert isinstance(tree, DictConfig)
+    tree = _read_yaml(folder / f"{name}.yaml")
+    if not isinstance(tree, DictConfig):
+        raise ConfigError(f"{folder / name}.yaml must hold a mapping")
     return tree
+
+
+def _read_yaml(path: Path) -> DictConfig | ListConfig:
+    try:
+        return OmegaConf.load(path)
+    except Exception as error:  # of YAML, of OmegaConf, of text that is no UTF-8, of Python's own depth
+        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
 
 
 def _dotlist(overrides: Sequence[str]) -> DictConfig:
@@ -205,10 +213,11 @@ def read_params(path: Path) -> Config:
     """
     if not path.exists():
         raise ConfigError(f"{path} does not exist: make it with `wmtp params --profile demo`")
+    tree = _read_yaml(path)
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        plain = OmegaConf.to_container(tree, resolve=True)
     except Exception as error:
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{path} must hold a mapping")
     return build(typing.cast("dict[str, Any]", plain))

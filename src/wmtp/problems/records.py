@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wmtp.errors import DataError
+from wmtp.files import parse_json
 
 Record = Mapping[str, Any]
 """One row of a dataset by field name."""
@@ -62,7 +62,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError as error:
             raise DataError(f"{where}: not valid JSON ({error})") from None
         yield where, _object(record, where)
@@ -71,7 +71,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
 def _json(path: Path) -> Iterator[tuple[str, Record]]:
     """One list of objects, all in memory (MBPP's sanitized edition is published so)."""
     try:
-        records = json.loads(path.read_bytes())
+        records = parse_json(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(records, list):

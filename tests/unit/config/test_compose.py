@@ -128,3 +128,12 @@ def test_a_task_set_that_cannot_be_what_it_is_asked_to_be_is_refused_in_one_line
     with pytest.raises(ConfigError) as caught:
         compose(PROJECT, profile, overrides=overrides)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff", b"[" * 2000, b"a: ${nothing}"])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"params\.yaml") as caught:
+        read_params(path)
+    assert "\n" not in str(caught.value)

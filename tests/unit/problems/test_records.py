@@ -96,6 +96,14 @@ def test_unknown_formats_and_missing_files_are_named(tmp_path):
         list(load_problems("mbpp", str(tmp_path / "empty")))
 
 
+@pytest.mark.parametrize("name", ["deep.jsonl", "deep.json"])
+@pytest.mark.parametrize(("text", "said"), [(b"[" * 100_000, "nested too deep"), (b'{"a": "\xe9"}', "utf-8")])
+def test_what_python_cannot_follow_is_named_and_no_traceback(tmp_path, name, text, said):
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(DataError, match=rf"{name}.*not valid JSON \(.*{said}"):
+        list(read_records(str(tmp_path / name)))
+
+
 @pytest.mark.parametrize("path", ["nowhere", "./owner/name", "~/owner/name", "a/b/c", "owner/name.parquet"])
 def test_what_can_be_no_hub_id_is_looked_for_on_no_hub(path):
     with pytest.raises(DataError, match=r"does not exist \(and is not a hub id of the form owner/name\)"):

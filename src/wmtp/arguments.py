@@ -1,0 +1,61 @@
+"""What is typed on a command line: numbers within their range, and one line for each mistake. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+from wmtp.errors import ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses with a ConfigError instead of printing how it is used and leaving; its subcommands' parsers do the same."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see `{self.prog} --help`)")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, at least `least`."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, not {text!r}") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more, not {text}")
+        return value
+
+    return number
+
+
+def wholes(least: int) -> Callable[[str], tuple[int, ...]]:
+    """The same for several, with commas between them."""
+    one = whole(least)
+    return lambda text: tuple(one(part) for part in text.split(","))
+
+
+def positive(most: float = math.inf) -> Callable[[str], float]:
+    """The type of an argument that is a number above 0, at most `most`, and finite."""
+    allowed = "must be a finite number above 0" + (f", at most {most:g}" if math.isfinite(most) else "")
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (0 < value <= most and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{allowed}, not {text!r}")
+        return value
+
+    return number
+
+
+def nonempty(given: str) -> str:
+    """The type of an argument that is a name or a path: an empty one (a shell's unset variable) would mean this folder."""
+    if not given.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return given
