@@ -45,7 +45,7 @@ class Execution:
 
     @classmethod
     def prepare(cls, taskset: TaskSet, *, limits: Limits, num_workers: int, allow_unsafe: bool) -> Execution:
-        """Find the isolation, and measure the machine where limits are a judge's.
+        """Find the isolation, and measure the machine: a benchmark's limits were meant for its judge's.
 
         Raises:
             EvaluationError: programs are to be run and there is no isolation.
@@ -53,7 +53,7 @@ class Execution:
         how, factor = "", 1.0
         if taskset.judge is None:
             how = isolation(allow_unsafe=allow_unsafe)
-            factor = machine_factor(allow_unsafe=allow_unsafe) if taskset.has_own_limits else 1.0
+            factor = machine_factor(allow_unsafe=allow_unsafe)
         return cls(limits, num_workers, allow_unsafe, how, factor)
 
     def run(self, programs: Sequence[Program]) -> list[Verdict]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from wmtp import tasksets
 from wmtp.config import Config
 from wmtp.config.schema import DataConfig
 from wmtp.examples.labels import Execute, make_examples
@@ -49,7 +48,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     print(
         f"sample: {data.source}: " + ", ".join(f"{len(p)} {name}" for name, p in vars(splits).items()) + " problems", flush=True
     )
-    execute = _executor(context, data.source, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
+    execute = _executor(context, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
     accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
     examples = _examples(splits, data, execute, accounts)
     tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
@@ -110,12 +109,12 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
     return tokenizer
 
 
-def _executor(context: StageContext, source: str, *, allow_unsafe: bool) -> Execute:
-    """The sandbox, with sparse progress lines. Limits that are a judge's are scaled to this machine."""
+def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
+    """The sandbox, with sparse progress lines. Limits are scaled to this machine."""
     from wmtp.sandbox.machine import machine_factor
     from wmtp.sandbox.pool import run_tests
 
-    factor = machine_factor(allow_unsafe=allow_unsafe) if tasksets.get(source).has_own_limits else 1.0
+    factor = machine_factor(allow_unsafe=allow_unsafe)
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
         start = last = time.monotonic()

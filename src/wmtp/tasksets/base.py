@@ -26,8 +26,8 @@ class TaskSet:
         prompt: the text before the solution, the same for training and for evaluation.
         assemble: the program that a completion (or a solution) makes.
         stop: strings that end a completion while it is generated; what is scored is never cut.
-        has_own_limits: each problem's limits are the judge's, however wide, and scale with the machine; else the
-            configured ones are an upper bound to them.
+        has_own_limits: each problem's limits are the judge's, however wide; else the configured ones are an upper bound
+            to them.
         checker: how programs' printed output is compared, see `same_output`.
         judge: for answers that are texts: problem and completion -> grades. None: answers are programs, which are run.
         has_ids: records carry ids; without, a submission may also name a task by its place in the file.

