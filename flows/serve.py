@@ -175,8 +175,7 @@ class _Services:
     def stop(self) -> None:
         """The worker first, so that its flow runs end their stages while the server still listens."""
         for name in reversed(self.running):
-            processes.kill_tree(self.running[name].pid)
-            self.running[name].wait()
+            processes.kill_tree(self.running[name])
 
     def _require_alive(self) -> None:
         for name, process in self.running.items():

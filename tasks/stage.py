@@ -20,7 +20,7 @@ from typing import Any
 from prefect import get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from tasks.publish import ProgressArtifact, publish_stage
 from wmtp.orchestration import processes
@@ -52,15 +52,19 @@ _stopping = threading.Event()
 
 @dataclass
 class _Outcome:
-    """What became of one `dvc repro`; `cause` is None where it went well."""
+    """What became of one `dvc repro`; `cause` is None where it went well.
+
+    `is_cancelled`: it was told to stop; what its exit code says then is anything.
+    """
 
     was_restored: bool = False
     cause: str | None = None
+    is_cancelled: bool = False
 
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def run_stage(stage: str, root: str, force: bool) -> State[Any]:
-    """Bring one stage up to date: Completed (ran), Cached (up to date or restored) or Failed, with the reason in words."""
+    """Bring one stage up to date: Completed (ran), Cached (up to date or restored), Failed or Cancelled, with the reason."""
     logger, folder = get_run_logger(), Path(root)
     with _room, _alone(folder, stage):
         with _judging:  # one at a time: a check takes tens of milliseconds, and DVC's state is not made for threads
@@ -71,9 +75,11 @@ def run_stage(stage: str, root: str, force: bool) -> State[Any]:
         reason = "forced" if judgement.is_fresh else judgement.reason
         logger.info("%s: %s", stage, reason)
         outcome = _repro(folder, stage, force)
-        if outcome.cause is not None and MENDABLE.search(outcome.cause) and not _stopping.is_set():
+        if outcome.cause is not None and MENDABLE.search(outcome.cause) and not outcome.is_cancelled:
             logger.warning("%s; trying once more from the last checkpoint", outcome.cause)
             outcome = _repro(folder, stage, force)
+        if outcome.is_cancelled:
+            return Cancelled(message="cancelled; the next run goes on where this one stopped")
         if outcome.cause is not None:
             return Failed(message=outcome.cause)
         publish_stage(stage, folder)
@@ -114,7 +120,7 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
     logger, outcome, errors = get_run_logger(), _Outcome(), list[str]()
     with _process(root, stage, force) as process:
         if process is None:
-            return _Outcome(cause="cancelled before it started")
+            return _Outcome(is_cancelled=True)
         with _followed(root, stage):
             assert process.stdout is not None
             for line in process.stdout:
@@ -125,8 +131,9 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
                 if text and not text.startswith(_DVC_CHATTER):
                     logger.info(text)
             code = process.wait()
+    outcome.is_cancelled = _stopping.is_set()
     if code != 0:
-        outcome.cause = "cancelled" if _stopping.is_set() else (errors or [f"dvc repro ended with exit code {code}"])[0]
+        outcome.cause = (errors or [f"dvc repro ended with exit code {code}"])[0]
     return outcome
 
 
@@ -160,8 +167,7 @@ def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[s
 
 def _end(process: subprocess.Popen[str]) -> None:
     """DVC gets SIGINT: it ignores that while its command runs, and when the command has ended it puts its books in order."""
-    processes.kill_tree(process.pid, head=signal.SIGINT)
-    process.wait()
+    processes.kill_tree(process, head=signal.SIGINT)
 
 
 def _environment() -> dict[str, str]:

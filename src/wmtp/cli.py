@@ -240,7 +240,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         return process.wait()
     finally:
-        processes.kill_tree(process.pid, token)
+        processes.kill_tree(process, token)
 
 
 def _params(arguments: argparse.Namespace) -> int:

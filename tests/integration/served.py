@@ -50,6 +50,11 @@ class Served:
     def newest_run(self):
         return self.api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
 
+    def tasks(self):
+        """The states of the newest run's tasks, by name."""
+        tasks = self.api("task_runs/filter", {"flow_runs": {"id": {"any_": [self.newest_run()["id"]]}}})
+        return {task["name"]: task["state"]["name"] for task in tasks}
+
     def wait_for_state(self, kind, seconds=60):
         wait_for(lambda: self.newest_run()["state_type"] == kind, seconds, f"state {kind}")
         return self.newest_run()

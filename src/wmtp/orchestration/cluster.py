@@ -99,7 +99,7 @@ def main() -> int:
     try:
         return process.wait()
     finally:
-        processes.kill_tree(process.pid)
+        processes.kill_tree(process)
 
 
 def _end_with_launcher() -> None:

@@ -259,8 +259,7 @@ class _Launch:
                 aside.join(timeout=10)
                 return process.wait()
         finally:
-            processes.kill_tree(process.pid, self.token)
-            process.wait()
+            processes.kill_tree(process, self.token)
             if self.is_slurm:
                 cluster.cancel_job(self.name, self.token)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 POLL_SECONDS = 0.3
 GRACE_SECONDS = 5.0
+_ENDING_POLL_SECONDS = 0.02
 TOKEN = "WMTP_LAUNCH_TOKEN"
 """Environment variable that marks every process of one launch, wherever in the process table it ends up."""
 
@@ -20,20 +23,47 @@ _SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh")
 _PR_SET_PDEATHSIG = 1
 
 
+_PROC = Path("/proc")
+_STATE, _START_TICKS = 0, 19
+"""Places in `/proc/PID/stat` after the command's name: fields 3 and 22 of proc(5)."""
+_ENDED = ("Z", "X")
+
+
 def identity(pid: int | None = None) -> str:
-    """A process as text, `pid:start`: a pid that was given to another process later does not match."""
-    process = psutil.Process(pid)
-    return f"{process.pid}:{process.create_time()}"
+    """A process as text, `pid:boot:start`: a pid that was given to another process later does not match.
+
+    The start is in the kernel's ticks since that boot, which no change of the clock moves.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    number = os.getpid() if pid is None else pid
+    found = _started(number)
+    if found is None:
+        raise ProcessLookupError(f"no process {number}")
+    return f"{number}:{found}"
 
 
 def is_alive(who: str) -> bool:
     """False when the process is gone, is a zombie, or its pid belongs to another one now."""
     pid, _, start = who.partition(":")
+    return _started(int(pid)) == start
+
+
+def _started(pid: int) -> str | None:
+    """When a live process started, as text; None when there is none."""
+    if not _PROC.is_dir():  # no Linux
+        try:
+            process = psutil.Process(pid)
+            return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+        except psutil.NoSuchProcess:
+            return None
     try:
-        process = psutil.Process(int(pid))
-        return abs(process.create_time() - float(start)) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return None if fields[_STATE] in _ENDED else f"{boot}:{fields[_START_TICKS]}"
 
 
 def caller() -> str | None:
@@ -82,20 +112,48 @@ def die_with_parent() -> None:
         return
 
 
-def kill_tree(pid: int, token: str | None = None, grace_s: float = GRACE_SECONDS, head: int = signal.SIGTERM) -> None:
-    """SIGTERM, then SIGKILL, for a process, everything below it, and everything that carries `token`.
+def kill_tree(
+    process: subprocess.Popen[Any], token: str | None = None, grace_s: float = GRACE_SECONDS, head: int = signal.SIGTERM
+) -> int:
+    """SIGTERM, then SIGKILL, for a child, everything below it, and everything that carries `token`.
 
-    `head`: what the process itself gets instead of SIGTERM.
+    Nobody but `process` waits for its child: whoever else did would take the exit code from it, and it would report 0.
+
+    Args:
+        head: what the child itself gets instead of SIGTERM.
+    Returns:
+        the child's exit code.
     """
-    found = _descendants(pid) | _marked(token)
-    for process in found:
-        _signal(process, head if process.pid == pid else signal.SIGTERM)
-    psutil.wait_procs(list(found), timeout=grace_s)
+    found = _tree(process) | _marked(token)
+    for one in found:
+        _signal(one, head if one.pid == process.pid else signal.SIGTERM)
+        _signal(one, signal.SIGCONT)  # one that was stopped hears of it too
+    _wait_until_ended(found, grace_s)
     # What is left, and what was started meanwhile.
-    left = {process for process in found if process.is_running()} | _descendants(pid) | _marked(token)
-    for process in left:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(list(left), timeout=grace_s)
+    left = {one for one in found if _is_live(one)} | _tree(process) | _marked(token)
+    for one in left:
+        _signal(one, signal.SIGKILL)
+    _wait_until_ended(left, grace_s)
+    return process.wait()
+
+
+def _tree(process: subprocess.Popen[Any]) -> set[psutil.Process]:
+    """None once the child has been waited for: its pid may be another's by now."""
+    return set() if process.poll() is not None else _descendants(process.pid)
+
+
+def _wait_until_ended(found: Iterable[psutil.Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(map(_is_live, found)) and time.monotonic() < deadline:
+        time.sleep(_ENDING_POLL_SECONDS)
+
+
+def _is_live(process: psutil.Process) -> bool:
+    """A child that has ended and was not yet waited for is not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _descendants(pid: int) -> set[psutil.Process]:
@@ -109,7 +167,8 @@ def _descendants(pid: int) -> set[psutil.Process]:
 def _marked(token: str | None) -> set[psutil.Process]:
     if token is None:
         return set()
-    return {process for process in psutil.process_iter() if process.pid != os.getpid() and _token(process) == token}
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return {process for process in others if _token(process) == token and _is_live(process)}
 
 
 def _token(process: psutil.Process) -> str | None:

@@ -1,11 +1,15 @@
 """Real process trees."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import psutil
+import pytest
 
 from wmtp.orchestration import processes
 
@@ -34,7 +38,7 @@ def test_a_tree_is_killed_with_what_has_a_session_of_its_own():
     process = start(TREE)
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert len(tree) == 2
-    processes.kill_tree(process.pid)
+    processes.kill_tree(process)
     assert not any(map(is_running, tree))
 
 
@@ -43,14 +47,14 @@ def test_an_orphan_is_found_by_its_token():
     (child,) = psutil.Process(process.pid).children()
     process.kill()
     process.wait()
-    processes.kill_tree(process.pid, "test-token")
+    processes.kill_tree(process, "test-token")
     assert not is_running(child)
 
 
 def test_what_ignores_sigterm_is_killed():
     process = start(STUBBORN)
     who = processes.identity(process.pid)
-    processes.kill_tree(process.pid, grace_s=0.5)
+    processes.kill_tree(process, grace_s=0.5)
     assert not processes.is_alive(who)
 
 
@@ -58,14 +62,64 @@ def test_the_death_of_an_owner_is_noticed():
     owner, noticed = start(TREE), []
     processes.on_death([processes.identity(owner.pid)], lambda: noticed.append(True))
     assert processes.is_alive(processes.identity(owner.pid)) and not noticed
-    processes.kill_tree(owner.pid)
+    processes.kill_tree(owner)
     deadline = time.monotonic() + 5
     while not noticed and time.monotonic() < deadline:
         time.sleep(0.05)
     assert noticed
 
 
+def test_a_killed_child_keeps_its_exit_code():
+    """Whoever else waits for a child takes its exit code away, and `Popen` then says 0."""
+    waiting = "print('ready', flush=True); import time; time.sleep(60)"
+    for _ in range(5):
+        process, codes = start(waiting), []
+        waiter = threading.Thread(target=lambda process=process, codes=codes: codes.append(process.wait()))
+        waiter.start()
+        assert processes.kill_tree(process) == -signal.SIGTERM
+        waiter.join()
+        assert codes == [-signal.SIGTERM]
+
+
+def test_a_child_that_has_ended_is_not_looked_for_by_its_pid():
+    """Its pid may be another process's by now: here, one that must live."""
+    process, stranger = start("print('ready', flush=True)"), start(TREE)
+    assert process.wait() == 0
+    process.pid = stranger.pid
+    assert processes.kill_tree(process) == 0
+    assert stranger.poll() is None
+    processes.kill_tree(stranger)
+
+
+def test_a_stopped_process_hears_that_it_shall_end():
+    process = start("import time; print('ready', flush=True); time.sleep(60)")
+    process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert processes.kill_tree(process, grace_s=60) == -signal.SIGTERM
+    assert time.monotonic() - began < 50
+
+
 def test_a_pid_that_was_given_away_is_not_the_same_process():
-    pid, _, start_time = processes.identity().partition(":")
-    assert processes.is_alive(f"{pid}:{start_time}")
-    assert not processes.is_alive(f"{pid}:{float(start_time) - 100}")
+    pid, boot, ticks = processes.identity().split(":")
+    assert processes.is_alive(f"{pid}:{boot}:{ticks}")
+    assert not processes.is_alive(f"{pid}:{boot}:{int(ticks) - 1}")
+    assert not processes.is_alive(f"{pid}:another-boot:{ticks}")
+    assert not processes.is_alive(f"{2**22 + 1}:{boot}:{ticks}")
+
+
+def test_an_identity_is_what_the_kernel_counts_and_not_what_the_clock_says(monkeypatch):
+    """psutil's start times move with the clock, and a step of it must not look like a death."""
+    who = processes.identity()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert processes.is_alive(who) and processes.identity() == who
+    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    assert who.split(":")[2] == stat[22 - 3]
+
+
+def test_a_process_that_is_gone_has_no_identity():
+    process = start("print('ready', flush=True)")
+    who = processes.identity(process.pid)
+    process.wait()
+    assert not processes.is_alive(who)
+    with pytest.raises(ProcessLookupError):
+        processes.identity(process.pid)

@@ -71,8 +71,8 @@ def test_two_runs_of_the_same_parameters_share_them(root):
 def test_a_record_of_a_process_that_is_gone_is_removed(root):
     folder = root / ".wmtp" / "runs"
     folder.mkdir(parents=True)
-    pid, _, started = processes.identity().partition(":")
-    (folder / "1.json").write_text(json.dumps({"process": f"{pid}:{float(started) - 100}", "what": "gone"}))
+    pid, boot, ticks = processes.identity().split(":")
+    (folder / "1.json").write_text(json.dumps({"process": f"{pid}:{boot}:{int(ticks) - 1}", "what": "gone"}))
     assert live_runs(root) == [] and not (folder / "1.json").exists()
 
 
