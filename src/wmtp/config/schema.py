@@ -5,6 +5,7 @@ Every field is read somewhere. Ranges are checked when a section is built, with 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -50,6 +51,10 @@ class DataConfig:
 
     `operations`: the synthetic catalogue. `difficulty_weights`: shares of the bins that the edges `difficulty_bins` cut
     (one more than edges); empty takes difficulties as they come.
+    `labels`: of given solutions: `verified` by running them, `trusted`, or `sampled`: `verified_frac` of them is run, and the
+    share of wrong labels found is reported. `timeouts`: whether a solution given as wrong that only runs out of time is used
+    as `wrong` or `dropped`. `limit_margin`: the problems' time and memory limits are multiplied by it, so that only who is too
+    slow or too large anywhere fails. `mutants`: `any` that fails, or `late`: rather one that passes the first test.
     """
 
     source: str = "synthetic"
@@ -69,6 +74,11 @@ class DataConfig:
     difficulty_weights: list[float] = field(default_factory=list)
     heldout_frac: float = 0.2
     mutants_per_solution: int = 1
+    mutants: str = "any"
+    labels: str = "verified"
+    verified_frac: float = 0.05
+    timeouts: str = "wrong"
+    limit_margin: float = 1.0
     max_length: int = 192
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -86,6 +96,10 @@ class DataConfig:
             "positive, or null for all",
         )
         require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
+        one_of("data.mutants", self.mutants, ("any", "late"))
+        one_of("data.timeouts", self.timeouts, ("wrong", "dropped"))
+        require(1 <= self.limit_margin < math.inf, "data.limit_margin", self.limit_margin, "a number, 1 or more")
+        self._check_labels()
         require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
         one_of("data.operations", self.operations, ("core", "all"))
         bins, weights = self.difficulty_bins, self.difficulty_weights
@@ -106,6 +120,15 @@ class DataConfig:
                 require(
                     getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
                 )
+
+    def _check_labels(self) -> None:
+        one_of("data.labels", self.labels, ("verified", "trusted", "sampled"))
+        require(0 < self.verified_frac <= 1, "data.verified_frac", self.verified_frac, "a number in (0, 1]")
+        if self.labels != "verified":
+            require(not self.is_generated, "data.labels", self.labels, "verified where the source makes its own solutions")
+            allowed = f"0 where data.labels={self.labels}: what is made of a solution is only known if that was run"
+            require(self.mutants_per_solution == 0, "data.mutants_per_solution", self.mutants_per_solution, allowed)
+            require(self.noise.frac == 0, "data.noise.frac", self.noise.frac, allowed)
 
     @property
     def is_generated(self) -> bool:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
 from wmtp import tasksets
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
+from wmtp.examples.given import LabelCheck, Text, Verify, settle
 from wmtp.examples.mutate import mutants
 from wmtp.examples.noise import Noised, add_noise, choose_kind
 from wmtp.ledger import Account, Line
 from wmtp.problems.render import Example
 from wmtp.tasksets.base import TaskSet
-from wmtp.types import Problem, Program, Solution, Verdict
+from wmtp.types import Limits, Problem, Program, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
@@ -36,37 +37,39 @@ ORIGINS: tuple[Origin, ...] = ("right", "wrong", "mutant")
 UNPROVEN: dict[Origin, str] = {"right": "right_that_fail", "wrong": "wrong_that_pass", "mutant": "mutants_not_found"}
 """The reason for which a draft is dropped that never got a verdict it may have."""
 
-Text = tuple[Problem, str]
-"""A solution's text and the problem whose tests it is to pass."""
-
-Checked = tuple[Problem, Solution, Verdict | None]
-"""A given solution and what it did when it was run as it stands; None where it was not run yet."""
-
-Verify = Callable[[Sequence[Text]], list[Verdict]]
-
 
 @dataclass
 class Draft:
-    """One example in the making: its candidate texts (a given one, or mutants to try in turn), its noise and its verdict.
+    """One example in the making: its candidate texts (a given one, or mutants to try in turn), its noise and its label.
 
-    `verdict_when_given`: of the given text as it stands, which need not run again where no noise comes on top.
+    `is_settled`: the given text's label holds as it stands, and it need not run where no noise comes on top.
     """
 
     problem: Problem
     origin: Origin
     candidates: Iterator[str]
-    verdict_when_given: Verdict | None = None
+    is_settled: bool = False
     noise_kind: str = ""
     noised: Noised | None = None
-    verdict: Verdict | None = None
+    is_correct: bool | None = None
 
     @property
     def must_fail(self) -> bool:
         return self.origin != "right"
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its label is known without a run."""
+        return self.is_settled and not self.noise_kind
+
     def accepts(self, verdict: Verdict) -> bool:
-        """Wrong must fail, clean right must pass; noise may turn right into wrong."""
-        return not verdict.passed if self.must_fail else verdict.passed or self.noise_kind != ""
+        """Wrong must fail, clean right must pass; noise may turn right into wrong.
+
+        A mutant runs where its original has passed, so its surroundings are not to blame; the two ways of looking may disagree.
+        """
+        if not self.must_fail:
+            return verdict.passed or self.noise_kind != ""
+        return not verdict.passed and verdict.status != "suspicious"
 
 
 def make_examples(
@@ -78,7 +81,7 @@ def make_examples(
     noisy: bool,
     wrong: bool,
     account: Account,
-) -> list[Example]:
+) -> tuple[list[Example], LabelCheck]:
     """Right and (where `wrong`) wrong solutions of the problems, with noise where `noisy`, labelled by running them.
 
     A problem's right solutions must pass and its wrong ones fail, or they are dropped and counted. Each right one gets
@@ -91,6 +94,8 @@ def make_examples(
         table: the name of the examples' table, part of the seed.
         noisy: add noise to the configured share.
         account: told what is read, made and dropped; the caller says what it keeps of the examples.
+    Returns:
+        the examples, and how the check of the given labels went (nothing to check where solutions are generated).
     Raises:
         DataError: no problem has a solution that passes its tests, or the sandbox itself failed.
     """
@@ -98,17 +103,19 @@ def make_examples(
     draw = random.Random(f"labels {config.seed} {table}")
 
     def verify(texts: Sequence[Text]) -> list[Verdict]:
-        return _run(execute, [taskset.program(problem, text) for problem, text in texts])
+        programs = [taskset.program(problem, text) for problem, text in texts]
+        return _run(execute, [_with_margin(program, config.limit_margin) for program in programs])
 
     given = [(problem, solution) for problem in problems for solution in problem.solutions]
     used = [(problem, solution) for problem, solution in given if wrong or solution.is_correct]
     account.read(len(problems), len(given))
     account.thinned("wrong_not_used", [p.problem_id for p, _ in given], [p.problem_id for p, _ in used])
-    checked: list[Checked] = [(problem, solution, None) for problem, solution in used]
-    if not config.is_generated:
-        checked = _confirmed(used, verify, account.solutions)
-    right = [(problem, solution.code) for problem, solution, _ in checked if solution.is_correct]
-    drafts = [Draft(p, "right" if s.is_correct else "wrong", iter([s.code]), verdict) for p, s, verdict in checked]
+    settled, check = (used, LabelCheck()) if config.is_generated else settle(used, config, verify, account.solutions, table)
+    right = [(problem, solution.code) for problem, solution in settled if solution.is_correct]
+    drafts = [
+        Draft(problem, "right" if solution.is_correct else "wrong", iter([solution.code]), not config.is_generated)
+        for problem, solution in settled
+    ]
     if wrong:
         drafts += _mutant_drafts(right, config.mutants_per_solution, f"{config.seed} {table}", account.solutions)
     place = {problem.problem_id: i for i, problem in enumerate(problems)}
@@ -117,30 +124,25 @@ def make_examples(
         for draft in drafts:
             draft.noise_kind = choose_kind(config.noise, draw)
     if right:
-        _label(drafts, right, verify, draw)
-    labelled = [draft for draft in drafts if draft.verdict is not None]
+        _label(drafts, right, verify, draw, late=config.mutants == "late")
+    labelled = [draft for draft in drafts if draft.is_correct is not None]
     if not labelled:
         raise DataError(f"{table}: none of the {len(problems)} problems has a solution that passes its tests")
     for origin, reason in UNPROVEN.items():
-        number = sum(draft.origin == origin and draft.verdict is None for draft in drafts)
+        number = sum(draft.origin == origin and draft.is_correct is None for draft in drafts)
         account.solutions.drop(reason, number)
     lost = {problem.problem_id for problem, _ in used} - {draft.problem.problem_id for draft in labelled}
     account.problems.drop("without_proven_solution", len(lost))
     if wrong and config.pairwise:
         labelled = _paired(labelled, account)
-    return [_example(taskset, draft) for draft in labelled]
+    return [_example(taskset, draft) for draft in labelled], check
 
 
-def _confirmed(used: Sequence[tuple[Problem, Solution]], verify: Verify, solutions: Line) -> list[Checked]:
-    """The given solutions whose verdict agrees with their label, with that verdict."""
-    kept: list[Checked] = []
-    verdicts = verify([(problem, solution.code) for problem, solution in used])
-    for (problem, solution), verdict in zip(used, verdicts, strict=True):
-        if verdict.passed == solution.is_correct:
-            kept.append((problem, solution, verdict))
-        else:
-            solutions.drop(UNPROVEN["right" if solution.is_correct else "wrong"])
-    return kept
+def _with_margin(program: Program, margin: float) -> Program:
+    """Limits with room: who exceeds those is too slow or too large on any machine."""
+    own = program.limits or Limits()
+    wide = replace(own, time_limit_s=own.time_limit_s * margin, memory_limit_bytes=int(own.memory_limit_bytes * margin))
+    return replace(program, limits=wide)
 
 
 def _mutant_drafts(right: Sequence[Text], number: int, seed: str, solutions: Line) -> list[Draft]:
@@ -154,8 +156,12 @@ def _mutant_drafts(right: Sequence[Text], number: int, seed: str, solutions: Lin
     return drafts
 
 
-def _label(drafts: Sequence[Draft], right: Sequence[Text], verify: Verify, draw: random.Random) -> None:
-    """Add the noise and run every draft until its verdict is one that it may have, or its candidates are used up."""
+def _label(drafts: Sequence[Draft], right: Sequence[Text], verify: Verify, draw: random.Random, *, late: bool) -> None:
+    """Add the noise and run every draft until its label is one that it may have, or its candidates are used up.
+
+    `late`: a mutant that fails its first test is only taken where no other one is found.
+    """
+    early: dict[int, Noised] = {}
     waiting = list(drafts)
     while waiting:
         proposed = []
@@ -164,10 +170,19 @@ def _label(drafts: Sequence[Draft], right: Sequence[Text], verify: Verify, draw:
             if text is not None:
                 draft.noised = add_noise(draft.noise_kind, text, _of_another_problem(draft.problem, right, draw), draw)
                 proposed.append(draft)
-        for draft, verdict in zip(proposed, _verdicts(proposed, verify), strict=True):
-            if draft.accepts(verdict):
-                draft.verdict = verdict
-        waiting = [draft for draft in proposed if draft.verdict is None]
+            elif id(draft) in early:
+                draft.noised, draft.is_correct = early[id(draft)], False
+        for draft in proposed:
+            if draft.is_known:
+                draft.is_correct = not draft.must_fail
+        to_run = [draft for draft in proposed if not draft.is_known]
+        for draft, verdict in zip(to_run, _verdicts(to_run, verify), strict=True):
+            if late and draft.origin == "mutant" and verdict.num_passed == 0 and draft.accepts(verdict):
+                assert draft.noised is not None
+                early.setdefault(id(draft), draft.noised)
+            elif draft.accepts(verdict):
+                draft.is_correct = verdict.passed
+        waiting = [draft for draft in proposed if draft.is_correct is None]
 
 
 def _of_another_problem(problem: Problem, right: Sequence[Text], draw: random.Random) -> str:
@@ -180,11 +195,8 @@ def _of_another_problem(problem: Problem, right: Sequence[Text], draw: random.Ra
 
 
 def _verdicts(drafts: Sequence[Draft], verify: Verify) -> list[Verdict]:
-    """What the drafts' texts do; those that were checked as they are do not run again."""
-    known = [None if draft.noise_kind else draft.verdict_when_given for draft in drafts]
-    texts = [(draft.problem, draft.noised.code) for draft, old in zip(drafts, known, strict=True) if draft.noised and not old]
-    new = iter(verify(texts))
-    return [old or next(new) for old in known]
+    """What the drafts' texts do."""
+    return verify([(draft.problem, draft.noised.code) for draft in drafts if draft.noised is not None])
 
 
 def _paired(drafts: Sequence[Draft], account: Account) -> list[Draft]:
@@ -202,12 +214,12 @@ def _paired(drafts: Sequence[Draft], account: Account) -> list[Draft]:
 
 
 def _example(taskset: TaskSet, draft: Draft) -> Example:
-    assert draft.noised is not None and draft.verdict is not None
+    assert draft.noised is not None and draft.is_correct is not None
     return Example(
         problem_id=draft.problem.problem_id,
         prompt=taskset.prompt(draft.problem),
         code=draft.noised.code,
-        is_correct=draft.verdict.passed,
+        is_correct=draft.is_correct,
         noise_kind=draft.noise_kind,
         noise_spans=draft.noised.spans,
         difficulty=draft.problem.difficulty,

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from wmtp.config import Config
 from wmtp.config.schema import DataConfig
+from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits, resolve
 from wmtp.files import write_json
@@ -50,7 +51,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     )
     execute = _executor(context, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
     accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
-    examples = _examples(splits, data, execute, accounts)
+    examples, checks = _examples(splits, data, execute, accounts)
     tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
     tables = {name: _encoded(tokenizer, rows, data.max_length, name, accounts[name]) for name, rows in examples.items()}
     tables["critic"] = tables["train"]
@@ -59,19 +60,23 @@ def run(config: Config, context: StageContext) -> StageResult:
     for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=()) for problem in splits.test))
-    statistics = _statistics(tables)
+    statistics = _statistics(tables) | _label_statistics(checks)
     _write_meta(out, data, tokenizer, counts, statistics)
     return StageResult(metrics=statistics, counts=counts)
 
 
-def _examples(splits: Splits, data: DataConfig, execute: Execute, accounts: dict[str, Account]) -> dict[str, list[Example]]:
-    """The examples of every table of `TABLES`."""
-    examples = {}
+def _examples(
+    splits: Splits, data: DataConfig, execute: Execute, accounts: dict[str, Account]
+) -> tuple[dict[str, list[Example]], dict[str, LabelCheck]]:
+    """The examples of every table of `TABLES`, and how the check of their given labels went."""
+    examples, checks = {}, {}
     for name, split, mixed in TABLES:
         problems = getattr(splits, split)
-        examples[name] = make_examples(problems, data, execute, table=name, noisy=mixed, wrong=mixed, account=accounts[name])
+        examples[name], checks[name] = make_examples(
+            problems, data, execute, table=name, noisy=mixed, wrong=mixed, account=accounts[name]
+        )
     examples["train"] = _selected(examples["train"], data, accounts["train"])
-    return examples
+    return examples, checks
 
 
 def _selected(examples: Sequence[Example], data: DataConfig, account: Account) -> list[Example]:
@@ -152,6 +157,16 @@ def _statistics(tables: dict[str, pa.Table]) -> dict[str, float]:
         values[f"{name}/noise_token_frac"] = float(
             table["is_noise"].combine_chunks().values.to_numpy(zero_copy_only=False).mean()
         )
+    return values
+
+
+def _label_statistics(checks: dict[str, LabelCheck]) -> dict[str, float]:
+    """Of every table with given labels: how many were checked by running, and which share of those is wrong."""
+    values: dict[str, float] = {}
+    for name, check in checks.items():
+        if check.checked:
+            values[f"{name}/labels_checked"] = check.checked
+            values[f"{name}/label_error_frac"] = check.error_rate
     return values
 
 

@@ -9,7 +9,7 @@ from wmtp.errors import DataError
 from wmtp.examples.labels import make_examples
 from wmtp.ledger import Ledger
 from wmtp.sandbox.pool import run_tests
-from wmtp.types import AssertTest, Limits, Problem, Solution, Verdict
+from wmtp.types import AssertTest, Limits, Problem, Program, Solution, Verdict
 
 
 def in_sandbox(programs):
@@ -20,7 +20,7 @@ def make(problems, config, *, execute=in_sandbox, noisy=True, wrong=True):
     """The examples and their account, which adds up."""
     ledger = Ledger()
     account = ledger.account("table/train")
-    examples = make_examples(problems, config, execute, table="train", noisy=noisy, wrong=wrong, account=account)
+    examples, _ = make_examples(problems, config, execute, table="train", noisy=noisy, wrong=wrong, account=account)
     account.keep([example.problem_id for example in examples])
     ledger.check()
     return examples, account
@@ -114,3 +114,31 @@ def test_no_solution_that_passes_and_a_broken_sandbox_are_errors():
     only_wrong = Problem("a", "A.", TESTS, solutions=(Solution(BAD, True), Solution(BAD + " ", False)))
     with pytest.raises(DataError, match="train: none of the 1 problems has a solution that passes"):
         make([only_wrong], replace(FILE, mutants_per_solution=0))
+
+
+def test_a_mutant_that_fails_a_later_test_is_preferred_where_that_is_asked_for():
+    """Of `x * 2 + 1`, mutants that fail only the second test are rarer; without one the first that fails is taken."""
+    problem = Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),))
+
+    def tests_passed(examples):
+        texts = [e.code for e in examples if not e.is_correct]
+        return [verdict.num_passed for verdict in in_sandbox([Program(text, TESTS) for text in texts])]
+
+    late = [replace(FILE, mutants="late", seed=seed) for seed in range(6)]
+    assert all(tests_passed(make([problem], config)[0]) == [1] for config in late)
+    assert {n for c in late for n in tests_passed(make([problem], replace(c, mutants="any"))[0])} == {0, 1}
+    impossible = replace(problem, tests=TESTS[:1])
+    examples, _ = make([impossible], late[0])
+    assert [e.is_correct for e in examples] == [True, False]
+
+
+def test_limits_have_the_configured_margin():
+    limits = []
+
+    def recording(programs):
+        limits.extend((program.limits.time_limit_s, program.limits.memory_limit_bytes) for program in programs)
+        return in_sandbox(programs)
+
+    problem = Problem("a", "A.", TESTS, time_limit_s=2.0, memory_limit_bytes=10**8, solutions=(Solution(GOOD, True),))
+    make([problem], replace(FILE, limit_margin=1.5), execute=recording, wrong=False)
+    assert set(limits) == {(3.0, 150_000_000)}

@@ -1,0 +1,51 @@
+"""What failures say of an algorithm: real programs in the real sandbox."""
+
+import pytest
+
+from wmtp.examples.blame import not_the_algorithm
+from wmtp.sandbox.pool import run_tests
+from wmtp.types import AssertTest, IOTest, Limits, Program, Verdict
+
+TEST = IOTest("3\n", "9\n")
+PROGRAMS = {
+    "import no_such_library\nprint(9)": "missing_module",
+    "from math import no_such_function\nprint(9)": "missing_module",
+    "print 9": "other_python",
+    "n = int(raw_input())\nprint(n * n)": "other_python",
+    "print(sum(3 for i in xrange(int(input()))))": "other_python",
+    "counts = {3: 9}\nfor key, value in counts.iteritems():\n    print(value)": "other_python",
+    "import sys\nprint >> sys.stdout, 9": "other_python",
+    "from time import sleep\nimport time\ntime.clock()\nprint(9)": "other_python",
+    "print(int(open('input.txt').read()) ** 2)": "file_access",
+    "open('/usr/answer.txt', 'w').write('9')": "file_access",
+    "print(int(input()) * 2)": "",
+    "print([1, 2][int(input())])": "",
+    "print(undefined_name)": "",
+    "class Box:\n    pass\nprint(Box().size)": "",
+    "raise SystemExit(1)": "",
+    "while True:\n    pass": "",
+    "x = bytearray(1 << 30)\nprint(9)": "",
+    "print(int(input()) ** 2)": "",
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    programs = [Program(source, (TEST,)) for source in PROGRAMS]
+    limits = Limits(time_limit_s=1.0, memory_limit_bytes=256 * 2**20)
+    return dict(zip(PROGRAMS, run_tests(programs, limits=limits, num_workers=2), strict=True))
+
+
+@pytest.mark.parametrize("source", PROGRAMS)
+def test_only_failures_of_the_algorithm_speak_of_the_label(verdicts, source):
+    verdict = verdicts[source]
+    assert not_the_algorithm(verdict) == PROGRAMS[source], verdict
+    assert verdict.passed == (source == "print(int(input()) ** 2)")
+
+
+def test_a_failing_assert_is_the_algorithms_and_a_disagreement_of_the_two_runs_is_not():
+    (verdict,) = run_tests(
+        [Program("def f(x):\n    return x", (AssertTest("assert f(1) == 2"),))], limits=Limits(), num_workers=1
+    )
+    assert verdict.status == "wrong_answer" and not_the_algorithm(verdict) == ""
+    assert not_the_algorithm(Verdict("suspicious", 1, 0)) == "suspicious"
