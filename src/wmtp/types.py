@@ -100,7 +100,10 @@ class Solution:
 
 @dataclass(frozen=True)
 class Problem:
-    """One programming (or question-answering) problem in the one form that every dataset is read into."""
+    """One programming (or question-answering) problem in the one form that every dataset is read into.
+
+    `asserts`: tests as a prompt may show them, each as it stands in its record.
+    """
 
     problem_id: str
     prompt: str
@@ -109,6 +112,7 @@ class Problem:
     time_limit_s: float = 4.0
     memory_limit_bytes: int = 512 * 2**20
     solutions: tuple[Solution, ...] = ()
+    asserts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

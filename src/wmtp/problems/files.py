@@ -10,7 +10,7 @@ from typing import Any
 
 from wmtp.errors import DataError
 from wmtp.files import whole_file
-from wmtp.problems.records import Record, read_records, take
+from wmtp.problems.records import Record, read_records, take, take_strings
 from wmtp.types import AssertTest, IOTest, Problem, Solution, Test
 
 LeftOut = Counter[str]
@@ -56,7 +56,7 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def _to_record(problem: Problem) -> dict[str, Any]:
-    return {
+    record = {
         "problem_id": problem.problem_id,
         "prompt": problem.prompt,
         "tests": [vars(test) for test in problem.tests],
@@ -65,6 +65,7 @@ def _to_record(problem: Problem) -> dict[str, Any]:
         "memory_limit_bytes": problem.memory_limit_bytes,
         "solutions": [vars(solution) for solution in problem.solutions],
     }
+    return record | ({"asserts": list(problem.asserts)} if problem.asserts else {})
 
 
 def problem_from_record(record: Record, where: str, left_out: LeftOut) -> Problem:
@@ -79,6 +80,7 @@ def problem_from_record(record: Record, where: str, left_out: LeftOut) -> Proble
         solutions=tuple(
             _solution(item, f"{where}: solutions[{i}]") for i, item in enumerate(take(record, where, "solutions", list, []))
         ),
+        asserts=tuple(take_strings(record, where, "asserts", [])),
     )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from wmtp.errors import EvaluationError
+from wmtp.errors import ConfigError, EvaluationError
 from wmtp.problems.files import Reader
+from wmtp.problems.formats import Grades, PromptFormat
 from wmtp.problems.render import as_comment, completion_alone
-from wmtp.types import Checker, Limits, Problem, Program
-
-Grades = dict[str, bool]
-"""What a text answer is judged by, by name; `passed` is the one that counts."""
+from wmtp.problems.sanitize import longest_code, names_in, sanitize
+from wmtp.problems.shots import NO_SHOTS, Shots
+from wmtp.types import AssertTest, Checker, Limits, Problem, Program
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class TaskSet:
         checker: how programs' printed output is compared, see `same_output`.
         judge: for answers that are texts: problem and completion -> grades. None: answers are programs, which are run.
         has_ids: records carry ids; without, a submission may also name a task by its place in the file.
+        formats: published ways to ask, by name; the first is the default, which `prompt`, `assemble` and `stop` then are.
+        asked_as: the name of the format that is in use.
+        max_new_tokens: how long a completion may become, as published.
+        prefill: what a chat's answer already starts with.
+        sanitizes: whether what runs is the code in the completion, see `wmtp.problems.sanitize`.
         is_generated: the problems come from `wmtp.synthetic`, not from files.
         not_for_training: why it cannot be `data.source`; empty where it can.
     """
@@ -46,8 +51,47 @@ class TaskSet:
     checker: Checker = "codecontests"
     judge: Callable[[Problem, str], Grades] | None = None
     has_ids: bool = True
+    formats: tuple[PromptFormat, ...] = ()
+    asked_as: str = "plain"
+    max_new_tokens: int = 512
+    prefill: str = ""
+    sanitizes: bool = False
     is_generated: bool = False
     not_for_training: str = ""
+
+    def format(self, name: str | None = None) -> PromptFormat:
+        """A published way to ask, by name; None for the default.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        known = self.formats or (PromptFormat(self.asked_as, self.citation, self.prompt, self.stop, self.max_new_tokens),)
+        found = [form for form in known if name in (None, form.name)]
+        if not found:
+            raise ConfigError(f"{self.name} has no prompt format {name!r}: known are {', '.join(form.name for form in known)}")
+        return found[0]
+
+    def asked(self, form: PromptFormat, shots: Shots = NO_SHOTS) -> TaskSet:
+        """The same tasks, asked in that format with these solved examples before each question."""
+        return replace(
+            self,
+            prompt=lambda problem: form.prompt(problem, shots.of(problem)),
+            assemble=form.assemble or self.assemble,
+            stop=form.stop,
+            judge=form.judge or self.judge,
+            asked_as=form.name,
+            max_new_tokens=form.max_new_tokens,
+            prefill=form.prefill,
+            sanitizes=form.sanitizes,
+        )
+
+    def source(self, problem: Problem, completion: str) -> str:
+        """The program that a completion makes."""
+        source = self.assemble(problem, completion)
+        if not self.sanitizes:
+            return source
+        asserts = [test.code for test in problem.tests if isinstance(test, AssertTest)]
+        return sanitize(source, names_in("\n".join(asserts))) if asserts else longest_code(source)
 
     def program(self, problem: Problem, completion: str, limits: Limits | None = None) -> Program:
         """The whole program with every test of the problem.
@@ -66,4 +110,4 @@ class TaskSet:
                 time_limit_s = min(time_limit_s, limits.time_limit_s)
                 memory_limit_bytes = min(memory_limit_bytes, limits.memory_limit_bytes)
             own = Limits(time_limit_s, memory_limit_bytes, limits.output_limit_bytes)
-        return Program(self.assemble(problem, completion), problem.tests, own, name=problem.problem_id, checker=self.checker)
+        return Program(self.source(problem, completion), problem.tests, own, name=problem.problem_id, checker=self.checker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wmtp.problems.files import LeftOut
+from wmtp.problems.formats import PromptFormat, evalplus
 from wmtp.problems.records import Record, take, unix_newlines
 from wmtp.problems.render import after_prompt, as_written
 from wmtp.tasksets.base import TaskSet
@@ -13,8 +14,8 @@ TIME_LIMIT_S = 3.0
 
 
 def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
-    """The prompt is code and stays as it is (it ends in a newline); the one test is `test` and `check(entry_point)`."""
-    prompt = unix_newlines(take(record, where, "prompt", str)).rstrip() + "\n"
+    """The prompt is code and stays as it is, to its last blank; the one test is `test` and `check(entry_point)`."""
+    prompt = unix_newlines(take(record, where, "prompt", str))
     test = unix_newlines(take(record, where, "test", str))
     return Problem(
         problem_id=take(record, where, "task_id", str),
@@ -25,13 +26,31 @@ def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     )
 
 
+def stripped(problem: Problem) -> str:
+    """Without the blanks and newlines around it."""
+    return problem.prompt.strip()
+
+
+EXACT = PromptFormat(
+    "openai",
+    "Chen et al. 2021, arXiv 2107.03374, section 2.2; lm-evaluation-harness, tasks/humaneval",
+    as_written,
+    stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
+    max_new_tokens=1024,
+)
+STRIPPED = PromptFormat(
+    "bigcode",
+    "bigcode-evaluation-harness, tasks/humaneval.py",
+    stripped,
+    stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```", "<file_sep>"),
+    assemble=lambda problem, completion: stripped(problem) + completion,
+)
 TASKSET = TaskSet(
     name="humaneval",
     description="HumanEval: complete a Python function from its signature and docstring",
-    citation="Chen et al. 2021, arXiv 2107.03374; stop sequences of section 2.2",
+    citation="Chen et al. 2021, arXiv 2107.03374",
     read=to_problem,
-    prompt=as_written,
     assemble=after_prompt,
-    stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
+    formats=(EXACT, STRIPPED, evalplus(as_written, ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "))),
     not_for_training="it is a test set, and its solutions are bodies of functions, which are no programs to mutate",
-)
+).asked(EXACT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wmtp.errors import DataError
 from wmtp.problems.files import LeftOut
+from wmtp.problems.formats import PromptFormat, Shot, evalplus
 from wmtp.problems.records import Record, take, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
@@ -13,7 +14,7 @@ TIME_LIMIT_S = 3.0
 
 
 def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
-    """The statement with its first assert is the prompt; every assert is a test, after the set-up code.
+    """The statement is the prompt, blanks and all, as are the asserts that it may show; each is a test, after the set-up code.
 
     The full configuration calls the statement `text`, the sanitized one `prompt` (with `test_imports`).
     """
@@ -26,7 +27,8 @@ def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     code = unix_newlines(take(record, where, "code", str))
     return Problem(
         problem_id=f"mbpp/{take(record, where, 'task_id', int)}",
-        prompt=f"{unix_newlines(text).strip()}\n{asserts[0].strip()}",
+        prompt=text,
+        asserts=tuple(asserts),
         tests=tuple(AssertTest(head + line) for line in asserts),
         time_limit_s=TIME_LIMIT_S,
         solutions=(Solution(clean_code(code), True),),
@@ -38,10 +40,46 @@ def clean_code(code: str) -> str:
     return "\n".join(line.rstrip() for line in code.strip("\n").split("\n")).rstrip()
 
 
+def in_docstring(problem: Problem) -> str:
+    """The statement and the first assert in a docstring."""
+    return f'"""\n{problem.prompt}\n{problem.asserts[0]}\n"""\n'
+
+
+def before_begin(problem: Problem) -> str:
+    """The statement in a sentence, every assert, and the mark that code follows."""
+    tests = "\n".join(problem.asserts)
+    return (
+        f"You are an expert Python programmer, and here is your task: {problem.prompt} Your code should pass these tests:"
+        f"\n\n{tests}\n[BEGIN]\n"
+    )
+
+
+def up_to_done(shot: Shot) -> str:
+    """The reference solution as its record has it, line ends included, and the mark that ends it."""
+    return f"{shot.record['code']}\n[DONE]"
+
+
+DOCSTRING = PromptFormat(
+    "bigcode",
+    "bigcode-evaluation-harness, tasks/mbpp.py; Fried et al. 2022, arXiv 2204.05999",
+    in_docstring,
+    stop=("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```"),
+)
+AUSTIN = PromptFormat(
+    "austin",
+    "Austin et al. 2021, arXiv 2108.07732; google-research, mbpp/README.md; lm-evaluation-harness, tasks/mbpp",
+    before_begin,
+    stop=("[DONE]",),
+    max_new_tokens=256,
+    answer=up_to_done,
+    between="\n\n",
+    num_shots=3,
+    shot_ids=(("mbpp/2", "mbpp/3", "mbpp/4"),),
+)
 TASKSET = TaskSet(
     name="mbpp",
     description="MBPP: short Python functions from one sentence and an assert, full or sanitized",
-    citation="Austin et al. 2021, arXiv 2108.07732; stop strings of bigcode-evaluation-harness, tasks/mbpp.py",
+    citation="Austin et al. 2021, arXiv 2108.07732",
     read=to_problem,
-    stop=("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```"),
-)
+    formats=(DOCSTRING, AUSTIN, evalplus(in_docstring, ('\n"""', "\nassert"))),
+).asked(DOCSTRING)

@@ -23,12 +23,32 @@ def test_a_wrong_body_fails_its_check(tmp_path):
         exec(f"{program.source}\n{program.tests[0].code}", {})
 
 
-def test_a_prompt_ends_in_one_newline_and_windows_line_ends_are_gone(tmp_path):
-    windows = {key: value.replace("\n", "\r\n") for key, value in HUMANEVAL.items()} | {
-        "prompt": "def one():\r\n    pass\r\n\r\n"
-    }
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "    \n", "\n    "])
+def test_a_prompt_stays_to_its_last_blank(end, tmp_path):
+    record = HUMANEVAL | {"prompt": f'\ndef one():\n    """One."""{end}'}
+    (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", record))
+    taskset = tasksets.get("humaneval")
+    assert taskset.prompt(problem) == record["prompt"]
+    assert taskset.program(problem, "\n    return 1").source == record["prompt"] + "\n    return 1"
+    stripped = taskset.asked(taskset.format("bigcode"))
+    assert stripped.prompt(problem) == record["prompt"].strip() and "\n@" in stripped.stop
+    assert stripped.program(problem, "\n    return 1").source == record["prompt"].strip() + "\n    return 1"
+
+
+def test_windows_line_ends_are_gone(tmp_path):
+    windows = {key: value.replace("\n", "\r\n") for key, value in HUMANEVAL.items()}
     (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", windows))
-    assert problem.prompt == "def one():\n    pass\n" and "\r" not in problem.tests[0].code + problem.solutions[0].code
+    assert "\r" not in problem.prompt + problem.tests[0].code + problem.solutions[0].code
+
+
+def test_evalplus_runs_the_code_of_the_prompt_and_the_answer_without_what_follows(tmp_path):
+    (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", HUMANEVAL))
+    taskset = tasksets.get("humaneval")
+    base = taskset.asked(taskset.format("evalplus"))
+    source = base.program(problem, "    return 1\n\nprint(one())\n").source
+    assert source.startswith("def one") and source.endswith("return 1") and "print" not in source
+    chat = taskset.asked(taskset.format("evalplus").in_chat)
+    assert chat.program(problem, "def one():\n    return 1\n```\nWell, that is all").source == "def one():\n    return 1"
 
 
 def test_it_is_no_source_of_training_and_a_missing_field_is_named(tmp_path):

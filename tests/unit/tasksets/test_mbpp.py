@@ -1,10 +1,13 @@
 """MBPP's records, full and sanitized."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.tasksets.records import MBPP, lines
 from wmtp import tasksets
 from wmtp.errors import DataError
+from wmtp.problems.shots import choose_shots
 from wmtp.tasksets import load_problems
 from wmtp.types import AssertTest, Solution
 
@@ -23,7 +26,11 @@ def test_the_sanitized_mbpp_names_its_fields_otherwise(tmp_path):
         "test_imports": ["import os"],
     }
     (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", record))
-    assert problem.prompt.startswith("Add.\n") and problem.tests[0] == AssertTest("import os\nassert add(1, 2) == 3")
+    assert (
+        problem.prompt == "Add."
+        and problem.asserts == tuple(MBPP["test_list"])
+        and problem.tests[0] == AssertTest("import os\nassert add(1, 2) == 3")
+    )
 
 
 def test_a_task_without_asserts_is_refused(tmp_path):
@@ -38,3 +45,33 @@ def test_a_right_program_passes_its_own_asserts_and_is_not_cut_by_a_stop_string(
     for test in program.tests:
         exec(f"{program.source}\n{test.code}", {})
     assert not any(stop in program.source for stop in taskset.stop) and program.limits.time_limit_s == 3.0
+
+
+def test_prompts_keep_every_blank_of_the_record(tmp_path):
+    record = MBPP | {"text": " Add numbers. ", "test_list": ["assert add(1, 2) == 3 ", "assert add(2, 2) == 4"]}
+    (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", record))
+    taskset = tasksets.get("mbpp")
+    assert taskset.prompt(problem) == '"""\n Add numbers. \nassert add(1, 2) == 3 \n"""\n'
+    assert taskset.asked(taskset.format("austin")).prompt(problem) == (
+        "You are an expert Python programmer, and here is your task:  Add numbers.  Your code should pass these tests:\n\n"
+        "assert add(1, 2) == 3 \nassert add(2, 2) == 4\n[BEGIN]\n"
+    )
+
+
+def test_three_examples_of_the_papers_ids_with_their_code_as_published(tmp_path):
+    records = [MBPP | {"task_id": i, "text": f"Task {i}.", "code": f"x = {i} \r\n"} for i in (4, 1, 2, 3)]
+    taskset = tasksets.get("mbpp")
+    (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", MBPP | {"task_id": 11}))
+    austin = taskset.format("austin")
+    shots = choose_shots(austin, [problem], taskset.read, source=lines(tmp_path / "t.jsonl", *records))
+    parts = taskset.asked(austin, shots).prompt(problem).split("\n[DONE]\n\n")
+    assert [part.partition(" Your")[0][-7:] for part in parts[:3]] == ["Task 2.", "Task 3.", "Task 4."]
+    assert [part.partition("[BEGIN]\n")[2] for part in parts] == ["x = 2 \r\n", "x = 3 \r\n", "x = 4 \r\n", ""]
+    assert taskset.asked(austin).stop == ("[DONE]",)
+
+
+def test_a_sanitized_answer_is_the_code_that_the_asserts_need(tmp_path):
+    (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", MBPP))
+    taskset = replace(tasksets.get("mbpp"), sanitizes=True)
+    answer = "Here:\n```python\ndef add(a, b):\n    return a + b\nprint(add(1, 2))\n```\nBye, now"
+    assert taskset.program(problem, answer).source == "def add(a, b):\n    return a + b"

@@ -52,16 +52,31 @@ def test_the_registry_costs_no_torch_and_no_tables():
     [
         ("synthetic", "Add.", "# Add.\n", "<x>"),
         ("codecontests", "Add.\nInput: two.", '"""\nAdd.\nInput: two.\n"""\n', "<x>"),
-        ("mbpp", 'Say """hi"""\nassert f()', "\"\"\"\nSay '''hi'''\nassert f()\n\"\"\"\n", "<x>"),
+        ("mbpp", "Say hi ", '"""\nSay hi \nassert f(1)\n"""\n', "<x>"),
         ("humaneval", "def f(x):\n", "def f(x):\n", "def f(x):\n<x>"),
-        ("gsm8k", "How many?", "Question: How many?\nAnswer:\n", "<x>"),
+        ("gsm8k", "How many?", "Question: How many?\nAnswer:", "<x>"),
         ("jsonl", "Add.", "# Add.\n", "<x>"),
         ("jsonl", "def f(x):\n", "def f(x):\n", "def f(x):\n<x>"),
     ],
 )
-def test_prompts_end_in_a_newline_and_programs_are_what_the_task_says(name, prompt, shown, program):
-    problem = Problem("p", prompt, (AssertTest("assert f(1)"),))
+def test_prompts_and_programs_are_what_the_task_says(name, prompt, shown, program):
+    problem = Problem("p", prompt, (AssertTest("assert f(1)"),), asserts=("assert f(1)",))
     taskset = tasksets.get(name)
     assert taskset.prompt(problem) == shown
     assert taskset.program(problem, "<x>", LIMITS).source == program
     assert taskset.program(problem, "<x>", LIMITS).tests == problem.tests
+
+
+def test_formats_have_names_sources_and_the_first_is_the_default():
+    for name in NAMES:
+        taskset = tasksets.get(name)
+        assert len({form.name for form in taskset.formats}) == len(taskset.formats)
+        default = taskset.format()
+        assert (taskset.asked_as, taskset.stop) == (default.name, default.stop)
+        assert all(form.citation for form in taskset.formats)
+        problem = Problem("p", "x", (AssertTest("assert f(1)"),), asserts=("assert f(1)",))
+        assert taskset.asked(default).prompt(problem) == taskset.prompt(problem)
+    with pytest.raises(ConfigError, match="mbpp has no prompt format 'meta': known are bigcode, austin, evalplus"):
+        tasksets.get("mbpp").format("meta")
+    with pytest.raises(ConfigError, match="jsonl has no prompt format 'austin': known are plain"):
+        tasksets.get("jsonl").format("austin")
