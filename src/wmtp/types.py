@@ -103,12 +103,13 @@ class Problem:
     """One programming (or question-answering) problem in the one form that every dataset is read into.
 
     `asserts`: tests as a prompt may show them, each as it stands in its record.
+    `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy.
     """
 
     problem_id: str
     prompt: str
     tests: tuple[Test, ...]
-    difficulty: int = 0
+    difficulty: int | None = None
     time_limit_s: float = 4.0
     memory_limit_bytes: int = 512 * 2**20
     solutions: tuple[Solution, ...] = ()

@@ -50,7 +50,8 @@ class DataConfig:
     """What `sample` reads and what it keeps. Counts are problems unless they say otherwise.
 
     `operations`: the synthetic catalogue. `difficulty_weights`: shares of the bins that the edges `difficulty_bins` cut
-    (one more than edges); empty takes difficulties as they come.
+    (one more than edges), beside them `unknown_difficulty_weight` for problems of unknown difficulty; empty takes
+    difficulties as they come. `max_bad_frac`: share of the training file's rows that may be broken; they are counted.
     `labels`: of given solutions: `verified` by running them, `trusted`, or `sampled`: `verified_frac` of them is run, and the
     share of wrong labels found is reported. `timeouts`: whether a solution given as wrong that only runs out of time is used
     as `wrong` or `dropped`. `limit_margin`: the problems' time and memory limits are multiplied by it, so that only who is too
@@ -72,6 +73,8 @@ class DataConfig:
     curriculum: bool = False
     difficulty_bins: list[int] = field(default_factory=list)
     difficulty_weights: list[float] = field(default_factory=list)
+    unknown_difficulty_weight: float = 0.0
+    max_bad_frac: float = 0.001
     heldout_frac: float = 0.2
     mutants_per_solution: int = 1
     mutants: str = "any"
@@ -109,6 +112,14 @@ class DataConfig:
         require(
             not weights or (min(weights) >= 0 and max(weights) > 0), "data.difficulty_weights", weights, "shares, not all 0"
         )
+        unknown = self.unknown_difficulty_weight
+        require(
+            unknown >= 0 and (not unknown or bool(weights)),
+            "data.unknown_difficulty_weight",
+            unknown,
+            "0, or a share beside data.difficulty_weights",
+        )
+        require(0 <= self.max_bad_frac < 1, "data.max_bad_frac", self.max_bad_frac, "a number in [0, 1)")
         pairs = self.max_per_problem >= 2 or not self.pairwise
         require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
         single = self.mutants_per_solution <= 1 or not self.pairwise

@@ -112,10 +112,10 @@ def _sample(answer: Answer, verdict: Verdict, grades: Grades) -> Sample:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One line of per_task.csv; `greedy_correct` is None where no greedy completion was made."""
+    """One line of per_task.csv; `greedy_correct` is None where no greedy completion was made, `difficulty` where unknown."""
 
     task_id: str
-    difficulty: int
+    difficulty: int | None
     num_samples: int
     num_correct: int
     greedy_correct: bool | None
@@ -182,16 +182,20 @@ def _mean_with_interval(name: str, scores_T: np.ndarray, num_bootstrap: int, see
 
 
 def _by_difficulty(results: Sequence[TaskResult]) -> dict[str, dict[str, Any]]:
-    groups: dict[int, list[TaskResult]] = {}
+    groups: dict[int | None, list[TaskResult]] = {}
     for task in results:
         groups.setdefault(task.difficulty, []).append(task)
     table: dict[str, dict[str, Any]] = {}
-    for difficulty, tasks in sorted(groups.items()):
+    for difficulty, tasks in sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or 0)):
         scores = task_scores([task.num_samples for task in tasks], [task.num_correct for task in tasks], 1)
-        table[str(difficulty)] = {"num_tasks": len(tasks), "pass@1": float(scores.mean())}
+        row = table.setdefault(_level(difficulty), {"num_tasks": len(tasks), "pass@1": float(scores.mean())})
         if all(task.greedy_correct is not None for task in tasks):
-            table[str(difficulty)]["greedy_pass@1"] = sum(bool(task.greedy_correct) for task in tasks) / len(tasks)
+            row["greedy_pass@1"] = sum(bool(task.greedy_correct) for task in tasks) / len(tasks)
     return table
+
+
+def _level(difficulty: int | None) -> str:
+    return "unknown" if difficulty is None else str(difficulty)
 
 
 RESULT_FILES = ("metrics.json", "per_task.csv", "samples.jsonl.gz")
@@ -208,6 +212,6 @@ def write_results(folder: Path, metrics: dict[str, Any], results: Sequence[TaskR
         writer.writerow(["task_id", "difficulty", "num_samples", "num_correct", "greedy_correct"])
         for task in results:
             greedy = "" if task.greedy_correct is None else int(task.greedy_correct)
-            writer.writerow([task.task_id, task.difficulty, task.num_samples, task.num_correct, greedy])
+            writer.writerow([task.task_id, _level(task.difficulty), task.num_samples, task.num_correct, greedy])
     lines = "".join(json.dumps(asdict(sample), sort_keys=True) + "\n" for sample in samples)
     (folder / "samples.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))

@@ -8,7 +8,6 @@ The ledger gets `source/NAME`, what a file or the generator gives, and `split/NA
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +18,12 @@ from wmtp.errors import DataError
 from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions
 from wmtp.problems.decontaminate import normalised
-from wmtp.problems.files import LeftOut
+from wmtp.problems.files import Reading
 from wmtp.synthetic.generate import generate
 from wmtp.types import Problem
+
+SHOWN = 10
+"""Bad rows that are shown, of those that are counted."""
 
 Surveyed = Mapping[int, Sequence[Candidate]]
 """A file's usable problems by their numbers in it: the metadata of each one's solutions, of which there is at least one."""
@@ -51,7 +53,7 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
         return _from_generator(config, ledger)
     path = resolve(str(config.validation_path), root)
     account = ledger.account("source/validation")
-    held_out = list(_read(config.source, path, account))
+    held_out = list(_read(config.source, path, account, ledger, Reading(needs_tests=True)))
     account.problems.keep(len(held_out))
     account.solutions.keep(_num_solutions(held_out))
     validation, test = _from_held_out(config, held_out, ledger)
@@ -64,15 +66,26 @@ def resolve(path: str, root: Path) -> str:
     return str(root / path) if (root / path).exists() else path
 
 
-def _read(source: str, path: str, account: Account) -> Iterator[Problem]:
-    """The problems of a file; `account` is told of each when it is read, and at the end of what the reader left out."""
-    left_out: LeftOut = Counter()
-    for problem in tasksets.load_problems(source, path, left_out):
+def _read(source: str, path: str, account: Account, ledger: Ledger, reading: Reading) -> Iterator[Problem]:
+    """The problems of a file; `account` is told of each when it is read, and at the end of what the reader left out.
+
+    Fields that say nothing, which a problem can do without, are a line of their own.
+    """
+    for problem in tasksets.load_problems(source, path, reading):
         account.read(1, len(problem.solutions))
         yield problem
-    for reason, number in left_out.items():
+    account.problems.read(len(reading.bad_rows))
+    if reading.bad_rows:
+        account.problems.drop("bad_row", len(reading.bad_rows))
+        print("".join(f"sample: left out {row}\n" for row in reading.bad_rows[:SHOWN]), end="", flush=True)
+    for reason, number in reading.notes.left_out.items():
         account.solutions.read(number)
         account.solutions.drop(reason, number)
+    if reading.notes.unknown:
+        fields = ledger.line(account.problems.name, "fields")
+        for reason, number in reading.notes.unknown.items():
+            fields.read(number)
+            fields.drop(reason, number)
 
 
 def _num_solutions(problems: Sequence[Problem]) -> int:
@@ -116,7 +129,7 @@ def _from_training_file(
     config: DataConfig, path: str, benchmark: Sequence[Problem], ledger: Ledger
 ) -> tuple[list[Problem], list[Problem]]:
     """Training and reference problems: decontaminated, distinct, sampled."""
-    surveyed, difficulties = _survey(path, config, benchmark, ledger.account("source/train"))
+    surveyed, difficulties = _survey(path, config, benchmark, ledger)
     numbers = sorted(surveyed)
     random.Random(f"reference {config.seed}").shuffle(numbers)
     reference, rest = numbers[: config.num_reference_problems], sorted(numbers[config.num_reference_problems :])
@@ -134,7 +147,7 @@ def _from_training_file(
     chosen: dict[int, list[int]] = {}
     for name, own in (("train", train), ("reference", reference)):
         chosen |= _choose([candidate for i in own for candidate in surveyed[i]], config, name, accounts[name])
-    for i, problem in enumerate(tasksets.load_problems(config.source, path)):
+    for i, problem in enumerate(tasksets.load_problems(config.source, path, Reading(config.max_bad_frac))):
         if i in chosen:
             texts[i] = _with_solutions(problem, chosen[i])
     splits = {name: [texts[i] for i in own if i in texts] for name, own in (("train", train), ("reference", reference))}
@@ -144,15 +157,16 @@ def _from_training_file(
 
 
 def _survey(
-    path: str, config: DataConfig, benchmark: Sequence[Problem], account: Account
-) -> tuple[dict[int, list[Candidate]], dict[int, int]]:
+    path: str, config: DataConfig, benchmark: Sequence[Problem], ledger: Ledger
+) -> tuple[dict[int, list[Candidate]], dict[int, int | None]]:
     """The usable problems by their number in the file: metadata of their solutions, and difficulty."""
+    account = ledger.account("source/train")
     known = {normalised(problem.prompt) for problem in benchmark}
     seen: set[str] = set()
     surveyed: dict[int, list[Candidate]] = {}
-    difficulties: dict[int, int] = {}
+    difficulties: dict[int, int | None] = {}
     account.drop("contaminated", 0, 0)
-    for i, problem in enumerate(_read(config.source, path, account)):
+    for i, problem in enumerate(_read(config.source, path, account, ledger, Reading(config.max_bad_frac))):
         statement = normalised(problem.prompt)
         if statement in known:
             account.drop("contaminated", 1, len(problem.solutions))
@@ -170,18 +184,20 @@ def _survey(
 
 
 def _draw_problems(
-    config: DataConfig, path: str, rest: list[int], surveyed: Surveyed, difficulties: Mapping[int, int], account: Account
+    config: DataConfig, path: str, rest: list[int], surveyed: Surveyed, difficulties: Mapping[int, int | None], account: Account
 ) -> list[int]:
     """The training problems among `rest`, by difficulty bins and number as configured."""
-    bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights)
+    bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights, config.unknown_difficulty_weight)
     levels = [difficulties[i] for i in rest]
-    allowed = [i for i in rest if bins.weight(difficulties[i]) > 0]
+    told = [i for i in rest if difficulties[i] is not None or bins.weight(None) > 0]
+    allowed = [i for i in told if bins.weight(difficulties[i]) > 0]
     reachable = [rest[i] for i in choose_problems(levels, bins, None, f"{config.seed}")]
     drawn = [rest[i] for i in choose_problems(levels, bins, config.num_problems, f"{config.seed}")]
     if config.num_problems is not None and len(drawn) < config.num_problems:
         raise DataError(f"data.num_problems={config.num_problems}, but {path} leaves {len(drawn)}: use null for all")
     for reason, before, after in (
-        ("difficulty_of_weight_0", rest, allowed),
+        ("unknown_difficulty", rest, told),
+        ("difficulty_of_weight_0", told, allowed),
         ("over_difficulty_share", allowed, reachable),
         ("not_sampled", reachable, drawn),
     ):

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from wmtp.ledger import Account
 
+UNKNOWN = -1
+"""Number of the bin of those whose difficulty is unknown."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -17,7 +20,7 @@ class Candidate:
     problem: int
     solution: int
     is_correct: bool
-    difficulty: int
+    difficulty: int | None
     length: int
 
 
@@ -25,22 +28,27 @@ class Candidate:
 class DifficultyBins:
     """Bins that rising `edges` cut (an edge belongs to the bin above it), one more than edges, each with a weight.
 
-    Without any, difficulties are taken as they come.
+    Without any, difficulties are taken as they come. Unknown ones are a bin of their own, of weight `unknown`.
     """
 
     edges: Sequence[int] = ()
     weights: Sequence[float] = ()
+    unknown: float = 0.0
 
-    def number(self, difficulty: int) -> int:
-        """Of the bin that the difficulty falls into, from 0."""
-        return bisect.bisect_right(self.edges, difficulty)
+    def number(self, difficulty: int | None) -> int:
+        """Of the bin that the difficulty falls into, from 0; `UNKNOWN` for those that are."""
+        return UNKNOWN if difficulty is None else bisect.bisect_right(self.edges, difficulty)
 
-    def weight(self, difficulty: int) -> float:
+    def weight(self, difficulty: int | None) -> float:
         """Of the difficulty's bin; 1 where there are no bins."""
-        return self.weights[self.number(difficulty)] if self.weights else 1.0
+        return self.by_number()[self.number(difficulty)] if self.weights else 1.0
+
+    def by_number(self) -> dict[int, float]:
+        """Every bin's weight."""
+        return {**dict(enumerate(self.weights)), UNKNOWN: self.unknown}
 
 
-def choose_problems(difficulties: Sequence[int], bins: DifficultyBins, number: int | None, seed: str) -> list[int]:
+def choose_problems(difficulties: Sequence[int | None], bins: DifficultyBins, number: int | None, seed: str) -> list[int]:
     """Indices of at most `number` problems (None: as many as the bins' shares allow), in source order.
 
     With difficulty bins the kept problems' shares follow the weights as far as the source reaches: None keeps the most
@@ -51,11 +59,12 @@ def choose_problems(difficulties: Sequence[int], bins: DifficultyBins, number: i
     draw.shuffle(order)
     if not bins.weights:
         return sorted(order[:number])
-    members: dict[int, list[int]] = {i: [] for i, weight in enumerate(bins.weights) if weight > 0}
+    weights = bins.by_number()
+    members: dict[int, list[int]] = {i: [] for i, weight in weights.items() if weight > 0}
     for index in order:
         members.get(bins.number(difficulties[index]), []).append(index)
-    total = sum(bins.weights[i] for i in members)
-    share = {i: bins.weights[i] / total for i in members}
+    total = sum(weights[i] for i in members)
+    share = {i: weights[i] / total for i in members}
     reach = min((int(len(members[i]) / share[i] + 1e-9) for i in members), default=0)
     wanted = reach if number is None else min(number, reach)
     return sorted(index for i in members for index in members[i][: int(wanted * share[i] + 1e-9)])
@@ -103,6 +112,6 @@ def keep_correct_ratio(labels: Sequence[bool], ratio: float | None, seed: str) -
     return sorted(right[:most_right] + wrong[:most_wrong])
 
 
-def curriculum_order(difficulties: Sequence[int], lengths: Sequence[int]) -> list[int]:
-    """Indices from easy to hard, short before long, ties in source order."""
-    return sorted(range(len(difficulties)), key=lambda i: (difficulties[i], lengths[i]))
+def curriculum_order(difficulties: Sequence[int | None], lengths: Sequence[int]) -> list[int]:
+    """Indices from easy to hard, unknown difficulties last; short before long, ties in source order."""
+    return sorted(range(len(lengths)), key=lambda i: (difficulties[i] is None, difficulties[i] or 0, lengths[i]))

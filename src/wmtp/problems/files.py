@@ -3,37 +3,92 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wmtp.errors import DataError
 from wmtp.files import whole_file
-from wmtp.problems.records import Record, read_records, take, take_strings
+from wmtp.problems.records import Notes, Record, known_rating, read_rows, take, take_or_null, take_strings
 from wmtp.types import AssertTest, IOTest, Problem, Solution, Test
 
-LeftOut = Counter[str]
-"""Solutions of the records that are not in the problems made of them, by reason."""
+Reader = Callable[[Record, str, Notes], Problem]
+"""A record, `where` it stands (for errors) and where to note what it does not take as it is -> a problem."""
 
-Reader = Callable[[Record, str, LeftOut], Problem]
-"""A record, `where` it stands (for errors) and where to count what is left out -> a problem."""
+MAX_DIFFICULTY = 2**31 - 1
 
 
-def parse_problems(path_or_hub_id: str, read: Reader, left_out: LeftOut | None = None) -> Iterator[Problem]:
+@dataclass
+class Reading:
+    """What is known of a source beside its problems, when it has been read: `notes`, and rows that are no problems.
+
+    `max_bad_frac`: share of the rows that may be so; `bad_rows`: why each is none, with file and row. `needs_tests`: a
+    problem without tests is no use here.
+    """
+
+    max_bad_frac: float = 0.0
+    needs_tests: bool = False
+    notes: Notes = field(default_factory=Notes)
+    bad_rows: list[str] = field(default_factory=list)
+
+
+def parse_problems(path_or_hub_id: str, read: Reader, reading: Reading | None = None) -> Iterator[Problem]:
     """Every record of a file, folder or hub dataset as `read` understands it, in order, one in memory at a time.
 
+    Args:
+        reading: is filled; without it the first bad row is an error.
     Raises:
-        DataError: a broken record or a duplicate id; names file, line and field.
+        DataError: a broken record, a duplicate id, a value that no program can be run with, more bad rows than may be; names
+            file, line and field.
     """
-    left_out = Counter() if left_out is None else left_out
+    reading = Reading() if reading is None else reading
     seen: dict[str, str] = {}
-    for where, record in read_records(path_or_hub_id):
-        problem = read(record, where, left_out)
-        if problem.problem_id in seen:
-            raise DataError(f"{where}: duplicate id {problem.problem_id!r}, first seen at {seen[problem.problem_id]}")
+    number = 0
+    for where, record in read_rows(path_or_hub_id):
+        number += 1
+        try:
+            if isinstance(record, DataError):
+                raise record
+            problem = read(record, where, reading.notes)
+            _require_usable(problem, where)
+            if reading.needs_tests and not problem.tests:
+                raise DataError(f"{where}: {problem.problem_id} has no tests, and validation and test cannot do without")
+            if problem.problem_id in seen:
+                raise DataError(f"{where}: duplicate id {problem.problem_id!r}, first seen at {seen[problem.problem_id]}")
+        except DataError as error:
+            if not reading.max_bad_frac:
+                raise
+            reading.bad_rows.append(str(error))
+            continue
         seen[problem.problem_id] = where
         yield problem
+    if len(reading.bad_rows) > reading.max_bad_frac * number:
+        allowed = f"{len(reading.bad_rows)} of {number} rows are no problems, more than {reading.max_bad_frac:.2%}"
+        raise DataError(f"{path_or_hub_id}: {allowed}; the first: {reading.bad_rows[0]}")
+
+
+def _require_usable(problem: Problem, where: str) -> None:
+    """No value in it ends a run that has begun.
+
+    Raises:
+        DataError: names the first that would.
+    """
+    if not (problem.time_limit_s > 0 and math.isfinite(problem.time_limit_s)):
+        raise DataError(f"{where}: the time limit must be a positive number of seconds, not {problem.time_limit_s}")
+    if problem.memory_limit_bytes <= 0:
+        raise DataError(f"{where}: the memory limit must be a positive number of bytes, not {problem.memory_limit_bytes}")
+    if problem.difficulty is not None and not 0 <= problem.difficulty <= MAX_DIFFICULTY:
+        raise DataError(f"{where}: the difficulty must be in [0, {MAX_DIFFICULTY}], not {problem.difficulty}")
+    texts = {"the id": problem.problem_id, "the prompt": problem.prompt}
+    texts |= {f"tests[{i}]": "".join(vars(test).values()) for i, test in enumerate(problem.tests)}
+    texts |= {f"solutions[{i}]": solution.code for i, solution in enumerate(problem.solutions)}
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{where}: {name} holds {text[error.start]!r}, half of a character, which is no text") from None
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> int:
@@ -60,7 +115,7 @@ def _to_record(problem: Problem) -> dict[str, Any]:
         "problem_id": problem.problem_id,
         "prompt": problem.prompt,
         "tests": [vars(test) for test in problem.tests],
-        "difficulty": problem.difficulty,
+        **({} if problem.difficulty is None else {"difficulty": problem.difficulty}),
         "time_limit_s": problem.time_limit_s,
         "memory_limit_bytes": problem.memory_limit_bytes,
         "solutions": [vars(solution) for solution in problem.solutions],
@@ -68,20 +123,25 @@ def _to_record(problem: Problem) -> dict[str, Any]:
     return record | ({"asserts": list(problem.asserts)} if problem.asserts else {})
 
 
-def problem_from_record(record: Record, where: str, left_out: LeftOut) -> Problem:
+def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
     """The inverse of `write_problems` for one line; tests are {"stdin", "stdout"} or {"code"}."""
     return Problem(
         problem_id=take(record, where, "problem_id", str),
         prompt=take(record, where, "prompt", str),
         tests=tuple(_test(test, f"{where}: tests[{i}]") for i, test in enumerate(take(record, where, "tests", list))),
-        difficulty=take(record, where, "difficulty", int, 0),
-        time_limit_s=float(take(record, where, "time_limit_s", (int, float), 4.0)),
-        memory_limit_bytes=take(record, where, "memory_limit_bytes", int, 512 * 2**20),
+        difficulty=known_rating(record, where, "difficulty", notes),
+        time_limit_s=_seconds(take_or_null(record, where, "time_limit_s", (int, float), 4.0, notes)),
+        memory_limit_bytes=take_or_null(record, where, "memory_limit_bytes", int, 512 * 2**20, notes),
         solutions=tuple(
-            _solution(item, f"{where}: solutions[{i}]") for i, item in enumerate(take(record, where, "solutions", list, []))
+            _solution(item, f"{where}: solutions[{i}]")
+            for i, item in enumerate(take_or_null(record, where, "solutions", list, [], notes))
         ),
         asserts=tuple(take_strings(record, where, "asserts", [])),
     )
+
+
+def _seconds(number: int | float) -> float:
+    return math.inf if abs(number) >= 2**63 else float(number)
 
 
 def _test(record: Any, where: str) -> Test:

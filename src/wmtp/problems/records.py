@@ -3,41 +3,87 @@
 from __future__ import annotations
 
 import gzip
+import io
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 from wmtp.errors import DataError
 from wmtp.files import parse_json
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Record = Mapping[str, Any]
 """One row of a dataset by field name."""
 
+Row = tuple[str, Record | DataError]
+"""Where it stands, `file:line` or `file: row N`, and what is there, or why that is no record."""
+
+_HUB_ID = re.compile(
+    r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[^:@/]+)(?=:))?(:(?P<split>[^:@/[]+(\[[^@/\]]*\])?))?(@(?P<revision>[^:@]+))?"
+)
+_BATCH = 64
+"""Rows that are Python objects at the same time."""
+
+
+@dataclass
+class Notes:
+    """What a reader leaves out or takes for something else, by reason: nothing of it goes unseen.
+
+    Attributes:
+        left_out: solutions of the records that are not in the problems made of them.
+        unknown: fields that say nothing where the dataset has them (null, a rating below zero) and count as not given.
+        names: problems' names so far, with what tells two of the same name apart.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    names: dict[str, str] = field(default_factory=dict)
+
 
 def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:
-    """Yield (where, record) from a .jsonl (.gz), .json, .parquet or .arrow file, a folder of them, or a hub dataset.
-
-    `where` is `file:line` (or row) for error messages. A hub dataset is `owner/name` or `owner/name:split` (default
-    split `train`); it needs the extra `hub`.
+    """Yield (where, record) of every row of `read_rows`.
 
     Raises:
-        DataError: nothing there, an unknown format, or a line that is not a JSON object.
+        DataError: nothing there, an unknown format, or a row that is no record.
+    """
+    for where, record in read_rows(path_or_hub_id):
+        if isinstance(record, DataError):
+            raise record
+        yield where, record
+
+
+def read_rows(path_or_hub_id: str) -> Iterator[Row]:
+    """Rows of a .jsonl or .json (.gz or .zst), .parquet or .arrow file, of a folder of them, or of a hub dataset.
+
+    `where` is `file:line` (or row) for error messages. A hub dataset is `owner/name`, `owner/name:SPLIT` or
+    `owner/name:CONFIG:SPLIT` (split `train` where none is named), with `@REVISION` behind it for one of its versions; it
+    needs the extra `hub`.
+
+    Raises:
+        DataError: nothing there, an unknown format, or a file that cannot be read on.
     """
     path = Path(path_or_hub_id)
     if path.is_dir():
-        formats = [name for name in _READERS if name != ".json"]  # beside tables, those describe them
-        parts = sorted(p for p in path.iterdir() if _format(p) in formats)
+        formats = [name for name in _READERS if not name.startswith(".json") or name.startswith(".jsonl")]
+        parts = sorted(p for p in path.iterdir() if _format(p) in formats)  # a .json beside tables describes them
         if not parts:
             raise DataError(f"{path} holds no {', '.join(formats)} file")
     elif path.is_file():
         if _format(path) not in _READERS:
             raise DataError(f"{path}: unknown format {_format(path)!r}, use one of {', '.join(_READERS)}")
         parts = [path]
-    elif _format(path) in _READERS or path_or_hub_id.count("/") != 1 or path_or_hub_id.startswith((".", "~")):
-        raise DataError(f"{path_or_hub_id} does not exist (and is not a hub id of the form owner/name)")
     else:
-        yield from _hub(path_or_hub_id)
+        hub_id = _HUB_ID.fullmatch(path_or_hub_id)
+        if hub_id is None or _format(path) in _READERS:
+            hint = "and is not a hub id of the form owner/name:config:split@revision"
+            raise DataError(f"{path_or_hub_id} does not exist ({hint})")
+        yield from _hub(path_or_hub_id, **hub_id.groupdict())
         return
     for part in parts:
         yield from _READERS[_format(part)](part)
@@ -45,39 +91,66 @@ def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:
 
 def _format(path: Path) -> str:
     """`.jsonl` of `a.b.jsonl`, `.jsonl.gz` of `a.b.jsonl.gz`."""
-    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    return "".join(path.suffixes[-2:]) if path.suffix in (".gz", ".zst") else path.suffix
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file as it is when it is unpacked."""
+    if path.suffix == ".gz":
+        return io.BufferedReader(gzip.GzipFile(path))
+    if path.suffix == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    return open(path, "rb")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """Raises DataError: what is packed cannot be unpacked."""
+    packed = (EOFError, gzip.BadGzipFile, zlib.error) if path.suffix != ".zst" else OSError
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as lines:
+        with _open(path) as lines:
             yield from lines
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except packed as error:
         raise DataError(f"{path} cannot be unpacked: {error}") from None
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, line in enumerate(_lines(path), 1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        try:
-            record = parse_json(line)
-        except ValueError as error:
-            raise DataError(f"{where}: not valid JSON ({error})") from None
-        yield where, _object(record, where)
+def json_value(text: str | bytes, where: str) -> Any:
+    """What the text holds.
 
-
-def _json(path: Path) -> Iterator[tuple[str, Record]]:
-    """One list of objects, all in memory (MBPP's sanitized edition is published so)."""
+    Raises:
+        DataError: it is no JSON.
+    """
     try:
-        records = parse_json(path.read_bytes())
+        return parse_json(text)
     except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
+        raise DataError(f"{where}: not valid JSON ({error})") from None
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            yield _row(f"{path}:{number}", line)
+
+
+def _row(where: str, line: bytes) -> Row:
+    try:
+        return where, _object(json_value(line, where), where)
+    except DataError as error:
+        return where, error
+
+
+def _json(path: Path) -> Iterator[Row]:
+    """One list of objects, all in memory (MBPP's sanitized edition is published so)."""
+    records = json_value(b"".join(_lines(path)), str(path))
     if not isinstance(records, list):
         raise DataError(f"{path}: expected a list of JSON objects, found {type(records).__name__}")
-    for row, record in enumerate(records):
-        yield f"{path}: row {row}", _object(record, f"{path}: row {row}")
+    for number, record in enumerate(records):
+        where = f"{path}: row {number}"
+        try:
+            yield where, _object(record, where)
+        except DataError as error:
+            yield where, error
 
 
 def _object(record: Any, where: str) -> Record:
@@ -86,17 +159,17 @@ def _object(record: Any, where: str) -> Record:
     return record
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    row = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=64):
-        for record in batch.to_pylist():
-            yield f"{path}: row {row}", record
-            row += 1
+    try:
+        yield from _rows(path, pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=_BATCH))
+    except pa.ArrowException as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _arrow(path: Path) -> Iterator[tuple[str, Record]]:
+def _arrow(path: Path) -> Iterator[Row]:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
@@ -106,29 +179,50 @@ def _arrow(path: Path) -> Iterator[tuple[str, Record]]:
         except pa.ArrowInvalid:
             source.seek(0)
             batches = iter(pa.ipc.open_stream(source))
-        row = 0
-        for batch in batches:
-            for start in range(0, len(batch), 64):
-                for record in batch.slice(start, 64).to_pylist():
-                    yield f"{path}: row {row}", record
-                    row += 1
+        yield from _rows(path, (batch.slice(i, _BATCH) for batch in batches for i in range(0, len(batch), _BATCH)))
 
 
-_READERS = {".jsonl": _jsonl, ".jsonl.gz": _jsonl, ".json": _json, ".parquet": _parquet, ".arrow": _arrow}
+def _rows(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        try:
+            records: list[Record | DataError] = batch.to_pylist()
+        except UnicodeDecodeError:
+            records = [_text_row(batch.slice(i, 1), f"{path}: row {number + i}") for i in range(len(batch))]
+        for record in records:
+            yield f"{path}: row {number}", record
+            number += 1
 
 
-def _hub(name: str) -> Iterator[tuple[str, Record]]:
+def _text_row(row: pa.RecordBatch, where: str) -> Record | DataError:
+    record = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            record[name] = column[0].as_py()
+        except UnicodeDecodeError as error:
+            return DataError(f"{where}: field {name!r} is not UTF-8 text ({error.reason})")
+    return record
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    **dict.fromkeys((".jsonl", ".jsonl.gz", ".jsonl.zst"), _jsonl),
+    **dict.fromkeys((".json", ".json.gz", ".json.zst"), _json),
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}
+
+
+def _hub(name: str, repo: str, config: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
     try:
         from datasets import load_dataset
     except ImportError:
         raise DataError(f"reading {name} from the hub needs the datasets package: pip install 'wmtp[hub]'") from None
-    repo, _, split = name.partition(":")
     try:
-        stream = load_dataset(repo, split=split or "train", streaming=True)
+        stream = load_dataset(repo, config, split=split or "train", revision=revision, streaming=True)
+        for row, record in enumerate(stream):
+            yield f"{name}: row {row}", record
     except (OSError, ValueError) as error:
         raise DataError(f"hub dataset {name}: {str(error).splitlines()[0]}") from None
-    for row, record in enumerate(stream):
-        yield f"{name}: row {row}", record
 
 
 _MISSING = object()
@@ -148,6 +242,23 @@ def take(record: Record, where: str, name: str, kind: type | tuple[type, ...], d
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise DataError(f"{where}: field {name!r} must be {names}, found {type(value).__name__}")
     return value
+
+
+def take_or_null(record: Record, where: str, name: str, kind: type | tuple[type, ...], default: Any, notes: Notes) -> Any:
+    """`take` of a field that need not be there: null counts as not given, and is noted as `null_NAME`."""
+    if record.get(name, _MISSING) is None:
+        notes.unknown[f"null_{name}"] += 1
+        return default
+    return take(record, where, name, kind, default)
+
+
+def known_rating(record: Record, where: str, name: str, notes: Notes) -> int | None:
+    """A difficulty that is told; None where it is not: null and below zero, which are noted, or not there at all."""
+    rating: int | None = take_or_null(record, where, name, int, None, notes)
+    if rating is not None and rating < 0:
+        notes.unknown[f"negative_{name}"] += 1
+        return None
+    return rating
 
 
 def take_strings(record: Record, where: str, name: str, default: Any = _MISSING) -> list[str]:

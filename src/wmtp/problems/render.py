@@ -21,7 +21,7 @@ class Example:
     is_correct: bool
     noise_kind: str = ""
     noise_spans: tuple[Span, ...] = ()
-    difficulty: int = 0
+    difficulty: int | None = None
 
 
 def as_comment(problem: Problem) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wmtp.errors import ConfigError, DataError
-from wmtp.problems.files import LeftOut, Reader, parse_problems
+from wmtp.problems.files import Reader, parse_problems
 from wmtp.problems.formats import PromptFormat, Shot
-from wmtp.problems.records import Record
+from wmtp.problems.records import Notes, Record
 from wmtp.types import Problem
 
 
@@ -102,8 +102,8 @@ def _read(source: str, read: Reader) -> list[Shot]:
     """Every problem of a file with its record."""
     shots: list[Shot] = []
 
-    def reading(record: Record, where: str, left_out: LeftOut) -> Problem:
-        problem = read(record, where, left_out)
+    def reading(record: Record, where: str, notes: Notes) -> Problem:
+        problem = read(record, where, notes)
         shots.append(Shot(problem, record))
         return problem
 

@@ -14,7 +14,7 @@ from wmtp.config.arms import plain
 from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
-from wmtp.reporting.inputs import Inputs, Run, Tasks
+from wmtp.reporting.inputs import UNKNOWN, Inputs, Run, Tasks
 from wmtp.reporting.statistics import Difference, compare_runs, pool, score_matrix, task_pass_at_k
 
 if TYPE_CHECKING:
@@ -119,11 +119,12 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
 def _by_difficulty(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     difficulty_T = runs[0].tasks.difficulty
     scores_T = score_matrix(runs, partial(task_pass_at_k, k=1)).mean(axis=0)
-    levels = sorted({int(level) for level in difficulty_T})
-    return {
-        str(level): {"num_tasks": int((difficulty_T == level).sum()), "pass@1": float(scores_T[difficulty_T == level].mean())}
-        for level in levels
-    }
+    table = {}
+    for level in sorted({int(level) for level in difficulty_T}, key=lambda level: (level == UNKNOWN, level)):
+        is_here_T = difficulty_T == level
+        name = "unknown" if level == UNKNOWN else str(level)
+        table[name] = {"num_tasks": int(is_here_T.sum()), "pass@1": float(scores_T[is_here_T].mean())}
+    return table
 
 
 def _mean_by_key(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

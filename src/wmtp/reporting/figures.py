@@ -147,7 +147,7 @@ def pass_at_k(report: Report) -> Figure | None:
 
 def by_difficulty(report: Report) -> Figure | None:
     """Sampled pass@1 by task difficulty."""
-    levels = sorted({level for entry in report["arms"].values() for level in entry["by_difficulty"]}, key=int)
+    levels = sorted({level for entry in report["arms"].values() for level in entry["by_difficulty"]}, key=_rank)
     if len(levels) < 2:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
@@ -158,6 +158,11 @@ def by_difficulty(report: Report) -> Figure | None:
     axes.set(ylabel="pass@1")
     axes.set_title(f"Sampled pass@1 by difficulty ({_scope(report)})")
     return figure
+
+
+def _rank(level: str) -> tuple[bool, int]:
+    """Unknown difficulties come last."""
+    return (True, 0) if level == "unknown" else (False, int(level))
 
 
 def _bars(axes: Axes, values: dict[str, list[float | None]], styles: dict[str, ArmStyle]) -> None:

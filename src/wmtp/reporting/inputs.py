@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wmtp.config import Config
 
 TASK_COLUMNS = ("task_id", "difficulty", "num_samples", "num_correct", "greedy_correct")
+UNKNOWN = -1
 METRIC_KEYS = ("benchmark", "num_tasks", "num_samples", "pass@1", "greedy_pass@1", "nll")
 SUMMARY_KEYS = ("steps", "tokens", "result_step", "wall_s", "tokens_per_s", "peak_memory_bytes", "world_size")
 CRITIC_KEYS = ("brier", "ece", "calibration")
@@ -23,7 +24,7 @@ CRITIC_KEYS = ("brier", "ece", "calibration")
 
 @dataclass(frozen=True)
 class Tasks:
-    """One run's `per_task.csv`; arrays over tasks, shape (T,)."""
+    """One run's `per_task.csv`; arrays over tasks, shape (T,). `difficulty` is `UNKNOWN` where the dataset does not tell it."""
 
     task_ids: tuple[str, ...]
     difficulty: np.ndarray
@@ -169,7 +170,7 @@ def read_tasks(path: Path) -> Tasks:
 
 
 def _number(text: str) -> int:
-    flags = {"true": 1, "false": 0}
+    flags = {"true": 1, "false": 0, "unknown": UNKNOWN}
     return flags[text.lower()] if text.lower() in flags else int(text)
 
 

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator
 
 from wmtp.errors import ConfigError
-from wmtp.problems.files import LeftOut, parse_problems
+from wmtp.problems.files import Reading, parse_problems
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
 
@@ -35,14 +35,15 @@ def sources() -> tuple[str, ...]:
     return tuple(name for name in names() if not get(name).not_for_training)
 
 
-def load_problems(name: str, path_or_hub_id: str, left_out: LeftOut | None = None) -> Iterator[Problem]:
+def load_problems(name: str, path_or_hub_id: str, reading: Reading | None = None) -> Iterator[Problem]:
     """Problems of a dataset, in its order, one in memory at a time.
 
     Args:
         name: a task set.
-        path_or_hub_id: a .jsonl, .parquet or .arrow file, a folder of them, or a hub id `owner/name[:split]`.
-        left_out: counts the solutions that the reader leaves out, by reason.
+        path_or_hub_id: a .jsonl or .json (.gz, .zst), .parquet or .arrow file, a folder of them, or a hub id
+            `owner/name[:config][:split][@revision]`.
+        reading: how much may be wrong, and where to note what is; without it the first bad row is an error.
     Raises:
         ConfigError: unknown task set; DataError: a broken record or a duplicate id; names file, line and field.
     """
-    return parse_problems(path_or_hub_id, get(name).read, left_out)
+    return parse_problems(path_or_hub_id, get(name).read, reading)

@@ -5,36 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 from wmtp.errors import DataError
-from wmtp.problems.files import LeftOut
-from wmtp.problems.records import Record, take, take_strings, unix_newlines
+from wmtp.problems.records import Notes, Record, known_rating, take, take_or_null, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Solution, Test
 
+_NULLABLE = (str, int, type(None))
 PYTHON_3 = 3
 """Of the languages 0 unknown, 1 Python 2, 2 C++, 3 Python 3, 4 Java."""
 
 
-def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
-    """Public, private and generated tests; Python 3 solutions; `cf_rating` as difficulty where it is known (else 0)."""
+def to_problem(record: Record, where: str, notes: Notes) -> Problem:
+    """Public, private and generated tests; Python 3 solutions; `cf_rating` as difficulty where it is known."""
     tests: list[Test] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
-        tests += _tests(record, where, name)
-    solutions = _solutions(record, where, "solutions", True, left_out)
-    solutions += _solutions(record, where, "incorrect_solutions", False, left_out)
+        tests += _tests(record, where, name, notes)
+    solutions = _solutions(record, where, "solutions", True, notes)
+    solutions += _solutions(record, where, "incorrect_solutions", False, notes)
     return Problem(
-        problem_id=f"codecontests/{take(record, where, 'name', str)}",
+        problem_id=f"codecontests/{_name(record, where, notes)}",
         prompt=unix_newlines(take(record, where, "description", str)).strip(),
         tests=tuple(tests),
-        difficulty=take(record, where, "cf_rating", int, 0) or 0,
-        time_limit_s=_time_limit_s(record, where),
-        memory_limit_bytes=take(record, where, "memory_limit_bytes", int, 0) or 256 * 2**20,
+        difficulty=_rating(record, where, notes),
+        time_limit_s=_time_limit_s(record, where, notes),
+        memory_limit_bytes=take_or_null(record, where, "memory_limit_bytes", int, 0, notes) or 256 * 2**20,
         solutions=tuple(solutions),
     )
 
 
-def _time_limit_s(record: Record, where: str) -> float:
-    limit = record.get("time_limit")
+def _rating(record: Record, where: str, notes: Notes) -> int | None:
+    """The dataset has 0 where there is none."""
+    rating = known_rating(record, where, "cf_rating", notes)
+    if rating == 0:
+        notes.unknown["zero_cf_rating"] += 1
+    return rating or None
+
+
+def _name(record: Record, where: str, notes: Notes) -> str:
+    """The problem's; where two sources have problems of one name, the source says which is meant."""
+    name, source = take(record, where, "name", str), str(record.get("source", ""))
+    return name if notes.names.setdefault(name, source) == source else f"{name} ({source})"
+
+
+def _time_limit_s(record: Record, where: str, notes: Notes) -> float:
+    limit = record.get("time_limit", {})
     if limit is None:
+        notes.unknown["null_time_limit"] += 1
         return 4.0
     if not isinstance(limit, dict):
         raise DataError(f"{where}: field 'time_limit' must hold seconds and nanos")
@@ -44,11 +59,11 @@ def _time_limit_s(record: Record, where: str) -> float:
     return seconds or 4.0
 
 
-def _columns(record: Record, where: str, name: str, keys: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+def _columns(record: Record, where: str, name: str, keys: tuple[str, str], notes: Notes) -> tuple[str, dict[str, Any]]:
     """The two parallel lists of a nested field; a list of pairs (as some exports have it) is turned around."""
-    value = take(record, where, name, (dict, list), {})
+    value = take_or_null(record, where, name, (dict, list), {}, notes)
     if isinstance(value, list):
-        value = {key: [take(item, f"{where}: {name}[{i}]", key, (str, int)) for i, item in enumerate(value)] for key in keys}
+        value = {key: [take(item, f"{where}: {name}[{i}]", key, _NULLABLE) for i, item in enumerate(value)] for key in keys}
     value = value or {key: [] for key in keys}
     lengths = [len(take(value, f"{where}: {name}", key, list)) for key in keys]
     if lengths[0] != lengths[1]:
@@ -56,20 +71,25 @@ def _columns(record: Record, where: str, name: str, keys: tuple[str, str]) -> tu
     return f"{where}: {name}", value
 
 
-def _tests(record: Record, where: str, name: str) -> list[Test]:
-    where, columns = _columns(record, where, name, ("input", "output"))
+def _tests(record: Record, where: str, name: str, notes: Notes) -> list[Test]:
+    where, columns = _columns(record, where, name, ("input", "output"), notes)
     pairs = zip(take_strings(columns, where, "input"), take_strings(columns, where, "output"), strict=True)
     return [IOTest(stdin, stdout) for stdin, stdout in pairs]
 
 
-def _solutions(record: Record, where: str, name: str, is_correct: bool, left_out: LeftOut) -> list[Solution]:
-    where, columns = _columns(record, where, name, ("language", "solution"))
+def _solutions(record: Record, where: str, name: str, is_correct: bool, notes: Notes) -> list[Solution]:
+    where, columns = _columns(record, where, name, ("language", "solution"), notes)
     kept = []
-    for language, code in zip(columns["language"], take_strings(columns, where, "solution"), strict=True):
-        if language in (PYTHON_3, "PYTHON3"):
+    for i, language in enumerate(columns["language"]):
+        code = columns["solution"][i]
+        if language not in (PYTHON_3, "PYTHON3"):
+            notes.left_out["other_language"] += 1
+        elif code is None:
+            notes.left_out["null_solution"] += 1
+        elif isinstance(code, str):
             kept.append(Solution(unix_newlines(code).strip("\n"), is_correct))
         else:
-            left_out["other_language"] += 1
+            raise DataError(f"{where}: field 'solution'[{i}] must be str, found {type(code).__name__}")
     return kept
 
 

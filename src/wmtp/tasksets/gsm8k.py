@@ -6,9 +6,8 @@ import hashlib
 import re
 
 from wmtp.errors import DataError
-from wmtp.problems.files import LeftOut
 from wmtp.problems.formats import Grades, PromptFormat, Shot
-from wmtp.problems.records import Record, take, unix_newlines
+from wmtp.problems.records import Notes, Record, take, unix_newlines
 from wmtp.problems.render import before_stop
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Solution
@@ -23,7 +22,7 @@ _NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 _IGNORED = re.compile(r"[,$]")
 
 
-def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
+def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     """The worked answer is the solution; the number after `####` (without thousands separators) is the test's `stdout`.
 
     A record with a `target` in place of the `answer` is a solved example in the words of the chain-of-thought prompt, as

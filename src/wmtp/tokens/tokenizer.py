@@ -195,7 +195,7 @@ def _table(examples: Sequence[Example], rows: Sequence[Row]) -> pa.Table:
             "is_correct": pa.array([example.is_correct for example in examples], pa.bool_()),
             "noise_kind": pa.array([example.noise_kind for example in examples], pa.string()),
             "is_noise": large_list(np.concatenate(noise), offsets),
-            "difficulty": pa.array([example.difficulty for example in examples], pa.int32()),
+            "difficulty": pa.array([example.difficulty or 0 for example in examples], pa.int32()),
         }
     )
     return table.replace_schema_metadata({FINGERPRINT: fingerprint(problem_ids, tokens, offsets)})

@@ -12,6 +12,8 @@ from wmtp.errors import ConfigError
         ({"difficulty_bins": [2, 1], "difficulty_weights": [1, 1, 1]}, "rising edges"),
         ({"difficulty_bins": [2], "difficulty_weights": [1]}, "2 shares for 1 edges"),
         ({"difficulty_weights": [0]}, "not all 0"),
+        ({"unknown_difficulty_weight": 1.0}, "beside data.difficulty_weights"),
+        ({"max_bad_frac": 1.0}, r"a number in \[0, 1\)"),
         ({"max_per_problem": 1}, "at least 2 where data.pairwise"),
         ({"mutants_per_solution": 2}, "0 or 1 where data.pairwise"),
         ({"operations": "some"}, "core, all"),

@@ -7,7 +7,8 @@ import pytest
 from wmtp import tasksets
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.pass_at_k import pass_at_k
-from wmtp.evaluation.results import Answer, Sample, score_answers, summarise, task_results, write_results
+from wmtp.evaluation.results import Answer, Sample, TaskResult, score_answers, summarise, task_results, write_results
+from wmtp.reporting.inputs import UNKNOWN, read_tasks
 from wmtp.types import IOTest, Limits, Problem, Verdict
 
 PROBLEMS = [Problem(f"t{i}", f"say {i}", (IOTest("", str(i)),), difficulty=1 + i % 2) for i in range(4)]
@@ -81,3 +82,12 @@ def test_files_hold_everything_and_the_same_bytes_each_time(tmp_path):
     assert rows[2] == {"task_id": "t2", "difficulty": "1", "num_samples": "4", "num_correct": "2", "greedy_correct": "1"}
     lines = gzip.decompress((tmp_path / "a" / "samples.jsonl.gz").read_bytes()).decode().splitlines()
     assert [json.loads(line)["sample"] for line in lines] == [0, 1, 2, 3, "greedy"] * 4
+
+
+def test_tasks_of_unknown_difficulty_are_a_group_of_their_own_and_come_last(tmp_path):
+    results = [TaskResult(f"t{i}", level, 2, i % 2, False) for i, level in enumerate((None, 3, 0))]
+    samples = [Sample(f"t{i}", j, "", "passed" if j < i % 2 else "timeout", 1, 0) for i in range(3) for j in range(2)]
+    summary = summarise(results, samples, k=[1], num_bootstrap=10, seed=0)
+    assert list(summary["by_difficulty"]) == ["0", "3", "unknown"]
+    write_results(tmp_path, summary, results, samples)
+    assert read_tasks(tmp_path / "per_task.csv").difficulty.tolist() == [UNKNOWN, 3, 0]

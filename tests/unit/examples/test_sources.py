@@ -1,7 +1,6 @@
 """Splits from files: no overlap, nothing leaks, nothing vanishes uncounted."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +8,7 @@ from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples.sources import load_splits
 from wmtp.ledger import Ledger
+from wmtp.problems.files import write_problems
 from wmtp.types import AssertTest, Problem, Solution
 
 
@@ -18,7 +18,7 @@ def problem(name, statement, right=2, wrong=2):
 
 
 def written(path, problems):
-    path.write_text("".join(json.dumps(asdict(p)) + "\n" for p in problems))
+    write_problems(path, problems)
     return path.name
 
 
@@ -122,3 +122,55 @@ def test_what_a_problem_has_none_of_is_counted(files, tmp_path):
 def test_asking_for_more_than_the_files_hold_is_refused(files, tmp_path, changes, message):
     with pytest.raises(DataError, match=message):
         load_splits(DataConfig(**files | changes), tmp_path, Ledger())
+
+
+def test_unknown_difficulty_fills_no_bin_unless_it_is_given_a_weight(files, tmp_path):
+    levels = [None] * 20 + [1] * 20 + [2] * 20
+    train = [replace(problem(f"t{i}", f"Do thing {i}."), difficulty=level) for i, level in enumerate(levels)]
+    files |= {"train_path": written(tmp_path / "train.jsonl", train), "num_reference_problems": 1}
+    files |= {"difficulty_bins": [2], "difficulty_weights": [1, 1]}
+    ledger = Ledger()
+    splits = load_splits(DataConfig(**files), tmp_path, ledger)
+    held = splits.reference[0].difficulty is None
+    assert {p.difficulty for p in splits.train} == {1, 2}
+    assert ledger.counts()["split/train/problems/dropped/unknown_difficulty"] == 20 - held
+    splits = load_splits(DataConfig(**files | {"unknown_difficulty_weight": 1.0}), tmp_path, Ledger())
+    assert {p.difficulty for p in splits.train} == {None, 1, 2}
+
+
+def test_bad_rows_are_counted_and_shown_up_to_a_share_and_refused_beyond(files, tmp_path, capsys):
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"problem_id": "broken"}\n')
+    with pytest.raises(DataError, match=r"1 of 14 rows are no problems, more than 0\.10%; .*train\.jsonl:14: field 'prompt'"):
+        load_splits(DataConfig(**files), tmp_path, Ledger())
+    ledger = Ledger()
+    whole = load_splits(DataConfig(**files | {"max_bad_frac": 0.1}), tmp_path, ledger)
+    assert len(whole.train) == 7 and "left out" in capsys.readouterr().out
+    assert str(ledger).split("\n")[5].startswith("source/train problems: 14 read = 1 contaminated + 1 duplicate_statement")
+    assert ledger.counts()["source/train/problems/dropped/bad_row"] == 1
+    with (tmp_path / "validation.jsonl").open("a") as file:
+        file.write('{"problem_id": "broken"}\n')
+    with pytest.raises(DataError, match=r"validation\.jsonl:7: field 'prompt' is missing"):
+        load_splits(DataConfig(**files | {"max_bad_frac": 0.9}), tmp_path, Ledger())
+
+
+def test_a_problem_without_tests_is_counted_in_training_and_refused_where_it_would_be_scored(files, tmp_path):
+    untested = replace(problem("u", "Do nothing that shows."), tests=())
+    train = [problem(f"t{i}", f"Do thing {i}.") for i in range(10)]
+    files["train_path"] = written(tmp_path / "train.jsonl", [*train, untested])
+    ledger = Ledger()
+    load_splits(DataConfig(**files), tmp_path, ledger)
+    assert ledger.counts()["source/train/problems/dropped/without_tests"] == 1
+    held_out = [problem(f"v{i}", f"Do held out {i}.") for i in range(6)]
+    files["validation_path"] = written(tmp_path / "validation.jsonl", [*held_out, untested])
+    with pytest.raises(DataError, match=r"validation\.jsonl:7: u has no tests, and validation and test cannot do without"):
+        load_splits(DataConfig(**files), tmp_path, Ledger())
+
+
+def test_fields_that_say_nothing_are_a_line_of_the_ledger(files, tmp_path):
+    text = (tmp_path / "train.jsonl").read_text().replace('"time_limit_s": 4.0', '"time_limit_s": null', 2)
+    (tmp_path / "train.jsonl").write_text(text)
+    ledger = Ledger()
+    load_splits(DataConfig(**files), tmp_path, ledger)
+    ledger.check()
+    assert str(ledger.lines["source/train", "fields"]) == "source/train fields: 2 read = 2 null_time_limit_s + 0 kept"

@@ -82,7 +82,7 @@ def test_bins_follow_their_weights_as_far_as_the_data_reaches():
 
 def test_an_edge_belongs_to_the_bin_above_it_and_without_bins_all_weigh_the_same():
     bins = DifficultyBins([1200, 2000], [0.0, 2.0, 1.0])
-    assert [bins.weight(difficulty) for difficulty in (-1, 1199, 1200, 1999, 2000)] == [0, 0, 2, 2, 1]
+    assert [bins.weight(difficulty) for difficulty in (0, 1199, 1200, 1999, 2000)] == [0, 0, 2, 2, 1]
     assert DifficultyBins().weight(5) == 1.0
     assert choose_problems([800, 1300, 2100], bins, None, "0") == []  # shares of 2 to 1 cannot be had of 1 and 1
     assert len(choose_problems([800, 1300, 1300, 2100], bins, None, "0")) == 3
@@ -90,3 +90,17 @@ def test_an_edge_belongs_to_the_bin_above_it_and_without_bins_all_weigh_the_same
 
 def test_curriculum_goes_from_easy_to_hard_and_short_to_long():
     assert curriculum_order([2, 1, 1, 2], [5, 9, 3, 5]) == [2, 1, 0, 3]
+
+
+def test_unknown_difficulty_is_a_bin_of_its_own_and_not_easy():
+    difficulties = [800] * 30 + [None] * 30 + [2500] * 30
+    bins = DifficultyBins([1200], [1, 1])
+    assert (bins.weight(None), DifficultyBins().weight(None)) == (0, 1)
+    assert Counter(difficulties[i] for i in choose_problems(difficulties, bins, None, "0")) == {800: 30, 2500: 30}
+    bins = DifficultyBins([1200], [1, 1], unknown=0.5)
+    assert Counter(difficulties[i] for i in choose_problems(difficulties, bins, None, "0")) == {800: 30, 2500: 30, None: 15}
+    assert len(choose_problems(difficulties, DifficultyBins(), None, "0")) == 90
+
+
+def test_unknown_difficulty_comes_last_in_a_curriculum():
+    assert curriculum_order([None, 2500, None, 0], [1, 9, 0, 5]) == [3, 1, 2, 0]

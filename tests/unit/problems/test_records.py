@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+import types
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,21 +11,41 @@ import pytest
 
 from tests.unit.tasksets.records import lines
 from wmtp.errors import DataError
-from wmtp.problems.records import read_records, take, take_strings, unix_newlines
+from wmtp.problems.records import (
+    Notes,
+    known_rating,
+    read_records,
+    read_rows,
+    take,
+    take_or_null,
+    take_strings,
+    unix_newlines,
+)
 from wmtp.tasksets import load_problems
 
 RECORDS = [{"id": number, "text": f"λ {number}", "parts": ["a", str(number)]} for number in range(150)]
 MBPP = {"task_id": 1, "text": "Add.", "code": "def add(a, b):\n\treturn a + b", "test_list": ["assert add(1, 2) == 3"]}
 
 
+def zstd(data):
+    """Packed in two frames, as parallel packers do it."""
+    sink = pa.BufferOutputStream()
+    for part in (data[:99], data[99:]):
+        frame = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(frame, "zstd") as out:
+            out.write(part)
+        sink.write(frame.getvalue())
+    return sink.getvalue().to_pybytes()
+
+
 def write(path, records):
     """In the format of the path's ending."""
     if path.suffix == ".jsonl":
         lines(path, *records)
-    elif path.suffix == ".gz":
-        path.write_bytes(gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode()))
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(records))
+    elif path.suffix in (".gz", ".zst", ".json"):
+        is_list = ".json" in path.suffixes
+        text = json.dumps(records) if is_list else "".join(json.dumps(record) + "\n" for record in records)
+        path.write_bytes({".gz": gzip.compress, ".zst": zstd}.get(path.suffix, bytes)(text.encode()))
     elif path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(records), path, row_group_size=40)
     else:
@@ -34,7 +55,10 @@ def write(path, records):
             writer.write_table(table, max_chunksize=100)
 
 
-@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz", "r.json", "r.parquet", "file.arrow", "stream.arrow"])
+NAMES = ["r.jsonl", "r.jsonl.gz", "r.jsonl.zst", "r.json", "r.json.gz", "r.json.zst", "r.parquet", "file.arrow", "stream.arrow"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_format_gives_the_same_records_and_says_where_each_is(tmp_path, name):
     write(tmp_path / name, RECORDS)
     found = list(read_records(str(tmp_path / name)))
@@ -47,9 +71,54 @@ def test_a_folder_is_its_files_by_name_and_nothing_else_in_it(tmp_path):
     write(tmp_path / "b.jsonl", RECORDS[:2])
     write(tmp_path / "a.parquet", RECORDS[2:4])
     write(tmp_path / "c.jsonl.gz", RECORDS[4:6])
+    write(tmp_path / "d.jsonl.zst", RECORDS[6:8])
+    write(tmp_path / "e.json.gz", RECORDS[8:9])
     (tmp_path / "README.md").write_text("not data")
     (tmp_path / "dataset_info.json").write_text("{}")  # what stands beside a hub's tables describes them
-    assert [record for _, record in read_records(str(tmp_path))] == RECORDS[2:4] + RECORDS[:2] + RECORDS[4:6]
+    assert [record for _, record in read_records(str(tmp_path))] == RECORDS[2:4] + RECORDS[:2] + RECORDS[4:8]
+
+
+def test_a_packed_zstd_file_that_is_broken_is_named(tmp_path):
+    write(tmp_path / "r.jsonl.zst", RECORDS)
+    whole = (tmp_path / "r.jsonl.zst").read_bytes()
+    for broken in (whole[:-9], b"plain text"):
+        (tmp_path / "r.jsonl.zst").write_bytes(broken)
+        with pytest.raises(DataError, match=r"r\.jsonl\.zst cannot be unpacked"):
+            list(read_records(str(tmp_path / "r.jsonl.zst")))
+
+
+def test_what_cannot_be_a_record_stands_in_its_row_and_the_rest_is_read(tmp_path):
+    path = lines(tmp_path / "r.jsonl", {"a": 1}, "{broken", "[" * 200_000, '"x"', "1" * 5000, {"a": 2})
+    rows = list(read_rows(path))
+    assert [record for _, record in rows if not isinstance(record, DataError)] == [{"a": 1}, {"a": 2}]
+    assert [where for where, record in rows if isinstance(record, DataError)] == [f"{path}:{n}" for n in (2, 3, 4, 5)]
+    assert all(str(record).startswith(f"{where}: ") for where, record in rows if isinstance(record, DataError))
+    with pytest.raises(DataError, match=r"r\.jsonl:2: not valid JSON"):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "r.arrow"])
+def test_bytes_that_are_no_text_are_named_with_row_and_field(tmp_path, name):
+    texts = [b"plain", "ζ".encode(), b"na\xefve", b"plain"] * 20
+    column = pa.array(texts, pa.binary()).view(pa.string())  # as a writer that does not check them has it
+    table = pa.table({"id": list(range(80)), "text": column})
+    if name == "r.parquet":
+        pq.write_table(table, tmp_path / name)
+    else:
+        with pa.ipc.new_file(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+    rows = list(read_rows(str(tmp_path / name)))
+    broken = [(where, str(record)) for where, record in rows if isinstance(record, DataError)]
+    assert len(rows) == 80 and len(broken) == 20
+    where = f"{tmp_path / name}: row 2"
+    assert broken[0][0] == where and broken[0][1].startswith(f"{where}: field 'text' is not UTF-8 text")
+    assert rows[78][0] == f"{tmp_path / name}: row 78" and rows[77][1] == {"id": 77, "text": "ζ"}
+
+
+def test_a_file_that_is_no_table_is_named(tmp_path):
+    (tmp_path / "r.parquet").write_bytes(b"PAR1, or so it says")
+    with pytest.raises(DataError, match=r"r\.parquet cannot be read: "):
+        list(read_records(str(tmp_path / "r.parquet")))
 
 
 def test_a_packed_file_that_is_cut_off_and_a_json_file_that_is_no_list_are_named(tmp_path):
@@ -104,9 +173,12 @@ def test_what_python_cannot_follow_is_named_and_no_traceback(tmp_path, name, tex
         list(read_records(str(tmp_path / name)))
 
 
-@pytest.mark.parametrize("path", ["nowhere", "./owner/name", "~/owner/name", "a/b/c", "owner/name.parquet"])
+@pytest.mark.parametrize(
+    "path",
+    ["nowhere", "./owner/name", "~/owner/name", "a/b/c", "owner/name.parquet", "owner/n:a:b:c", "owner/n:", "a/b@"],
+)
 def test_what_can_be_no_hub_id_is_looked_for_on_no_hub(path):
-    with pytest.raises(DataError, match=r"does not exist \(and is not a hub id of the form owner/name\)"):
+    with pytest.raises(DataError, match=r"does not exist \(and is not a hub id of the form owner/name:config:split@revision\)"):
         next(read_records(path))
 
 
@@ -114,6 +186,53 @@ def test_a_hub_id_needs_the_package_that_reads_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # as where the extra is not installed
     with pytest.raises(DataError, match=r"reading owner/name:test from the hub needs .* pip install 'wmtp\[hub\]'"):
         next(read_records("owner/name:test"))
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "repo", "config", "split", "revision"),
+    [
+        ("owner/name", "owner/name", None, "train", None),
+        ("owner/name:test", "owner/name", None, "test", None),
+        ("openai/gsm8k:main:test", "openai/gsm8k", "main", "test", None),
+        ("owner/na.me-2:c-1.0:train[:5%]@v1.2", "owner/na.me-2", "c-1.0", "train[:5%]", "v1.2"),
+        ("owner/name@0123abc", "owner/name", None, "train", "0123abc"),
+        ("owner/name@refs/convert/parquet", "owner/name", None, "train", "refs/convert/parquet"),
+    ],
+)
+def test_a_hub_id_names_configuration_split_and_revision(monkeypatch, hub_id, repo, config, split, revision):
+    asked = []
+
+    def load_dataset(path, name=None, *, split, revision, streaming):
+        asked.append((path, name, split, revision, streaming))
+        return iter([{"a": 1}, {"a": 2}])
+
+    hub = types.ModuleType("datasets")
+    hub.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    assert list(read_records(hub_id)) == [(f"{hub_id}: row 0", {"a": 1}), (f"{hub_id}: row 1", {"a": 2})]
+    assert asked == [(repo, config, split, revision, True)]
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+    def load_dataset(*args, **kwargs):
+        yield {"a": 1}
+        raise ConnectionError("no route\nto the hub")
+
+    hub = types.ModuleType("datasets")
+    hub.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    with pytest.raises(DataError, match=r"^hub dataset owner/name: no route$"):
+        list(read_records("owner/name"))
+
+
+def test_null_counts_as_not_given_and_is_noted():
+    notes = Notes()
+    record = {"a": None, "b": 3, "c": -1}
+    assert [take_or_null(record, "here", name, int, 7, notes) for name in ("a", "b", "d")] == [7, 3, 7]
+    assert [known_rating(record, "here", name, notes) for name in "abcd"] == [None, 3, None, None]
+    assert notes.unknown == {"null_a": 2, "negative_c": 1}
+    with pytest.raises(DataError, match="here: field 'b' must be str, found int"):
+        take_or_null(record, "here", "b", str, "", notes)
 
 
 def test_a_field_is_taken_as_it_is_or_refused():
