@@ -95,6 +95,15 @@ PROBES = (
         "print([p for p in folders if os.access(p, os.W_OK)] or 5)",
     ),
     Probe(
+        "mounts",
+        "all that is mounted is read-only but its own folders",
+        "found = []\nfor line in open('/proc/self/mountinfo'):\n"
+        "    place, options = line.split()[4:6]\n"
+        "    wanted = ['nosuid'] + ['ro'] * (place not in ('/tmp', '/dev/shm', '/program'))\n"
+        "    wanted += ['nodev'] * (not place.startswith('/dev/'))\n"
+        "    found += [] if {*wanted} <= {*options.split(',')} else [place]\nprint(found or 5)",
+    ),
+    Probe(
         "processes",
         "a program sees no process but its own and the one that started it",
         "import os\nprint(5 if sum(p.isdigit() for p in os.listdir('/proc')) <= 2 else 0)",

@@ -2,77 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import pwd
+import stat
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
+
+from wmtp.sandbox.system import EXECUTABLE, python_system
 
 GUEST_FOLDER = Path(__file__).resolve().parent / "guest"
-SERVER = "sandbox_server.py"
+SERVER, ROOT_BUILDER = "sandbox_server.py", "sandbox_root.py"
 NOBODY = 65534
 TMP_BYTES = 64 * 2**20
+EMPTY_FOLDERS = ("/tmp", "/program")
+"""What the spawner mounts on."""
 _INSIDE = "/wmtp"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICE_LINKS = (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
 
 
-def _system_folders() -> list[str]:
-    """What a Python interpreter needs, read-only, and nothing of anybody's home beyond it."""
-    python = {str(Path(sys.base_prefix).resolve()), str(Path(sys.base_exec_prefix).resolve())}
-    return ["/usr", *sorted(p for p in python if not p.startswith("/usr/"))]
+def layout() -> dict[str, Any]:
+    """What there is in a sandbox: `files` (source, place), the rest as in `System`, all of it read-only."""
+    system = python_system()
+    return {
+        "folders": ["/dev", *system.folders, _INSIDE],
+        "files": [*((path, path) for path in system.files), (str(GUEST_FOLDER), _INSIDE)],
+        "hidden": list(system.hidden),
+        "links": [*system.links, *((f"/dev/{name}", f"/proc/self/{target}") for name, target in _DEVICE_LINKS)],
+        "devices": [f"/dev/{name}" for name in _DEVICES],
+        "empty": ["/proc", "/dev/shm", *EMPTY_FOLDERS],
+    }
 
 
 def command(mode: str, user_namespace: int | None) -> list[str]:
-    python = [str(Path(sys.base_prefix).resolve() / "bin" / f"python3.{sys.version_info.minor}"), "-P", "-s", "-S", "-B"]
+    """What starts a server in its sandbox. `user_namespace`: a descriptor of the one to enter, see `two_users`."""
+    python = [str(EXECUTABLE), "-P", "-s", "-S", "-B"]
     if mode == "none":
         return [*python, str(GUEST_FOLDER / SERVER), "open"]
+    server = [*python, f"{_INSIDE}/{SERVER}", "isolated"]
     if mode == "unshare":
-        flags = ["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
+        flags = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child"]
         enter = (
             ["unshare", "--user", "--map-root-user"]
             if user_namespace is None
             else ["nsenter", f"--user=/proc/self/fd/{user_namespace}", "unshare"]
         )
-        return [*enter, *flags, "sh", "-c", _ROOT_SCRIPT, "sh", str(GUEST_FOLDER), " ".join(_system_folders()), *python]
-    links = [
-        f for name in ("bin", "lib", "lib64") if Path(f"/{name}").exists() for f in ("--symlink", f"usr/{name}", f"/{name}")
-    ]
-    parents = sorted({str(parent) for folder in _system_folders() for parent in Path(folder).parents} - {"/"})
-    binds = [f for parent in parents for f in ("--perms", "0755", "--dir", parent)]
-    binds += [f for folder in _system_folders() for f in ("--ro-bind", folder, folder)]
-    binds += ["--ro-bind", str(GUEST_FOLDER), _INSIDE]
+        return [*enter, *flags, *python, str(GUEST_FOLDER / ROOT_BUILDER), json.dumps(layout()), *server]
     user = ["--unshare-user", "--uid", "0", "--gid", "0"] if user_namespace is None else ["--userns", str(user_namespace)]
     keep = ("SYS_ADMIN", "SETPCAP", "KILL", *(() if user_namespace is None else ("SETUID", "SETGID")))
     return [
         "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", *user,
         "--as-pid-1", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", *[f for name in keep for f in ("--cap-add", f"CAP_{name}")],
-        *binds, *links, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
-        "--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", "/program", "--remount-ro", "/", "--chdir", "/tmp",
-        *python, f"{_INSIDE}/{SERVER}", "isolated",
+        *_bubblewrap_root(layout()), "--chdir", "/tmp", *server,
     ]  # fmt: skip
 
 
-_ROOT_SCRIPT = f"""
-set -e
-guest=$1; folders=$2; shift 2
-root=/mnt; mount -t tmpfs -o mode=755,size={TMP_BYTES} tmpfs "$root"
-for f in $folders; do mkdir -p "$root$f"; mount --rbind "$f" "$root$f"; mount -o remount,ro,bind "$root$f"; done
-for f in bin lib lib64; do [ -e /$f ] && ln -s usr/$f "$root/$f"; done
-mkdir -p "$root/proc" "$root/dev/shm" "$root/tmp" "$root/program" "$root{_INSIDE}"
-mount -t proc proc "$root/proc"; mount -t tmpfs -o mode=1777,size={TMP_BYTES} tmpfs "$root/tmp"
-for f in null zero random urandom; do touch "$root/dev/$f"; mount --bind "/dev/$f" "$root/dev/$f"; done
-ln -s /proc/self/fd/0 "$root/dev/stdin"; ln -s /proc/self/fd/1 "$root/dev/stdout"; ln -s /proc/self/fd "$root/dev/fd"
-mount --bind "$guest" "$root{_INSIDE}"; mount -o remount,ro,bind "$root{_INSIDE}"
-mount -o remount,ro,bind "$root"
-exec chroot "$root" "$@" {_INSIDE}/{SERVER} isolated
-"""
+def _bubblewrap_root(laid_out: dict[str, Any]) -> list[str]:
+    arguments = [f for folder in laid_out["folders"] for f in ("--perms", "0755", "--dir", folder)]
+    arguments += [f for source, path in laid_out["files"] for f in ("--ro-bind", source, path)]
+    for path in laid_out["hidden"]:
+        arguments += ["--perms", "0755", "--size", "4096", "--tmpfs", path, "--remount-ro", path]
+    for path in laid_out["devices"]:
+        arguments += ["--dev-bind", path, path]
+    arguments += [f for folder in laid_out["empty"] for f in ("--perms", "0755", "--dir", folder)]
+    arguments += [f for path, target in laid_out["links"] for f in ("--symlink", target, path)]
+    return [*arguments, "--proc", "/proc", "--remount-ro", "/"]
 
 
 def two_users() -> int | None:
-    """As root: a user namespace whose programs run as `nobody`, not as this machine's root; a descriptor of it.
+    """A user namespace in which programs are another user than who starts them; a descriptor of it, None where there is none.
 
-    Limits on the number of processes do not bind root, and files of the kernel's ask for root, not for capabilities.
+    Limits on the number of processes do not bind root, and who has a user of its own cannot be signalled, looked at or slowed
+    down. As root the other is `nobody`; an ordinary user's is the first of the user's subordinate ids (subuid(5)).
     """
-    if os.geteuid() != 0:
+    others = (NOBODY, NOBODY) if os.geteuid() == 0 else (_subordinate("/etc/subuid"), _subordinate("/etc/subgid"))
+    if None in others or not all(path.stat().st_mode & stat.S_IROTH for path in (EXECUTABLE, Path(os.__file__))):
         return None
     process = subprocess.Popen(["unshare", "--user", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
@@ -80,10 +88,31 @@ def two_users() -> int | None:
         process.stdin.write(b"x")
         process.stdin.flush()
         process.stdout.read(1)
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{process.pid}/{name}").write_text(f"0 0 1\n1 {NOBODY} 1\n")
+        for name, own, other in zip(("uid", "gid"), (os.geteuid(), os.getegid()), others, strict=True):
+            _map(process.pid, name, f"0 {own} 1 1 {other} 1".split())
         return os.open(f"/proc/{process.pid}/ns/user", os.O_RDONLY)
-    except OSError:
-        return None  # itself in a namespace without a second user
+    except (OSError, subprocess.CalledProcessError):
+        return None  # itself in a namespace without a second user, or without the tools
     finally:
         process.communicate()
+
+
+def _map(pid: int, name: str, numbers: list[str]) -> None:
+    """Ids inside and outside of a user namespace: two ranges of (inside, outside, count)."""
+    if os.geteuid() == 0:
+        Path(f"/proc/{pid}/{name}_map").write_text(f"{' '.join(numbers[:3])}\n{' '.join(numbers[3:])}\n")
+    else:
+        subprocess.run([f"new{name}map", str(pid), *numbers], check=True, capture_output=True)
+
+
+def _subordinate(path: str) -> int | None:
+    """This user's first subordinate id."""
+    names = {str(os.getuid())}
+    with contextlib.suppress(KeyError):
+        names.add(pwd.getpwuid(os.getuid()).pw_name)
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            name, first, _ = line.split(":")
+            if name in names:
+                return int(first)
+    return None

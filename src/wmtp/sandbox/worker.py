@@ -23,6 +23,7 @@ STALLED_S = 60.0
 WALL_FACTOR = 20
 """A program that waits for a core most of the time still ends, at this multiple of its limit (and a minute)."""
 MAX_SOURCE_BYTES = 2**20
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 RETRIES = 2
 
 
@@ -49,7 +50,7 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self.errors,
-                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+                    env=ENVIRONMENT | ({"TMPDIR": tempfile.gettempdir()} if self.mode == "none" else {}),
                     start_new_session=True,
                     bufsize=0,
                     pass_fds=() if users is None else (users,),

@@ -137,7 +137,14 @@ ESCAPES = {
         SUM,
         "passed",
     ),
-    "another program": ("import os\nos.execv('/bin/sh', ['sh', '-c', 'echo 4'])", SUM, "wrong_answer"),
+    "another program": ("import os\nos.execv('/bin/sh', ['sh', '-c', 'echo 5'])", SUM, "runtime_error"),
+    "another interpreter": ("import os, sys\nos.execv(sys.executable, ['python3', '-c', 'print(4)'])", SUM, "wrong_answer"),
+    "times of devices": (
+        "import os\nfor name in ('null', 'zero', 'full', 'random', 'urandom'):\n"
+        "  try: os.utime('/dev/' + name)\n  except OSError: pass\n  else: print(name)\nprint(5)",
+        SUM,
+        "passed",
+    ),
     "daemons that outlive it": (
         f"import os, time\nmark = '{MARK}'\n"
         "for _ in range(3):\n"

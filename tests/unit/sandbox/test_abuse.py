@@ -6,6 +6,7 @@ As root the whole file runs once more without privileges.
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -189,6 +190,51 @@ def test_a_sandbox_killed_from_outside_is_replaced():
     verdicts = run_tests(programs, limits=Limits(), num_workers=1)
     thread.join()
     assert all(v.passed for v in verdicts)
+
+
+UNSAFE = """
+import sys
+from wmtp.sandbox.worker import Worker
+from wmtp.types import IOTest, Limits, Program
+worker = Worker("none")
+source = "import os, sys\\nos.makedirs('a/b'); os.chmod('a', 0); os.chmod('.', 0)\\nif os.fork() == 0:\\n    os.setsid()\\n"
+source += "    if os.fork() == 0: os.execv(sys.executable, ['python3', '-c', 'import time; time.sleep(99)', '@MARK@'])\\n"
+source += "    os._exit(0)\\nimport time\\ntime.sleep(0.3)"
+worker.run(Program(source, (IOTest("", ""),)))
+print(worker.process.pid, flush=True)
+if sys.argv[1] == "closed":
+    worker.close()
+else:
+    worker.run(Program("import time\\ntime.sleep(60)", (IOTest("", ""),), Limits(time_limit_s=60.0)))
+"""
+
+
+@pytest.mark.parametrize("end", ["closed", "its user is killed", "it is killed"])
+def test_without_isolation_nothing_is_left_either(end, tmp_path):
+    """However it ends: no folder in the machine's temporary one, and no process that hid from its group."""
+    mark = f"{MARK}-{end}"
+    command = [sys.executable, "-c", UNSAFE.replace("@MARK@", mark), end]
+    user = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    server = int(user.stdout.readline())
+    assert end == "closed" or len(list(tmp_path.iterdir())) == 1
+    if end != "closed":
+        os.kill(server if end == "it is killed" else user.pid, signal.SIGKILL)
+    user.communicate()
+    deadline = time.monotonic() + 60
+    while (
+        left := [*tmp_path.iterdir(), *(p.pid for p in psutil.process_iter() if mark in command_of(p))]
+    ) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def command_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @pytest.mark.parametrize(

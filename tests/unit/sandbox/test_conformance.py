@@ -20,6 +20,7 @@ CHECK = (
 NEED_ISOLATION = {
     "files",
     "writing",
+    "mounts",
     "processes",
     "signals",
     "network",

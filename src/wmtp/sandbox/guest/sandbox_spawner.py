@@ -31,9 +31,10 @@ import sandbox_candidate
 import sandbox_program
 import sandbox_seccomp
 from sandbox_program import CHANNEL, LIBC, SOURCE
+from sandbox_root import READ_ONLY, check, protect
 
 CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWIPC = 0x20000000, 0x00020000, 0x08000000
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE = 1, 24, 38, 4
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE = 1, 24, 36, 38, 4
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MNT_DETACH = 1, 2, 4, 8, 4096, 2
 LAST_CAPABILITY = 40
 WARM_UP_ROUNDS = 64
@@ -54,28 +55,37 @@ MAX_ANSWER_BYTES = 4096
 
 
 def start_spawner(isolated: bool) -> tuple[_socket.socket, int]:
-    """The socket for orders, and the spawner's pid (its process lives as long as this one)."""
+    """The socket for orders, and the pid of the process between this one and the spawner, which lives as long as this one."""
     ours, theirs = high_pair()
+    alive, held = os.pipe()  # the second end is this process's alone, as long as it lives
     middle = os.fork()
-    if middle == 0:
-        ours.close()
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        try:
-            if isolated:  # for the children of this process
-                check(LIBC.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC), "unshare")
-        except OSError as error:
-            theirs.send(str(error).encode())
-            os._exit(1)
-        wanted, empty = high_pair()
-        pid = os.fork() if isolated else 0
-        if pid == 0:
-            empty.close()
-            serve_orders(theirs, wanted, isolated)
+    if middle != 0:
         theirs.close()
-        wanted.close()
-        empty_folders(empty)
+        os.close(alive)
+        return ours, middle
+    ours.close()
+    os.close(held)
+    folders: tuple[str, str] | None = None
+    try:
+        if isolated:
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            check(LIBC.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC), "unshare")  # for the children of this process
+        else:
+            os.setsid()
+            LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            folders = unsafe_folders()
+    except OSError as error:
+        theirs.send(str(error).encode())
+        os._exit(1)
+    wanted, empty = high_pair()
+    if os.fork() == 0:
+        empty.close()
+        serve_orders(theirs, wanted, folders)
     theirs.close()
-    return ours, middle
+    wanted.close()
+    if folders is None:
+        empty_folders(empty)
+    keep_folders(folders, alive)
 
 
 def high_pair() -> list[_socket.socket]:
@@ -112,6 +122,41 @@ def empty_folders(orders: _socket.socket) -> NoReturn:
     os._exit(0)
 
 
+def unsafe_folders() -> tuple[str, str]:
+    """Without isolation /tmp and the program's folder are two of the machine's, in one that has a name of ours."""
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="wmtp-unsafe-")
+    own = os.path.join(folder, "tmp"), os.path.join(folder, "program")
+    for each in own:
+        os.mkdir(each)
+    return own
+
+
+def keep_folders(folders: tuple[str, str], alive: int) -> NoReturn:
+    """Wait for the end of the server, however that comes, and leave nothing behind: no process and no file."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.read(alive, 1)
+    while children := children_of(os.getpid()):  # the spawner, and then all that it or a program had started
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    remove(os.path.dirname(folders[0]))
+    os._exit(0)
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def remove(folder: str) -> None:
+    """All of it, whatever a program has made in it, forbidden or nested."""
+    for command in (["chmod", "-R", "u+rwx", "--", folder], ["rm", "-rf", "--", folder]):
+        os.waitpid(os.posix_spawn(f"/bin/{command[0]}", command, ENVIRONMENT), 0)
+
+
 def mount_folders() -> None:
     """Empty /tmp and /dev/shm, of bounded size, and a folder for the program's own file."""
     for folder, options in ((TEMPORARY, b"size=64m,nr_inodes=16384,mode=1777"), (PROGRAM, b"size=2m,nr_inodes=64,mode=755")):
@@ -120,17 +165,11 @@ def mount_folders() -> None:
     check(LIBC.mount(b"/tmp", b"/dev/shm", None, MS_BIND, None), "mount /dev/shm")
 
 
-def check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
 # ------------------------------------------------------------------------------- the spawner
 
 
-def serve_orders(orders: _socket.socket, wanted: _socket.socket, isolated: bool) -> NoReturn:
-    spawner = Spawner(wanted, isolated)
+def serve_orders(orders: _socket.socket, wanted: _socket.socket, folders: tuple[str, str] | None) -> NoReturn:
+    spawner = Spawner(wanted, folders)
     try:
         spawner.prepare()
         warm_up()
@@ -142,7 +181,6 @@ def serve_orders(orders: _socket.socket, wanted: _socket.socket, isolated: bool)
     while True:
         order, fds = receive_fds(orders, ORDER.size, 4)
         if not order:
-            spawner.leave()
             os._exit(0)
         candidate = os.fork()
         if candidate == 0:
@@ -177,12 +215,12 @@ def _read_from(stream: io.BytesIO, fd: int, size: int) -> bytes:
 
 
 class Spawner:
-    """What candidates are started with and what is cleaned up after them."""
+    """What candidates are started with and what is cleaned up after them. `unsafe`: folders to use where nothing is mounted."""
 
-    def __init__(self, wanted: _socket.socket, isolated: bool) -> None:
-        self.wanted, self.isolated = wanted, isolated
-        self.has_second_user = isolated and has_second_user()
-        self.temporary, self.program = TEMPORARY, PROGRAM
+    def __init__(self, wanted: _socket.socket, unsafe: tuple[str, str] | None) -> None:
+        self.wanted, self.isolated = wanted, unsafe is None
+        self.has_second_user = self.isolated and has_second_user()
+        self.temporary, self.program = unsafe or (TEMPORARY, PROGRAM)
         self.fresh: list[tuple[int, ...]] = []
 
     def prepare(self) -> None:
@@ -198,11 +236,9 @@ class Spawner:
         for kind, value in ((resource.RLIMIT_FSIZE, FILE_BYTES), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0)):
             limit(kind, value)
         if not self.isolated:
-            import tempfile
-
-            self.temporary, self.program = tempfile.mkdtemp(prefix="wmtp-unsafe-"), tempfile.mkdtemp(prefix="wmtp-unsafe-")
             os.chdir(self.temporary)
             return
+        protect("/", READ_ONLY)  # a device's times could be set too, and seen by the next program
         safe = MS_NOSUID | MS_NODEV
         check(LIBC.mount(b"proc", b"/proc", b"proc", safe | MS_NOEXEC | MS_RDONLY, None), "mount /proc")
         mount_folders()
@@ -234,8 +270,7 @@ class Spawner:
     def clean(self) -> None:
         """The next program finds its folders as the first did."""
         if not self.isolated:
-            empty_unmounted(self.temporary)
-            empty_unmounted(self.program)
+            self._empty_unmounted()
         elif not self._is_fresh():
             os.chdir("/")
             self.wanted.send(b"x")
@@ -253,14 +288,12 @@ class Spawner:
         except OSError:
             return False
 
-    def leave(self) -> None:
-        """Nothing of this sandbox is left where it had folders of the machine's."""
-        if not self.isolated:
-            import shutil
-
-            os.chdir("/")
-            for folder in (self.temporary, self.program):
-                shutil.rmtree(folder, ignore_errors=True)
+    def _empty_unmounted(self) -> None:
+        os.chdir("/")
+        for folder in (self.temporary, self.program):
+            remove(folder)
+            os.mkdir(folder)
+        os.chdir(self.temporary)
 
     # --------------------------------------------------------------------------- untrusted from here on
 
@@ -316,15 +349,6 @@ def state_of(folder: str) -> tuple[int, ...]:
     """Whose it is, and what changes with whatever is done to it."""
     found = os.stat(folder)
     return found.st_mode, found.st_uid, found.st_gid, found.st_dev, found.st_mtime_ns, found.st_ctime_ns
-
-
-def empty_unmounted(folder: str) -> None:
-    import shutil
-
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
 
 def has_second_user() -> bool:
