@@ -62,8 +62,9 @@ class Limits:
 class Program:
     """One candidate program and all tests that it must pass.
 
-    `name`: what errors call it (a task's id). `checker`: for standard input tests. `defines`: all names that it, its prompt or
-    its reference define; a test that asks for any other is broken, and no program's fault. None: a test may ask for any.
+    `name`: what errors call it (a task's id). `checker`: for standard input tests. `defines`: all names that a right program
+    defines; a test that asks for any other is broken, and no program's fault. None: a test may ask for any. `helpers`: code of
+    the judge's that the tests use, whatever the program calls so; `imports`: likewise, but a program has to have its own.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Program:
     checker: Checker = "codecontests"
     defines: tuple[str, ...] | None = None
     helpers: str = ""
+    imports: str = ""
 
 
 @dataclass(frozen=True)

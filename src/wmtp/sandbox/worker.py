@@ -112,7 +112,7 @@ class Worker:
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
         reply = self._ask(
-            {**order, "tests": codes, "helpers": program.helpers, "defines": program.defines},
+            {**order, "tests": codes} | {name: getattr(program, name) for name in ("helpers", "imports", "defines")},
             STALLED_S + 2 * order["limits"]["wall_limit_s"],
         )
         return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])

@@ -24,7 +24,7 @@ from wmtp.problems.render import Example
 from wmtp.stages.context import StageContext
 from wmtp.tokens.tables import write_table
 from wmtp.tokens.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
-from wmtp.types import Limits, Program, StageResult, Verdict
+from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 
 PROGRESS_INTERVAL_S = 2.0
 
@@ -59,7 +59,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     print(textwrap.indent(str(ledger), "sample: "), flush=True)
     for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
-    write_problems(out / "test_problems.jsonl", (replace(problem, solutions=()) for problem in splits.test))
+    write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
     _write_meta(out, data, tokenizer, counts, statistics)
     return StageResult(metrics=statistics, counts=counts)
@@ -112,6 +112,11 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
     save_tokenizer(tokenizer, folder, data.max_length)
     print(f"sample: tokenizer of {tokenizer.vocab_size} tokens learnt from {len(examples)} examples", flush=True)
     return tokenizer
+
+
+def _reference(problem: Problem) -> tuple[Solution, ...]:
+    """What says which names its tests may ask for."""
+    return tuple(solution for solution in problem.solutions if solution.is_correct)[:1]
 
 
 def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:

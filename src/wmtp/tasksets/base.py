@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from wmtp.errors import ConfigError, EvaluationError
 from wmtp.problems.files import Reader
 from wmtp.problems.formats import Grades, PromptFormat
-from wmtp.problems.render import as_comment, completion_alone
+from wmtp.problems.names import defined_names, given_functions, needed_imports
+from wmtp.problems.render import after_prompt, as_comment, completion_alone
 from wmtp.problems.sanitize import longest_code, names_in, sanitize
 from wmtp.problems.shots import NO_SHOTS, Shots
 from wmtp.types import AssertTest, Checker, Limits, Problem, Program
@@ -24,6 +25,7 @@ class TaskSet:
         citation: where the data and the conventions are from.
         read: one record of its files as a `Problem`.
         prompt: the text before the solution, the same for training and for evaluation.
+        is_code: whether a prompt is the beginning of a program, whose functions are then the judge's where tests call them.
         assemble: the program that a completion (or a solution) makes.
         stop: strings that end a completion while it is generated; what is scored is never cut.
         has_own_limits: each problem's limits are the judge's, however wide; else the configured ones are an upper bound
@@ -45,6 +47,7 @@ class TaskSet:
     citation: str
     read: Reader
     prompt: Callable[[Problem], str] = as_comment
+    is_code: Callable[[Problem], bool] = lambda problem: False
     assemble: Callable[[Problem, str], str] = completion_alone
     stop: tuple[str, ...] = ()
     has_own_limits: bool = False
@@ -90,8 +93,13 @@ class TaskSet:
         source = self.assemble(problem, completion)
         if not self.sanitizes:
             return source
-        asserts = [test.code for test in problem.tests if isinstance(test, AssertTest)]
+        asserts = _asserts(problem)
         return sanitize(source, names_in("\n".join(asserts))) if asserts else longest_code(source)
+
+    def reference(self, problem: Problem) -> str:
+        """The first right solution as a whole program; empty where there is none."""
+        whole = after_prompt if self.is_code(problem) else completion_alone
+        return next((whole(problem, solution.code) for solution in problem.solutions if solution.is_correct), "")
 
     def program(self, problem: Problem, completion: str, limits: Limits | None = None) -> Program:
         """The whole program with every test of the problem.
@@ -110,4 +118,18 @@ class TaskSet:
                 time_limit_s = min(time_limit_s, limits.time_limit_s)
                 memory_limit_bytes = min(memory_limit_bytes, limits.memory_limit_bytes)
             own = Limits(time_limit_s, memory_limit_bytes, limits.output_limit_bytes)
-        return Program(self.source(problem, completion), problem.tests, own, name=problem.problem_id, checker=self.checker)
+        reference, asserts = self.reference(problem), _asserts(problem)
+        return Program(
+            self.source(problem, completion),
+            problem.tests,
+            own,
+            name=problem.problem_id,
+            checker=self.checker,
+            defines=defined_names(reference) if reference and asserts else None,
+            helpers=given_functions(problem.prompt, asserts) if asserts and self.is_code(problem) else "",
+            imports=needed_imports(reference, asserts) if asserts else "",
+        )
+
+
+def _asserts(problem: Problem) -> tuple[str, ...]:
+    return tuple(test.code for test in problem.tests if isinstance(test, AssertTest))

@@ -49,6 +49,7 @@ TASKSET = TaskSet(
     description="HumanEval: complete a Python function from its signature and docstring",
     citation="Chen et al. 2021, arXiv 2107.03374",
     read=to_problem,
+    is_code=lambda problem: True,
     assemble=after_prompt,
     formats=(EXACT, STRIPPED, evalplus(as_written, ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "))),
     not_for_training="it is a test set, and its solutions are bodies of functions, which are no programs to mutate",

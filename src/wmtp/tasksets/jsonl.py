@@ -36,5 +36,6 @@ TASKSET = TaskSet(
     citation="the schema of this module",
     read=problem_from_record,
     prompt=prompt,
+    is_code=is_code,
     assemble=assemble,
 )

@@ -6,27 +6,20 @@ whose answer is data. Comparisons happen here; what is expected and the fact of 
 """
 
 import builtins
-import functools
 import importlib
 import json
 import operator
 import os
 import struct
-import symtable
 import sys
 from collections.abc import Callable, Iterator
-from types import CodeType
 from typing import Any
 
+from sandbox_tests import UnfitTest, defect, prepared
 from sandbox_values import NotAValueError, decode, encode, put_back
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 _MISSING = object()
-TEST_FILE = "test.py"
-
-
-class UnfitTest(BaseException):
-    """The test asks for what cannot be had this way: the benchmark's defect, never the program's."""
 
 
 class CannotCarry(BaseException):
@@ -146,10 +139,14 @@ for _name in ONE_SIDED:
 
 
 class Examiner:
-    """Runs test code against a candidate that answers `exchange(message) -> message`."""
+    """Runs test code against a candidate that answers `exchange(message) -> message`.
 
-    def __init__(self, exchange: Callable[[dict], Any]) -> None:
-        self.exchange = exchange
+    `defines`: names of a right program's; None where nobody knows them.
+    """
+
+    def __init__(self, exchange: Callable[[dict], Any], defines: list[str] | None = None) -> None:
+        self.exchange, self.defines = exchange, defines
+        self.sources: list[str] = []
         self.known: dict[str, Any] = {}
         self.proxies: dict[int, Proxy] = {}
         self.functions: list[Callable[..., Any]] = []
@@ -161,10 +158,11 @@ class Examiner:
         """Execute the test here, in one namespace with those before it; returns only when it reached its end.
 
         Raises:
-            UnfitTest: the test is no Python.
+            UnfitTest: the test is no Python, or asks for what cannot be had whatever the program is.
             CannotCarry: it passes what cannot be passed.
             Exception: what the test raised.
         """
+        self.sources.append(source)
         code, names = prepared(source)
         names = [name for name in names if name not in self.own]
         if not all(name in self.known for name in names):
@@ -176,8 +174,16 @@ class Examiner:
         before = dict(self.space)
         try:
             exec(code, self.space)
+        except Exception as error:
+            self._refuse(error)
+            raise
         finally:
             self.own |= {name for name, value in self.space.items() if before.get(name, _MISSING) is not value}
+
+    def _refuse(self, error: Exception) -> None:
+        reason = defect(error, self.defines, self.sources)
+        if reason:
+            raise UnfitTest(reason) from None
 
     def _look_up(self, names: list[str]) -> None:
         """What the program's names stand for now. The candidate says when a name has come to mean something else."""
@@ -230,6 +236,7 @@ class Examiner:
             kwargs = {name: decode(arg, self._resolve) for name, arg in message["kwargs"].items()}
             return {"value": encode(function(*args, **kwargs), self._refer)}
         except Exception as error:
+            self._refuse(error)
             return describe(error)
         except CannotCarry as error:  # it was the program that asked for this
             return describe(TypeError(str(error)))
@@ -267,36 +274,6 @@ def raised_by(names: Any, message: Any) -> Exception:
             except TypeError:
                 continue
     return Exception(text)
-
-
-@functools.lru_cache(maxsize=256)
-def prepared(source: str) -> tuple[CodeType, list[str]]:
-    """A test's code and its free names; many samples in a row have the same tests.
-
-    Raises:
-        UnfitTest: it is no Python.
-    """
-    try:
-        return compile(source, TEST_FILE, "exec", dont_inherit=True), free_names(source)
-    except (SyntaxError, ValueError) as error:
-        raise UnfitTest(f"the test is no Python: {error}") from error
-
-
-def free_names(source: str) -> list[str]:
-    """Names that a test takes from elsewhere: not defined in it and no builtins.
-
-    A test that names nothing else is about a program's own `sum` or `max`: then, and only then, builtins count.
-    """
-    top = symtable.symtable(source, TEST_FILE, "exec")
-    own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    used: set[str] = set()
-    tables = [top]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        used |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is top or s.is_global())}
-    free = sorted(used - own)
-    return [name for name in free if not hasattr(builtins, name)] or free
 
 
 def describe(error: BaseException) -> dict:

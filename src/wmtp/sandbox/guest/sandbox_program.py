@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import sandbox_calls
 import sandbox_candidate
+import sandbox_tests
 
 FILE_NAME = "program.py"
 MEMORY_STATUS, FLUSH_STATUS = 97, 120
@@ -129,7 +130,7 @@ def _run_natively(code: CodeType, namespace: dict[str, Any]) -> NoReturn:
     exit_now = os._exit
     try:
         tests = [
-            compile(test, sandbox_calls.TEST_FILE, "exec", dont_inherit=True) for test in sandbox_calls.read_message(CHANNEL)
+            compile(test, sandbox_tests.TEST_FILE, "exec", dont_inherit=True) for test in sandbox_calls.read_message(CHANNEL)
         ]
         exec(code, namespace)
         for test in tests:

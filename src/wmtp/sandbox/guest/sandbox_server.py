@@ -24,6 +24,7 @@ import sandbox_calls
 from sandbox_clock import Clock
 from sandbox_program import ASKED, NATIVE, SCRIPT, message_of
 from sandbox_spawner import LIBC, PR_SET_DUMPABLE, start_spawner
+from sandbox_tests import UnfitTest, visible_defect
 from sandbox_values import NotAValueError
 from sandbox_watch import Ended, Spawning, Watch
 
@@ -132,24 +133,36 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
     if status in ("", "unverified", "wrong_answer", "runtime_error"):
         failed = run_natively(program, spawning)
         if failed is not None:
-            if status in ("", "unverified"):  # what was found first says more
-                status, detail = failed.status or "wrong_answer", failed.detail
             passed = min(passed, len(program["tests"]) - 1)
-        elif status in ("wrong_answer", "runtime_error"):
-            status, detail = "suspicious", f"it passes only in its own process: {detail}"
+        status, detail = agreed(program, status, detail, failed)
     send({"status": status, "detail": detail, "passed": passed, "wall_s": time.monotonic() - began})
+
+
+def agreed(program: dict, status: str, detail: str, failed: Ended | None) -> tuple[str, str]:
+    """Status and detail of what was seen from outside, and of how it failed natively, if it did."""
+    if status in ("wrong_answer", "runtime_error"):  # what was found first says more
+        return (status, detail) if failed is not None else ("suspicious", f"it passes only in its own process: {detail}")
+    if failed is None:
+        return status, detail
+    broken = visible_defect(program["defines"], [*judges_own(program), *program["tests"]]) if status else ""
+    return ("sandbox_error", broken) if broken else (failed.status or "wrong_answer", failed.detail)
+
+
+def judges_own(program: dict) -> list[str]:
+    """Code that comes before the tests."""
+    return [code for code in (program["imports"], program["helpers"]) if code]
 
 
 def examined(program: dict, spawning: Spawning) -> tuple[str, str, int]:
     """Status (empty: all passed; `unverified`: a test passes what cannot be carried), detail, and how many tests passed."""
     passed, status, detail = 0, "", ""
     watch = start_candidate(program, "", spawning, ASKED)
-    examiner = sandbox_calls.Examiner(watch.exchange)
+    examiner = sandbox_calls.Examiner(watch.exchange, program["defines"])
     try:
-        if program["helpers"]:
-            examine(examiner, program["helpers"], watch.clock, program["defines"])
+        for code in judges_own(program):
+            examine(examiner, code, watch.clock)
         for code in program["tests"]:
-            examine(examiner, code, watch.clock, program["defines"])
+            examine(examiner, code, watch.clock)
             passed += 1
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
@@ -171,7 +184,7 @@ def run_natively(program: dict, spawning: Spawning) -> Ended | None:
         watch.close()
 
 
-def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock, defines: list[str] | None) -> None:
+def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock) -> None:
     """Execute the test here, against the candidate.
 
     Raises:
@@ -188,7 +201,7 @@ def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock, defines
     try:
         wake_at_end()
         examiner.run(source)
-    except sandbox_calls.UnfitTest as error:
+    except UnfitTest as error:
         raise Ended("sandbox_error", str(error)[:500]) from None
     except sandbox_calls.CannotCarry as error:
         raise Ended("unverified", str(error)[:500]) from None
@@ -197,29 +210,11 @@ def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock, defines
     except AssertionError as error:
         raise Ended("wrong_answer", message_of(error)) from None
     except Exception as error:
-        defect = defect_of_test(error, defines)
-        raise Ended("sandbox_error" if defect else "runtime_error", defect or message_of(error)) from None
+        raise Ended("runtime_error", message_of(error)) from None
     except SystemExit:
         raise Ended("wrong_answer", "the test was left before its end") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def defect_of_test(error: Exception, defines: list[str] | None) -> str:
-    """What the test itself asks for and cannot have, whatever the program is; empty where it was the program's error.
-
-    A program's own errors are raised where its answers are read, not in the test's code.
-    """
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if place is None or place.tb_frame.f_code.co_filename != sandbox_calls.TEST_FILE:
-        return ""
-    if isinstance(error, ModuleNotFoundError):
-        return f"the test imports {error.name}, which is not in the sandbox"
-    if isinstance(error, NameError) and defines is not None and error.name not in defines:
-        return f"the test asks for {error.name}, which nobody defines"
-    return ""
 
 
 if __name__ == "__main__":

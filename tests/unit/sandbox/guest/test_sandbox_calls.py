@@ -1,10 +1,10 @@
-"""Messages between the two processes, and which names of a test are the program's."""
+"""Messages between the two processes."""
 
 import os
 import threading
 
 import pytest
-from sandbox_calls import UnfitTest, describe, free_names, pack, prepared, raised_by, read_message, write_message
+from sandbox_calls import describe, pack, raised_by, read_message, write_message
 
 
 @pytest.mark.parametrize("message", [None, 0, "λ\n", [1, {"a": None}], "x" * 200_000], ids=lambda m: str(m)[:20])
@@ -43,29 +43,6 @@ def test_a_message_that_breaks_off_is_none(cut):
         return part
 
     assert read_message(0, read) is None
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("assert add(1, 2) == 3", ["add"]),
-        ("W = 5\nassert add(W, 0) == sum([5])", ["add"]),
-        ("import math\nassert area(1) == math.pi", ["area"]),
-        ("def check(candidate):\n    assert candidate(helper) == 1\ncheck(one)", ["helper", "one"]),
-        ("assert [f(x) for x in range(3)] == [0, 1, 2]", ["f"]),
-        ("assert sum([1, 2]) == max(3, 1)", ["max", "sum"]),
-        ("assert True", []),
-    ],
-)
-def test_names_that_a_test_takes_from_the_program(source, names):
-    assert free_names(source) == names
-    code, found = prepared(source)
-    assert found == names and code.co_filename == "test.py"
-
-
-def test_a_test_that_is_no_python_is_the_benchmarks_defect():
-    with pytest.raises(UnfitTest, match="the test is no Python"):
-        prepared("assert (")
 
 
 class OwnError(ZeroDivisionError):
