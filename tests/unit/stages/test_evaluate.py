@@ -116,6 +116,7 @@ def test_one_and_two_ranks_write_the_same_results(workspace, tmp_path):
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     for volatile in ("generation",):
         first.pop(volatile), second.pop(volatile)
+    assert first["sandbox"].pop("machine_factor") >= 1 and second["sandbox"].pop("machine_factor") >= 1
     assert first["nll"] == pytest.approx(second.pop("nll"))
     assert {**first, "nll": 0, "perplexity": 0} == {**second, "nll": 0, "perplexity": 0}
 

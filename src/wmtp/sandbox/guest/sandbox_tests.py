@@ -102,19 +102,15 @@ def visible_defect(defines: Iterable[str] | None, sources: list[str]) -> str:
     """The same of tests that were not executed here: no Python, a missing module that they import in any case, or a name that
     nobody defines.
     """
+    try:
+        names = {name for source in sources for name in prepared(source)[1] if not hasattr(builtins, name)}
+    except UnfitTest as error:
+        return str(error)
     for source in sources:
-        try:
-            _, names = prepared(source)
-        except UnfitTest as error:
-            return str(error)
         for module in _imported([part for top in ast.parse(source).body for part in _always(top)]):
             if importlib.util.find_spec(module) is None:
                 return f"the test imports {module}, which is not in the sandbox"
-        for name in names:
-            reason = "" if hasattr(builtins, name) else unknown(name, defines, sources)
-            if reason:
-                return reason
-    return ""
+    return next((reason for name in sorted(names) if (reason := unknown(name, defines, sources))), "")
 
 
 def _imported(statements: list[ast.stmt]) -> list[str]:
