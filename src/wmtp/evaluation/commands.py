@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+import wmtp
 from wmtp import tasksets
-from wmtp.errors import EvaluationError
-from wmtp.evaluation.results import RESULT_FILES, Answer, Sample, write_results
-from wmtp.evaluation.run import (
-    Execution,
-    Run,
-    SampleJournal,
-    Scoring,
-    effort_metrics,
-    in_order,
-    measure,
-    tasks_to_score,
-)
+from wmtp.evaluation.results import Answer, Sample, write_results
+from wmtp.evaluation.run import Execution, Run, Scoring, effort_metrics, in_order, measure, tasks_to_score
 from wmtp.evaluation.submissions import read_answers, require_all
-from wmtp.files import temporary_sibling
+from wmtp.evaluation.unfinished import Unfinished
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem
 
@@ -46,20 +34,21 @@ def score(
     Goes on where a killed run of the same submission stopped. Returns what metrics.json holds.
 
     Raises:
-        DataError, EvaluationError: broken input, tasks that were not answered, no isolation; nothing is written then.
+        ConfigError, DataError: broken input, tasks that were not answered, a folder that is not ours to write to or that
+            holds an unfinished run of something else.
+        EvaluationError: no isolation, or a sandbox that failed. Nothing is published then.
     """
-    _require_ours(out)
-    taskset, problems = _tasks(name, data, scoring.limit)
-    answers = read_answers(submission, taskset, problems)
-    require_all(taskset, problems, answers, max(scoring.k))
-    execution = Execution.prepare(taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe)
-    partial = _partial(out, taskset.name, execution.limits, problems, answers)
-    with SampleJournal(partial) as journal:
-        run = Run(taskset, problems, execution, journal)
-        waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
-        _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
-    samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
-    return _publish(out, partial, run, samples, scoring, {})
+    with Unfinished(out) as place:
+        taskset, problems = _tasks(name, data, scoring.limit)
+        answers = read_answers(submission, taskset, problems)
+        require_all(taskset, problems, answers, max(scoring.k))
+        execution = Execution.prepare(taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe)
+        with place.journal(_identity(taskset, problems, execution) | {"submission": _digest(answers)}) as journal:
+            run = Run(taskset, problems, execution, journal)
+            waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
+            _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
+        samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
+        return _publish(place, run, samples, scoring, {})
 
 
 def evaluate(
@@ -79,28 +68,30 @@ def evaluate(
     Goes on where a killed run of the same model, tasks and decoding stopped.
 
     Raises:
-        DataError, EvaluationError: broken input, no model, no isolation; nothing is written then.
+        ConfigError, DataError, ModelError, EvaluationError: as `score`; no model, or one that is not whole.
     """
     import torch
 
-    from wmtp.evaluation.completer import Completer
+    from wmtp.evaluation.completer import Completer, decoding_identity
 
     started = time.monotonic()
-    _require_ours(out)
-    taskset, problems = _tasks(name, data, scoring.limit)
-    execution = Execution.prepare(taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    completer = Completer.load(model, device)
-    how = {key: value for key, value in asdict(decoding).items() if key not in ("batch_size", "num_drafts")}
-    partial = _partial(out, taskset.name, execution.limits, problems, completer.fingerprint(), how)
-    with SampleJournal(partial) as journal:
-        run = Run(taskset, problems, execution, journal)
-        waiting = run.unfinished(decoding.samples)
-        say(f"{len(waiting)} of {len(problems)} tasks to complete with {model} on {device}")
-        _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
-    generation = effort_metrics([run.effort], time.monotonic() - started)
-    samples = in_order(problems, run.samples.values())
-    return _publish(out, partial, run, samples, scoring, {"model": model, "sampling": how, "generation": generation})
+    with Unfinished(out) as place:
+        taskset, problems = _tasks(name, data, scoring.limit)
+        execution = Execution.prepare(taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe)
+        scored = _identity(taskset, problems, execution)
+        place.require_same(scored | decoding_identity(decoding))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        completer = Completer.load(model, device)
+        identity = completer.identity(taskset, problems, decoding)
+        with place.journal(scored | identity) as journal:
+            run = Run(taskset, problems, execution, journal)
+            waiting = run.unfinished(decoding.samples)
+            say(f"{len(waiting)} of {len(problems)} tasks to complete with {model} on {device}")
+            _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
+        generation = effort_metrics([run.effort], time.monotonic() - started)
+        samples = in_order(problems, run.samples.values())
+        more = {"model": model, "sampling": decoding_identity(decoding), "identity": identity, "generation": generation}
+        return _publish(place, run, samples, scoring, more)
 
 
 def _tasks(name: str, data: str, limit: int | None) -> tuple[TaskSet, list[Problem]]:
@@ -108,18 +99,14 @@ def _tasks(name: str, data: str, limit: int | None) -> tuple[TaskSet, list[Probl
     return taskset, tasks_to_score(list(tasksets.load_problems(name, data)), data, limit)
 
 
-def _require_ours(out: Path) -> None:
-    """What is at `out` may be replaced.
+def _identity(taskset: TaskSet, problems: Sequence[Problem], execution: Execution) -> dict[str, Any]:
+    """What decides a completion's verdict; not the machine's speed, which is measured anew and matters at a limit alone."""
+    limits = {name: value for name, value in execution.as_dict().items() if name != "machine_factor"}
+    return {"wmtp": wmtp.__version__, "benchmark": taskset.name, "set of tasks": _digest(problems), **limits}
 
-    Raises:
-        EvaluationError: it is a file, or a folder that holds other things than an evaluation's results.
-    """
-    if out.is_dir():
-        others = sorted(path.name for path in out.iterdir() if path.name not in RESULT_FILES)
-        if others:
-            raise EvaluationError(f"{out} holds {others[0]}, which is no result of an evaluation: name another folder")
-    elif out.exists():
-        raise EvaluationError(f"{out} is a file: name a folder")
+
+def _digest(content: object) -> str:
+    return f"sha256:{hashlib.sha256(repr(content).encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _follow(run: Run, batches: Iterable[Sequence[Answer]], total: int) -> None:
@@ -128,21 +115,10 @@ def _follow(run: Run, batches: Iterable[Sequence[Answer]], total: int) -> None:
         run.score(batches, lambda now: bar.update(len(now.samples) - bar.n))
 
 
-def _partial(out: Path, *parts: object) -> Path:
-    """Where an unfinished run into `out` keeps its samples; its name tells what they are samples of."""
-    mark = hashlib.sha256("\0".join(map(repr, parts)).encode("utf-8", "surrogatepass")).hexdigest()
-    return temporary_sibling(out, mark[:16])
-
-
-def _publish(
-    out: Path, partial: Path, run: Run, samples: Sequence[Sample], scoring: Scoring, more: dict[str, Any]
-) -> dict[str, Any]:
-    """The results in place of what `out` was before, and of the unfinished run."""
+def _publish(place: Unfinished, run: Run, samples: Sequence[Sample], scoring: Scoring, more: dict[str, Any]) -> dict[str, Any]:
+    """The results in place of those that were there, and of the unfinished run."""
     metrics, results = measure(run.taskset, list(run.problems.values()), samples, scoring, run.execution)
     metrics |= more
-    finished = partial / "results"
-    write_results(finished, metrics, results, samples)
-    shutil.rmtree(out, ignore_errors=True)
-    os.rename(finished, out)
-    shutil.rmtree(partial)
+    write_results(place.results, metrics, results, samples)
+    place.publish()
     return metrics

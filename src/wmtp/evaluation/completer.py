@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from wmtp.errors import EvaluationError
+from wmtp import model_files
+from wmtp.errors import ModelError
 from wmtp.evaluation.generate import Decoding, Prompt, generate_batches
 from wmtp.evaluation.results import Answer
 from wmtp.tasksets.base import TaskSet
@@ -35,35 +36,63 @@ class Completer:
         """Any causal language model that transformers knows, wmtp's own included, from a folder or from the hub.
 
         Raises:
-            EvaluationError: no such model, or weights that its architecture has and its files have not.
+            ModelError: no such model, files that are not whole, or weights that its architecture has and its files have not.
             DataError: no tokenizer, or one without an end token where the model names none either.
         """
         from transformers import AutoModelForCausalLM
 
         import wmtp.models  # noqa: F401 (registers the model type)
 
+        if Path(path_or_hub_id).exists():
+            model_files.require_model(Path(path_or_hub_id), tokenizer=True)
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(path_or_hub_id, output_loading_info=True)
-        except (OSError, ValueError) as error:
-            raise EvaluationError(f"model {path_or_hub_id}: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # transformers, and any model's own code, raise whatever they meet in somebody's files
+            raise ModelError(f"model {path_or_hub_id}: {_line(error)}") from error
         model, info = loaded
         if missing := sorted(info["missing_keys"]):
-            raise EvaluationError(f"model {path_or_hub_id}: {len(missing)} weights are missing, the first is {missing[0]}")
+            raise ModelError(f"model {path_or_hub_id}: {len(missing)} weights are missing, the first is {missing[0]}")
         ends = _end_tokens(model)
         text = _tokenizer(path_or_hub_id, ends[0] if ends else None)
         return cls(path_or_hub_id, model.to(device).eval(), text, tuple(dict.fromkeys([text.eos_token_id, *ends])))
 
-    def fingerprint(self) -> str:
-        """Of the files: other weights, another tokenizer or another revision have another one."""
-        folder = Path(self.path)
-        revision = getattr(self.model.config, "_commit_hash", None)
-        return folder_digest(folder) if folder.is_dir() else f"{self.path}@{revision}"
+    def identity(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> dict[str, Any]:
+        """What decides the completions: the model's files by content (or the hub's revision), the prompts, the decoding.
+
+        Proposals of further heads count where numbers are rounded so coarsely that checking several tokens at once may
+        choose others.
+        """
+        folder, config = Path(self.path), self.model.config
+        hub = {"model": self.path, "revision": getattr(config, "_commit_hash", None)}
+        dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
+        prompts = repr([(prompt.task_id, prompt.input_ids) for prompt in self.prompts(taskset, problems)])
+        return {
+            **decoding_identity(decoding),
+            **(model_files.digests(folder) if folder.is_dir() else hub),
+            **({} if dtype == "float32" else {"num_drafts": decoding.num_drafts}),
+            "dtype": dtype,
+            "eos_token_ids": list(self.eos_token_ids),
+            "stop": list(taskset.stop),
+            "set of prompts": f"sha256:{hashlib.sha256(prompts.encode()).hexdigest()}",
+        }
+
+    def prompts(self, taskset: TaskSet, problems: Sequence[Problem]) -> list[Prompt]:
+        """What the model is asked."""
+        return [Prompt(problem.problem_id, self.text.encode_prompt(taskset.prompt(problem))) for problem in problems]
 
     def answers(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> Iterator[list[Answer]]:
         """Completions of all problems, batch by batch, in whatever order is fast."""
-        prompts = [Prompt(problem.problem_id, self.text.encode_prompt(taskset.prompt(problem))) for problem in problems]
         how = replace(decoding, eos_token_ids=self.eos_token_ids, stop=taskset.stop)
-        return generate_batches(self.model, self.text, prompts, how)
+        return generate_batches(self.model, self.text, self.prompts(taskset, problems), how)
+
+
+_NOT_OF_IDENTITY = ("batch_size", "num_drafts", "eos_token_ids", "stop")
+"""Of the decoding: what changes the speed alone (of proposals, see `Completer.identity`), and what model and tasks say."""
+
+
+def decoding_identity(decoding: Decoding) -> dict[str, Any]:
+    """What of it decides completions, as far as it is known without a model."""
+    return {name: value for name, value in asdict(decoding).items() if name not in _NOT_OF_IDENTITY}
 
 
 def _end_tokens(model: Any) -> list[int]:
@@ -82,15 +111,11 @@ def _tokenizer(path_or_hub_id: str, eos_token_id: int | None) -> TextTokenizer:
     with tempfile.TemporaryDirectory() as converted:
         try:
             AutoTokenizer.from_pretrained(path_or_hub_id).save_pretrained(converted)
-        except (OSError, ValueError) as error:
-            raise EvaluationError(f"tokenizer of {path_or_hub_id}: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # as with models
+            raise ModelError(f"tokenizer of {path_or_hub_id}: {_line(error)}") from error
         return load_tokenizer(Path(converted), eos_token_id)
 
 
-def folder_digest(folder: Path) -> str:
-    """Of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+def _line(error: Exception) -> str:
+    """Of a library's explanations the first that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import EvaluationError
+from wmtp.errors import DataError
 from wmtp.evaluation.results import Answer, Sample, SampleKey, TaskResult, score_answers, summarise, task_results
 from wmtp.files import Journal, read_journal
 from wmtp.sandbox.machine import machine_factor
@@ -163,14 +163,14 @@ def tasks_to_score(problems: Sequence[Problem], path: Path | str, limit: int | N
     """The first `limit` problems.
 
     Raises:
-        EvaluationError: there is none, or one has no tests and cannot be scored.
+        DataError: there is none, or one has no tests and cannot be scored.
     """
     if not problems:
-        raise EvaluationError(f"{path} holds no tasks")
+        raise DataError(f"{path} holds no tasks")
     tasks = list(problems[:limit])
     without = [problem.problem_id for problem in tasks if not problem.tests]
     if without:
-        raise EvaluationError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
+        raise DataError(f"{path}: {without[0]} (and {len(without) - 1} more) have no tests and cannot be scored")
     return tasks
 
 

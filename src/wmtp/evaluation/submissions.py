@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wmtp.errors import DataError, EvaluationError
+from wmtp.errors import DataError
 from wmtp.evaluation.results import GREEDY, Answer, SampleKey
 from wmtp.problems.records import Record, read_records, take
 from wmtp.tasksets.base import TaskSet
@@ -27,7 +27,7 @@ def read_answers(path: Path, taskset: TaskSet, problems: Sequence[Problem]) -> l
             file, line and field.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist")
+        raise DataError(f"{path} {'is a folder: name a file of JSON lines' if path.is_dir() else 'does not exist'}")
     names = _names(taskset, problems)
     answers: dict[SampleKey, Answer] = {}
     drawn = {problem.problem_id: 0 for problem in problems}
@@ -50,14 +50,14 @@ def require_all(taskset: TaskSet, problems: Sequence[Problem], answers: Sequence
     """Every task has at least `most` draws.
 
     Raises:
-        EvaluationError: one has not.
+        DataError: one has not.
     """
     drawn = {problem.problem_id: 0 for problem in problems}
     for answer in answers:
         drawn[answer.task_id] += answer.sample != GREEDY
     short = [task for task, number in drawn.items() if number < most]
     if short:
-        raise EvaluationError(
+        raise DataError(
             f"{taskset.name}: {len(short)} of {len(problems)} tasks have fewer than {most} completions, the first is "
             f"{short[0]} with {drawn[short[0]]}: answer every task, ask for a smaller k, or score fewer tasks with a limit"
         )

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from wmtp.errors import DataError
 from wmtp.ledger import Line
+from wmtp.model_files import read_object
 from wmtp.problems.render import Example
 from wmtp.tokens.encode import Row, TextTokenizer, added_before
 from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list
@@ -79,15 +80,19 @@ def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokeniz
     Args:
         eos_token_id: the end token where tokenizer_config.json names none.
     Raises:
-        DataError: no tokenizer.json, or no end-of-text token, or a BOS that is asked for and is not there.
+        DataError, ModelError: no tokenizer.json, or a broken one, no end-of-text token, or a BOS that is asked for and is not
+            there.
     """
     from tokenizers import Tokenizer
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).exists():
             raise DataError(f"{folder} has no {name}: wmtp needs a tokenizer in the fast Hugging Face format")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing more special
+        raise DataError(f"{folder}/tokenizer.json is no tokenizer: {str(error).splitlines()[0]}") from None
+    settings = dict(read_object(folder / "tokenizer_config.json"))
     eos = _special(tokenizer, settings, "eos_token")
     eos = eos_token_id if eos is None else eos
     if eos is None:

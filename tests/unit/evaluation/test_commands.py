@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.unit.tokens.families import family
 from wmtp.cli import main
@@ -121,17 +123,54 @@ def test_a_limit_is_named_in_the_result(files, tmp_path, capsys):
 )
 def test_a_broken_submission_is_refused_by_file_line_and_field(files, tmp_path, capsys, answers, said):
     code, metrics = score(files, "humaneval", answers, tmp_path)
-    assert code != 0 and metrics is None
-    assert said in capsys.readouterr().err
+    assert code == 2 and metrics is None
+    assert said in one_line(capsys)
+    assert not list(tmp_path.glob(".out*"))
+
+
+def one_line(capsys):
+    """What was said, which is no more than that."""
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    return error
 
 
 def test_a_broken_line_and_tasks_that_are_there_twice_are_refused(files, tmp_path, capsys):
     files["humaneval"].write_text(files["humaneval"].read_text() * 2)
-    assert score(files, "humaneval", [], tmp_path)[0] != 0
-    assert "duplicate id 'HumanEval/0'" in capsys.readouterr().err
+    assert score(files, "humaneval", [], tmp_path)[0] == 2
+    assert "duplicate id 'HumanEval/0'" in one_line(capsys)
     files["mbpp"].write_text('{"task_id": 11,\n')
-    assert score(files, "mbpp", [], tmp_path)[0] != 0
-    assert "mbpp.jsonl:1: not valid JSON" in capsys.readouterr().err
+    assert score(files, "mbpp", [], tmp_path)[0] == 2
+    assert "mbpp.jsonl:1: not valid JSON" in one_line(capsys)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"[" * 100_000, "nested too deep"), (b'{"task_id": "\xff"}', "utf-8")])
+def test_what_python_cannot_read_is_named(files, tmp_path, capsys, content, said):
+    samples = tmp_path / "broken.jsonl"
+    samples.write_bytes(content)
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["score", "mbpp", "--data", str(files["mbpp"]), "--samples", str(samples), *out]) == 2
+    assert said in (error := one_line(capsys)) and "broken.jsonl:1: not valid JSON" in error
+    assert main(["score", "mbpp", "--data", str(samples), "--samples", str(samples), *out]) == 2
+    assert said in one_line(capsys)
+
+
+def test_folders_and_files_in_each_others_place_are_refused(files, tmp_path, capsys):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("x")
+    good = {"--data": files["mbpp"], "--samples": write(tmp_path / "s.jsonl", []), "--out": tmp_path / "out"}
+    for option, path, said in (
+        ("--samples", folder, "folder is a folder: name a file"),
+        ("--samples", tmp_path / "none", "none does not exist"),
+        ("--data", folder, "folder holds no .jsonl"),
+        ("--out", file, "file is a file: name a folder"),
+        ("--out", file / "out", "Not a directory"),
+    ):
+        options = [str(part) for pair in (good | {option: path}).items() for part in pair]
+        assert main(["score", "mbpp", *options]) == 2
+        assert said in one_line(capsys)
+    assert file.read_text() == "x" and not list(folder.iterdir())
 
 
 def test_empty_and_huge_completions_are_counted_verdicts(files, tmp_path):
@@ -161,7 +200,7 @@ def test_a_killed_scoring_goes_on_without_running_what_was_finished(files, tmp_p
     assert (code, metrics["pass@1"], len(started)) == (0, 1.0, 4)
 
 
-def test_an_unfinished_run_of_something_else_is_neither_used_nor_lost(files, tmp_path, monkeypatch):
+def test_an_unfinished_run_of_something_else_is_neither_used_nor_lost(files, tmp_path, monkeypatch, capsys):
     right = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
     wrong = [answer | {"completion": "    return None\n"} for answer in right]
     real, calls = run.run_tests, []
@@ -175,10 +214,11 @@ def test_an_unfinished_run_of_something_else_is_neither_used_nor_lost(files, tmp
     monkeypatch.setattr(commands, "CHUNK", 1)
     monkeypatch.setattr(run, "run_tests", dies_at_the_second)
     assert score(files, "humaneval", right, tmp_path) == (1, None)
-    assert score(files, "humaneval", wrong, tmp_path)[1]["pass@1"] == 0.0
-    assert len(list(tmp_path.glob(".out*"))) == 1
+    capsys.readouterr()
+    assert score(files, "humaneval", wrong, tmp_path) == (2, None)
+    assert ".out.tmp-run holds an unfinished evaluation of something else (another submission): go on" in one_line(capsys)
     assert score(files, "humaneval", right, tmp_path)[1]["pass@1"] == 1.0
-    assert len(calls) == 2 + 3 + 2 and not list(tmp_path.glob(".out*"))
+    assert len(calls) == 2 + 2 and not list(tmp_path.glob(".out*"))
 
 
 def test_only_results_are_replaced(files, tmp_path, capsys):
@@ -186,9 +226,21 @@ def test_only_results_are_replaced(files, tmp_path, capsys):
     assert score(files, "humaneval", answers, tmp_path)[0] == 0
     assert score(files, "humaneval", answers, tmp_path)[0] == 0
     (tmp_path / "out/notes.txt").write_text("mine")
-    assert score(files, "humaneval", answers, tmp_path)[0] != 0
-    assert "holds notes.txt, which is no result of an evaluation" in capsys.readouterr().err
+    capsys.readouterr()
+    assert score(files, "humaneval", answers, tmp_path)[0] == 2
+    assert "holds notes.txt, which no evaluation wrote" in one_line(capsys)
     assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+def test_results_within_a_folder_of_results_are_not_erased(files, tmp_path, capsys):
+    answers = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
+    samples = write(tmp_path / "s.jsonl", answers)
+    command = ["score", "humaneval", "--data", str(files["humaneval"]), "--samples", str(samples), "--out"]
+    assert main([*command, str(tmp_path / "results/humaneval")]) == 0
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "results")]) == 2
+    assert "results holds humaneval, which no evaluation wrote" in one_line(capsys)
+    assert (tmp_path / "results/humaneval/metrics.json").is_file()
 
 
 def test_own_data_is_scored_by_its_own_conventions(tmp_path):
@@ -261,7 +313,9 @@ def test_any_causal_language_model_is_evaluated_by_one_command_and_its_completio
         assert json.loads((tmp_path / "again/metrics.json").read_text())[key] == metrics[key]
 
 
-def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_completions(files, tmp_path, model, monkeypatch):
+def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_completions(
+    files, tmp_path, model, monkeypatch, capsys
+):
     assert evaluate(model, files, tmp_path / "whole") == 0
     real, calls = run.run_tests, []
 
@@ -274,8 +328,19 @@ def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_complet
     monkeypatch.setattr(run, "run_tests", dies_at_the_second)
     assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 1
     assert len(list(tmp_path.glob(".out*"))) == 1
-    assert evaluate(model, files, tmp_path / "out", "--batch-size", "3", "--seed", "1") == 0
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 0
+    other = shutil.copytree(model, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({**weights, "lm_head.weight": weights["lm_head.weight"] * 1.5}, other / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    for which, more, said in (
+        (model, ["--seed", "1"], "(seed was 0, is 1)"),
+        (model, ["--temperature", "0.2"], "(temperature was 0.8, is 0.2)"),
+        (model, ["--max-new-tokens", "7"], "(max_new_tokens was 6, is 7)"),
+        (model, ["--limit", "2"], "(another set of tasks)"),
+        (other, [], "(another model.safetensors)"),
+    ):
+        assert evaluate(which, files, tmp_path / "out", *more) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "out").exists()
     assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 0
     assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 3
     drop = dict.fromkeys(("wall_s",))

@@ -1,6 +1,7 @@
 """From a model folder to answers, with the tokenizers that models come with."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.unit.tokens.families import BOS, EOS, NAMES, family
 from wmtp import tasksets
-from wmtp.errors import DataError, EvaluationError
+from wmtp.errors import DataError, ModelError
 from wmtp.evaluation.completer import Completer
 from wmtp.evaluation.generate import Decoding
 from wmtp.types import AssertTest, Problem
@@ -81,15 +82,56 @@ def test_a_model_that_is_not_all_there_is_refused(tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.layers.0.mlp.up_proj.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EvaluationError, match=r"1 weights are missing, the first is model\.layers\.0\.mlp\.up_proj\.weight"):
+    with pytest.raises(ModelError, match=r"1 weights are missing, the first is model\.layers\.0\.mlp\.up_proj\.weight"):
         Completer.load(str(tmp_path), CPU)
-    with pytest.raises(EvaluationError, match=r"model \S*nothing"):
+    with pytest.raises(ModelError, match=r"model \S*nothing"):
         Completer.load(str(tmp_path / "nothing"), CPU)
 
 
-def test_the_fingerprint_is_the_files(tmp_path):
-    first = Completer.load(str(save(tmp_path, "gpt2")), CPU)
-    before = first.fingerprint()
-    assert Completer.load(str(tmp_path), CPU).fingerprint() == before
+def test_completions_are_told_apart_by_all_that_decides_them(tmp_path):
+    problems = [Problem(f"HumanEval/{i}", f"def f{i}(x):\n", (AssertTest("assert f(1)"),)) for i in range(2)]
+    completer = Completer.load(str(save(tmp_path, "gpt2")), CPU)
+    before = completer.identity(HUMANEVAL, problems, DECODING)
+
+    def different(completer=completer, taskset=HUMANEVAL, problems=problems, **decoding):
+        now = completer.identity(taskset, problems, replace(DECODING, **decoding))
+        return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+
+    assert different(Completer.load(str(tmp_path), CPU)) == different(batch_size=3, num_drafts=2) == set()
+    for name, value in (("temperature", 0.2), ("top_p", 0.9), ("seed", 1), ("max_new_tokens", 41), ("num_samples", 1)):
+        assert different(**{name: value}) == {name}
+    assert different(greedy=False) == {"greedy"} and different(problems=problems[:1]) == {"set of prompts"}
+    assert different(taskset=replace(HUMANEVAL, stop=("x",))) == {"stop"}
+    assert different(taskset=replace(HUMANEVAL, prompt=lambda problem: "#" + problem.prompt)) == {"set of prompts"}
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": 9}')
-    assert first.fingerprint() != before
+    assert different() == {"generation_config.json"}
+    assert different(Completer.load(str(tmp_path), CPU)) == {"generation_config.json", "eos_token_ids"}
+    coarse = replace(completer, model=completer.model.bfloat16())
+    assert different(coarse) == {"generation_config.json", "dtype", "num_drafts"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("model.safetensors", -1, r"model\.safetensors \(\d+,?\d* bytes\) is cut off"),
+        ("config.json", b'{"model_type": "nonsense"}', "model .*nonsense"),
+        ("config.json", b'{"model_type": "llama", "hidden_size": "wide"}', "model "),
+        ("config.json", b'{"model_type": "llama", "vocab_size": 401, "hidden_size": 16}', "model "),
+        ("tokenizer.json", None, "holds no tokenizer"),
+        ("tokenizer.json", b"{}", "tokenizer.json is no tokenizer"),
+        ("tokenizer.json", b"\xff", "tokenizer.json is no tokenizer"),
+        ("tokenizer.json", b"[" * 100_000, "tokenizer.json is no tokenizer"),
+        ("tokenizer_config.json", b"\xff", "tokenizer_config.json is not valid JSON"),
+        ("tokenizer_config.json", b"[" * 100_000, "tokenizer_config.json is not valid JSON: nested too deep"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json must hold a JSON object"),
+    ],
+)
+def test_a_broken_folder_is_one_line(tmp_path, name, content, said):
+    path = save(tmp_path, "gpt2") / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
+    with pytest.raises((ModelError, DataError), match=said) as refused:
+        Completer.load(str(tmp_path), CPU)
+    assert "\n" not in str(refused.value) and refused.value.exit_code == 2

@@ -3,7 +3,7 @@
 import pytest
 
 from wmtp import tasksets
-from wmtp.errors import EvaluationError
+from wmtp.errors import DataError, EvaluationError
 from wmtp.evaluation.results import GREEDY, Answer
 from wmtp.evaluation.run import Effort, Execution, Run, SampleJournal, effort_metrics, in_order, tasks_to_score
 from wmtp.types import IOTest, Limits, Problem
@@ -67,9 +67,9 @@ def test_an_answer_to_no_task_ends_the_run(tmp_path):
 
 def test_tasks_are_the_first_ones_and_every_one_can_be_scored():
     assert tasks_to_score(PROBLEMS, "f", 2) == PROBLEMS[:2] and tasks_to_score(PROBLEMS, "f", None) == PROBLEMS
-    with pytest.raises(EvaluationError, match="f holds no tasks"):
+    with pytest.raises(DataError, match="f holds no tasks"):
         tasks_to_score([], "f", None)
-    with pytest.raises(EvaluationError, match=r"f: bare \(and 0 more\) have no tests"):
+    with pytest.raises(DataError, match=r"f: bare \(and 0 more\) have no tests"):
         tasks_to_score([*PROBLEMS, Problem("bare", "", ())], "f", None)
 
 

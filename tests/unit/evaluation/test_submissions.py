@@ -1,7 +1,7 @@
 import pytest
 
 from wmtp import tasksets
-from wmtp.errors import EvaluationError
+from wmtp.errors import DataError
 from wmtp.evaluation.results import GREEDY, Answer
 from wmtp.evaluation.submissions import read_answers, require_all
 from wmtp.types import IOTest, Problem
@@ -33,5 +33,5 @@ def test_tasks_go_by_id_by_id_without_prefix_and_by_place_where_the_data_has_non
 def test_a_greedy_completion_does_not_stand_for_a_draw():
     answers = [Answer("t0", 0, ""), Answer("t1", GREEDY, "")]
     require_all(tasksets.get("jsonl"), problems("t0"), answers[:1], 1)
-    with pytest.raises(EvaluationError, match="1 of 2 tasks have fewer than 1 completions, the first is t1 with 0"):
+    with pytest.raises(DataError, match="1 of 2 tasks have fewer than 1 completions, the first is t1 with 0"):
         require_all(tasksets.get("jsonl"), problems("t0", "t1"), answers, 1)

@@ -1,0 +1,125 @@
+"""A model's folder in Hugging Face's form: whether it is whole, and what is in it. No torch, and no tensor is read."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wmtp.errors import ModelError
+from wmtp.files import parse_json
+
+CONFIG = "config.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "*.tiktoken", "*.bpe.model")
+"""What tokenizers are kept in; any one of them will do."""
+
+
+def require_model(folder: Path, *, tokenizer: bool = False) -> None:
+    """A folder that a model can be loaded from: settings, all shards of the weights, and each of them to its end.
+
+    Args:
+        tokenizer: there must be one, too.
+    Raises:
+        ModelError: names the file and what is wrong with it.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a model's folder")
+    if not isinstance(read_object(folder / CONFIG).get("model_type"), str):
+        raise ModelError(f"{folder / CONFIG} names no model_type")
+    weight_files(folder)
+    if tokenizer and not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
+        raise ModelError(f"{folder} holds no tokenizer: copy its files (tokenizer.json, tokenizer_config.json) there")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights, in the order of their names.
+
+    Raises:
+        ModelError: there are none, one that an index names is missing, or one is cut off or broken.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            files = [folder / name]
+            break
+        if (folder / f"{name}.index.json").exists():
+            files = _shards(folder / f"{name}.index.json")
+            break
+    else:
+        raise ModelError(f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin, whole or in shards")
+    for path in files:
+        if path.suffix == ".safetensors":
+            tensor_names(path)
+        else:
+            _require_whole_zip(path)
+    return files
+
+
+def _shards(index: Path) -> list[Path]:
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError(f"{index} has no weight_map from tensors to files")
+    files = [index.parent / name for name in sorted(set(places.values()))]
+    for path in files:
+        if not path.is_file():
+            raise ModelError(f"{path} does not exist, and {index.name} names it: {len(files)} files make up the weights")
+    for path in files:
+        wanted = {name for name, file in places.items() if file == path.name}
+        if path.suffix == ".safetensors" and (lacking := sorted(wanted - set(tensor_names(path)))):
+            raise ModelError(f"{path} lacks {lacking[0]}, which {index.name} says it holds")
+    return files
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The tensors of a safetensors file, which is checked to be as long as they are.
+
+    Raises:
+        ModelError: the file is cut off, or none of the format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            return sorted(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken: {_line(error)}") from None
+
+
+def _require_whole_zip(path: Path) -> None:
+    """PyTorch's files are zip archives, whose directory is their end; what was written before 2020 is not checked here."""
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    if path.stat().st_size == 0 or (is_zip and not zipfile.is_zipfile(path)):
+        raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken")
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        ModelError: it is missing or something else.
+    """
+    try:
+        found = parse_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} must hold a JSON object, and holds {type(found).__name__}")
+    return found
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """`sha256:...` of every file that decides what a model says, by name: not of hidden ones, nor of texts about it (.md)."""
+    files = {path for path in (*folder.iterdir(), *folder.rglob("*.jinja")) if path.is_file()}
+    found = {}
+    for path in sorted(path for path in files if not path.name.startswith(".") and path.suffix != ".md"):
+        with path.open("rb") as file:
+            found[str(path.relative_to(folder))] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return found
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

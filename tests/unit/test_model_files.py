@@ -1,0 +1,116 @@
+"""Model folders that are not whole are told from those that are, by the name of the file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from wmtp.errors import ModelError
+from wmtp.model_files import digests, require_model, tensor_names, weight_files
+
+CONFIG = b'{"model_type": "llama"}'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two shards, settings and a tokenizer."""
+    for number in (1, 2):
+        save_file({f"w{number}": np.zeros((8, 8), np.float32)}, tmp_path / f"model-0000{number}-of-00002.safetensors")
+    places = {f"w{number}": f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_whole_folder_is_accepted(folder):
+    require_model(folder, tokenizer=True)
+    assert [path.name for path in weight_files(folder)] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert tensor_names(folder / "model-00002-of-00002.safetensors") == ["w2"]
+
+
+def test_one_file_of_either_format_is_accepted(tmp_path):
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    torch.save({"w": torch.zeros(3)}, tmp_path / "pytorch_model.bin")
+    require_model(tmp_path)
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "model.safetensors")
+    assert [path.name for path in weight_files(tmp_path)] == ["model.safetensors"]
+
+
+INDEX = "model.safetensors.index.json"
+SHARD = "model-00002-of-00002.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", None, "config.json: No such file"),
+        ("config.json", b"{", "config.json is not valid JSON"),
+        ("config.json", b"\xff", "config.json is not valid JSON.*utf-8"),
+        ("config.json", b"[" * 100_000, "config.json is not valid JSON: nested too deep"),
+        ("config.json", b"[]", "config.json must hold a JSON object, and holds list"),
+        ("config.json", b"{}", "config.json names no model_type"),
+        ("tokenizer.json", None, "holds no tokenizer: copy its files"),
+        (INDEX, None, "holds no weights: neither model.safetensors nor pytorch_model.bin"),
+        (INDEX, b"{}", f"{INDEX} has no weight_map"),
+        (INDEX, b'{"weight_map": {"w": 3}}', f"{INDEX} has no weight_map"),
+        (INDEX, b'{"weight_map": {"w2": "%b", "w9": "%b"}}' % ((SHARD.encode(),) * 2), f"{SHARD} lacks w9, which {INDEX} says"),
+        (SHARD, None, f"{SHARD} does not exist, and {INDEX} names it: 2 files make up the weights"),
+        (SHARD, b"", rf"{SHARD} \(0 bytes\) is cut off or broken"),
+        (SHARD, -1, rf"{SHARD} \([\d,]+ bytes\) is cut off or broken"),
+        (SHARD, -200, rf"{SHARD} \([\d,]+ bytes\) is cut off or broken"),
+        (SHARD, b"<html>not found</html>", f"{SHARD} .* is cut off or broken"),
+    ],
+)
+def test_what_is_not_whole_is_named_in_one_line(folder, name, content, said):
+    path = folder / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
+    with pytest.raises(ModelError, match=said) as refused:
+        require_model(folder, tokenizer=True)
+    assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_pytorchs_own_files_are_checked_to_their_end(tmp_path):
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"w": torch.zeros(300)}, path)
+    whole = path.read_bytes()
+    for content in (whole[:-30], whole[:500], b""):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"pytorch_model.bin \([\d,]+ bytes\) is cut off or broken"):
+            require_model(tmp_path)
+
+
+def test_no_folder_at_all(tmp_path):
+    with pytest.raises(ModelError, match="nothing does not exist: name a model's folder"):
+        require_model(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="file is a file: name a model's folder"):
+        require_model(tmp_path / "file")
+
+
+def test_digests_are_of_what_decides_and_of_nothing_else(folder):
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates/tools.jinja").write_text("{{ x }}")
+    before = digests(folder)
+    assert before.keys() == {
+        "config.json",
+        "tokenizer.json",
+        INDEX,
+        SHARD,
+        SHARD.replace("2-", "1-", 1),
+        "additional_chat_templates/tools.jinja",
+    }
+    for name in ("README.md", ".gitattributes"):
+        (folder / name).write_text("about it")
+    assert digests(folder) == before
+    content = bytearray((folder / SHARD).read_bytes())
+    content[-1] ^= 1
+    (folder / SHARD).write_bytes(content)
+    after = digests(folder)
+    assert {name for name in after if after[name] != before[name]} == {SHARD}
