@@ -55,7 +55,8 @@ class DataConfig:
     `labels`: of given solutions: `verified` by running them, `trusted`, or `sampled`: `verified_frac` of them is run, and the
     share of wrong labels found is reported. `timeouts`: whether a solution given as wrong that only runs out of time is used
     as `wrong` or `dropped`. `limit_margin`: the problems' time and memory limits are multiplied by it, so that only who is too
-    slow or too large anywhere fails. `mutants`: `any` that fails, or `late`: rather one that passes the first test.
+    slow or too large anywhere fails. `max_tests`: tests of a problem that a label is made from, null for all. `mutants`: `any`
+    that fails, or `late`: rather one that passes the first test.
     """
 
     source: str = "synthetic"
@@ -82,6 +83,7 @@ class DataConfig:
     verified_frac: float = 0.05
     timeouts: str = "wrong"
     limit_margin: float = 1.0
+    max_tests: Optional[int] = None
     max_length: int = 192
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -102,6 +104,7 @@ class DataConfig:
         one_of("data.mutants", self.mutants, ("any", "late"))
         one_of("data.timeouts", self.timeouts, ("wrong", "dropped"))
         require(1 <= self.limit_margin < math.inf, "data.limit_margin", self.limit_margin, "a number, 1 or more")
+        require(self.max_tests is None or self.max_tests > 0, "data.max_tests", self.max_tests, "positive, or null for all")
         self._check_labels()
         require(0 < self.heldout_frac < 1, "data.heldout_frac", self.heldout_frac, "a number in (0, 1)")
         one_of("data.operations", self.operations, ("core", "all"))

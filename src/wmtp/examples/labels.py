@@ -104,7 +104,7 @@ def make_examples(
 
     def verify(texts: Sequence[Text]) -> list[Verdict]:
         programs = [taskset.program(problem, text) for problem, text in texts]
-        return _run(execute, [_with_margin(program, config.limit_margin) for program in programs])
+        return _run(execute, [_for_labels(program, config) for program in programs])
 
     given = [(problem, solution) for problem in problems for solution in problem.solutions]
     used = [(problem, solution) for problem, solution in given if wrong or solution.is_correct]
@@ -138,11 +138,16 @@ def make_examples(
     return [_example(taskset, draft) for draft in labelled], check
 
 
-def _with_margin(program: Program, margin: float) -> Program:
-    """Limits with room: who exceeds those is too slow or too large on any machine."""
-    own = program.limits or Limits()
+def _for_labels(program: Program, config: DataConfig) -> Program:
+    """Limits with room: who exceeds those is too slow or too large on any machine. At most `max_tests` tests, in their order;
+    which ones depends on the problem alone, so that another seed of the data does not run everything again."""
+    own, tests = program.limits or Limits(), program.tests
+    margin, most = config.limit_margin, config.max_tests or len(tests)
     wide = replace(own, time_limit_s=own.time_limit_s * margin, memory_limit_bytes=int(own.memory_limit_bytes * margin))
-    return replace(program, limits=wide)
+    if len(tests) > most:
+        chosen = random.Random(f"tests of {program.name}").sample(range(len(tests)), most)
+        tests = tuple(tests[i] for i in sorted(chosen))
+    return replace(program, limits=wide, tests=tests)
 
 
 def _mutant_drafts(right: Sequence[Text], number: int, seed: str, solutions: Line) -> list[Draft]:

@@ -18,9 +18,11 @@ from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits, resolve
 from wmtp.files import write_json
 from wmtp.ledger import Account, Ledger
+from wmtp.orchestration.dvc_cache import cache_folder
 from wmtp.problems.choose import curriculum_order, keep_correct_ratio
 from wmtp.problems.files import write_problems
 from wmtp.problems.render import Example
+from wmtp.sandbox.store import OnVerdict, VerdictStore
 from wmtp.stages.context import StageContext
 from wmtp.tokens.tables import write_table
 from wmtp.tokens.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
@@ -120,32 +122,43 @@ def _reference(problem: Problem) -> tuple[Solution, ...]:
 
 
 def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
-    """The sandbox, with sparse progress lines. Limits are scaled to this machine."""
+    """The sandbox, with sparse progress lines. Limits are scaled to this machine.
+
+    What has run before is known, whatever the parameters were: by this clone, and by all that share its DVC cache.
+    """
     from wmtp.sandbox.machine import machine_factor
-    from wmtp.sandbox.pool import run_tests
+    from wmtp.sandbox.pool import isolation, run_tests
 
     factor = machine_factor(allow_unsafe=allow_unsafe)
+    store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", isolation(allow_unsafe=allow_unsafe))
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
         start = last = time.monotonic()
         done = 0
+        num_new = store.unknown(programs)
+        if num_new < len(programs):
+            print(f"sample: {len(programs) - num_new} of {len(programs)} programs have run before", flush=True)
 
-        def on_verdict(index: int, verdict: Verdict) -> None:
-            nonlocal last, done
-            done += 1
-            now = time.monotonic()
-            if now - last >= PROGRESS_INTERVAL_S:
-                last = now
-                print(f"sample: ran {done}/{len(programs)} programs ({done / (now - start):.0f}/s)", flush=True)
+        def run(new: Sequence[Program], keep: OnVerdict) -> list[Verdict]:
+            def on_verdict(index: int, verdict: Verdict) -> None:
+                nonlocal last, done
+                keep(index, verdict)
+                done += 1
+                now = time.monotonic()
+                if now - last >= PROGRESS_INTERVAL_S:
+                    last = now
+                    print(f"sample: ran {done}/{len(new)} programs ({done / (now - start):.0f}/s)", flush=True)
 
-        return run_tests(
-            programs,
-            limits=Limits(),
-            num_workers=context.launch.sandbox_workers,
-            allow_unsafe=allow_unsafe,
-            time_factor=factor,
-            on_verdict=on_verdict,
-        )
+            return run_tests(
+                new,
+                limits=Limits(),
+                num_workers=context.launch.sandbox_workers,
+                allow_unsafe=allow_unsafe,
+                time_factor=factor,
+                on_verdict=on_verdict,
+            )
+
+        return store.run(programs, run)
 
     return execute
 

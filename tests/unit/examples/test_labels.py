@@ -9,7 +9,7 @@ from wmtp.errors import DataError
 from wmtp.examples.labels import make_examples
 from wmtp.ledger import Ledger
 from wmtp.sandbox.pool import run_tests
-from wmtp.types import AssertTest, Limits, Problem, Program, Solution, Verdict
+from wmtp.types import AssertTest, IOTest, Limits, Problem, Program, Solution, Verdict
 
 
 def in_sandbox(programs):
@@ -142,3 +142,23 @@ def test_limits_have_the_configured_margin():
     problem = Problem("a", "A.", TESTS, time_limit_s=2.0, memory_limit_bytes=10**8, solutions=(Solution(GOOD, True),))
     make([problem], replace(FILE, limit_margin=1.5), execute=recording, wrong=False)
     assert set(limits) == {(3.0, 150_000_000)}
+
+
+def test_a_cap_on_tests_takes_the_same_ones_of_a_problem_whatever_the_seed():
+    tests = tuple(IOTest(f"{i}\n", f"{i * i}\n") for i in range(40))
+    seen = {}
+
+    def recording(programs):
+        for program in programs:
+            seen.setdefault(program.name, set()).add(program.tests)
+        return in_sandbox(programs)
+
+    square = (Solution("print(int(input()) ** 2)", True), Solution("n = int(input())\nprint(n * n)", True))
+    problems = [Problem(name, "Square.", tests, solutions=square) for name in "ab"]
+    for seed in (0, 1):
+        examples, _ = make(problems, replace(FILE, max_tests=7, seed=seed), execute=recording)
+        assert {example.is_correct for example in examples} == {True, False}
+    for name in "ab":
+        (chosen,) = seen[name]
+        assert len(chosen) == 7 and sorted(chosen, key=tests.index) == list(chosen)
+    assert seen["a"] != seen["b"]
