@@ -53,7 +53,7 @@ class Execution:
         how, factor = "", 1.0
         if taskset.judge is None:
             how = isolation(allow_unsafe=allow_unsafe)
-            factor = machine_factor(allow_unsafe=allow_unsafe)
+            factor = machine_factor()
         return cls(limits, num_workers, allow_unsafe, how, factor)
 
     def run(self, programs: Sequence[Program]) -> list[Verdict]:

@@ -129,7 +129,7 @@ def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
     from wmtp.sandbox.machine import machine_factor
     from wmtp.sandbox.pool import isolation, run_tests
 
-    factor = machine_factor(allow_unsafe=allow_unsafe)
+    factor = machine_factor()
     store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", isolation(allow_unsafe=allow_unsafe))
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:

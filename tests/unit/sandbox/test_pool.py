@@ -1,5 +1,9 @@
 """What the sandbox says of ordinary programs, and how it runs them. Attacks are in `test_sandbox_abuse`."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from wmtp.errors import EvaluationError
@@ -67,7 +71,18 @@ def test_time_limits_are_scaled_to_the_machine():
     program = Program("import time\ntime.sleep(0.5)\nprint(1)", (IOTest("", "1"),), Limits(time_limit_s=0.3))
     statuses = [run_tests([program], limits=Limits(), num_workers=1, time_factor=factor)[0].status for factor in (1.0, 4.0)]
     assert statuses == ["timeout", "passed"]
-    assert 1.0 <= machine_factor() < 50
+
+
+def test_a_busy_machine_is_not_a_slower_one():
+    """Two measurements beside four processes that keep all cores busy: by the clock they would be apart by a factor."""
+    idle = machine_factor()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))]
+    try:
+        assert 1.0 <= machine_factor() < 2 * idle
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("mode", ["bubblewrap", "unshare"])
