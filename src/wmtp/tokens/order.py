@@ -30,10 +30,11 @@ class _Epoch:
     window: int
 
     @classmethod
-    def of(cls, number: int, num_rows: int, batch_size: int) -> _Epoch:
+    def of(cls, number: int, num_rows: int, batch_size: int, most: int) -> _Epoch:
+        """`most`: batches of a window."""
         first, end = -(-number * num_rows // batch_size), (number + 1) * num_rows // batch_size
         head, tail = first * batch_size - number * num_rows, (number + 1) * num_rows - end * batch_size
-        window = max(1, min(WINDOW_BATCHES, num_rows // batch_size // WINDOWS_PER_EPOCH))
+        window = max(1, min(most, num_rows // batch_size // WINDOWS_PER_EPOCH))
         return cls(number, first, head, end - first, tail, window)
 
     @property
@@ -52,7 +53,7 @@ class BatchOrder:
 
     Args:
         lengths: tokens of every row.
-        shuffle: False takes the rows' own order instead of permutations of it, and every window's batches by length.
+        shuffle: False takes the rows' own order (a curriculum's) instead of permutations of it: a window is one batch.
     Raises:
         ValueError: fewer rows than a batch has.
     """
@@ -76,7 +77,7 @@ class BatchOrder:
         return self._cached(epoch, window)[place - window * epoch.window]
 
     def _epoch(self, number: int) -> _Epoch:
-        return _Epoch.of(number, len(self.lengths), self.batch_size)
+        return _Epoch.of(number, len(self.lengths), self.batch_size, WINDOW_BATCHES if self.shuffle else 1)
 
     def _cached(self, epoch: _Epoch, window: int) -> np.ndarray:
         """A window's batches, (batches, batch_size); the window after an epoch's last is the batch it shares with the next."""

@@ -65,22 +65,29 @@ def test_windows_of_many_rows_are_sorted_by_length_and_their_batches_shuffled():
             assert order.rows(step).tolist() == rows[place * batch_size : (place + 1) * batch_size]
 
 
-def test_without_shuffling_rows_move_within_a_window_alone():
-    batch_size, num_windows = 4, 4
-    size = batch_size * WINDOW_BATCHES
-    lengths = some_lengths(size * num_windows)
+def test_without_shuffling_rows_move_within_a_batch_alone():
+    batch_size, num_batches = 4, 40
+    lengths = some_lengths(batch_size * num_batches)
     order = BatchOrder(lengths, batch_size, seed=0, shuffle=False)
-    for window in range(2 * num_windows):
-        seen = np.concatenate([order.rows(window * WINDOW_BATCHES + i) for i in range(WINDOW_BATCHES)])
-        table = np.arange(size) + (window % num_windows) * size
-        assert seen.tolist() == sorted(table.tolist(), key=lambda row: lengths[row])
+    for step in range(3 * num_batches):
+        table = list(range(step % num_batches * batch_size, (step % num_batches + 1) * batch_size))
+        assert order.rows(step).tolist() == sorted(table, key=lambda row: lengths[row])
+
+
+def test_a_curriculum_is_followed_batch_by_batch():
+    """At a batch of 128, rows of rising difficulty and of any length: rank correlation of step and difficulty."""
+    num_rows, batch_size = 9000, 128
+    difficulty = np.sort(np.random.default_rng(0).integers(0, 30, num_rows))
+    order = BatchOrder(some_lengths(num_rows), batch_size, seed=0, shuffle=False)
+    means = [difficulty[order.rows(step)].mean() for step in range(num_rows // batch_size)]
+    assert np.corrcoef(np.argsort(np.argsort(means)), np.arange(len(means)))[0, 1] > 0.999
 
 
 def test_a_batch_of_two_epochs_keeps_the_tables_order_when_it_is_not_shuffled():
-    """400 rows in batches of 9: windows of 14 batches, the last of an epoch with what is left."""
+    """400 rows in batches of 9: the last batch of an epoch, what is left of it, and the first rows of the next."""
     order = BatchOrder(some_lengths(400), 9, seed=0, shuffle=False)
     shared = order.rows(44)
-    assert set(shared[:4].tolist()) <= set(range(2 * 14 * 9, 400)) and set(shared[4:].tolist()) <= set(range(5 + 14 * 9))
+    assert set(shared[:4].tolist()) <= set(range(43 * 9, 400)) and set(shared[4:].tolist()) <= set(range(5 + 9))
 
 
 @pytest.mark.parametrize("num_rows", [12_000, 3000])
