@@ -104,7 +104,8 @@ class Solution:
 class Problem:
     """One programming (or question-answering) problem in the one form that every dataset is read into.
 
-    `asserts`: tests as a prompt may show them, each as it stands in its record.
+    `asserts`: tests as a prompt may show them, each as it stands in its record. `num_base_tests`: how many tests, the first,
+    are those of a benchmark that the others were added to; None where it is not so.
     `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy.
     """
 
@@ -116,6 +117,7 @@ class Problem:
     memory_limit_bytes: int = 512 * 2**20
     solutions: tuple[Solution, ...] = ()
     asserts: tuple[str, ...] = ()
+    num_base_tests: int | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from wmtp.evaluation.results import Answer, Sample, write_results
 from wmtp.evaluation.run import Execution, Run, Scoring, effort_metrics, in_order, measure, tasks_to_score
 from wmtp.evaluation.submissions import read_answers, require_all
 from wmtp.evaluation.unfinished import Unfinished
+from wmtp.problems.records import version_of
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem
 
@@ -48,7 +49,7 @@ def score(
             waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
             _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
         samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
-        return _publish(place, run, samples, scoring, {})
+        return _publish(place, run, samples, scoring, {"dataset": version_of(data)})
 
 
 def evaluate(
@@ -90,7 +91,13 @@ def evaluate(
             _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
         generation = effort_metrics([run.effort], time.monotonic() - started)
         samples = in_order(problems, run.samples.values())
-        more = {"model": model, "sampling": decoding_identity(decoding), "identity": identity, "generation": generation}
+        more = {
+            "dataset": version_of(data),
+            "model": model,
+            "sampling": decoding_identity(decoding),
+            "identity": identity,
+            "generation": generation,
+        }
         return _publish(place, run, samples, scoring, more)
 
 

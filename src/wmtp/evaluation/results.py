@@ -84,7 +84,16 @@ def score_answers(
         judged = [taskset.judge(problems[answer.task_id], answer.completion) for answer in answers]
         return [_sample(answer, _verdict(grades), grades) for answer, grades in zip(answers, judged, strict=True)]
     verdicts = execute([taskset.program(problems[answer.task_id], answer.completion, limits) for answer in answers])
-    return [_sample(answer, verdict, {}) for answer, verdict in zip(answers, verdicts, strict=True)]
+    return [
+        _sample(answer, verdict, _base_grade(problems[answer.task_id], verdict))
+        for answer, verdict in zip(answers, verdicts, strict=True)
+    ]
+
+
+def _base_grade(problem: Problem, verdict: Verdict) -> Grades:
+    """Whether the tests passed that a benchmark had before others were added, where a problem has such."""
+    number = problem.num_base_tests
+    return {} if number is None else {"base": verdict.passed or verdict.num_passed >= number}
 
 
 def _verdict(grades: Grades) -> Verdict:
@@ -167,8 +176,10 @@ def summarise(
     for name in sorted({name for sample in drawn for name in sample.grades}):
         by_task = {task.task_id: 0 for task in results}
         for sample in drawn:
-            by_task[sample.task_id] += sample.grades[name]
-        summary |= _mean_with_interval(f"{name}_pass@1", task_scores(numbers, by_task.values(), 1), num_bootstrap, seed)
+            by_task[sample.task_id] += sample.grades.get(name, sample.passed)
+        for each in k:
+            scores = task_scores(numbers, by_task.values(), each)
+            summary |= _mean_with_interval(f"{name}_pass@{each}", scores, num_bootstrap, seed)
     summary["verdicts"] = dict(sorted(Counter(sample.verdict for sample in drawn).items()))
     summary["greedy_verdicts"] = dict(sorted(Counter(s.verdict for s in samples if s.is_greedy).items()))
     summary["finishes"] = dict(sorted(Counter(sample.finish for sample in drawn if sample.finish).items()))

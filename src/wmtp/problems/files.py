@@ -120,7 +120,8 @@ def _to_record(problem: Problem) -> dict[str, Any]:
         "memory_limit_bytes": problem.memory_limit_bytes,
         "solutions": [vars(solution) for solution in problem.solutions],
     }
-    return record | ({"asserts": list(problem.asserts)} if problem.asserts else {})
+    record |= {"asserts": list(problem.asserts)} if problem.asserts else {}
+    return record | ({} if problem.num_base_tests is None else {"num_base_tests": problem.num_base_tests})
 
 
 def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
@@ -137,6 +138,7 @@ def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
             for i, item in enumerate(take_or_null(record, where, "solutions", list, [], notes))
         ),
         asserts=tuple(take_strings(record, where, "asserts", [])),
+        num_base_tests=take(record, where, "num_base_tests", int, None),
     )
 
 

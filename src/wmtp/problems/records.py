@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import re
 import zlib
@@ -87,6 +88,22 @@ def read_rows(path_or_hub_id: str) -> Iterator[Row]:
         return
     for part in parts:
         yield from _READERS[_format(part)](part)
+
+
+def version_of(path_or_hub_id: str) -> dict[str, str]:
+    """What tells one edition of a dataset from another, for results: `name`, and `md5` of what its files hold, unpacked.
+
+    Of a hub dataset the id, with the revision where one was asked for.
+    """
+    path = Path(path_or_hub_id)
+    if not path.exists():
+        return {"name": path_or_hub_id}
+    parts = [path] if path.is_file() else sorted(part for part in path.iterdir() if _format(part) in _READERS)
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        for line in _lines(part):
+            digest.update(line)
+    return {"name": path.name, "md5": digest.hexdigest()}
 
 
 def _format(path: Path) -> str:

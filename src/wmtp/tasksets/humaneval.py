@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wmtp.problems.evalplus import humaneval_plus, is_plus
 from wmtp.problems.formats import PromptFormat, evalplus
 from wmtp.problems.records import Notes, Record, take, unix_newlines
 from wmtp.problems.render import after_prompt, as_written
@@ -13,7 +14,12 @@ TIME_LIMIT_S = 3.0
 
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
-    """The prompt is code and stays as it is, to its last blank; the one test is `test` and `check(entry_point)`."""
+    """The prompt is code and stays as it is, to its last blank; the one test is `test` and `check(entry_point)`.
+
+    A record of HumanEval+ has all of its tests.
+    """
+    if is_plus(record):
+        return humaneval_plus(record, where, notes)
     prompt = unix_newlines(take(record, where, "prompt", str))
     test = unix_newlines(take(record, where, "test", str))
     return Problem(

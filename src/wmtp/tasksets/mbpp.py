@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wmtp.errors import DataError
+from wmtp.problems.evalplus import is_plus, mbpp_plus
 from wmtp.problems.formats import PromptFormat, Shot, evalplus
 from wmtp.problems.records import Notes, Record, take, take_or_null, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
@@ -15,8 +16,11 @@ TIME_LIMIT_S = 3.0
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     """The statement is the prompt, blanks and all, as are the asserts that it may show; each is a test, after the set-up code.
 
-    The full configuration calls the statement `text`, the sanitized one `prompt` (with `test_imports`).
+    The full configuration calls the statement `text`, the sanitized one `prompt` (with `test_imports`). A record of MBPP+ has
+    all of its tests.
     """
+    if is_plus(record):
+        return mbpp_plus(record, where, notes)
     text = take(record, where, "text" if "text" in record or "prompt" not in record else "prompt", str)
     asserts = [unix_newlines(line) for line in take_strings(record, where, "test_list")]
     if not asserts:

@@ -9,7 +9,7 @@ from wmtp.errors import EvaluationError
 from wmtp.evaluation.pass_at_k import pass_at_k
 from wmtp.evaluation.results import Answer, Sample, TaskResult, score_answers, summarise, task_results, write_results
 from wmtp.reporting.inputs import UNKNOWN, read_tasks
-from wmtp.types import IOTest, Limits, Problem, Verdict
+from wmtp.types import AssertTest, IOTest, Limits, Problem, Verdict
 
 PROBLEMS = [Problem(f"t{i}", f"say {i}", (IOTest("", str(i)),), difficulty=1 + i % 2) for i in range(4)]
 BY_ID = {problem.problem_id: problem for problem in PROBLEMS}
@@ -91,3 +91,23 @@ def test_tasks_of_unknown_difficulty_are_a_group_of_their_own_and_come_last(tmp_
     assert list(summary["by_difficulty"]) == ["0", "3", "unknown"]
     write_results(tmp_path, summary, results, samples)
     assert read_tasks(tmp_path / "per_task.csv").difficulty.tolist() == [UNKNOWN, 3, 0]
+
+
+def test_the_base_tests_have_a_score_of_their_own_and_extra_ones_never_count_for_nothing():
+    tests = (AssertTest("base"), AssertTest("plus"))
+    problems = {f"t{i}": Problem(f"t{i}", "", tests[: 2 - i], num_base_tests=1) for i in range(2)}
+    passed = {("t0", 0): 2, ("t0", 1): 1, ("t1", 0): 1, ("t1", 1): 0}
+    answers = [Answer(task, number, f"{task} {number}") for task, number in passed]
+
+    def execute(programs):
+        done = [passed[task, int(number)] for task, number in (program.source.split() for program in programs)]
+        return [
+            Verdict("passed" if number == len(program.tests) else "wrong_answer", len(program.tests), number)
+            for number, program in zip(done, programs, strict=True)
+        ]
+
+    samples = score_answers(tasksets.get("mbppplus"), problems, answers, execute, Limits())
+    assert [sample.grades for sample in samples] == [{"base": True}, {"base": True}, {"base": True}, {"base": False}]
+    results = task_results(list(problems.values()), samples)
+    summary = summarise(results, samples, k=[1, 2], num_bootstrap=10, seed=0)
+    assert (summary["pass@1"], summary["base_pass@1"], summary["pass@2"], summary["base_pass@2"]) == (0.5, 0.75, 1.0, 1.0)

@@ -1,6 +1,7 @@
 """Records of every format and folder read alike, and errors that name file, line and field."""
 
 import gzip
+import hashlib
 import json
 import sys
 import types
@@ -20,6 +21,7 @@ from wmtp.problems.records import (
     take_or_null,
     take_strings,
     unix_newlines,
+    version_of,
 )
 from wmtp.tasksets import load_problems
 
@@ -76,6 +78,19 @@ def test_a_folder_is_its_files_by_name_and_nothing_else_in_it(tmp_path):
     (tmp_path / "README.md").write_text("not data")
     (tmp_path / "dataset_info.json").write_text("{}")  # what stands beside a hub's tables describes them
     assert [record for _, record in read_records(str(tmp_path))] == RECORDS[2:4] + RECORDS[:2] + RECORDS[4:8]
+
+
+def test_a_version_is_what_the_files_hold_however_they_are_packed(tmp_path):
+    for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst"):
+        write(tmp_path / name, RECORDS)
+    expected = hashlib.md5((tmp_path / "a.jsonl").read_bytes()).hexdigest()
+    found = [version_of(str(tmp_path / name)) for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst")]
+    assert found == [{"name": name, "md5": expected} for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst")]
+    (tmp_path / "README.md").write_text("not data")
+    folder = version_of(str(tmp_path))
+    write(tmp_path / "a.jsonl", RECORDS[1:])
+    assert version_of(str(tmp_path)) != folder and version_of(str(tmp_path / "a.jsonl"))["md5"] != expected
+    assert version_of("owner/name:main:test@v1") == {"name": "owner/name:main:test@v1"}
 
 
 def test_a_packed_zstd_file_that_is_broken_is_named(tmp_path):

@@ -11,7 +11,7 @@ from wmtp.errors import ConfigError
 from wmtp.types import AssertTest, Limits, Problem
 
 LIMITS = Limits(1.0, 2**26)
-NAMES = ("codecontests", "gsm8k", "humaneval", "jsonl", "mbpp", "synthetic")
+NAMES = ("codecontests", "gsm8k", "humaneval", "humanevalplus", "jsonl", "mbpp", "mbppplus", "synthetic")
 
 
 def test_every_module_is_a_task_set_under_its_own_name():

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from types import CodeType, ModuleType
 
 TEST_FILE = "test.py"
+REFERENCE_FILE = "reference.py"
+"""Of code that a test compares the program with: its errors are the benchmark's."""
 OUR_FILES = "sandbox_"
 """What the names of the sandbox's own files begin with: an error that comes through them is the program's."""
 
@@ -71,6 +73,8 @@ def defect(error: BaseException, defines: Iterable[str] | None, sources: Iterabl
     place, depth = error.__traceback__, -1
     while place is not None:
         name = place.tb_frame.f_code.co_filename
+        if name == REFERENCE_FILE:
+            return f"the test's reference fails: {type(error).__name__}: {error}"
         if name == TEST_FILE:
             depth = 0
         elif depth >= 0:
