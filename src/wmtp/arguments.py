@@ -38,6 +38,14 @@ def wholes(least: int) -> Callable[[str], tuple[int, ...]]:
     return lambda text: tuple(one(part) for part in text.split(","))
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Several names with commas between them, or `none` for none."""
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"must be names with commas between them, or `none`, not {text!r}")
+    return () if found == ("none",) else found
+
+
 def positive(most: float = math.inf) -> Callable[[str], float]:
     """The type of an argument that is a number above 0, at most `most`, and finite."""
     allowed = "must be a finite number above 0" + (f", at most {most:g}" if math.isfinite(most) else "")

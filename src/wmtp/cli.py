@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wmtp import __version__
-from wmtp.arguments import Parser, nonempty, positive, whole, wholes
+from wmtp.arguments import Parser, names, nonempty, positive, whole, wholes
 from wmtp.errors import ConfigError, WmtpError
 
 PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
@@ -142,6 +142,9 @@ def _add_evaluation(commands: Any) -> None:
         command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")
         command.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="sandboxes at once")
         command.add_argument("--seed", type=whole(0), default=0)
+        command.add_argument(
+            "--packages", type=names, help="what programs can import, or `none` (default: the benchmark's own, where installed)"
+        )
         command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
 
 
@@ -166,6 +169,7 @@ def _score(arguments: argparse.Namespace) -> int:
         _scoring(arguments),
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
+        packages=arguments.packages,
     )
     return _print_scores(arguments, metrics)
 
@@ -195,6 +199,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         decoding,
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
+        packages=arguments.packages,
         say=print,
     )
     return _print_scores(arguments, metrics)

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from wmtp.arguments import Parser, nonempty, positive, whole, wholes
+from wmtp.arguments import Parser, names, nonempty, positive, whole, wholes
 from wmtp.errors import ConfigError
 
 
@@ -17,6 +17,9 @@ from wmtp.errors import ConfigError
         (positive(), "0.8", 0.8),
         (positive(1), "1", 1.0),
         (nonempty, "a b", "a b"),
+        (names, "numpy", ("numpy",)),
+        (names, "numpy, sympy", ("numpy", "sympy")),
+        (names, "none", ()),
     ],
 )
 def test_what_is_allowed_is_what_is_meant(kind, given, value):
@@ -28,6 +31,7 @@ def test_what_is_allowed_is_what_is_meant(kind, given, value):
     [
         (whole(0), "-1", "must be 0 or more, not -1"),
         (whole(1), "0", "must be 1 or more, not 0"),
+        (names, "numpy,", "must be names with commas between them, or `none`, not 'numpy,'"),
         (whole(1), "1.5", "must be a whole number, 1 or more, not '1.5'"),
         (whole(1), "", "must be a whole number, 1 or more, not ''"),
         (whole(1), "1" * 5000, "must be a whole number"),

@@ -238,9 +238,14 @@ class InputsConfig:
 
 @dataclass(frozen=True)
 class SandboxConfig:
-    """`allow_unsafe` runs programs without isolation where none can be had; it is recorded in the results."""
+    """`allow_unsafe` runs programs without isolation where none can be had; it is recorded in the results.
+
+    `packages`: installed packages that programs and tests can import beside the standard library. Null: those that the
+    benchmark's own environment has (numpy for HumanEval, CodeContests and own data), where they are installed.
+    """
 
     allow_unsafe: bool = False
+    packages: Optional[list[str]] = None
     time_limit_s: float = 4.0
     memory_limit_bytes: int = 536870912
 

@@ -28,12 +28,22 @@ CHUNK = 64
 
 
 def score(
-    name: str, data: str, submission: Path, out: Path, scoring: Scoring, *, num_workers: int, allow_unsafe: bool
+    name: str,
+    data: str,
+    submission: Path,
+    out: Path,
+    scoring: Scoring,
+    *,
+    num_workers: int,
+    allow_unsafe: bool,
+    packages: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Score a submission and write `out`: metrics.json, per_task.csv, samples.jsonl.gz (in the submission's order).
 
     Goes on where a killed run of the same submission stopped. Returns what metrics.json holds.
 
+    Args:
+        packages: installed ones that programs and tests can import; None for those of the benchmark's own environment.
     Raises:
         ConfigError, DataError: broken input, tasks that were not answered, a folder that is not ours to write to or that
             holds an unfinished run of something else.
@@ -43,7 +53,9 @@ def score(
         taskset, problems = _tasks(name, data, scoring.limit)
         answers = read_answers(submission, taskset, problems)
         require_all(taskset, problems, answers, max(scoring.k))
-        execution = Execution.prepare(taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe)
+        execution = Execution.prepare(
+            taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
+        )
         with place.journal(_identity(taskset, problems, execution) | {"submission": _digest(answers)}) as journal:
             run = Run(taskset, problems, execution, journal)
             waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
@@ -62,6 +74,7 @@ def evaluate(
     *,
     num_workers: int,
     allow_unsafe: bool,
+    packages: Sequence[str] | None = None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Complete a benchmark with a causal language model (a folder or a hub id), score it and write `out` as `score` does.
@@ -78,7 +91,9 @@ def evaluate(
     started = time.monotonic()
     with Unfinished(out) as place:
         taskset, problems = _tasks(name, data, scoring.limit)
-        execution = Execution.prepare(taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe)
+        execution = Execution.prepare(
+            taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
+        )
         scored = _identity(taskset, problems, execution)
         place.require_same(scored | decoding_identity(decoding))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

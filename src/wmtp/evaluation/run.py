@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import DataError
+from wmtp.errors import ConfigError, DataError
 from wmtp.evaluation.results import Answer, Sample, SampleKey, TaskResult, score_answers, summarise, task_results
 from wmtp.files import Journal, read_journal
 from wmtp.sandbox.machine import machine_factor
+from wmtp.sandbox.offer import offered_packages
+from wmtp.sandbox.packages import Package
 from wmtp.sandbox.pool import isolation, run_tests
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem, Program, Verdict
@@ -34,7 +36,8 @@ class Scoring:
 class Execution:
     """How programs are run on this machine. `isolation` is empty where answers are texts and nothing is run.
 
-    `limits`: upper bounds to the problems' own, where those are not a judge's; `time_factor`: for every time limit.
+    `limits`: upper bounds to the problems' own, where those are not a judge's; `time_factor`: for every time limit;
+    `packages`: what programs and tests can import.
     """
 
     limits: Limits
@@ -42,19 +45,34 @@ class Execution:
     allow_unsafe: bool
     isolation: str
     time_factor: float
+    packages: tuple[Package, ...] = ()
 
     @classmethod
-    def prepare(cls, taskset: TaskSet, *, limits: Limits, num_workers: int, allow_unsafe: bool) -> Execution:
+    def prepare(
+        cls,
+        taskset: TaskSet,
+        *,
+        limits: Limits,
+        num_workers: int,
+        allow_unsafe: bool,
+        packages: Sequence[str] | None = None,
+    ) -> Execution:
         """Find the isolation, and measure the machine: a benchmark's limits were meant for its judge's.
 
+        Args:
+            packages: to offer to programs; None for the benchmark's own.
         Raises:
             EvaluationError: programs are to be run and there is no isolation.
+            ConfigError: packages that cannot be offered, or to nobody.
         """
-        how, factor = "", 1.0
+        how, factor, offered = "", 1.0, tuple[Package, ...]()
         if taskset.judge is None:
             how = isolation(allow_unsafe=allow_unsafe)
+            offered = offered_packages(packages, taskset.packages, allow_unsafe=allow_unsafe)
             factor = machine_factor()
-        return cls(limits, num_workers, allow_unsafe, how, factor)
+        elif packages:
+            raise ConfigError(f"{taskset.name} has answers that are texts: there is no program to offer {packages[0]} to")
+        return cls(limits, num_workers, allow_unsafe, how, factor, offered)
 
     def run(self, programs: Sequence[Program]) -> list[Verdict]:
         """One verdict per program, in order."""
@@ -64,12 +82,13 @@ class Execution:
             num_workers=self.num_workers,
             allow_unsafe=self.allow_unsafe,
             time_factor=self.time_factor,
+            packages=self.packages,
         )
 
     def as_dict(self) -> dict[str, Any]:
         """As metrics.json has it."""
         how = {"allow_unsafe": self.allow_unsafe, "isolation": self.isolation, "machine_factor": self.time_factor}
-        return {**asdict(self.limits), **how}
+        return {**asdict(self.limits), **how, "packages": {package.name: package.version for package in self.packages}}
 
 
 class SampleJournal:

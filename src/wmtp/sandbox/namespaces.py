@@ -8,9 +8,12 @@ import os
 import pwd
 import stat
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wmtp.sandbox.packages import PLACE, Package
 from wmtp.sandbox.system import EXECUTABLE, python_system
 
 GUEST_FOLDER = Path(__file__).resolve().parent / "guest"
@@ -24,12 +27,15 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
 
 
-def layout() -> dict[str, Any]:
+def layout(packages: Sequence[Package] = ()) -> dict[str, Any]:
     """What there is in a sandbox: `files` (source, place), the rest as in `System`, all of it read-only."""
     system = python_system()
+    libraries = {path for each in packages for path in each.libraries}
+    system = replace(system, files=(*system.files, *sorted(libraries)))
+    offered = [(path, f"{PLACE}/{Path(path).name}") for each in packages for path in each.files]
     return {
-        "folders": ["/dev", *system.folders, _INSIDE],
-        "files": [*((path, path) for path in system.files), (str(GUEST_FOLDER), _INSIDE)],
+        "folders": ["/dev", *system.folders, _INSIDE, PLACE],
+        "files": [*((path, path) for path in system.files), (str(GUEST_FOLDER), _INSIDE), *offered],
         "hidden": list(system.hidden),
         "links": [*system.links, *((f"/dev/{name}", f"/proc/self/{target}") for name, target in _DEVICE_LINKS)],
         "devices": [f"/dev/{name}" for name in _DEVICES],
@@ -37,12 +43,15 @@ def layout() -> dict[str, Any]:
     }
 
 
-def command(mode: str, user_namespace: int | None) -> list[str]:
-    """What starts a server in its sandbox. `user_namespace`: a descriptor of the one to enter, see `two_users`."""
+def command(mode: str, user_namespace: int | None, packages: Sequence[Package] = ()) -> list[str]:
+    """What starts a server in its sandbox. `user_namespace`: a descriptor of the one to enter, see `two_users`.
+
+    Without isolation programs find the folders that the packages are in, with whatever else is there.
+    """
     python = [str(EXECUTABLE), "-P", "-s", "-S", "-B"]
     if mode == "none":
-        return [*python, str(GUEST_FOLDER / SERVER), "open"]
-    server = [*python, f"{_INSIDE}/{SERVER}", "isolated"]
+        return [*python, str(GUEST_FOLDER / SERVER), "open", *sorted({str(Path(f).parent) for p in packages for f in p.files})]
+    server = [*python, f"{_INSIDE}/{SERVER}", "isolated", PLACE]
     if mode == "unshare":
         flags = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child"]
         enter = (
@@ -50,14 +59,14 @@ def command(mode: str, user_namespace: int | None) -> list[str]:
             if user_namespace is None
             else ["nsenter", f"--user=/proc/self/fd/{user_namespace}", "unshare"]
         )
-        return [*enter, *flags, *python, str(GUEST_FOLDER / ROOT_BUILDER), json.dumps(layout()), *server]
+        return [*enter, *flags, *python, str(GUEST_FOLDER / ROOT_BUILDER), json.dumps(layout(packages)), *server]
     user = ["--unshare-user", "--uid", "0", "--gid", "0"] if user_namespace is None else ["--userns", str(user_namespace)]
     keep = ("SYS_ADMIN", "SETPCAP", "KILL", *(() if user_namespace is None else ("SETUID", "SETGID")))
     return [
         "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", *user,
         "--as-pid-1", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", *[f for name in keep for f in ("--cap-add", f"CAP_{name}")],
-        *_bubblewrap_root(layout()), "--chdir", "/tmp", *server,
+        *_bubblewrap_root(layout(packages)), "--chdir", "/tmp", *server,
     ]  # fmt: skip
 
 

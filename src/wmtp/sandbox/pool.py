@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from wmtp.sandbox.isolation import isolation
+from wmtp.sandbox.packages import Package
 from wmtp.sandbox.worker import Worker
 from wmtp.types import Limits, Program, Verdict
 
@@ -25,6 +26,7 @@ def run_tests(
     num_workers: int,
     allow_unsafe: bool = False,
     time_factor: float = 1.0,
+    packages: Sequence[Package] = (),
     on_verdict: Callable[[int, Verdict], None] | None = None,
 ) -> list[Verdict]:
     """Run every program against its tests, stopping at its first failure.
@@ -34,6 +36,7 @@ def run_tests(
         num_workers: sandboxes at work at the same time.
         allow_unsafe: run without isolation where none can be had.
         time_factor: for every time limit, see `machine.machine_factor`.
+        packages: what programs and tests can import beside the standard library.
         on_verdict: called from worker threads, one at a time, as verdicts come in.
     Returns:
         one verdict per program, in order.
@@ -47,7 +50,7 @@ def run_tests(
     def work(core: int | None) -> None:
         if core is not None:  # of this thread, and of all that it starts
             os.sched_setaffinity(0, {core})
-        worker = Worker(mode)
+        worker = Worker(mode, packages)
         try:
             while not failures:
                 with lock:

@@ -10,12 +10,14 @@ import struct
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
 from wmtp.errors import EvaluationError
 from wmtp.sandbox.checker import same_output
 from wmtp.sandbox.namespaces import command, two_users
+from wmtp.sandbox.packages import Package
 from wmtp.types import AssertTest, Checker, IOTest, Limits, Program, Verdict, VerdictStatus
 
 STALLED_S = 60.0
@@ -23,7 +25,9 @@ STALLED_S = 60.0
 WALL_FACTOR = 20
 """A program that waits for a core most of the time still ends, at this multiple of its limit (and a minute)."""
 MAX_SOURCE_BYTES = 2**20
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+"""Numerical libraries start as many threads as there are cores, whoever imports them."""
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **ONE_THREAD}
 RETRIES = 2
 
 
@@ -34,8 +38,8 @@ class StalledError(Exception):
 class Worker:
     """One warm interpreter, restarted when it dies."""
 
-    def __init__(self, mode: str) -> None:
-        self.mode = mode
+    def __init__(self, mode: str, packages: Sequence[Package] = ()) -> None:
+        self.mode, self.packages = mode, packages
         self.process: subprocess.Popen[bytes] | None = None
         self.errors: IO[bytes] | None = None
 
@@ -46,7 +50,7 @@ class Worker:
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
             try:
                 self.process = subprocess.Popen(
-                    command(self.mode, users),
+                    command(self.mode, users, self.packages),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self.errors,

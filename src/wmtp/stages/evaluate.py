@@ -47,6 +47,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             limits=Limits(section.sandbox.time_limit_s, section.sandbox.memory_limit_bytes),
             num_workers=max(1, context.launch.sandbox_workers // context.launch.nproc_per_node),
             allow_unsafe=section.sandbox.allow_unsafe,
+            packages=section.sandbox.packages,
         )
         execution = replace(execution, time_factor=max(world.gather_objects(execution.time_factor)))
         completer = Completer.load(str(context.input(f"artifacts/policy/{context.run}")), world.device)

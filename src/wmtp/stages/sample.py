@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from wmtp import tasksets
 from wmtp.config import Config
 from wmtp.config.schema import DataConfig
 from wmtp.examples.given import LabelCheck
@@ -27,6 +28,9 @@ from wmtp.stages.context import StageContext
 from wmtp.tokens.tables import write_table
 from wmtp.tokens.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
 from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
+
+if TYPE_CHECKING:
+    from wmtp.sandbox.packages import Package
 
 PROGRESS_INTERVAL_S = 2.0
 
@@ -46,12 +50,13 @@ def run(config: Config, context: StageContext) -> StageResult:
     the ledger. A source that gives the critic other rows need only put another table there.
     """
     data, out, ledger = config.data, context.out("artifacts/data"), Ledger()
+    packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
     splits = load_splits(data, context.root, ledger)
     print(
         f"sample: {data.source}: " + ", ".join(f"{len(p)} {name}" for name, p in vars(splits).items()) + " problems", flush=True
     )
-    execute = _executor(context, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
+    execute = _executor(context, packages, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
     accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
     examples, checks = _examples(splits, data, execute, accounts)
     tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
@@ -63,7 +68,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         write_table(out / f"{name}.arrow", table)
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
-    _write_meta(out, data, tokenizer, counts, statistics)
+    _write_meta(out, data, tokenizer, counts, statistics, packages)
     return StageResult(metrics=statistics, counts=counts)
 
 
@@ -121,7 +126,15 @@ def _reference(problem: Problem) -> tuple[Solution, ...]:
     return tuple(solution for solution in problem.solutions if solution.is_correct)[:1]
 
 
-def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
+def _packages(config: Config) -> tuple[Package, ...]:
+    """What programs can import."""
+    from wmtp.sandbox.offer import offered_packages
+
+    sandbox = config.evaluate.sandbox
+    return offered_packages(sandbox.packages, tasksets.get(config.data.source).packages, allow_unsafe=sandbox.allow_unsafe)
+
+
+def _executor(context: StageContext, packages: Sequence[Package], *, allow_unsafe: bool) -> Execute:
     """The sandbox, with sparse progress lines. Limits are scaled to this machine.
 
     What has run before is known, whatever the parameters were: by this clone, and by all that share its DVC cache.
@@ -130,7 +143,8 @@ def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
     from wmtp.sandbox.pool import isolation, run_tests
 
     factor = machine_factor()
-    store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", isolation(allow_unsafe=allow_unsafe))
+    environment = " ".join([isolation(allow_unsafe=allow_unsafe), *(f"{each.name}=={each.version}" for each in packages)])
+    store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", environment)
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
         start = last = time.monotonic()
@@ -155,6 +169,7 @@ def _executor(context: StageContext, *, allow_unsafe: bool) -> Execute:
                 num_workers=context.launch.sandbox_workers,
                 allow_unsafe=allow_unsafe,
                 time_factor=factor,
+                packages=packages,
                 on_verdict=on_verdict,
             )
 
@@ -189,7 +204,12 @@ def _label_statistics(checks: dict[str, LabelCheck]) -> dict[str, float]:
 
 
 def _write_meta(
-    out: Path, data: DataConfig, tokenizer: TextTokenizer, counts: dict[str, int], statistics: dict[str, float]
+    out: Path,
+    data: DataConfig,
+    tokenizer: TextTokenizer,
+    counts: dict[str, int],
+    statistics: dict[str, float],
+    packages: Sequence[Package],
 ) -> None:
     meta: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size,
@@ -200,5 +220,6 @@ def _write_meta(
         "tokenizer_sha256": folder_sha256(out / "tokenizer"),
         "counts": counts,
         "statistics": statistics,
+        "sandbox_packages": {package.name: package.version for package in packages},
     }
     write_json(out / "meta.json", meta)

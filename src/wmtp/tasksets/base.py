@@ -38,6 +38,7 @@ class TaskSet:
         max_new_tokens: how long a completion may become, as published.
         prefill: what a chat's answer already starts with.
         sanitizes: whether what runs is the code in the completion, see `wmtp.problems.sanitize`.
+        packages: libraries that its own environment has: programs and tests are offered those of them that are installed.
         is_generated: the problems come from `wmtp.synthetic`, not from files.
         not_for_training: why it cannot be `data.source`; empty where it can.
     """
@@ -59,6 +60,7 @@ class TaskSet:
     max_new_tokens: int = 512
     prefill: str = ""
     sanitizes: bool = False
+    packages: tuple[str, ...] = ()
     is_generated: bool = False
     not_for_training: str = ""
 

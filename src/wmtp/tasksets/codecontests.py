@@ -99,4 +99,5 @@ TASKSET = TaskSet(
     citation="Li et al. 2022, arXiv 2203.07814",
     read=to_problem,
     has_own_limits=True,
+    packages=("numpy",),
 )

@@ -59,4 +59,5 @@ TASKSET = TaskSet(
     assemble=after_prompt,
     formats=(EXACT, STRIPPED, evalplus(as_written, ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "))),
     not_for_training="it is a test set, and its solutions are bodies of functions, which are no programs to mutate",
+    packages=("numpy",),
 ).asked(EXACT)

@@ -38,4 +38,5 @@ TASKSET = TaskSet(
     prompt=prompt,
     is_code=is_code,
     assemble=assemble,
+    packages=("numpy",),
 )

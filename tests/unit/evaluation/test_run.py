@@ -23,7 +23,7 @@ def test_nothing_is_isolated_or_measured_where_nothing_runs():
     assert Execution.prepare(GSM8K, limits=Limits(), num_workers=1, allow_unsafe=False) == EXECUTION
     real = Execution.prepare(tasksets.get("mbpp"), limits=Limits(), num_workers=1, allow_unsafe=False)
     assert real.isolation and real.time_factor >= 1.0
-    assert set(real.as_dict()) == {*vars(Limits()), "allow_unsafe", "isolation", "machine_factor"}
+    assert set(real.as_dict()) == {*vars(Limits()), "allow_unsafe", "isolation", "machine_factor", "packages"}
 
 
 def test_a_run_goes_on_from_the_files_of_any_number_of_writers(tmp_path):

@@ -19,9 +19,8 @@ from sandbox_calls import (
     read_message,
     write_message,
 )
-from sandbox_values import decode, encode
+from sandbox_values import decode, encode, is_mutable
 
-_MUTABLE = (list, tuple, dict, set, bytearray)
 _MISSING = object()
 
 
@@ -70,11 +69,11 @@ class Candidate:
             args = [decode(arg, self._resolve) for arg in message["args"]]
             kwargs = {name: decode(arg, self._resolve) for name, arg in message["kwargs"].items()}
             result = self.OPERATIONS[message["do"]](*args, **kwargs)
-            same = [number for number, arg in enumerate(args) if arg is result and isinstance(arg, _MUTABLE)]
+            same = [number for number, arg in enumerate(args) if arg is result and is_mutable(arg)]
             answer: dict[str, Any] = {"argument": same[0]} if same else {"value": encode(result, self._refer)}
         except Exception as error:
             answer = describe(error)
-        if any(isinstance(arg, _MUTABLE) for arg in args):
+        if any(map(is_mutable, args)):
             changed = [encode(arg, self._refer) for arg in args]
             if changed != message["args"]:
                 answer["changed"] = changed

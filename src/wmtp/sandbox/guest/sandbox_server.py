@@ -218,4 +218,5 @@ def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock) -> None
 
 
 if __name__ == "__main__":
+    sys.path += sys.argv[2:]
     serve(isolated=sys.argv[1] == "isolated")

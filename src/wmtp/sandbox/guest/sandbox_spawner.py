@@ -49,7 +49,9 @@ ORDER, STATUS = struct.Struct("<qdB"), struct.Struct("<iq")
 ADDRESS_BYTES = 2**30
 """Of address space beyond the memory limit: stacks of threads and libraries reserve what they never touch."""
 TEMPORARY, PROGRAM = "/tmp", "/program"
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": TEMPORARY, "PYTHONHASHSEED": "0"}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Numerical libraries would start as many as there are cores."""
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": TEMPORARY, "PYTHONHASHSEED": "0", **ONE_THREAD}
 """A program's; the seed is the sandbox's own too, so that the order of a set is a function of what is in it."""
 MAX_ANSWER_BYTES = 4096
 

@@ -1,13 +1,15 @@
 """Python values as JSON between two processes that do not trust each other; nothing is ever unpickled.
 
 Runs inside the sandbox with nothing but the standard library. Exact for None, bool, int, float, complex, str, bytes,
-list, tuple, dict, set, frozenset, the builtin types, named tuples, and the standard containers and numbers in `STANDARD`.
+list, tuple, dict, set, frozenset, the builtin types, named tuples, the standard containers and numbers in `STANDARD`, and
+numpy's arrays and scalars where the other side has numpy too.
 A subclass of a plain type counts as its plain value, so an `__eq__` of its own stays where it was defined. All else
 travels as a reference that only its owner can use.
 """
 
 import builtins
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -84,6 +86,35 @@ _PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 )
 
 
+_ITEMS = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|c8|c16|[US][0-9]+|O|[mM]8(?:\[[0-9]*[a-zA-Z]+\])?)")
+"""Items of an array that have a plain value: numpy's names of their types."""
+
+
+def _encode_numpy(value: Any, kind: type, refer: Refer) -> Any:
+    """An array, or a scalar as an array without dimensions; None for what is neither."""
+    numpy: Any = sys.modules.get("numpy")
+    if getattr(numpy, kind.__name__, None) is not kind or not isinstance(value, (numpy.ndarray, numpy.generic)):
+        return None
+    items = value.dtype.str
+    if not _ITEMS.fullmatch(items):
+        return None
+    flat = value.ravel()
+    listed = (flat.view("i8") if items[1] in "mM" else flat).tolist()
+    tag = "ndarray" if isinstance(value, numpy.ndarray) else "scalar"
+    return {tag: [items, list(value.shape), [encode(item, refer) for item in listed]]}
+
+
+def _rebuild_numpy(tag: str, items: Any, shape: Any, listed: list) -> Any:
+    if type(items) is not str or not _ITEMS.fullmatch(items):
+        raise ValueError("items of no plain type")
+    numpy = importlib.import_module("numpy")
+    flat = numpy.empty(len(listed), items)
+    for place, item in enumerate(listed):
+        flat[place] = item
+    array = flat.reshape(tuple(shape))
+    return array if tag == "ndarray" else array[()]
+
+
 def encode(value: Any, refer: Refer) -> Any:
     """`value` in JSON's terms; `refer` names what is no plain value."""
     kind = type(value)
@@ -114,6 +145,8 @@ def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
             return {tag: [encode(part, refer) for part in parts(value)]}
     if isinstance(value, tuple) and isinstance(fields := getattr(kind, "_fields", None), tuple):
         return {"named": [kind.__name__, [str(name) for name in fields], encode(tuple(tuple.__iter__(value)), refer)]}
+    if kind.__module__ == "numpy" and (encoded := _encode_numpy(value, kind, refer)) is not None:
+        return encoded
     for plain, convert in _PLAIN:
         if isinstance(value, plain):
             return encode(convert(value), refer)
@@ -140,7 +173,7 @@ def decode(data: Any, resolve: Callable[[dict], Any]) -> Any:
     ((tag, content),) = data.items()
     try:
         return _decode_tagged(tag, content, data, resolve)
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError, ImportError) as error:
         raise NotAValueError(f"{tag}: {error}") from error
 
 
@@ -159,6 +192,9 @@ def _decode_tagged(tag: str, content: Any, data: dict, resolve: Callable[[dict],
     if tag == "named":
         name, fields, items = content
         return _rebuild_named(name, fields, decode(items, resolve))
+    if tag in ("ndarray", "scalar"):
+        items, shape, listed = content
+        return _rebuild_numpy(tag, items, shape, decode(listed, resolve))
     if tag in STANDARD:
         module, name, _, build = STANDARD[tag]
         build = build or getattr(importlib.import_module(module), name)
@@ -184,6 +220,9 @@ def put_back(old: Any, new: Any) -> None:
     elif isinstance(old, set):
         old.clear()
         old.update(new)
+    elif type(old).__name__ == "ndarray":
+        if old.shape == new.shape and old.dtype == new.dtype:
+            old[...] = new
     elif type(old).__name__ == "deque":
         old.clear()
         old.extend(new)
@@ -191,7 +230,7 @@ def put_back(old: Any, new: Any) -> None:
 
 def _put_back_item(ours: Any, theirs: Any) -> Any:
     """What takes the place of `ours` in its container: itself, changed, where it can be; a tuple's items likewise."""
-    if type(ours) is not type(theirs) or not _is_mutable(ours):
+    if type(ours) is not type(theirs) or not is_mutable(ours):
         return theirs
     if isinstance(ours, tuple):
         same = len(ours) == len(theirs)
@@ -200,5 +239,6 @@ def _put_back_item(ours: Any, theirs: Any) -> Any:
     return ours
 
 
-def _is_mutable(value: Any) -> bool:
-    return isinstance(value, (list, tuple, dict, set, bytearray)) or type(value).__name__ == "deque"
+def is_mutable(value: Any) -> bool:
+    """Whether what it holds can be put back."""
+    return isinstance(value, (list, tuple, dict, set, bytearray)) or type(value).__name__ in ("deque", "ndarray")
