@@ -1,7 +1,8 @@
 """How sure are we of a mean over tasks, and of the difference between two runs on the same tasks?
 
 Percentile bootstrap over tasks: the trained models and their samples are held fixed. Suffix: T tasks.
-Source: Efron and Tibshirani 1993, chapters 13 and 16; Koehn 2004 (paired bootstrap, W04-3250).
+Source: Efron and Tibshirani 1993, chapters 13 and 16; Koehn 2004 (paired bootstrap, W04-3250); for several differences at once
+Romano and Wolf 2005 (the largest of the studentised differences, resampled together).
 """
 
 from __future__ import annotations
@@ -24,15 +25,6 @@ class Interval(NamedTuple):
     mean: float
 
 
-class Comparison(NamedTuple):
-    """One run minus another. `p_value`: two-sided, the bootstrap's achieved significance that the difference is not zero."""
-
-    low: float
-    high: float
-    difference: float
-    p_value: float
-
-
 def bootstrap_mean(scores_T: np.ndarray, *, num_bootstrap: int = 2000, seed: int = 0, level: float = LEVEL) -> Interval:
     """Interval of the mean of per-task scores.
 
@@ -44,22 +36,26 @@ def bootstrap_mean(scores_T: np.ndarray, *, num_bootstrap: int = 2000, seed: int
     return Interval(float(low), float(high), float(scores_T.mean()))
 
 
-def paired_difference(
-    scores_T: np.ndarray, other_T: np.ndarray, *, num_bootstrap: int = 2000, seed: int = 0, level: float = LEVEL
-) -> Comparison:
-    """`scores_T` minus `other_T`, resampling whole tasks so that a hard task is hard for both.
+def joint_intervals(
+    differences_AT: np.ndarray, *, num_bootstrap: int = 2000, seed: int = 0, level: float = LEVEL
+) -> list[tuple[float, float]]:
+    """One interval for the mean of each row, such that all of them hold together with the level's probability.
 
+    Args:
+        differences_AT: such as arms minus one baseline, on the same tasks, which are resampled for all rows at once.
+    Returns:
+        mean -+ c * s of every row: s the bootstrap's standard error, c the level's quantile of max |t| over the rows.
     Raises:
-        ValueError: the two are not scores of the same tasks, or as `bootstrap_mean`.
+        ValueError: as `bootstrap_mean`, for any row.
     """
-    if np.shape(scores_T) != np.shape(other_T):
-        raise ValueError(f"paired scores need the same tasks: {np.shape(scores_T)} against {np.shape(other_T)}")
-    differences_T = _checked(np.asarray(scores_T, np.float64) - np.asarray(other_T, np.float64), num_bootstrap, level)
-    means = _resampled_means(differences_T, num_bootstrap, seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    one_sided = min((means <= 0).sum(), (means >= 0).sum())
-    p_value = min(1.0, 2 * (int(one_sided) + 1) / (num_bootstrap + 1))
-    return Comparison(float(low), float(high), float(differences_T.mean()), p_value)
+    rows = [_checked(differences_T, num_bootstrap, level) for differences_T in differences_AT]
+    means_A = np.array([row.mean() for row in rows])
+    errors_BA = np.stack([_resampled_means(row, num_bootstrap, seed) for row in rows], axis=1) - means_A
+    spread_A = errors_BA.std(axis=0)
+    varies_A = spread_A > 0
+    largest_B = np.abs(errors_BA[:, varies_A] / spread_A[varies_A]).max(axis=1, initial=0.0)
+    half_A = np.quantile(largest_B, level) * spread_A
+    return [(float(mean - half), float(mean + half)) for mean, half in zip(means_A, half_A, strict=True)]
 
 
 def _checked(scores_T: np.ndarray, num_bootstrap: int, level: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
 from wmtp.reporting.inputs import UNKNOWN, Inputs, Run, Tasks
-from wmtp.reporting.statistics import Difference, compare_runs, pool, score_matrix, task_pass_at_k
+from wmtp.reporting.statistics import Difference, compare_family, pool, score_matrix, task_pass_at_k
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -176,10 +176,11 @@ def _as_json(difference: Difference | None) -> dict[str, Any] | None:
 
 
 def _add_differences(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str, num_bootstrap: int) -> None:
-    at_1 = partial(task_pass_at_k, k=1)
-    for arm, runs in runs_by_arm.items():
-        for key, score in (("difference", at_1), ("greedy_difference", _greedy)):
-            found = None if arm == baseline else compare_runs(runs, runs_by_arm[baseline], score, num_bootstrap)
+    others = [arm for arm in runs_by_arm if arm != baseline]
+    pairs = [(runs_by_arm[arm], runs_by_arm[baseline]) for arm in others]
+    for key, score in (("difference", partial(task_pass_at_k, k=1)), ("greedy_difference", _greedy)):
+        report["arms"][baseline][key] = None
+        for arm, found in zip(others, compare_family(pairs, score, num_bootstrap), strict=True):
             report["arms"][arm][key] = _as_json(found)
 
 
@@ -217,9 +218,10 @@ def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, num_bootstrap: int
         for other, how in arms.items()
         if how.weighting.control_for == arms[one].weighting.name
     ]
-    at_1 = partial(task_pass_at_k, k=1)
+    found = compare_family(
+        [(runs_by_arm[one], runs_by_arm[other]) for _, one, other in pairs], partial(task_pass_at_k, k=1), num_bootstrap
+    )
     return [
-        {"kind": kind, "arm": one, "against": other}
-        | {"difference": _as_json(compare_runs(runs_by_arm[one], runs_by_arm[other], at_1, num_bootstrap))}
-        for kind, one, other in pairs
+        {"kind": kind, "arm": one, "against": other, "difference": _as_json(difference)}
+        for (kind, one, other), difference in zip(pairs, found, strict=True)
     ]

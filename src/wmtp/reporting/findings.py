@@ -36,11 +36,18 @@ def plural(number: int, noun: str) -> str:
 
 
 def evidence(difference: dict[str, Any]) -> str:
-    """`+0.210, 95 % over tasks +0.100 to +0.320, over seeds -0.020 to +0.440, n = 3 seeds, 150 tasks`."""
-    text = f"{signed(difference['mean'])}, 95 % over tasks {signed(difference['low'])} to {signed(difference['high'])}"
+    """`+0.210, 95 % over tasks +0.100 to +0.320, over seeds -0.020 to +0.440, n = 3 seeds, 150 tasks`; where there are other
+    comparisons each interval is followed by `(jointly ...)`."""
+    parts = [f"{signed(difference['mean'])}, 95 % over tasks {_range(difference, '')}"]
     if difference["seed_low"] is not None:
-        text += f", over seeds {signed(difference['seed_low'])} to {signed(difference['seed_high'])}"
-    return f"{text}, n = {plural(difference['num_seeds'], 'seed')}, {plural(difference['num_tasks'], 'task')}"
+        parts.append(f"over seeds {_range(difference, 'seed_')}")
+    return ", ".join([*parts, f"n = {plural(difference['num_seeds'], 'seed')}", plural(difference["num_tasks"], "task")])
+
+
+def _range(difference: dict[str, Any], kind: str) -> str:
+    text = f"{signed(difference[f'{kind}low'])} to {signed(difference[f'{kind}high'])}"
+    low, high = difference.get(f"joint_{kind}low"), difference.get(f"joint_{kind}high")
+    return text if low is None or high is None else f"{text} (jointly {signed(low)} to {signed(high)})"
 
 
 def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
@@ -57,11 +64,11 @@ def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
                 {"arm": arm, "verdict": "unclear", "text": f"has no seed in common with {baseline}, so no paired difference."}
             )
             continue
-        one_pair = " in this one pair of runs" if difference["num_seeds"] == 1 else ""
         says = {
-            "better": f"beats {baseline}{one_pair}",
-            "worse": f"does not beat {baseline}: it is worse{one_pair}",
+            "better": f"beats {baseline}",
+            "worse": f"does not beat {baseline}: it is worse",
             "unclear": f"cannot be told from {baseline}",
+            "single": f"differs from {baseline} in this one pair of runs, which says nothing of the method",
         }[difference["verdict"]]
         text = f"{says} (pass@1 {evidence(difference)}). {_greedy_clause(entry)}"
         rows.append({"arm": arm, "verdict": difference["verdict"], "text": text})
@@ -78,11 +85,11 @@ def _greedy_clause(entry: dict[str, Any]) -> str:
 
 def _pair_sentence(pair: dict[str, Any]) -> str:
     difference = pair["difference"]
-    one_pair = " in this one pair of runs" if difference["num_seeds"] == 1 else ""
     says = {
-        "better": f"beats {pair['against']}{one_pair}",
-        "worse": f"is below {pair['against']}{one_pair}",
+        "better": f"beats {pair['against']}",
+        "worse": f"is below {pair['against']}",
         "unclear": f"cannot be told from {pair['against']}",
+        "single": f"differs from {pair['against']} in this one pair of runs",
     }[difference["verdict"]]
     why = {
         "filtered": "training on correct solutions only, with no weights at all",
@@ -150,8 +157,8 @@ def _caveats(report: dict[str, Any]) -> list[str]:
     num_seeds = min(len(entry["seeds"]) for entry in report["arms"].values())
     if num_seeds == 1:
         rows.append(
-            "One seed is not evidence of a method effect: the intervals cover the choice of tasks, not how training varies. "
-            "Greedy scores in particular vary by seed. Run at least three seeds before you claim anything."
+            "One seed is one run, and no evidence of a method effect: the intervals cover the choice of tasks, not how "
+            "training varies. Greedy scores in particular vary by seed. Run at least three seeds before you claim anything."
         )
     elif num_seeds < 5:
         rows.append(
@@ -162,7 +169,10 @@ def _caveats(report: dict[str, Any]) -> list[str]:
         rows.append("The baseline arm is not among these runs, so nothing here says whether an arm beats it.")
     comparisons = max(len(report["arms"]) - 1, 0)
     if report["baseline"] is not None and comparisons > 1:
-        rows.append(f"{comparisons} arms are compared with {report['baseline']}; the intervals are not corrected for that.")
+        rows.append(
+            f"{comparisons} arms are compared with {report['baseline']}: whether one beats it is decided by the joint "
+            "intervals, which hold for all of them together."
+        )
     setting = report["setting"]
     if setting["limit"] is not None:
         rows.append(

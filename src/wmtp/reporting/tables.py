@@ -117,9 +117,8 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def verdict_text(difference: Mapping[str, Any]) -> str:
-    """`beats`, `worse` or `cannot tell`, with `(1 seed)` where that is all there is."""
-    word = {"better": "beats", "worse": "worse", "unclear": "cannot tell"}[difference["verdict"]]
-    return f"{word} (1 seed)" if difference["num_seeds"] == 1 else word
+    """`beats`, `worse` or `cannot tell`; of one seed `one run`, of which nothing is claimed."""
+    return {"better": "beats", "worse": "worse", "unclear": "cannot tell", "single": "one run"}[difference["verdict"]]
 
 
 def reach_text(reach: Mapping[str, Any] | None, *, is_baseline: bool) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmtp.evaluation import compare
-from wmtp.evaluation.compare import bootstrap_mean, paired_difference
+from wmtp.evaluation.compare import bootstrap_mean, joint_intervals
 
 
 def test_resampled_means_follow_the_exact_bootstrap_distribution():
@@ -29,15 +29,28 @@ def test_pairing_sees_what_two_intervals_cannot():
     hardness = rng.random(100)
     better, worse = np.clip(hardness + 0.05, 0, 1), hardness
     assert bootstrap_mean(worse).high > bootstrap_mean(better).low
-    paired = paired_difference(better, worse)
-    assert 0.03 < paired.low < paired.difference < paired.high < 0.06
-    assert paired.p_value < 0.01
+    paired = bootstrap_mean(better - worse)
+    assert 0.03 < paired.low < paired.mean < paired.high < 0.06
 
 
-def test_no_difference_has_no_significance():
-    scores = np.random.default_rng(4).random(50)
-    same = paired_difference(scores, scores)
-    assert (same.low, same.high, same.difference, same.p_value) == (0, 0, 0, 1)
+def test_joint_intervals_of_independent_rows_are_as_wide_as_sidaks():
+    """Of 5 independent normal means the largest |t| has the quantile of one at level 0.95 ** (1 / 5): 2.569."""
+    rows = np.random.default_rng(0).normal(size=(5, 400))
+    for (low, high), row in zip(joint_intervals(rows, num_bootstrap=4000), rows, strict=True):
+        assert (low + high) / 2 == pytest.approx(row.mean())
+        assert (high - low) / 2 == pytest.approx(2.569 * row.std() / 20, rel=0.06)
+
+
+def test_rows_that_are_the_same_count_once():
+    row = np.random.default_rng(1).normal(size=300)
+    (alone,) = joint_intervals(row[None], num_bootstrap=2000)
+    assert joint_intervals(np.stack([row, row, -row]), num_bootstrap=2000)[0] == pytest.approx(alone)
+
+
+def test_a_row_without_variation_is_known_exactly_and_widens_nothing():
+    row = np.random.default_rng(2).normal(size=50)
+    (alone,) = joint_intervals(row[None])
+    assert joint_intervals(np.stack([row, np.full(50, 0.3)])) == [pytest.approx(alone), pytest.approx((0.3, 0.3))]
 
 
 def test_seeded_and_independent_of_block_size(monkeypatch):
@@ -53,8 +66,3 @@ def test_seeded_and_independent_of_block_size(monkeypatch):
 def test_what_has_no_mean_is_refused(scores):
     with pytest.raises(ValueError, match="scores must be"):
         bootstrap_mean(np.array(scores))
-
-
-def test_pairs_of_different_tasks_are_refused():
-    with pytest.raises(ValueError, match="same tasks"):
-        paired_difference(np.zeros(3), np.zeros(4))

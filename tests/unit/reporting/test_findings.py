@@ -23,9 +23,14 @@ def text_of(report: dict[str, Any], arm: str) -> str:
 
 def test_one_seed_is_no_evidence(tmp_path):
     report = report_of(tmp_path, ["baseline", "verifiable"], [0])
-    assert "beats baseline in this one pair of runs" in text_of(report, "verifiable")
+    assert text_of(report, "verifiable").startswith(
+        "differs from baseline in this one pair of runs, which says nothing of the method"
+    )
+    assert report["arms"]["verifiable"]["difference"]["verdict"] == "single"
     assert "n = 1 seed, 60 tasks" in text_of(report, "verifiable")
-    assert any(text.startswith("One seed is not evidence of a method effect") for text in report["findings"]["caveats"])
+    assert any(
+        text.startswith("One seed is one run, and no evidence of a method effect") for text in report["findings"]["caveats"]
+    )
 
 
 def test_several_seeds_bring_the_interval_over_seeds(tmp_path):
@@ -36,8 +41,8 @@ def test_several_seeds_bring_the_interval_over_seeds(tmp_path):
 
 
 def test_a_worse_arm_is_called_worse(tmp_path):
-    report = report_of(tmp_path, ["baseline", "rho1"], [0], skill={"baseline": 2.0, "rho1": -2.5})
-    assert text_of(report, "rho1").startswith("does not beat baseline: it is worse in this one pair of runs (pass@1 -")
+    report = report_of(tmp_path, ["baseline", "rho1"], [0, 1, 2], skill={"baseline": 2.0, "rho1": -2.5})
+    assert text_of(report, "rho1").startswith("does not beat baseline: it is worse (pass@1 -")
 
 
 def test_equal_skill_cannot_be_told_apart(tmp_path):
@@ -46,7 +51,7 @@ def test_equal_skill_cannot_be_told_apart(tmp_path):
 
 
 def test_filtering_that_beats_the_weightings_is_said(tmp_path):
-    report = report_of(tmp_path, ["baseline", "filtered", "rho1", "random"], [0])
+    report = report_of(tmp_path, ["baseline", "filtered", "rho1", "random"], [0, 1, 2])
     pairs = report["findings"]["pairs"]
     assert any(text.startswith("filtered (training on correct solutions only") and "beats rho1" in text for text in pairs)
     assert any(text.startswith("rho1 (against its control)") and "random" in text for text in pairs)
@@ -81,3 +86,11 @@ def test_signed(value, text):
 def test_evidence_names_both_intervals():
     values = {"mean": 0.2, "low": 0.1, "high": 0.3, "seed_low": -0.1, "seed_high": 0.5, "num_seeds": 3, "num_tasks": 1}
     assert evidence(values) == "+0.200, 95 % over tasks +0.100 to +0.300, over seeds -0.100 to +0.500, n = 3 seeds, 1 task"
+
+
+def test_of_several_comparisons_the_joint_intervals_are_shown_beside_the_plain_ones(tmp_path):
+    report = report_of(tmp_path, ["baseline", "rho1", "random"], [0, 1, 2])
+    assert text_of(report, "rho1").count("(jointly ") == 2
+    assert any(
+        "2 arms are compared with baseline" in text and "joint intervals" in text for text in report["findings"]["caveats"]
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmtp.reporting.inputs import Run, Tasks
-from wmtp.reporting.statistics import Difference, compare_runs, pool, seed_interval, task_pass_at_k
+from wmtp.reporting.statistics import Difference, compare_family, pool, seed_interval, task_pass_at_k
 
 
 def make_run(arm: str, seed: int, correct: list[int], num_samples: int = 10) -> Run:
@@ -43,6 +43,11 @@ def test_pool_reports_the_seeds_apart():
     assert 0.25 <= pooled.low <= pooled.mean <= pooled.high <= 1
 
 
+def compare_runs(arm, other, score, num_bootstrap):
+    (found,) = compare_family([(arm, other)], score, num_bootstrap)
+    return found
+
+
 def test_identical_runs_differ_by_exactly_nothing():
     runs = [make_run("a", seed, [1, 5, 9, 3]) for seed in (0, 1)]
     found = compare_runs(runs, [make_run("b", seed, [1, 5, 9, 3]) for seed in (0, 1)], at_1, 100)
@@ -52,11 +57,39 @@ def test_identical_runs_differ_by_exactly_nothing():
 
 
 def test_difference_changes_sign_with_the_order():
-    a, b = [make_run("a", 0, [9, 8, 7, 9, 6])], [make_run("b", 0, [1, 2, 4, 3, 1])]
+    a = [make_run("a", seed, [9, 8, 7, 9, 6 - seed]) for seed in (0, 1)]
+    b = [make_run("b", seed, [1, 2, 4, 3, 1]) for seed in (0, 1)]
     there, back = compare_runs(a, b, at_1, 500), compare_runs(b, a, at_1, 500)
     assert there is not None and back is not None
-    assert there.mean == pytest.approx(-back.mean) == pytest.approx(0.56)
+    assert there.mean == pytest.approx(-back.mean) == pytest.approx(0.55)
     assert (there.verdict, back.verdict) == ("better", "worse")
+
+
+def test_one_pair_of_runs_decides_nothing():
+    found = compare_runs([make_run("a", 0, [9, 9, 9])], [make_run("b", 0, [0, 0, 0])], at_1, 100)
+    assert found is not None and found.low > 0 and found.verdict == "single"
+
+
+def test_several_comparisons_are_judged_together():
+    """Three arms of two seeds each: over seeds by Bonferroni, t(1, 1 - 0.05 / 6) = 38.19; alone t(1, 0.975) = 12.71."""
+    base = [make_run("base", seed, [3, 4, 5, 4]) for seed in (0, 1)]
+    arms = [[make_run(f"arm{i}", seed, [4 + seed, 5, 6 + i, 5]) for seed in (0, 1)] for i in range(3)]
+    together = compare_family([(arm, base) for arm in arms], at_1, 500)
+    for arm, found in zip(arms, together, strict=True):
+        alone = compare_runs(arm, base, at_1, 500)
+        assert found is not None and alone is not None
+        assert (found.low, found.high, found.seed_low) == (alone.low, alone.high, alone.seed_low)
+        assert alone.joint_low is None and alone.joint_seed_low is None
+        assert found.joint_high - found.joint_low > (found.high - found.low) * 0.9
+        half, joint_half = found.mean - found.seed_low, found.mean - found.joint_seed_low
+        assert joint_half / half == pytest.approx(38.19 / 12.706, rel=1e-3)
+
+
+def test_pairs_without_a_common_seed_leave_the_others_alone():
+    base, arm = ([make_run(name, seed, [seed, 5, 9]) for seed in (0, 1)] for name in ("base", "arm"))
+    stranger = [make_run("stranger", 7, [1, 1, 1])]
+    nothing, found = compare_family([(stranger, base), (arm, base)], at_1, 100)
+    assert nothing is None and found == compare_runs(arm, base, at_1, 100)
 
 
 def test_only_common_seeds_are_compared():
@@ -69,13 +102,21 @@ def test_only_common_seeds_are_compared():
 @pytest.mark.parametrize(
     ("tasks_interval", "seeds_interval", "verdict"),
     [
-        ((0.1, 0.3), (None, None), "better"),
+        ((0.1, 0.3), (None, None), "single"),
         ((0.1, 0.3), (0.05, 0.4), "better"),
         ((0.1, 0.3), (-0.1, 0.5), "unclear"),
         ((-0.1, 0.3), (0.05, 0.4), "unclear"),
         ((-0.3, -0.1), (-0.4, -0.05), "worse"),
-        ((0.0, 0.3), (None, None), "unclear"),
+        ((0.0, 0.3), (0.1, 0.3), "unclear"),
     ],
 )
 def test_a_verdict_needs_both_intervals(tasks_interval, seeds_interval, verdict):
     assert Difference(0.2, *tasks_interval, *seeds_interval, num_seeds=3, num_tasks=10).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("joint", "verdict"),
+    [((0.05, 0.35, 0.01, 0.5), "better"), ((-0.01, 0.4, 0.01, 0.5), "unclear"), ((0.05, 0.35, -0.1, 0.6), "unclear")],
+)
+def test_a_verdict_needs_the_joint_intervals_too(joint, verdict):
+    assert Difference(0.2, 0.1, 0.3, 0.05, 0.4, 3, 10, *joint).verdict == verdict

@@ -132,7 +132,7 @@ def test_without_a_baseline_the_table_has_no_columns_for_it(report):
 
 @pytest.mark.parametrize(
     ("verdict", "num_seeds", "text"),
-    [("better", 3, "beats"), ("better", 1, "beats (1 seed)"), ("worse", 2, "worse"), ("unclear", 1, "cannot tell (1 seed)")],
+    [("better", 3, "beats"), ("single", 1, "one run"), ("worse", 2, "worse"), ("unclear", 3, "cannot tell")],
 )
 def test_verdicts_in_words(verdict, num_seeds, text):
     assert verdict_text({"verdict": verdict, "num_seeds": num_seeds}) == text
