@@ -113,8 +113,9 @@ def compare_family(pairs: Sequence[Pair], score: Callable[[Tasks], np.ndarray], 
         level = 1 - (1 - LEVEL) / len(family)
         for (i, differences_ST), (low, high) in zip(family.items(), over_tasks, strict=True):
             seed_low, seed_high = seed_interval(differences_ST.mean(axis=1), level)
-            joint = {"joint_low": low, "joint_high": high, "joint_seed_low": seed_low, "joint_seed_high": seed_high}
-            found[i] = replace(_compared(differences_ST, num_bootstrap), **joint)
+            one = _compared(differences_ST, num_bootstrap)
+            one = replace(one, joint_low=low, joint_high=high)
+            found[i] = replace(one, joint_seed_low=seed_low, joint_seed_high=seed_high)
     return found
 
 
