@@ -73,6 +73,12 @@ def _parser() -> Parser:
     convert.add_argument("target", type=_path)
     convert.set_defaults(run=_convert)
 
+    export = commands.add_parser("export", help="a policy's head 0 as a plain model, for vLLM, lm-eval, EvalPlus and the like")
+    export.add_argument("policy", type=_path, help="a multi-token model's folder")
+    export.add_argument("target", type=_path, help="the folder to write, which must be new")
+    export.add_argument("--heads", action="store_true", help="the further heads too, in a folder of their own in it")
+    export.set_defaults(run=_export)
+
     _add_lists(commands)
 
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
@@ -303,6 +309,18 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     model = meta_mtp(arguments.source, arguments.target)
     print(f"{arguments.target}: {model.num_parameters():,} parameters, {model.config.n_future} heads")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from wmtp.models.export import export
+
+    done = export(arguments.policy, arguments.target, heads=arguments.heads)
+    same = "the same logits bit for bit" if done.difference == 0 else f"logits within {done.difference:.2g}"
+    further = f", {done.num_heads - 1} further heads beside it" if arguments.heads else ""
+    print(f"{arguments.target}: {done.architecture}, {done.num_parameters:,} parameters, {same}{further}")
+    if not done.has_tokenizer:
+        print(f"{arguments.policy} has no tokenizer, so {arguments.target} has none: tools want one there")
     return 0
 
 

@@ -14,6 +14,7 @@ from wmtp.files import parse_json
 CONFIG = "config.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "*.tiktoken", "*.bpe.model")
 """What tokenizers are kept in; any one of them will do."""
+_BESIDE_TOKENIZERS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "**/*.jinja")
 
 
 def require_model(folder: Path, *, tokenizer: bool = False) -> None:
@@ -29,7 +30,7 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
     if not isinstance(read_object(folder / CONFIG).get("model_type"), str):
         raise ModelError(f"{folder / CONFIG} names no model_type")
     weight_files(folder)
-    if tokenizer and not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
+    if tokenizer and not tokenizer_files(folder):
         raise ModelError(f"{folder} holds no tokenizer: copy its files (tokenizer.json, tokenizer_config.json) there")
 
 
@@ -69,6 +70,13 @@ def _shards(index: Path) -> list[Path]:
         if path.suffix == ".safetensors" and (lacking := sorted(wanted - set(tensor_names(path)))):
             raise ModelError(f"{path} lacks {lacking[0]}, which {index.name} says it holds")
     return files
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """A tokenizer's, and its chat templates'; none where there is no tokenizer."""
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
+        return []
+    return sorted({path for pattern in (*_TOKENIZERS, *_BESIDE_TOKENIZERS) for path in folder.glob(pattern)})
 
 
 def tensor_names(path: Path) -> list[str]:

@@ -26,6 +26,12 @@ from wmtp.objectives.linear_nll import ScaleGuess, linear_nll
 from wmtp.objectives.loss import mtp_loss
 from wmtp.objectives.shift import heads_first, shift_labels
 
+_IMPORT_FIRST = (
+    "This is a multi-token model of wmtp. `import wmtp.models` makes it known to transformers (pip install wmtp); "
+    "`wmtp export` writes it as a plain model, which needs no wmtp."
+)
+"""What transformers says where it is asked for such a model and wmtp was not imported, see `MTPConfig.to_dict`."""
+
 
 @strict
 class MTPConfig(LlamaConfig):
@@ -38,6 +44,10 @@ class MTPConfig(LlamaConfig):
     model_type = "wmtp_mtp"
     n_future: int = 1
     embedding_multiplier: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """With an `auto_map`, whose repository transformers names before it refuses a model type that it does not know."""
+        return {**super().to_dict(), "auto_map": {"AutoConfig": f"{_IMPORT_FIRST}--wmtp.MTPConfig"}}
 
     @property
     def num_trunk_layers(self) -> int:

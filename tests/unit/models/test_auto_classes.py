@@ -20,7 +20,8 @@ def saved(tmp_path):
 
 
 def python(*lines, code=0):
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done
 
@@ -31,9 +32,16 @@ def test_a_saved_model_is_loaded_by_name_after_importing_the_models(lines, saved
     assert python(*lines, use).stdout == "MTPForCausalLM\n"
 
 
-def test_without_that_transformers_names_the_model_type_that_it_does_not_know(saved):
-    use = f"AutoModelForCausalLM.from_pretrained({str(saved)!r})"
-    assert "wmtp_mtp" in python("import wmtp", IMPORTS[1], use, code=1).stderr
+@pytest.mark.parametrize("more", ["", ", trust_remote_code=True"])
+def test_without_that_transformers_says_what_to_import(saved, more):
+    use = f"AutoModelForCausalLM.from_pretrained({str(saved)!r}{more})"
+    said = python("import wmtp", IMPORTS[1], use, code=1).stderr
+    assert "`import wmtp.models`" in said and "`wmtp export`" in said
+
+
+def test_with_that_trusting_a_models_own_code_changes_nothing(saved):
+    use = f"print(type(AutoModelForCausalLM.from_pretrained({str(saved)!r}, trust_remote_code=True)).__name__)"
+    assert python(*IMPORTS, use).stdout == "MTPForCausalLM\n"
 
 
 def test_importing_wmtp_imports_neither_transformers_nor_torch_and_hooks_nothing():

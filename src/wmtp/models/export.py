@@ -1,0 +1,193 @@
+"""A multi-token model as what everybody's tools take: head 0 in the plain architecture of its family, further heads beside it.
+
+Shapes: B batch, T sequence, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from wmtp import model_files
+from wmtp.errors import ConfigError, ModelError
+from wmtp.files import sync, temporary_sibling, write_json
+from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+HEADS = "mtp_heads"
+"""The folder of further heads: a folder, because some tools read every .safetensors file beside the model's."""
+
+_ROWS, _LENGTH, _PADDING = 2, 64, 9
+_RTOL = 1e-5
+"""Of the largest logit: what a family that scales its logits may differ by, whose scale is folded in elsewhere."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written. `difference`: the largest of the logits, 0 where they are the same bit for bit."""
+
+    architecture: str
+    num_parameters: int
+    num_heads: int
+    difference: float
+    has_tokenizer: bool
+
+
+def export(policy: Path, target: Path, *, heads: bool = False) -> Export:
+    """Write head 0 of `policy`, and with `heads` the others (docs/evaluation.md has their layout), as a new folder `target`.
+
+    What is written is loaded again and compared with the policy on random tokens before it gets its name.
+
+    Raises:
+        ConfigError: `target` is there already, or cannot be there.
+        ModelError: `policy` is not whole, or no multi-token model, or what was written computes something else.
+    """
+    model_files.require_model(policy)
+    _require_policy(policy)
+    _require_free(target, policy)
+    temporary = temporary_sibling(target, uuid.uuid4().hex[:12])
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{target}: {error.strerror}: {error.filename}") from None
+    try:
+        done = _write(policy, temporary, heads)
+        for path in temporary.rglob("*"):
+            sync(path)
+        os.rename(temporary, target)  # over an empty folder, too
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync(target.parent)
+    return done
+
+
+def _require_policy(policy: Path) -> None:
+    kind = model_files.read_object(policy / model_files.CONFIG)["model_type"]
+    if kind != MTPConfig.model_type:
+        raise ModelError(f"{policy} is a {kind} model, which needs no export: tools take it as it is")
+    if (policy / "critic.json").exists():
+        raise ModelError(f"{policy} is a critic: a plain architecture has no place for its value head")
+
+
+def _require_free(target: Path, policy: Path) -> None:
+    if target.is_dir() and any(target.iterdir()):
+        raise ConfigError(f"{target} is not empty: name a new folder")
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"{target} is a file: name a new folder")
+    if policy.resolve() in target.resolve().parents:
+        raise ConfigError(f"{target} is inside of {policy}, which stays as it is: name another folder")
+
+
+def _write(policy: Path, folder: Path, heads: bool) -> Export:
+    model = _loaded(policy)
+    assert isinstance(model, MTPForCausalLM)
+    expected_BTV = _logits(model)
+    plain = plain_model(model)
+    plain.save_pretrained(folder)
+    for path in model_files.tokenizer_files(policy):
+        (folder / path.relative_to(policy)).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / path.relative_to(policy))
+    if heads:
+        _write_heads(model, folder / HEADS)
+    number, num_heads = plain.num_parameters(), model.config.n_future
+    del model, plain
+    found_BTV = _logits(_loaded(folder))
+    difference = (found_BTV.double() - expected_BTV.double()).abs().max().item()
+    if not difference <= _RTOL * expected_BTV.abs().max().item():
+        raise ModelError(f"{policy}: the plain model's logits differ by {difference:.2g} on random tokens: it was not exported")
+    (architecture,) = model_files.read_object(folder / model_files.CONFIG)["architectures"]
+    return Export(architecture, number, num_heads, difference, bool(model_files.tokenizer_files(policy)))
+
+
+def _loaded(folder: Path) -> PreTrainedModel:
+    """In the dtype of its files.
+
+    Raises:
+        ModelError: a tensor is missing, of no part of the model, or of another shape.
+    """
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", output_loading_info=True)
+    except Exception as error:  # transformers raises whatever it meets in somebody's files
+        raise ModelError(f"{folder}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+    model, info = loaded
+    for kind in ("missing_keys", "unexpected_keys"):
+        if info[kind]:
+            raise ModelError(f"{folder}: {kind.replace('_keys', '')} tensor {min(info[kind])}")
+    found: PreTrainedModel = model.eval()
+    return found
+
+
+@torch.no_grad()
+def _logits(model: PreTrainedModel) -> torch.Tensor:
+    """On random tokens (B, T), the first row padded on its left, (B, T, V)."""
+    ids_BT = torch.randint(model.config.vocab_size, (_ROWS, _LENGTH), generator=torch.Generator().manual_seed(0))
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[0, :_PADDING] = 0
+    logits: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits
+    return logits * mask_BT.unsqueeze(-1)
+
+
+def plain_model(model: MTPForCausalLM) -> PreTrainedModel:
+    """Head 0 as the causal language model of its family that transformers has. Shares the tensors; to be saved, not run."""
+    with torch.device("meta"):
+        plain: PreTrainedModel = AutoModelForCausalLM.from_config(_plain_config(model))
+    plain.load_state_dict(_plain_state(model), assign=True)
+    plain.tie_weights()
+    plain.generation_config = model.generation_config
+    return plain
+
+
+def _scales_embeddings(model: MTPForCausalLM) -> bool:
+    return bool(model.config.embedding_multiplier != 1.0)
+
+
+def _plain_config(model: MTPForCausalLM) -> PreTrainedConfig:
+    """A scale of the embeddings is folded into them, which then are not the unembedding any more."""
+    known = LlamaConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version"}
+    keys = {name: value for name, value in model.config.to_dict().items() if name in known}
+    keys["num_hidden_layers"] = model.config.num_trunk_layers + 1
+    keys["tie_word_embeddings"] = model.config.tie_word_embeddings and not _scales_embeddings(model)
+    return LlamaConfig(**keys)
+
+
+def _plain_state(model: MTPForCausalLM) -> dict[str, torch.Tensor]:
+    state = {}
+    for name, tensor in model.state_dict().items():
+        if name.startswith("heads."):
+            number, rest = name.removeprefix("heads.").split(".", 1)
+            if number == "0":
+                state[f"model.layers.{model.config.num_trunk_layers}.{rest}"] = tensor
+        elif name.startswith("unembedding.norm."):
+            state[f"model.{name.removeprefix('unembedding.')}"] = tensor
+        elif name.startswith("unembedding."):
+            state[name.removeprefix("unembedding.")] = tensor
+        else:
+            state[f"model.{name}"] = tensor
+    if _scales_embeddings(model):
+        state["model.embed_tokens.weight"] = state["model.embed_tokens.weight"] * model.config.embedding_multiplier
+    return state
+
+
+def _write_heads(model: MTPForCausalLM, folder: Path) -> None:
+    """`heads.safetensors`: `heads.K.NAME`, where NAME is a tensor of the last layer, for K = 1, 2, ...; `heads.json`."""
+    folder.mkdir()
+    tensors = {
+        f"heads.{number}.{name}": tensor.contiguous()
+        for number, head in enumerate(model.heads)
+        for name, tensor in head.state_dict().items()
+        if number
+    }
+    save_file(tensors, folder / "heads.safetensors", metadata={"format": "pt"})
+    about = {"format": 1, "n_future": model.config.n_future, "replaces": f"model.layers.{model.config.num_trunk_layers}"}
+    write_json(folder / "heads.json", about)
