@@ -72,7 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     completer = Completer.load(str(arguments.model), device)
-    model, text = completer.model, completer.text
+    model, text = completer.model, completer.prompter.text
     prompts = [
         Prompt(problem.problem_id, text.encode_prompt(as_comment(problem)))
         for problem in read_problems(arguments.problems)[: arguments.prompts]

@@ -46,16 +46,18 @@ def names(text: str) -> tuple[str, ...]:
     return () if found == ("none",) else found
 
 
-def positive(most: float = math.inf) -> Callable[[str], float]:
-    """The type of an argument that is a number above 0, at most `most`, and finite."""
-    allowed = "must be a finite number above 0" + (f", at most {most:g}" if math.isfinite(most) else "")
+def positive(most: float = math.inf, *, or_zero: bool = False) -> Callable[[str], float]:
+    """The type of an argument that is a number above 0 (or 0 itself), at most `most`, and finite."""
+    allowed = f"must be a finite number {'of 0 or more' if or_zero else 'above 0'}" + (
+        f", at most {most:g}" if math.isfinite(most) else ""
+    )
 
     def number(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (0 < value <= most and math.isfinite(value)):
+        if not (0 <= value <= most and math.isfinite(value)) or (value == 0 and not or_zero):
             raise argparse.ArgumentTypeError(f"{allowed}, not {text!r}")
         return value
 

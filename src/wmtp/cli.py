@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,23 @@ def _add_evaluation(commands: Any) -> None:
 
     evaluate = commands.add_parser("evaluate", help="complete a benchmark with a checkpoint, and score it")
     evaluate.add_argument("benchmark")
-    evaluate.add_argument("--model", type=nonempty, required=True, help="a causal language model: a folder or a hub id")
+    _add_model(evaluate)
     evaluate.add_argument("--num-samples", type=whole(1), help="per task (default: the largest k)")
-    evaluate.add_argument("--temperature", type=positive(), default=0.8)
-    evaluate.add_argument("--top-p", type=positive(1), default=0.95)
-    evaluate.add_argument("--max-new-tokens", type=whole(1), default=512)
-    evaluate.add_argument("--batch-size", type=whole(1), default=64)
-    evaluate.add_argument("--num-drafts", type=whole(0), default=0, help="tokens that further heads propose: for small batches")
+    default = "(default: 0, greedy, for one completion; 0.2 for several and pass@1; 0.8 for more)"
+    evaluate.add_argument("--temperature", type=positive(or_zero=True), help=f"of the draws {default}")
+    evaluate.add_argument("--top-p", type=positive(1), help="share of the probability that draws are from (default: 0.95)")
+    evaluate.add_argument("--max-new-tokens", type=whole(1), help="default: the prompt format's")
+    evaluate.add_argument("--num-shots", type=whole(0), help="solved examples before a question (default: as published)")
+    evaluate.add_argument("--shots", type=nonempty, help="file, folder or hub id that the solved examples are from")
+    evaluate.add_argument("--shot-seed", type=whole(0), help="draw them for each task, as lm-evaluation-harness by its 1234")
     evaluate.set_defaults(run=_evaluate)
 
     for command in (score, evaluate):
+        command.add_argument("--prompt", type=nonempty, help="a published prompt format by its name (see docs/evaluation.md)")
+        command.add_argument(
+            "--chat-template", choices=("auto", "on", "off"), default="auto", help="auto: where the format is made for one"
+        )
+        command.add_argument("--sanitize", action="store_true", help="run the code in an answer, as EvalPlus takes it out")
         command.add_argument("--data", type=nonempty, required=True, help="the benchmark's file, folder or hub id")
         command.add_argument("--out", type=_path, required=True, help="folder for metrics.json and the rest")
         command.add_argument("--k", type=wholes(1), default=(1,), help="of pass@k, comma-separated (default: 1)")
@@ -154,8 +162,22 @@ def _add_evaluation(commands: Any) -> None:
         command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
 
 
+def _add_model(command: Any) -> None:
+    command.add_argument("--model", type=nonempty, required=True, help="a causal language model: a folder or a hub id")
+    command.add_argument("--revision", type=nonempty, help="of the hub: a branch, tag or commit")
+    command.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the weights")
+    command.add_argument("--backend", choices=("transformers", "vllm"), default="transformers", help="what generates")
+    command.add_argument("--batch-size", type=whole(1), default=64)
+    command.add_argument("--num-drafts", type=whole(0), default=0, help="tokens that further heads propose: for small batches")
+
+
 def _path(given: str) -> Path:
     return Path(nonempty(given))
+
+
+def _given(record: Any, arguments: argparse.Namespace) -> Any:
+    """A record whose fields are arguments of the same names."""
+    return record(**{field.name: getattr(arguments, field.name) for field in fields(record)})
 
 
 def _scoring(arguments: argparse.Namespace) -> Any:
@@ -165,6 +187,7 @@ def _scoring(arguments: argparse.Namespace) -> Any:
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    from wmtp.evaluation.asking import Asking
     from wmtp.evaluation.commands import score
 
     metrics = score(
@@ -173,6 +196,7 @@ def _score(arguments: argparse.Namespace) -> int:
         arguments.samples,
         arguments.out,
         _scoring(arguments),
+        Asking(prompt=arguments.prompt, chat_template=arguments.chat_template, sanitize=arguments.sanitize),
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
         packages=arguments.packages,
@@ -181,28 +205,19 @@ def _score(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from wmtp.evaluation.asking import Asking
+    from wmtp.evaluation.backends import ModelChoice
     from wmtp.evaluation.commands import evaluate
-    from wmtp.evaluation.generate import Decoding
+    from wmtp.evaluation.conventions import Drawing
 
-    num_samples = arguments.num_samples or max(arguments.k)
-    if num_samples < max(arguments.k):
-        raise ConfigError(f"--num-samples {num_samples} is too few for pass@{max(arguments.k)}: at least {max(arguments.k)}")
-    decoding = Decoding(
-        num_samples=num_samples,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        seed=arguments.seed,
-        max_new_tokens=arguments.max_new_tokens,
-        batch_size=arguments.batch_size,
-        num_drafts=arguments.num_drafts,
-    )
     metrics = evaluate(
         arguments.benchmark,
         arguments.data,
-        arguments.model,
+        ModelChoice(arguments.model, arguments.revision, arguments.dtype, arguments.backend),
         arguments.out,
         _scoring(arguments),
-        decoding,
+        _given(Asking, arguments),
+        _given(Drawing, arguments),
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
         packages=arguments.packages,

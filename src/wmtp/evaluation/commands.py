@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from tqdm import tqdm
 
 import wmtp
 from wmtp import tasksets
+from wmtp.evaluation.asking import Asking, prompt_facts
 from wmtp.evaluation.results import Answer, Sample, write_results
 from wmtp.evaluation.run import Execution, Run, Scoring, effort_metrics, in_order, measure, tasks_to_score
 from wmtp.evaluation.submissions import read_answers, require_all
@@ -21,7 +24,8 @@ from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem
 
 if TYPE_CHECKING:
-    from wmtp.evaluation.generate import Decoding
+    from wmtp.evaluation.backends import ModelChoice
+    from wmtp.evaluation.conventions import Drawing
 
 CHUNK = 64
 """Completions of a submission between two entries of the journal: what a killed run has to do again at most."""
@@ -33,6 +37,7 @@ def score(
     submission: Path,
     out: Path,
     scoring: Scoring,
+    asking: Asking,
     *,
     num_workers: int,
     allow_unsafe: bool,
@@ -43,6 +48,7 @@ def score(
     Goes on where a killed run of the same submission stopped. Returns what metrics.json holds.
 
     Args:
+        asking: how the completions were asked for, as far as it decides what is made of them.
         packages: installed ones that programs and tests can import; None for those of the benchmark's own environment.
     Raises:
         ConfigError, DataError: broken input, tasks that were not answered, a folder that is not ours to write to or that
@@ -51,69 +57,85 @@ def score(
     """
     with Unfinished(out) as place:
         taskset, problems = _tasks(name, data, scoring.limit)
+        taskset = asking.to_score(taskset)
         answers = read_answers(submission, taskset, problems)
         require_all(taskset, problems, answers, max(scoring.k))
         execution = Execution.prepare(
             taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
         )
-        with place.journal(_identity(taskset, problems, execution) | {"submission": _digest(answers)}) as journal:
+        identity = _identity(taskset, problems, execution) | {"submission": _digest(answers)}
+        with place.journal(identity | _asked(taskset)) as journal:
             run = Run(taskset, problems, execution, journal)
             waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
             _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
         samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
-        return _publish(place, run, samples, scoring, {"dataset": version_of(data)})
+        return _publish(place, run, samples, scoring, {"dataset": version_of(data), "prompt": _asked(taskset)})
 
 
 def evaluate(
     name: str,
     data: str,
-    model: str,
+    model: ModelChoice,
     out: Path,
     scoring: Scoring,
-    decoding: Decoding,
+    asking: Asking,
+    drawing: Drawing,
     *,
     num_workers: int,
     allow_unsafe: bool,
     packages: Sequence[str] | None = None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Complete a benchmark with a causal language model (a folder or a hub id), score it and write `out` as `score` does.
+    """Complete a benchmark with a causal language model, score it and write `out` as `score` does.
 
-    Goes on where a killed run of the same model, tasks and decoding stopped.
+    Goes on where a killed run of the same model, tasks, prompts and decoding stopped.
 
     Raises:
         ConfigError, DataError, ModelError, EvaluationError: as `score`; no model, or one that is not whole.
     """
-    import torch
-
-    from wmtp.evaluation.completer import Completer, decoding_identity
+    from wmtp.evaluation.completer import decoding_identity
 
     started = time.monotonic()
     with Unfinished(out) as place:
+        model.check(drawing.num_drafts)
+        longest = tasksets.get(name).format(asking.prompt).max_new_tokens
+        decoding = drawing.decoding(scoring.k, scoring.seed, longest)
         taskset, problems = _tasks(name, data, scoring.limit)
+        prepared = asking.prepare(taskset, problems)
         execution = Execution.prepare(
             taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
         )
         scored = _identity(taskset, problems, execution)
         place.require_same(scored | decoding_identity(decoding))
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        completer = Completer.load(model, device)
+        taskset = prepared.of(model.has_chat_template)
+        completer = model.load()
         identity = completer.identity(taskset, problems, decoding)
-        with place.journal(scored | identity) as journal:
+        with place.journal(scored | _asked(taskset) | identity) as journal:
             run = Run(taskset, problems, execution, journal)
             waiting = run.unfinished(decoding.samples)
-            say(f"{len(waiting)} of {len(problems)} tasks to complete with {model} on {device}")
+            say(f"{len(waiting)} of {len(problems)} tasks to complete with {model.path} by {model.backend}")
             _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
-        generation = effort_metrics([run.effort], time.monotonic() - started)
-        samples = in_order(problems, run.samples.values())
-        more = {
+        facts = {
             "dataset": version_of(data),
-            "model": model,
+            "model": model.path,
+            "prompt": prompt_facts(taskset, prepared.shots),
             "sampling": decoding_identity(decoding),
             "identity": identity,
-            "generation": generation,
+            "generation": effort_metrics([run.effort], time.monotonic() - started),
+            "versions": _versions(),
         }
-        return _publish(place, run, samples, scoring, more)
+        return _publish(place, run, in_order(problems, run.samples.values()), scoring, facts)
+
+
+def _asked(taskset: TaskSet) -> dict[str, Any]:
+    """What decides what is made of a completion, beside the benchmark."""
+    return {"format": taskset.asked_as, "chat_template": taskset.in_chat, "sanitized": taskset.sanitizes}
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that make and read completions."""
+    names = ("torch", "transformers", "tokenizers", "numpy")
+    return {"python": platform.python_version(), "wmtp": wmtp.__version__, **{name: version(name) for name in names}}
 
 
 def _tasks(name: str, data: str, limit: int | None) -> tuple[TaskSet, list[Problem]]:

@@ -44,6 +44,7 @@ class Prompt:
 class Decoding:
     """How to continue a prompt.
 
+    temperature: 0 is greedy decoding of every sample.
     num_drafts: tokens that the further heads propose per forward pass, at most as many as there are such heads. Changes
         the speed, not the completions.
     eos_token_ids: a completion ends before the first of these tokens; stop: and before the first of these strings. What
@@ -65,6 +66,17 @@ class Decoding:
     def samples(self) -> list[int | str]:
         """Of one task, `GREEDY` first."""
         return [GREEDY] * self.greedy + list(range(self.num_samples))
+
+
+def made_answer(
+    text: TextTokenizer, prompt: Prompt, sample: int | str, tokens: Sequence[int], decoding: Decoding, num_forwards: int = 0
+) -> Answer:
+    """What generated tokens say: up to the first end token, and of that up to the first stop string."""
+    end = next((i for i, token in enumerate(tokens) if token in decoding.eos_token_ids), None)
+    whole = text.decode(tokens[:end])
+    completion = before_stop(whole, decoding.stop)
+    finish = "stop" if completion != whole else "length" if end is None else "eos"
+    return Answer(prompt.task_id, sample, completion, finish, num_tokens=len(tokens), num_forwards=num_forwards)
 
 
 def generate(model: nn.Module, text: TextTokenizer, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
@@ -109,7 +121,7 @@ class _Batch:
         self.device = next(model.parameters()).device
         self.num_drafts = min(decoding.num_drafts, num_heads(model) - 1)
         self.keys_R = np.array([row_key(decoding.seed, prompt.task_id, sample) for prompt, sample in rows], dtype=np.uint64)
-        self.is_greedy_R = np.array([sample == GREEDY for _, sample in rows])
+        self.is_greedy_R = np.array([sample == GREEDY or decoding.temperature == 0 for _, sample in rows])
         self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
         self.lengths_R = np.zeros(len(rows), dtype=np.int64)
         self.finished: dict[int, Answer] = {}
@@ -239,12 +251,11 @@ class _Batch:
             length = int(self.lengths_R[row])
             self.tokens_RT[row, length] = token
             self.lengths_R[row] = length + 1
-            if token in self.decoding.eos_token_ids:
-                self._finish(row, length, "eos")
-            elif self._stops(row, length + 1):
-                self._finish(row, length + 1, "stop")
-            elif length + 1 == self.decoding.max_new_tokens:
-                self._finish(row, length + 1, "length")
+            is_last = token in self.decoding.eos_token_ids or length + 1 == self.decoding.max_new_tokens
+            if is_last or self._stops(row, length + 1):
+                prompt, sample = self.rows[row]
+                tokens = self.tokens_RT[row, : length + 1].tolist()
+                self.finished[row] = made_answer(self.text, prompt, sample, tokens, self.decoding, self.num_forwards)
 
     def _stops(self, row: int, length: int) -> bool:
         """Whether a stop string ends in the last token; looks at a tail that is long enough to hold it."""
@@ -253,10 +264,3 @@ class _Batch:
         longest = max(len(string.encode()) for string in self.decoding.stop)
         text = self.text.decode(self.tokens_RT[row, max(0, length - 4 - longest) : length].tolist())
         return any(string in text for string in self.decoding.stop)
-
-    def _finish(self, row: int, length: int, finish: str) -> None:
-        text = before_stop(self.text.decode(self.tokens_RT[row, :length].tolist()), self.decoding.stop)
-        prompt, sample = self.rows[row]
-        self.finished[row] = Answer(
-            prompt.task_id, sample, text, finish, num_tokens=int(self.lengths_R[row]), num_forwards=self.num_forwards
-        )

@@ -46,7 +46,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sample:
-    """One scored answer. `grades`: what a text was also judged by; `wall_s`: how long a program ran, all tests together."""
+    """One scored answer. `grades`: what a text was also judged by; `wall_s`: how long a program ran, all tests together.
+
+    `sanitized`: the program that ran, where it is the code that was taken out of the completion.
+    """
 
     task_id: str
     sample: int | str
@@ -59,6 +62,7 @@ class Sample:
     num_tokens: int = 0
     wall_s: float = 0.0
     grades: Grades = field(default_factory=dict)
+    sanitized: str = ""
 
     @property
     def passed(self) -> bool:
@@ -83,10 +87,10 @@ def score_answers(
     if taskset.judge is not None:
         judged = [taskset.judge(problems[answer.task_id], answer.completion) for answer in answers]
         return [_sample(answer, _verdict(grades), grades) for answer, grades in zip(answers, judged, strict=True)]
-    verdicts = execute([taskset.program(problems[answer.task_id], answer.completion, limits) for answer in answers])
+    programs = [taskset.program(problems[answer.task_id], answer.completion, limits) for answer in answers]
     return [
-        _sample(answer, verdict, _base_grade(problems[answer.task_id], verdict))
-        for answer, verdict in zip(answers, verdicts, strict=True)
+        _sample(answer, verdict, _base_grade(problems[answer.task_id], verdict), program.source if taskset.sanitizes else "")
+        for answer, program, verdict in zip(answers, programs, execute(programs), strict=True)
     ]
 
 
@@ -102,7 +106,7 @@ def _verdict(grades: Grades) -> Verdict:
     return Verdict("passed" if passed else "wrong_answer", 1, int(passed))
 
 
-def _sample(answer: Answer, verdict: Verdict, grades: Grades) -> Sample:
+def _sample(answer: Answer, verdict: Verdict, grades: Grades, sanitized: str = "") -> Sample:
     more = {name: value for name, value in grades.items() if name != "passed"}
     return Sample(
         task_id=answer.task_id,
@@ -116,6 +120,7 @@ def _sample(answer: Answer, verdict: Verdict, grades: Grades) -> Sample:
         detail=verdict.detail,
         wall_s=round(verdict.wall_s, 4),
         grades=more,
+        sanitized=sanitized,
     )
 
 

@@ -80,6 +80,8 @@ _EVALPLUS_ANSWERS = (
 def evalplus(code: Callable[[Problem], str], stop: tuple[str, ...]) -> PromptFormat:
     """EvalPlus' two ways: the prompt's code for a base model, a chat with a prefilled answer where there is a template.
 
+    A completion's tabs become four blanks, as there.
+
     Args:
         code: the benchmark's prompt; blanks around it are EvalPlus' to remove.
         stop: strings that end a base model's completion of this benchmark, beside those of all.
@@ -99,7 +101,7 @@ def evalplus(code: Callable[[Problem], str], stop: tuple[str, ...]) -> PromptFor
         message,
         stop=(*_EVALPLUS_STOP, "\n```\n"),
         max_new_tokens=768,
-        assemble=lambda problem, completion: completion,
+        assemble=lambda problem, completion: completion.replace("\t", "    "),
         sanitizes=True,
         prefill=f"{_EVALPLUS_ANSWERS}\n```python\n",
     )
@@ -109,7 +111,7 @@ def evalplus(code: Callable[[Problem], str], stop: tuple[str, ...]) -> PromptFor
         question,
         stop=(*_EVALPLUS_STOP, *stop),
         max_new_tokens=768,
-        assemble=lambda problem, completion: question(problem) + completion,
+        assemble=lambda problem, completion: question(problem) + completion.replace("\t", "    "),
         sanitizes=True,
         in_chat=chat,
     )

@@ -12,6 +12,7 @@ import codeop
 import re
 import warnings
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate, groupby
 
 _TERMINAL_CODES = re.compile(r"\x1B(?:[@-Z\\-_]|\[[0-?]*[ -/]*[@-~])")
@@ -88,6 +89,7 @@ def _could_begin(lines: Sequence[str], start: int) -> int:
     return most
 
 
+@lru_cache(maxsize=4096)  # a benchmark's tests, which may be large, are asked for with every completion
 def names_in(code: str) -> frozenset[str]:
     """Every name that some statements use; none where they are no Python."""
     tree = _parsed(code)

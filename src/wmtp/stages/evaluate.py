@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmtp import tasksets
 from wmtp.distributed import World, join_world
+from wmtp.evaluation.asking import prompt_facts
 from wmtp.evaluation.completer import Completer
 from wmtp.evaluation.generate import Decoding
 from wmtp.evaluation.nll import head_scores, head_sums
@@ -65,6 +66,8 @@ def run(config: Config, context: StageContext) -> StageResult:
         "arm": spec.arm,
         "seed": spec.seed,
         **heads.as_dict(),
+        "dtype": completer.dtype,
+        "prompt": prompt_facts(taskset),
         "sampling": {key: getattr(section, key) for key in ("seed", "temperature", "top_p", "max_new_tokens")},
         "generation": effort_metrics([effort for _, effort in parts], time.monotonic() - started),
     }

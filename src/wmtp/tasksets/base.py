@@ -36,6 +36,7 @@ class TaskSet:
         formats: published ways to ask, by name; the first is the default, which `prompt`, `assemble` and `stop` then are.
         asked_as: the name of the format that is in use.
         max_new_tokens: how long a completion may become, as published.
+        in_chat: whether the tokenizer's chat template goes around prompts.
         prefill: what a chat's answer already starts with.
         sanitizes: whether what runs is the code in the completion, see `wmtp.problems.sanitize`.
         packages: libraries that its own environment has: programs and tests are offered those of them that are installed.
@@ -58,6 +59,7 @@ class TaskSet:
     formats: tuple[PromptFormat, ...] = ()
     asked_as: str = "plain"
     max_new_tokens: int = 512
+    in_chat: bool = False
     prefill: str = ""
     sanitizes: bool = False
     packages: tuple[str, ...] = ()
@@ -96,7 +98,8 @@ class TaskSet:
         if not self.sanitizes:
             return source
         asserts = _asserts(problem)
-        return sanitize(source, names_in("\n".join(asserts))) if asserts else longest_code(source)
+        needed: frozenset[str] = frozenset().union(*map(names_in, asserts))
+        return sanitize(source, needed) if asserts else longest_code(source)
 
     def reference(self, problem: Problem) -> str:
         """The first right solution as a whole program; empty where there is none."""

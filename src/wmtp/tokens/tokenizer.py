@@ -96,7 +96,7 @@ def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokeniz
     eos = _special(tokenizer, settings, "eos_token")
     eos = eos_token_id if eos is None else eos
     if eos is None:
-        raise DataError(f"{folder}/tokenizer_config.json names no eos_token of the vocabulary")
+        raise DataError(f"{folder}/tokenizer_config.json names no eos_token of the vocabulary, so nothing would end a text")
     pad = _special(tokenizer, settings, "pad_token")
     return TextTokenizer(tokenizer, eos, eos if pad is None else pad, _prefix(folder, tokenizer, settings))
 
@@ -119,7 +119,7 @@ def _special(tokenizer: Tokenizer, settings: dict[str, Any], name: str) -> int |
     return None if token is None else tokenizer.token_to_id(token)
 
 
-def tokenizer_folder(path_or_hub_id: str) -> Path:
+def tokenizer_folder(path_or_hub_id: str, revision: str | None = None) -> Path:
     """Where an existing tokenizer's files are: the folder itself, or what was downloaded.
 
     Raises:
@@ -130,7 +130,7 @@ def tokenizer_folder(path_or_hub_id: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(path_or_hub_id, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(path_or_hub_id, revision=revision, allow_patterns=list(_FILES)))
     except (ImportError, OSError, ValueError) as error:
         raise DataError(
             f"tokenizer {path_or_hub_id}: no such folder, and not from the hub: {str(error).splitlines()[0]}"

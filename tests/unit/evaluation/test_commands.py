@@ -345,3 +345,55 @@ def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_complet
     assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 3
     drop = dict.fromkeys(("wall_s",))
     assert [{**s, **drop} for s in read_samples(tmp_path / "out")] == [{**s, **drop} for s in read_samples(tmp_path / "whole")]
+
+
+def test_the_code_in_an_answer_runs_and_the_answer_is_kept_beside_it(files, tmp_path):
+    answers = [
+        {
+            "task_id": task["task_id"],
+            "completion": f"Here:\n```python\n{task['prompt']}{task['canonical_solution']}\nprint(plus(1))\n```\nThat was all",
+        }
+        for task in HUMANEVAL
+    ]
+    assert score(files, "humaneval", answers, tmp_path)[1]["pass@1"] == 0.0
+    code, metrics = score(files, "humaneval", answers, tmp_path, "--sanitize", "--chat-template", "on")
+    assert (code, metrics["pass@1"]) == (0, 1.0)
+    assert metrics["prompt"] == {"format": "openai", "chat_template": True, "sanitized": True}
+    for sample, answer, task in zip(read_samples(tmp_path / "out"), answers, HUMANEVAL, strict=True):
+        assert sample["completion"] == answer["completion"]
+        assert sample["sanitized"] == (task["prompt"] + task["canonical_solution"]).strip()
+
+
+def test_one_greedy_completion_by_default_after_the_solved_examples_that_are_named(files, tmp_path, model):
+    train = write(tmp_path / "train.jsonl", [{"question": f"{i}?", "answer": f"It is {i}.\n#### {i}"} for i in range(8)])
+    options = ["--model", str(model), "--data", str(files["gsm8k"]), "--out", str(tmp_path / "out"), "--max-new-tokens", "3"]
+    shots = ["--shots", str(train), "--num-shots", "2", "--shot-seed", "1234"]
+    assert main(["evaluate", "gsm8k", *options, *shots]) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [sample["sample"] for sample in read_samples(tmp_path / "out")] == [0, 0] and metrics["pass@1"] == 0.0
+    assert (metrics["sampling"]["temperature"], metrics["sampling"]["max_new_tokens"]) == (0.0, 3)
+    prompt = metrics["prompt"]
+    assert (prompt["format"], prompt["num_shots"], prompt["shots"]["source"]) == ("lm-eval", 2, str(train))
+    assert len({each for ids in prompt["shots"]["ids"].values() for each in ids}) > 1 and prompt["stop"][0] == "Question:"
+    assert metrics["identity"]["eos_token_ids"] and metrics["versions"].keys() >= {"torch", "transformers", "wmtp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("gsm8k", [], "the prompt format lm-eval needs 5 solved examples: name the file"),
+        ("humaneval", ["--prompt", "meta"], "humaneval has no prompt format 'meta': known are openai, bigcode, evalplus"),
+        ("humaneval", ["--num-shots", "2"], "the prompt format openai has no solved examples"),
+        ("humaneval", ["--chat-template", "on"], "the model's tokenizer has no chat template"),
+        ("humaneval", ["--revision", "main"], "--revision main is of the hub, and"),
+        ("humaneval", ["--backend", "vllm"], "--backend vllm needs the package vllm"),
+        ("humaneval", ["--temperature", "0", "--num-samples", "2"], "would make 2 times the same completion"),
+        ("gsm8k", ["--num-shots", "0", "--sanitize"], "answers of gsm8k are texts"),
+        ("humaneval", ["--temperature", "-1"], "argument --temperature: must be a finite number of 0 or more"),
+    ],
+)
+def test_what_a_prompt_cannot_be_is_one_line(files, tmp_path, model, capsys, monkeypatch, name, more, said):
+    monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
+    options = ["--model", str(model), "--data", str(files[name]), "--out", str(tmp_path / "out")]
+    assert main(["evaluate", name, *options, *more]) == 2
+    assert said in one_line(capsys) and not (tmp_path / "out").exists()

@@ -51,10 +51,10 @@ def test_the_first_body_line_keeps_its_indentation_and_stops_are_found(tmp_path,
     completer = Completer.load(str(save(tmp_path, name)), CPU)
     problem = Problem("HumanEval/0", "def f(x):\n", (AssertTest("assert f(1)"),))
     body = "    return x\n\n    a\n"
-    (row,) = completer.text.encode_rows([(problem.prompt, f"{body}\ndef f(x):")])
+    (row,) = completer.prompter.text.encode_rows([(problem.prompt, f"{body}\ndef f(x):")])
     assert (BOS in row.ids[: row.prompt_len]) == bool(family(name)[1])
     scripted = Scripted(completer.model, row.prompt_len, row.ids[row.prompt_len :])
-    ((answer,),) = Completer("", scripted, completer.text, completer.eos_token_ids).answers(HUMANEVAL, [problem], DECODING)
+    ((answer,),) = replace(completer, model=scripted).answers(HUMANEVAL, [problem], DECODING)
     assert (answer.completion, answer.finish) == (body, "stop")
     assert HUMANEVAL.program(problem, answer.completion).source == problem.prompt + body
 
@@ -62,19 +62,27 @@ def test_the_first_body_line_keeps_its_indentation_and_stops_are_found(tmp_path,
 def test_prompts_are_the_training_rows_own(tmp_path):
     problem = Problem("HumanEval/0", 'def f(x):\n    """</s> <s>"""\n', (AssertTest("assert f(1)"),))
     for name in NAMES:
-        text = Completer.load(str(save(tmp_path, name)), CPU).text
+        text = Completer.load(str(save(tmp_path, name)), CPU).prompter.text
         for answer in ("    return x", "\n", "x"):
             (row,) = text.encode_rows([(HUMANEVAL.prompt(problem), answer)])
             assert text.encode_prompt(HUMANEVAL.prompt(problem)) == tuple(row.ids[: row.prompt_len])
             assert row.ids.count(EOS) == 1
 
 
-def test_every_end_token_of_the_model_and_its_tokenizer_ends_a_completion(tmp_path):
-    assert Completer.load(str(save(tmp_path, "gpt2", generation_end=[5, 2, 7])), CPU).eos_token_ids == (2, 5, 7)
-    alone = Completer.load(str(save(tmp_path, "gpt2", eos_token=None, generation_end=7)), CPU)
-    assert alone.eos_token_ids == (7,) and alone.text.pad_token_id == 7
-    with pytest.raises(DataError, match="names no eos_token"):
-        Completer.load(str(save(tmp_path, "gpt2", eos_token=None)), CPU)
+def test_weights_are_used_in_the_dtype_that_is_asked_for(tmp_path):
+    folder = str(save(tmp_path, "gpt2"))
+    assert Completer.load(folder, CPU).dtype == "float32"
+    assert Completer.load(folder, CPU, dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_a_prompt_that_fills_the_models_positions_is_refused_before_anything_is_generated(tmp_path):
+    completer = Completer.load(str(save(tmp_path, "gpt2")), CPU)
+    completer.model.config.max_position_embeddings = 5
+    problems = [Problem(f"HumanEval/{i}", "def f():\n" * (1 + i), (AssertTest("assert f(1)"),)) for i in range(3)]
+    with pytest.raises(
+        DataError, match=r"the prompt of HumanEval/2 has \d+ tokens, and \S+ has 5 positions for prompt and answer"
+    ):
+        completer.answers(HUMANEVAL, problems, DECODING)
 
 
 def test_a_model_that_is_not_all_there_is_refused(tmp_path):

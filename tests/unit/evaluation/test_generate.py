@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
-from wmtp.evaluation.generate import Decoding, Prompt, generate
+from wmtp.evaluation.generate import Decoding, Prompt, generate, made_answer
 from wmtp.evaluation.results import GREEDY
 
 TOKENIZER = byte_tokenizer()
@@ -46,6 +46,27 @@ def test_greedy_equals_transformers_generate(model):
         kept = tokens[:-1] if tokens[-1] == EOS else tokens
         assert completion.completion == TOKENIZER.tokenizer.decode(kept, skip_special_tokens=False)
         assert completion.finish == ("eos" if tokens[-1] == EOS else "length")
+
+
+def test_temperature_0_is_greedy_for_every_sample():
+    model, prompts = llama(2), make_prompts(3)
+    drawn = generate(model, TOKENIZER, prompts, make_decoding(num_samples=2, temperature=0.0, greedy=False))
+    (greedy,) = ([c.completion for c in generate(model, TOKENIZER, prompts, make_decoding(num_samples=0))],)
+    assert [c.sample for c in drawn] == [0, 1] * 3
+    assert [c.completion for c in drawn] == [text for text in greedy for _ in range(2)]
+
+
+def test_what_tokens_say_ends_at_the_first_end_token_and_the_first_stop_string():
+    decoding = make_decoding(eos_token_ids=(EOS, *TOKENIZER.encode_prompt("!")), stop=("\nQ:", "<|eos|>"), max_new_tokens=9)
+    for text, completion, finish in (
+        ("ab!cd", "ab", "eos"),
+        ("ab\nQ: c", "ab", "stop"),
+        ("ab\nQ:!", "ab", "stop"),
+        ("abcdefghi", "abcdefghi", "length"),
+        ("!", "", "eos"),
+    ):
+        made = made_answer(TOKENIZER, Prompt("t", (1,)), 3, TOKENIZER.encode_prompt(text), decoding)
+        assert (made.completion, made.finish, made.num_tokens, made.sample) == (completion, finish, len(text), 3)
 
 
 def test_results_do_not_depend_on_batches_order_or_share_of_the_tasks():

@@ -30,7 +30,7 @@ def test_evalplus_asks_a_base_model_with_the_code_alone_and_a_chat_in_its_own_wo
     problem = Problem("p", '\ndef f():\n    """One."""\n\n', ())
     code = 'def f():\n    """One."""'
     assert form.prompt(problem) == code + "\n" and form.sanitizes
-    assert form.assemble(problem, "    return 1") == code + "\n    return 1"
+    assert form.assemble(problem, "\treturn 1") == code + "\n    return 1"
     assert form.in_chat.prompt(problem).endswith(f":\n```\n{code}\n```\n")
-    assert form.in_chat.prefill.endswith(":\n```python\n") and form.in_chat.assemble(problem, "x") == "x"
+    assert form.in_chat.prefill.endswith(":\n```python\n") and form.in_chat.assemble(problem, "x\ty") == "x    y"
     assert "\ndef " in form.stop and "\ndef " not in form.in_chat.stop and "\n```\n" in form.in_chat.stop
