@@ -24,7 +24,7 @@ VerdictStatus = Literal[
 PASSING: tuple[VerdictStatus, ...] = ("passed", "unverified")
 
 
-Checker = Literal["codecontests", "exact_integers", "exact"]
+Checker = Literal["codecontests", "exact_integers", "exact", "lines"]
 """How printed and expected output are compared, see `wmtp.sandbox.checker`."""
 
 
@@ -65,6 +65,7 @@ class Program:
     `name`: what errors call it (a task's id). `checker`: for standard input tests. `defines`: all names that a right program
     defines; a test that asks for any other is broken, and no program's fault. None: a test may ask for any. `helpers`: code of
     the judge's that the tests use, whatever the program calls so; `imports`: likewise, but a program has to have its own.
+    `own_checker`: a problem's own program in place of `checker`, see `wmtp.sandbox.own_checker`.
     """
 
     source: str
@@ -75,6 +76,7 @@ class Program:
     defines: tuple[str, ...] | None = None
     helpers: str = ""
     imports: str = ""
+    own_checker: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Problem:
     """One programming (or question-answering) problem in the one form that every dataset is read into.
 
     `asserts`: tests as a prompt may show them, each as it stands in its record. `num_base_tests`: how many tests, the first,
-    are those of a benchmark that the others were added to; None where it is not so.
+    are those of a benchmark that the others were added to; None where it is not so. `own_checker`: a Python program that
+    judges what is printed, where more than one output is right.
     `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy.
     """
 
@@ -118,6 +121,7 @@ class Problem:
     solutions: tuple[Solution, ...] = ()
     asserts: tuple[str, ...] = ()
     num_base_tests: int | None = None
+    own_checker: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ may differ by less than 1e-5, absolutely and as doubles, integers too, and other
 from __future__ import annotations
 
 import re
+from decimal import Decimal, InvalidOperation
 
 from wmtp.types import Checker
 
@@ -20,12 +21,30 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 
 
 def same_output(printed: str, expected: str, checker: Checker = "codecontests") -> bool:
-    """Compare as CodeContests does; `exact_integers`: integers of any size are the same number; `exact`: tokens the same."""
+    """Compare as CodeContests does; `exact_integers`: integers of any size are the same number; `exact`: tokens the same;
+    `lines`: as LiveCodeBench does, line by line, numbers of one value the same.
+    """
+    if checker == "lines":
+        return _same_lines(printed, expected)
     ours, theirs = _tokens(printed), _tokens(expected)
     if ours == theirs or checker == "exact":
         return ours == theirs
     same = _same_exactly if checker == "exact_integers" else _same_token
     return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _same_lines(printed: str, expected: str) -> bool:
+    """Source: LiveCodeBench, lcb_runner/evaluation/testing_util.py (blanks around lines do not count)."""
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (printed, expected))
+    return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _same_numbers(line: str, other: str) -> bool:
+    try:
+        ours, theirs = ([Decimal(word) for word in text.split()] for text in (line, other))
+        return ours == theirs
+    except InvalidOperation:
+        return False
 
 
 def _tokens(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 from wmtp.errors import EvaluationError
 from wmtp.sandbox.checker import same_output
 from wmtp.sandbox.namespaces import command, two_users
+from wmtp.sandbox.own_checker import CHECKER_LIMITS, files_of, says_yes, script_of
 from wmtp.sandbox.packages import Package
 from wmtp.types import AssertTest, Checker, IOTest, Limits, Program, Verdict, VerdictStatus
 
@@ -111,7 +112,7 @@ class Worker:
         order = {"source": program.source, "limits": {**asdict(limits), "wall_limit_s": wall_limit_s}}
         if isinstance(program.tests[0], AssertTest):
             return self._run_asserts(program, order)
-        return self._run_inputs(program, order)
+        return self._run_checked(program, order) if program.own_checker else self._run_inputs(program, order)
 
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
@@ -134,6 +135,29 @@ class Worker:
                     self._send({"stop": True})
                 return Verdict(failure[0], len(tests), number, wall_s, failure[1])
         return Verdict("passed", len(tests), len(tests), wall_s)
+
+    def _run_checked(self, program: Program, order: dict[str, Any]) -> Verdict:
+        """Standard input tests that the problem's own checker judges: in its own process, after the program's has ended."""
+        tests, wall_s = [test for test in program.tests if isinstance(test, IOTest)], 0.0
+        for number, test in enumerate(tests):
+            reply = self._run_alone(order, test.stdin)
+            wall_s += reply["wall_s"]
+            status, detail = reply["status"], reply["detail"]
+            if not status and not self._accepts(program, order, test, reply["output"]):
+                status, detail = "wrong_answer", f"printed {reply['output'][:200]!r}"
+                if not self._accepts(program, order, test, test.stdout):
+                    status, detail = "sandbox_error", "the checker does not accept the test's own output"
+            if status:
+                return Verdict(status, len(tests), number, wall_s, detail)
+        return Verdict("passed", len(tests), len(tests), wall_s)
+
+    def _accepts(self, program: Program, order: dict[str, Any], test: IOTest, printed: str) -> bool:
+        limits = {**order["limits"], **CHECKER_LIMITS}
+        reply = self._run_alone({"source": script_of(program.own_checker), "limits": limits}, files_of(test, printed))
+        return not reply["status"] and says_yes(reply["output"])
+
+    def _run_alone(self, order: dict[str, Any], stdin: str) -> dict[str, Any]:
+        return self._ask({**order, "stdin": stdin, "more": False}, STALLED_S + order["limits"]["wall_limit_s"])
 
     def _ask(self, message: dict[str, Any], patience_s: float) -> dict[str, Any]:
         self._send(message)

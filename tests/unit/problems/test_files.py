@@ -50,8 +50,8 @@ def test_a_bad_record_is_named(tmp_path, name, record, message):
 
 
 def test_an_unknown_task_set_is_named():
-    with pytest.raises(ConfigError, match="unknown task set 'apps': known are codecontests"):
-        list(load_problems("apps", "x"))
+    with pytest.raises(ConfigError, match="unknown task set 'riddles': known are apps, codecontests"):
+        list(load_problems("riddles", "x"))
 
 
 def test_null_where_a_field_need_not_be_is_as_if_it_were_not_there_and_noted(tmp_path):

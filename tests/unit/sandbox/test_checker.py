@@ -84,3 +84,25 @@ def test_the_programs_own_checker_judges_it():
         num_workers=1,
     )
     assert [verdict.status for verdict in verdicts] == ["passed", "wrong_answer", "passed"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "right"),
+    [
+        ("1 2\n3", " 1 2 \n3\n\n", True),
+        ("1  2", "1 2", True),  # as numbers
+        ("a  b", "a b", False),
+        ("1.0", "1", True),
+        ("0.1000000001", "0.1", False),
+        ("50000000000000001", "50000000000000000", False),
+        ("1\n2", "1 2", False),
+        ("1 2", "1\n2", False),
+        ("YES", "yes", False),
+        ("", "\n", True),
+        ("nan", "nan", True),
+        ("sNaN 1", "sNaN  1", False),
+        ("NaN 1", "NaN  1", False),
+    ],
+)
+def test_lines_are_compared_as_livecodebench_does(printed, expected, right):
+    assert same_output(printed, expected, "lines") == right

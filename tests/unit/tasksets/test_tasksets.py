@@ -11,7 +11,10 @@ from wmtp.errors import ConfigError
 from wmtp.types import AssertTest, Limits, Problem
 
 LIMITS = Limits(1.0, 2**26)
-NAMES = ("codecontests", "gsm8k", "humaneval", "humanevalplus", "jsonl", "mbpp", "mbppplus", "synthetic")
+NAMES = (
+    *("apps", "codecontests", "codecontestsplus", "codeforces", "gsm8k", "humaneval", "humanevalplus", "jsonl"),
+    *("livecodebench", "mbpp", "mbppplus", "synthetic", "taco"),
+)
 
 
 def test_every_module_is_a_task_set_under_its_own_name():
@@ -21,11 +24,11 @@ def test_every_module_is_a_task_set_under_its_own_name():
         taskset = tasksets.get(name)
         assert taskset.name == name and taskset.citation
         assert taskset.description and "\n" not in taskset.description
-    assert tasksets.sources() == ("codecontests", "jsonl", "mbpp", "synthetic")
+    assert tasksets.sources() == ("apps", "codecontests", "codecontestsplus", "jsonl", "mbpp", "synthetic", "taco")
     assert [name for name in NAMES if tasksets.get(name).is_generated] == ["synthetic"]
-    assert [name for name in NAMES if not tasksets.get(name).has_ids] == ["gsm8k"]
-    with pytest.raises(ConfigError, match="unknown task set 'apps': known are codecontests, gsm8k"):
-        tasksets.get("apps")
+    assert [name for name in NAMES if not tasksets.get(name).has_ids] == ["gsm8k", "taco"]
+    with pytest.raises(ConfigError, match="unknown task set 'riddles': known are apps, codecontests"):
+        tasksets.get("riddles")
     with pytest.raises(ConfigError, match="unknown task set 'base'"):
         tasksets.get("base")
 
