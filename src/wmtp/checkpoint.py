@@ -1,17 +1,19 @@
 """Resumable training state on disk: sharded, atomic, checked.
 
 A checkpoint is a folder `step-00000100` written by torch.distributed.checkpoint, while training goes on, under a temporary
-name, and renamed once every rank is done. `complete.json` lists every file with its size, so that a truncated one is found.
-Beside the tensors it holds where each rank's random generators were.
+name, and renamed once every rank is done. `complete.json` lists every file with its size and its SHA-256, so that a truncated
+or damaged one is found before anything is read from it. Beside the tensors it holds where each rank's random generators were.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +69,10 @@ class Checkpointer:
 
     def __init__(self, folder: Path, world: World, *, keep: int = 2) -> None:
         self.folder, self.world, self.keep = folder, world, keep
-        self._group = dist.new_group(backend="gloo")  # training's own collectives must not meet the writer's
+        self._group = dist.new_group(
+            backend="gloo", timeout=world.timeout
+        )  # training's own collectives must not meet the writer's
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="checksums")
         self._pending: _Pending | None = None
 
     def __enter__(self) -> Checkpointer:
@@ -102,12 +107,18 @@ class Checkpointer:
             torch.save(generator_states(self.world.device), temporary / _generators_file(self.world))
             done = dcp.async_save({"train": state}, checkpoint_id=temporary, process_group=self._group)
         assert isinstance(done, Future)
-        self._pending = _Pending(step, done, json.dumps(progress), best)
+        sums = self._hashing.submit(self._checksums, done, temporary)
+        self._pending = _Pending(step, done, sums, json.dumps(progress), best)
+
+    def _checksums(self, done: Future[Any], folder: Path) -> dict[str, _Sum]:
+        """Of this rank's share of the files, once all are written."""
+        done.result()
+        return {path.name: _checksum(path) for path in _share(folder, self.world.rank, self.world.size)}
 
     def poll(self) -> None:
         """Complete a checkpoint that every rank has written; does not wait for one that is still being written."""
         if self._pending is not None:
-            done = torch.tensor(float(self._pending.done.done()), device=self.world.device)
+            done = torch.tensor(float(self._pending.sums.done()), device=self.world.device)
             if bool(self.world.all_reduce(done, op=dist.ReduceOp.MIN)):
                 self.wait()
 
@@ -121,11 +132,11 @@ class Checkpointer:
             return
         pending, self._pending = self._pending, None
         with _explained(pending.step, self.folder):
-            pending.done.result()
-        self.world.barrier()
+            own = pending.sums.result()
+        files = {name: value for part in self.world.gather_objects(own) for name, value in part.items()}
         if self.world.is_main:
             with _explained(pending.step, self.folder):
-                self._complete(pending, _unfinished(self.folder / _name(pending.step)))
+                self._complete(pending, files, _unfinished(self.folder / _name(pending.step)))
         self.world.barrier()
 
     def _complete_alone(self) -> None:
@@ -147,13 +158,12 @@ class Checkpointer:
                 if any(self.folder.glob(f".{final.name}.*")) or final.exists():  # another rank was faster
                     return
                 raise
-            self._complete(pending, claimed)
+            self._complete(pending, {path.name: _checksum(path) for path in _share(claimed, 0, 1)}, claimed)
 
-    def _complete(self, pending: _Pending, temporary: Path) -> None:
+    def _complete(self, pending: _Pending, files: dict[str, _Sum], temporary: Path) -> None:
         final = self.folder / _name(pending.step)
-        files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
-        progress = json.loads(pending.progress)
-        mark = {"step": pending.step, "written_on": _place(self.world), "files": files, "progress": progress}
+        mark = {"step": pending.step, "best": pending.best, "written_on": _place(self.world), "files": files}
+        mark["progress"] = json.loads(pending.progress)
         write_text(temporary / _MARK, json.dumps(mark))
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
@@ -164,8 +174,16 @@ class Checkpointer:
                 shutil.rmtree(old, ignore_errors=True)
 
     def load(self, step: int, state: TrainState) -> None:
-        """Restore the model and optimizers of a complete checkpoint."""
-        dcp.load({"train": state}, checkpoint_id=self.folder / _name(step))
+        """Restore the model and optimizers of a complete checkpoint.
+
+        Raises:
+            CheckpointError: it is not what was written, or cannot be read.
+        """
+        folder = self.folder / _name(step)
+        _, reason = self._examine(folder)
+        reason = reason or self._try(lambda: dcp.load({"train": state}, checkpoint_id=folder))
+        if reason:
+            raise CheckpointError(f"{folder} is damaged ({reason}); the next try goes on from what is whole")
 
     def load_newest(self, state: TrainState, *, seed: int) -> dict[str, Any] | None:
         """Restore the newest complete checkpoint into `state`, and this process's generators to where they were.
@@ -174,20 +192,30 @@ class Checkpointer:
             seed: what generators start from anew, with the rank and the step, where a checkpoint is from another number of
                 ranks or another kind of device, and does not say where they should be. Rank 0 says so.
         Returns:
-            its `progress`, or None when there is no usable checkpoint. Damaged ones are reported and passed over.
+            its `progress`, or None when there is no usable checkpoint. Damaged ones are reported, put aside and passed over.
+        Raises:
+            CheckpointError: one that was whole could not be loaded, so that `state` is neither it nor as it was, and there
+                was none before it. It is put aside.
         """
-        found: list[Any] = [None]
-        if self.world.is_main:
-            for folder in reversed(self._steps()):
-                mark = _intact(folder)
-                if mark is not None:
-                    found = [(str(folder), mark)]
-                    break
-                print(f"checkpoint {folder.name} is damaged: using the one before it", flush=True)
-        found = self.world.gather_objects(found[0])
-        if found[0] is None:
-            return None
-        folder, mark = Path(found[0][0]), found[0][1]
+        steps: list[Path] = self.world.gather_objects(self._steps()[::-1])[0]
+        touched = ""
+        for folder, older in zip(steps, [*steps[1:], None], strict=False):
+            mark, reason = self._examine(folder)
+            if not reason:
+                reason = touched = self._try(lambda folder=folder, mark=mark: self._restore(folder, mark, state, seed))  # type: ignore[misc]
+            if not reason:
+                progress: dict[str, Any] = mark["progress"]
+                return progress
+            if self.world.is_main:
+                _put_aside(folder)
+                instead = "starting from the beginning" if older is None else "using the one before it"
+                print(f"checkpoint {folder.name} is damaged ({reason}): {instead}", flush=True)
+            self.world.barrier()
+        if touched:
+            raise CheckpointError(f"no checkpoint in {self.folder} could be loaded ({touched}); the next try starts anew")
+        return None
+
+    def _restore(self, folder: Path, mark: dict[str, Any], state: TrainState, seed: int) -> None:
         dcp.load({"train": state}, checkpoint_id=folder)
         writer, here = mark["written_on"], _place(self.world)
         if writer == here:
@@ -196,19 +224,52 @@ class Checkpointer:
             seed_everything(seed, self.world.rank, mark["step"])
             if self.world.is_main:
                 print(f"{folder.name} was written on {writer}, here is {here}: dropout is seeded anew", flush=True)
-        progress: dict[str, Any] = mark["progress"]
-        return progress
+
+    def _examine(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """The mark of a checkpoint, and why it cannot be used; all ranks share the reading, and come to the same word.
+
+        One that names a best step is of use only with that one's checkpoint.
+        """
+        mark: dict[str, Any] = {}
+        try:
+            mark = json.loads((folder / _MARK).read_text(encoding="utf-8"))
+            best, reason = mark["best"], _difference(folder, mark["files"], self.world)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{_MARK}: {type(error).__name__}"
+        reason = self._first(reason)
+        if not reason and best not in (None, mark["step"]):
+            _, reason = self._examine(self.folder / _name(best))
+            reason = reason and f"{_name(best)}, the best so far: {reason}"
+        return mark, reason
+
+    def _try(self, action: Callable[[], object]) -> str:
+        """Do what all ranks do; why any of them could not."""
+        try:
+            action()
+        except (Exception, CheckpointException) as error:  # whatever it is, there is an older checkpoint to go on from
+            cause = _first_cause(error)
+            return self._first(f"{type(cause).__name__}: {cause}".partition("\n")[0])
+        return self._first("")
+
+    def _first(self, reason: str) -> str:
+        """The first rank's reason that is one."""
+        return next(filter(None, self.world.gather_objects(reason)), "")
 
     def _steps(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
 
 
+_Sum = dict[str, Any]
+"""`bytes` and `sha256` of a file."""
+
+
 @dataclass(frozen=True)
 class _Pending:
-    """A checkpoint that is being written."""
+    """A checkpoint that is being written: `done` once it is on the disk, `sums` of this rank's share of it after that."""
 
     step: int
     done: Future[Any]
+    sums: Future[dict[str, _Sum]]
     progress: str
     best: int | None
 
@@ -251,11 +312,38 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _intact(folder: Path) -> dict[str, Any] | None:
-    """The mark of a complete checkpoint, or None."""
-    try:
-        mark: dict[str, Any] = json.loads((folder / _MARK).read_text(encoding="utf-8"))
-        sizes_match = all((folder / name).stat().st_size == size for name, size in mark["files"].items())
-    except (OSError, ValueError, KeyError):
-        return None
-    return mark if sizes_match else None
+def _share(folder: Path, rank: int, size: int) -> list[Path]:
+    """The files that `rank` of so many reads: its own, where they are named after ranks (`__1_0.distcp`)."""
+    files = sorted(path for path in folder.iterdir() if path.name != _MARK)
+    return [path for path in files if _reader(path.name) % size == rank]
+
+
+def _reader(name: str) -> int:
+    number = re.search(r"\d+", name)
+    return int(number[0]) if number else 0
+
+
+def _checksum(path: Path) -> _Sum:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _difference(folder: Path, files: dict[str, _Sum], world: World) -> str:
+    """The first of this rank's share of the files that is not what was written."""
+    for name, expected in sorted(files.items()):
+        if _reader(name) % world.size == world.rank:
+            try:
+                found = _checksum(folder / name)
+            except OSError as error:
+                return f"{name}: {error.strerror}"
+            if found != expected:
+                is_same_size = found["bytes"] == expected["bytes"]
+                return f"{name}: {'other bytes than were written' if is_same_size else 'another size than was written'}"
+    return ""
+
+
+def _put_aside(folder: Path) -> None:
+    """Out of the way of those that are whole, and of those that will be written."""
+    aside = temporary_sibling(folder, "damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(folder, aside)

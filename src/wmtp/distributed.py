@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +20,19 @@ import torch.distributed as dist
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+TIMEOUT_S = 600.0
+"""Of collectives: long enough for a rank that writes a checkpoint alone, and not half an hour of an idle machine."""
+
 
 @dataclass(frozen=True)
 class World:
-    """Who this process is. `mesh` is the one-dimensional FSDP mesh."""
+    """Who this process is. `mesh` is the one-dimensional FSDP mesh; `timeout`: how long it waits for another rank."""
 
     rank: int
     size: int
     device: torch.device
     mesh: DeviceMesh
+    timeout: timedelta = timedelta(seconds=TIMEOUT_S)
 
     @property
     def is_main(self) -> bool:
@@ -97,12 +102,13 @@ def restore_generators(states: dict[str, Any], device: torch.device) -> None:
 
 
 @contextmanager
-def join_world(device: str = "auto", *, seed: int) -> Iterator[World]:
+def join_world(device: str = "auto", *, seed: int, timeout_s: float = TIMEOUT_S) -> Iterator[World]:
     """Join the process group that torchrun's environment describes (a group of one without it), and leave it at the end.
 
     Args:
         device: `cpu`, `cuda` or `auto` (cuda when there is one).
         seed: what every rank's generators start from (see `seed_everything`).
+        timeout_s: how long a rank waits for the others in a collective before it raises, in seconds.
     """
     use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if "RANK" not in os.environ:
@@ -110,11 +116,13 @@ def join_world(device: str = "auto", *, seed: int) -> Iterator[World]:
     local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if use_cuda else torch.device("cpu")
     if use_cuda:
         torch.cuda.set_device(local)
-    dist.init_process_group("cuda:nccl,cpu:gloo" if use_cuda else "gloo", device_id=local if use_cuda else None)
+    timeout = timedelta(seconds=timeout_s)
+    backend = "cuda:nccl,cpu:gloo" if use_cuda else "gloo"
+    dist.init_process_group(backend, timeout=timeout, device_id=local if use_cuda else None)
     try:
         size = dist.get_world_size()
         mesh = dist.init_device_mesh(local.type, (size,), mesh_dim_names=("data",))
         seed_everything(seed)
-        yield World(rank=dist.get_rank(), size=size, device=local, mesh=mesh)
+        yield World(rank=dist.get_rank(), size=size, device=local, mesh=mesh, timeout=timeout)
     finally:
         dist.destroy_process_group()

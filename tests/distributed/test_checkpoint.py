@@ -84,3 +84,17 @@ def test_a_checkpoint_that_cannot_be_completed_says_so_and_hides_no_error(tmp_pa
     said = capfd.readouterr().out
     assert "checkpoint of step 3 could not be written" in said
     assert "(this came after DataError: rank 0 has read something)" in said
+
+
+def test_one_flipped_bit_of_any_rank_is_seen_by_all(tmp_path, capfd):
+    """Each rank reads its share; whatever one of them finds, all of them go on from the same step."""
+    for number in (0, 1):
+        folder = tmp_path / f"resume-{number}"
+        run_on_ranks(2, saved, folder, tmp_path=tmp_path)
+        part = folder / "step-00000003" / f"__{number}_0.distcp"
+        content = bytearray(part.read_bytes())
+        content[len(content) // 2] ^= 1
+        part.write_bytes(content)
+        assert [progress for progress, _, _ in run_on_ranks(2, restored, folder, tmp_path=tmp_path)] == [None, None]
+        said = f"step-00000003 is damaged (__{number}_0.distcp: other bytes than were written): starting from the beginning"
+        assert capfd.readouterr().out.count(said) == 1

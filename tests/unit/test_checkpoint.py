@@ -1,6 +1,9 @@
 """Checkpoints are whole or absent, found newest first, and few; on one rank. Several are in tests/distributed."""
 
+import hashlib
 import json
+import os
+import re
 
 import pytest
 import torch
@@ -85,25 +88,97 @@ def test_a_checkpoint_says_what_is_in_it(world, tmp_path):
     folder = tmp_path / "step-00000003"
     mark = json.loads((folder / "complete.json").read_text())
     assert (mark["step"], mark["written_on"]) == (3, "1 x cpu") and mark["progress"] == {"step": 3, "rows": [{"loss": 1.5}]}
-    assert mark["files"] == {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "complete.json"}
+    assert mark["files"] == {
+        path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in folder.iterdir()
+        if path.name != "complete.json"
+    }
     assert "generators-0.pt" in mark["files"] and len(mark["files"]) >= 3
 
 
-@pytest.mark.parametrize("damage", ["shorter", "longer", "gone", "no mark", "half a mark", "a mark of something else"])
+def flip(path, at=-9):
+    """One bit, as a disk or a memory does it; size and time stay."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+DAMAGE = {
+    "shorter": "__0_0.distcp: another size than was written",
+    "longer": "__0_0.distcp: another size than was written",
+    "gone": "__0_0.distcp: No such file or directory",
+    "a bit of the tensors": "__0_0.distcp: other bytes than were written",
+    "a bit of the generators": "generators-0.pt: other bytes than were written",
+    "a bit of the plan": ".metadata: other bytes than were written",
+    "no mark": "complete.json: FileNotFoundError",
+    "half a mark": "complete.json: JSONDecodeError",
+    "a mark of something else": "complete.json: KeyError",
+    "a mark of sizes alone": "__0_0.distcp: other bytes than were written",
+}
+
+
+def damaged(folder, how):
+    mark, part = folder / "complete.json", folder / "__0_0.distcp"
+    if how in ("shorter", "longer"):
+        part.write_bytes(part.read_bytes()[:-1] if how == "shorter" else part.read_bytes() + b"x")
+    elif how in ("gone", "no mark"):
+        (part if how == "gone" else mark).unlink()
+    elif how.startswith("a bit of"):
+        flip({"tensors": part, "generators": folder / "generators-0.pt", "plan": folder / ".metadata"}[how.split()[-1]])
+    elif how == "a mark of sizes alone":
+        content = json.loads(mark.read_text())
+        content["files"]["__0_0.distcp"]["sha256"] = None
+        mark.write_text(json.dumps(content))
+    else:
+        mark.write_text(mark.read_text()[:20] if how == "half a mark" else "{}")
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_passed_over_and_said(world, tmp_path, capfd, damage):
     held = save(world, tmp_path, [1, 2])
-    folder = tmp_path / "step-00000002"
-    mark, part = folder / "complete.json", next(folder.glob("*.distcp"))
-    if damage in ("shorter", "longer"):
-        part.write_bytes(part.read_bytes()[:-1] if damage == "shorter" else part.read_bytes() + b"x")
-    elif damage in ("gone", "no mark"):
-        (part if damage == "gone" else mark).unlink()
-    else:
-        mark.write_text(mark.read_text()[:20] if damage == "half a mark" else "{}")
+    damaged(tmp_path / "step-00000002", damage)
     state = make_state(seed=5)
     assert Checkpointer(tmp_path, world).load_newest(state, seed=0)["step"] == 1
     assert all(torch.equal(a, b) for a, b in zip(parameters(state), held[1], strict=True))
-    assert capfd.readouterr().out == "checkpoint step-00000002 is damaged: using the one before it\n"
+    said = f"checkpoint step-00000002 is damaged ({DAMAGE[damage]}): using the one before it\n"
+    assert capfd.readouterr().out == said
+    assert folders(tmp_path) == [".step-00000002.tmp-damaged", "step-00000001"], "it does not push whole ones out"
+
+
+def test_a_checkpoint_that_is_whole_and_cannot_be_loaded_gives_way_to_the_one_before(world, tmp_path, capfd):
+    """Of another model, say: nothing is damaged, and the run must not stand still for ever."""
+    held = save(world, tmp_path, [1])
+    other = torch.nn.Linear(5, 7)
+    with Checkpointer(tmp_path, world) as checkpointer:
+        checkpointer.save(2, TrainState(other, [torch.optim.AdamW(other.parameters())]), {"step": 2})
+    state = make_state(seed=5)
+    assert Checkpointer(tmp_path, world).load_newest(state, seed=0)["step"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(parameters(state), held[1], strict=True))
+    assert re.match(r"checkpoint step-00000002 is damaged \(\w+: .+\): using the one before it\n$", capfd.readouterr().out)
+
+
+def test_a_state_that_a_failed_load_has_touched_is_not_trained_on(world, tmp_path):
+    other = torch.nn.Linear(5, 7)
+    with Checkpointer(tmp_path, world) as checkpointer:
+        checkpointer.save(2, TrainState(other, [torch.optim.AdamW(other.parameters())]), {"step": 2})
+    with pytest.raises(CheckpointError, match=r"could be loaded \(\w+: .+; the next try starts anew"):
+        Checkpointer(tmp_path, world).load_newest(make_state(), seed=0)
+    assert Checkpointer(tmp_path, world).load_newest(make_state(), seed=0) is None
+
+
+def test_a_checkpoint_is_of_use_only_with_the_best_one_that_it_names(world, tmp_path, capfd):
+    """Whoever goes on from it would load the best one in the end."""
+    save(world, tmp_path, [2, 3, 4, 10], best=2)
+    flip(tmp_path / "step-00000002" / "__0_0.distcp")
+    with pytest.raises(CheckpointError, match=r"step-00000002 is damaged \(__0_0.distcp: other bytes"):
+        Checkpointer(tmp_path, world).load(2, make_state())
+    assert Checkpointer(tmp_path, world).load_newest(make_state(), seed=0) is None
+    said = capfd.readouterr().out
+    assert said.startswith("checkpoint step-00000010 is damaged (step-00000002, the best so far: __0_0.distcp: other bytes")
+    assert said.endswith(
+        "checkpoint step-00000002 is damaged (__0_0.distcp: other bytes than were written): starting from the beginning\n"
+    )
 
 
 def test_without_a_whole_checkpoint_there_is_nothing_to_go_on_with(world, tmp_path):

@@ -334,7 +334,8 @@ class Config:
 class LaunchConfig:
     """Where and how processes run. Reaches no hash; results do not depend on it. See configs/launch/.
 
-    `slots`: stages with accelerators at once (Slurm: jobs); `srun`: options of srun's; `sandbox_workers`: for each node.
+    `slots`: stages with accelerators at once (Slurm: jobs); `srun`: options of srun's; `sandbox_workers`: for each node;
+    `collective_timeout_s`: how long a rank waits for the others before the stage fails, in seconds.
     """
 
     nproc_per_node: int = 2
@@ -345,11 +346,13 @@ class LaunchConfig:
     launcher: str = "local"
     tracking_uri: Optional[str] = None
     sandbox_workers: int = 2
+    collective_timeout_s: int = 600
     srun: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers"):
+        numbers = ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers", "collective_timeout_s")
+        for key in numbers:
             require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
         one_of("launch.device", self.device, ("auto", "cpu", "cuda"))
         one_of("launch.launcher", self.launcher, ("local", "slurm"))

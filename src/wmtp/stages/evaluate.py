@@ -37,7 +37,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     validation = TokenData.open(context.input("artifacts/data"), "validation")
     decoding = _decoding(section)
     scoring = Scoring(tuple(section.k), section.limit, section.num_bootstrap, section.seed)
-    with join_world(context.launch.device, seed=section.seed) as world:
+    with join_world(context.launch.device, seed=section.seed, timeout_s=context.launch.collective_timeout_s) as world:
         if world.is_main:
             print(
                 f"{context.name}: {len(problems)} {taskset.name} tasks, {section.num_samples} samples and one greedy",

@@ -20,7 +20,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     out = context.out("artifacts/scores/value")
     metrics: dict[str, float] = {}
     counts: dict[str, int] = {}
-    with join_world(context.launch.device, seed=0) as world:
+    with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
         score = critic_values(frozen(load_value_model(context.input("artifacts/critic")), world))
         columns = {"reference_nll": context.input("artifacts/scores/reference")}
         data = TokenData.open(context.input("artifacts/data"), "train", columns=columns)

@@ -66,7 +66,7 @@ def score_nll(
     means: dict[str, float] = {}
     counts: dict[str, int] = {}
     scored: dict[bytes, Path] = {}
-    with join_world(context.launch.device, seed=0) as world:
+    with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
         all_data = [TokenData.open(context.input("artifacts/data"), table) for table in tables]
         score = reference_nll(frozen(load(all_data[0].meta), world))
         for data in all_data:

@@ -65,7 +65,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     scores = {"reference_nll": context.input("artifacts/scores/reference")}
     data = TokenData.open(tables, "critic", columns=scores)
     held_out = TokenData.open(tables, "critic_validation", columns=scores)
-    with join_world(context.launch.device, seed=section.train.seed) as world:
+    with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = build_critic(section, data.meta, context.input("artifacts/reference"))
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)

@@ -29,7 +29,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     folder = f"artifacts/training/{context.run}"
     data = _data(arm, spec.seed, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
-    with join_world(context.launch.device, seed=spec.seed) as world:
+    with join_world(context.launch.device, seed=spec.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = new_model(section.model, data.meta, seed=spec.seed, n_future=n_future)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)

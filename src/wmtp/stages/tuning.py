@@ -21,7 +21,7 @@ def tune(
     section: TuneReferenceConfig, context: StageContext, data: TokenData, validation: TokenData, *, out: str, record: str
 ) -> StageResult:
     """Train on `data`, validate on `validation`, and write the result as the output `out` and the training's `record`."""
-    with join_world(context.launch.device, seed=section.train.seed) as world:
+    with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = new_model(section.model, data.meta, seed=section.train.seed)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
