@@ -7,6 +7,7 @@ launcher was killed) is delivered by the next launcher of the workspace.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -29,6 +30,9 @@ ENVIRONMENT = {
 
 _METRICS_PER_CALL, _PARAMS_PER_CALL = 900, 90
 _MAX_VALUE = 4999
+_IN_THE_BIN = "deleted"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Which of its pages MLflow opens: runs and their metrics, not conversations."""
 
 
 class Tracker(Protocol):
@@ -183,38 +187,63 @@ def _has_ended(journal: Path) -> bool:
 
 
 def deliver_leftovers(folder: Path, uri: str) -> None:
-    """Deliver the journals whose launcher is gone; a run that never ended is marked KILLED."""
-    from filelock import Timeout
+    """Deliver the journals whose launcher is gone; a run that never ended is marked KILLED.
 
+    One that cannot be delivered does not keep the others back: what was wrong with the first one is raised in the end.
+    """
+    first: Exception | None = None
+    deadline = time.monotonic() + CLOSE_SECONDS
     for journal in sorted(folder.glob("*.jsonl")):
         try:
-            lock = _hold(journal)
-        except Timeout:
-            continue
-        try:
-            if not _has_ended(journal):
-                _append_end(journal, "KILLED", "its launcher was killed", int(journal.stat().st_mtime * 1000))
-            deliver(journal, uri)
-        finally:
-            lock.release()
-            journal.with_suffix(".lock").unlink(missing_ok=True)
+            _deliver_leftover(journal, uri)
+        except Exception as error:  # best effort, and each for itself
+            first = first or error
+        if first is not None and time.monotonic() > deadline:  # the store is gone: it costs its patience every time
+            break
+    if first is not None:
+        raise first
+
+
+def _deliver_leftover(journal: Path, uri: str) -> None:
+    from filelock import Timeout
+
+    try:
+        lock = _hold(journal)
+    except Timeout:
+        return
+    try:
+        if not _has_ended(journal):
+            _append_end(journal, "KILLED", "its launcher was killed", int(journal.stat().st_mtime * 1000))
+        deliver(journal, uri)
+    finally:
+        lock.release()
+        journal.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def deliver(journal: Path, uri: str) -> None:
     """Write what is new in `journal` to MLflow and delete the journal once its run has ended.
 
-    How far it got and the run's id are kept in `<journal>.state`, so that nothing is written twice.
+    How far it got and the run's id are kept in `<journal>.state`, so that nothing is written twice. A run that somebody has
+    deleted meanwhile is written anew, from the journal's beginning.
     """
     from filelock import FileLock
+    from mlflow.exceptions import MlflowException
 
     state_path = journal.with_suffix(".state")
     with FileLock(journal.parent / "store.lock", timeout=CLOSE_SECONDS):
-        state = json.loads(state_path.read_text()) if state_path.exists() else {"run_id": None, "records": 0}
+        state: dict[str, Any] = json.loads(state_path.read_text()) if state_path.exists() else {"run_id": None, "records": 0}
         records = read_journal(journal)
         new = records[state["records"] :]
         if not new:
             return
-        ended = _write(_client(uri), new, state)
+        client = _client(uri)
+        try:
+            ended = _write(client, new, state)
+        except MlflowException:
+            if not _is_deleted(client, state["run_id"]):
+                raise
+            state["run_id"] = None
+            ended = _write(client, records, state)
         state["records"] = len(records)
         write_json(state_path, state)
         if records[0]["kind"] == "run":
@@ -270,15 +299,39 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
     return end is not None
 
 
+def _is_deleted(client: Any, run_id: str | None) -> bool:
+    """Whether somebody has put a run, or its experiment, into the bin or out of the store."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return False
+    try:
+        run = client.get_run(run_id)
+        experiment = client.get_experiment(run.info.experiment_id)
+    except MlflowException as error:
+        return str(error.error_code) == "RESOURCE_DOES_NOT_EXIST"
+    return _IN_THE_BIN in (run.info.lifecycle_stage, experiment.lifecycle_stage)
+
+
 def _create(client: Any, record: dict[str, Any]) -> dict[str, str]:
-    experiment = client.get_experiment_by_name(record["experiment"])
-    experiment_id = experiment.experiment_id if experiment else _create_experiment(client, record["experiment"])
+    experiment_id = _experiment(client, record["experiment"])
     run = client.create_run(experiment_id, start_time=record["time_ms"], run_name=record["name"], tags=record["tags"])
     return {"run_id": run.info.run_id, "experiment_id": experiment_id}
+
+
+def _experiment(client: Any, name: str) -> str:
+    """The experiment of that name, or of that name and a number where it is in the bin (and keeps its name there)."""
+    for number in itertools.count(1):
+        found = client.get_experiment_by_name(name if number == 1 else f"{name}-{number}")
+        if found is None:
+            return _create_experiment(client, name if number == 1 else f"{name}-{number}")
+        if found.lifecycle_stage != _IN_THE_BIN:
+            return str(found.experiment_id)
+    raise AssertionError("there are numbers enough")
 
 
 def _create_experiment(client: Any, name: str) -> str:
     """Beside a local database goes a local folder for artifacts (MLflow's default is the current folder)."""
     uri = client.tracking_uri
     location = Path(uri.removeprefix("sqlite:///")).with_name("mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
-    return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location, tags=_KIND))

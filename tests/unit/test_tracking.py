@@ -6,7 +6,7 @@ import threading
 import pytest
 from mlflow import MlflowClient
 
-from wmtp.tracking import Courier, JournalTracker, default_uri, deliver_leftovers, last_run, tracking_folder
+from wmtp.tracking import Courier, JournalTracker, default_uri, deliver, deliver_leftovers, last_run, tracking_folder
 
 
 @pytest.fixture
@@ -106,3 +106,48 @@ def test_a_journals_lines_are_whole_records(tmp_path):
     log(tmp_path / "journal.jsonl")
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     assert kinds == ["run", "params", "metrics", "metrics", "metrics"]
+
+
+def test_a_run_that_somebody_deleted_is_written_anew_and_holds_nobody_up(tmp_path, uri):
+    """In the UI, while the stage runs: every later delivery would fail for ever."""
+    folder = tracking_folder(tmp_path)
+    folder.mkdir(parents=True)
+    first, second = folder / "stage-1-1.jsonl", folder / "stage-2-2.jsonl"
+    log(first, steps=2)
+    deliver(first, uri)
+    client, (run,) = runs(uri)
+    client.delete_run(run.info.run_id)
+    log(first.with_name("rest"), steps=3)
+    first.write_text(first.read_text() + (folder / "rest").read_text().splitlines(keepends=True)[-1])
+    log(second)
+    deliver_leftovers(folder, uri)
+    _, anew = runs(uri)
+    assert len(anew) == 2 and run.info.run_id not in {one.info.run_id for one in anew}
+    steps = [[m.step for m in client.get_metric_history(one.info.run_id, "train/loss")] for one in anew]
+    assert steps == [[0, 1, 2]] * 2 and not list(folder.glob("*.jsonl"))
+
+
+def test_an_experiment_in_the_bin_is_left_there_and_one_with_a_number_is_used(tmp_path, uri):
+    folder = tracking_folder(tmp_path)
+    folder.mkdir(parents=True)
+    for number in (1, 2, 3):
+        path = folder / f"stage-{number}-1.jsonl"
+        log(path)
+        deliver_leftovers(folder, uri)
+        if number == 1:
+            client, _ = runs(uri)
+            client.delete_experiment(client.get_experiment_by_name("test").experiment_id)
+    found = client.get_experiment_by_name("test-2")
+    assert len(client.search_runs([found.experiment_id])) == 2
+    assert found.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_one_journal_that_cannot_be_delivered_does_not_keep_the_others_back(tmp_path, uri):
+    folder = tracking_folder(tmp_path)
+    folder.mkdir(parents=True)
+    log(folder / "stage-1-1.jsonl")
+    (folder / "stage-1-1.state").write_text("[]")
+    log(folder / "stage-2-2.jsonl")
+    with pytest.raises(TypeError):
+        deliver_leftovers(folder, uri)
+    assert len(runs(uri)[1]) == 1 and [path.name for path in folder.glob("*.jsonl")] == ["stage-1-1.jsonl"]
