@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from wmtp.config.strict import reject_unknown, structured
 from wmtp.errors import ConfigError
 from wmtp.files import write_text
 from wmtp.weightings.base import REFERENCE_NLL, VALUE
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report")
 _SECTION_TYPES = {key: typing.get_type_hints(Config)[key] for key in SECTIONS}
@@ -93,6 +96,7 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     plain = dict(plain)
     profile = str(plain.pop("profile", profile or ""))
     reject_unknown(plain.keys(), (*SECTIONS, "arms", "columns", "inputs", "runs"), "key")
+    _check_names(plain, profile)
     sections: dict[str, Any] = {}
     for key, cls in _SECTION_TYPES.items():
         tree = plain.get(key) or {}
@@ -113,6 +117,16 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     _check_heads(config)
     _check_benchmark(config)
     return config
+
+
+def _check_names(plain: Mapping[str, Any], profile: str) -> None:
+    """Names become stages and files: a shell reads them in dvc.yaml's commands, and a dot would divide a key."""
+    groups = {group: plain.get(group) or {} for group in ("arms", "runs")}
+    groups |= {f"columns.{group}": keys or {} for group, keys in (plain.get("columns") or {}).items()}
+    given = [("profile", profile)] if profile else []
+    given += [(group, str(name)) for group, names in groups.items() for name in names]
+    for group, name in given:
+        require(_NAME.fullmatch(name) is not None, group, name, "a name of letters, digits, _ and - (rename its file)")
 
 
 def _check_heads(config: Config) -> None:
@@ -196,12 +210,19 @@ def dump(config: Config) -> str:
     return head + OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
 
 
+def says(path: Path, config: Config) -> bool:
+    """Whether a params.yaml holds this experiment, however it is written (`dvc exp run -S` writes it anew)."""
+    try:
+        return path.read_text(encoding="utf-8") == dump(config) or to_plain(read_params(path)) == to_plain(config)
+    except (FileNotFoundError, ConfigError):
+        return False
+
+
 def write_params(config: Config, path: Path) -> bool:
     """Write params.yaml atomically; False when it already says the same."""
-    text = dump(config)
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if says(path, config):
         return False
-    write_text(path, text)
+    write_text(path, dump(config))
     return True
 
 

@@ -1,13 +1,15 @@
 """Profiles, arms and overrides become one configuration, and params.yaml holds all of it."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 import yaml
 
 from tests.workspaces import PROJECT
 from wmtp.config import compose, read_params, write_params
-from wmtp.config.compose import dump, to_plain
+from wmtp.config.compose import build, dump, says, to_plain
 from wmtp.errors import ConfigError
 from wmtp.weightings import Weighting
 
@@ -137,3 +139,31 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content):
     with pytest.raises(ConfigError, match=r"params\.yaml") as caught:
         read_params(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x;touch PWNED", "base.v2", "$(id)", "a b", "-rf", "a\nb", "ä"])
+def test_a_name_that_a_shell_or_dvc_would_read_otherwise_is_refused_before_anything_is_written(tmp_path, name):
+    """Arms' and profiles' names end in commands, file names and dotted keys."""
+    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
+    shutil.copy(tmp_path / "configs/arms/baseline.yaml", tmp_path / f"configs/arms/{name}.yaml")
+    shutil.copy(tmp_path / "configs/profiles/toy.yaml", tmp_path / f"configs/profiles/{name}.yaml")
+    for what in ({"profile": "toy", "arms": [name]}, {"profile": name}):
+        with pytest.raises(ConfigError, match="is not allowed: a name of letters, digits, _ and -") as caught:
+            compose(tmp_path, **what)
+        assert "\n" not in str(caught.value)
+    plain = to_plain(compose(tmp_path, "toy"))
+    plain["runs"][name] = next(iter(plain["runs"].values()))
+    with pytest.raises(ConfigError, match="runs="):
+        build(plain)
+
+
+def test_params_that_dvc_wrote_anew_are_the_same_experiment(tmp_path):
+    """`dvc exp run -S` keeps the content and not the form."""
+    config = compose(PROJECT, "toy")
+    path = tmp_path / "params.yaml"
+    assert not says(path, config) and write_params(config, path)
+    path.write_text("# another head\n" + json.dumps(to_plain(config)))
+    assert says(path, config) and write_params(config, path) is False
+    assert not says(path, compose(PROJECT, "toy", overrides=["evaluate.seed=9"]))
+    path.write_text("{broken")
+    assert not says(path, config) and write_params(config, path)
