@@ -1,27 +1,34 @@
-"""What a run costs that has nothing to do: everything is cached, and the flow only finds that out.
+"""What a run costs that has nothing to do, and how that grows with the number of runs that are compared.
 
-    make demo && python benchmarks/orchestration.py
-    python benchmarks/orchestration.py --preset compare --profile demo --rounds 5
+    python benchmarks/orchestration.py                  # 10, 40 and 120 runs of one arm
+    python benchmarks/orchestration.py --runs 10 --rounds 5
+
+The pipeline has the shape of wmtp's and stages of milliseconds (tests/integration/light.py); everything is up to date.
 
 - `dvc status`: DVC's own check of the same pipeline.
-- `Prefect alone`: a flow of one empty task on a temporary server, as `wmtp run` uses one.
-- `wmtp run`: the fully cached run. The aim: at most 1.5 x the two together.
+- `wmtp run`: the same, which says that there is nothing to do without starting Prefect. The aim: at most 1.5 x `dvc status`.
+- `flow on a server`: a deployment's run, on a Prefect server that is at work: a task for every stage, each of them judged. Less
+  Prefect's own share, `empty tasks`, this is to be at most 1.5 x `dvc status`, too.
 
-The three take turns; medians. Below: where the run's time goes, from the same command's own clock.
+The commands take turns; medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
-from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.integration.light import LightWorkspace, prefect_server
 
 EMPTY_FLOW = """
+import sys
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -29,71 +36,54 @@ from prefect.cache_policies import NO_CACHE
 def nothing(): ...
 
 @flow(persist_result=False)
-def empty(): nothing.submit().wait()
+def empty():
+    for future in [nothing.submit() for _ in range(int(sys.argv[1]))]:
+        future.wait()
 
 empty()
 """
-
-
-def seconds(command: list[str]) -> tuple[float, str]:
-    """Wall time and output of a command that must succeed."""
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command[:4])} failed:\n{done.stdout}{done.stderr}")
-    return time.perf_counter() - started, done.stdout + done.stderr
+FLOW = "import sys; from flows.wmtp import wmtp; wmtp(profile='toy', arms=['baseline'], seeds=list(range(int(sys.argv[1]))))"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="compare")
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, nargs="+", default=[10, 40, 120])
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    print("| runs | stages | dvc status | wmtp run | of it | flow on a server | empty tasks |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    with tempfile.TemporaryDirectory() as folder, prefect_server(Path(folder)) as url:
+        for number in arguments.runs:
+            workspace = LightWorkspace(Path(folder) / f"runs-{number}", url)
+            found = {name: statistics.median(taken) for name, taken in _measured(workspace, number, arguments.rounds).items()}
+            ratio = found["wmtp run"] / found["dvc status"]
+            cells = [f"{found[name]:.1f}" for name in ("dvc status", "wmtp run", "flow", "empty")]
+            print(
+                f"| {number} | {2 * number + 2} | {cells[0]} | {cells[1]} | {ratio:.2f}x | {cells[2]} | {cells[3]} |",
+                flush=True,
+            )
+
+
+def _measured(workspace: Any, number: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every command, in a pipeline of so many runs in which everything is up to date."""
+    what = ["--profile", "toy", "--arms", "baseline", "--seeds", ",".join(map(str, range(number)))]
+    workspace.run("wmtp", "params", *what)
+    workspace.run("dvc", "repro", "--quiet")
     commands = {
-        "dvc status": [sys.executable, "-m", "dvc", "status"],
-        "Prefect alone": [sys.executable, "-c", EMPTY_FLOW],
-        "wmtp run": [sys.executable, "-m", "wmtp.cli", "run", arguments.preset, "--profile", arguments.profile],
+        "dvc status": ["dvc", "status"],
+        "wmtp run": ["wmtp", "run", "compare", *what],
+        "flow": [sys.executable, "-c", FLOW, str(number)],
+        "empty": [sys.executable, "-c", EMPTY_FLOW, str(2 * number + 2)],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    clocks: list[dict[str, float]] = []
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for name, command in commands.items():
-            began = datetime.now()
-            taken, output = seconds(command)
-            times[name].append(taken)
-            if name == "wmtp run":
-                if not re.search(r"\b0 stages ran, 0 were restored", output):
-                    sys.exit("something was not up to date: run the flow once before")
-                clocks.append(_clock(began, taken, output))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print("| | seconds |\n| --- | --- |")
-    for name, median in medians.items():
-        print(f"| {name} | {median:.2f} |")
-    together = medians["dvc status"] + medians["Prefect alone"]
-    print(f"\nwmtp run costs {medians['wmtp run'] / together:.2f}x `dvc status` and Prefect together\n")
-    print("| of `wmtp run` | seconds |\n| --- | --- |")
-    for part in clocks[0]:
-        print(f"| {part} | {statistics.median(clock[part] for clock in clocks):.2f} |")
-
-
-def _clock(began: datetime, taken: float, output: str) -> dict[str, float]:
-    """Seconds of each part, from the log's time stamps."""
-
-    def at(pattern: str) -> float:
-        found = re.search(rf"^(\d\d:\d\d:\d\d\.\d+) .*{pattern}", output, re.MULTILINE)
-        assert found is not None, pattern
-        stamp = datetime.strptime(found[1], "%H:%M:%S.%f").replace(year=began.year, month=began.month, day=began.day)
-        return (stamp - began).total_seconds()
-
-    server, flow, params, end = at("Starting temporary server"), at("Beginning flow run"), at("'params'"), at("stages ran")
-    return {
-        "imports, configuration": server,
-        "server's start": flow - server,
-        "flow's start, composing the parameters": params - flow,
-        "all stages judged and published": end - params,
-        "table, server's end": taken - end,
-    }
+            began = time.perf_counter()
+            output = workspace.run(*command)
+            times[name].append(time.perf_counter() - began)
+            if name == "wmtp run" and "0 stages ran, 0 were restored" not in output:
+                sys.exit("something was not up to date")
+    return times
 
 
 if __name__ == "__main__":

@@ -8,6 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+TARGET = "report"
+"""The stage that a run comes to where no other is chosen."""
+CHOSEN = "only"
+"""In `force`: the stage chosen in `only`."""
+
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -12,17 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.choices import stage_names
+from flows.choices import CHOSEN, TARGET, stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
 from wmtp.arguments import Parser, wholes
 from wmtp.config import Config, compose
-from wmtp.config.compose import to_plain
-from wmtp.errors import WmtpError
+from wmtp.config.compose import dump, says, to_plain
+from wmtp.edge import run_command
+from wmtp.errors import ConfigError, LaunchError
 from wmtp.orchestration import processes
 from wmtp.orchestration.launch import OWNER
-from wmtp.orchestration.pipeline import expand, find_root, judge, read_graph
-from wmtp.orchestration.workspace import change_params, check_params
+from wmtp.orchestration.pipeline import PARAMS, Judgement, expand, find_root, is_up_to_date, judge_all, read_graph
+from wmtp.orchestration.workspace import PAGES, change_params, check_params, served
+
+CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,33 +33,69 @@ def main(argv: Sequence[str] | None = None) -> int:
     if OWNER in os.environ:
         processes.end_with([os.environ[OWNER]])
     started = time.monotonic()
-    try:
-        parameters, dry = parse(argv)
-        root = find_root()
-        chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
-        config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
-        check_params(root, config)
-        for name in [*parameters.get("force", []), *filter(None, [parameters.get("only")])]:
-            expand(name, ["only", *stage_names(root, to_plain(config))])
-        if dry:
-            return _explain(root, config, parameters)
-    except WmtpError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
+    return run_command(lambda: _run(*parse(argv), started), interrupted=CANCELLED)
+
+
+def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
+    """
+    Raises:
+        WmtpError: what can be wrong with the arguments, the workspace and Prefect's address, before anything is started.
+    """
+    root = find_root()
+    chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
+    config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
+    check_params(root, config)
+    only, force = parameters.get("only") or TARGET, parameters.get("force", [])
+    for name in [only, *force]:
+        expand(name, [CHOSEN, *stage_names(root, to_plain(config))])
+    graph = read_graph(root, [only], params=dump(config))
+    if dry:
+        return _explain(root, config, graph, {name for one in force for name in expand(only if one == CHOSEN else one, graph)})
+    if not force and is_up_to_date(root, graph, params=dump(config)):
+        change_params(root, config)
+        return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
     forget_dead_server(root)
+    require_prefect()
+    return _flow(root, parameters, only, started)
+
+
+def _flow(root: Path, parameters: dict[str, Any], only: str, started: float) -> int:
     from flows.wmtp import wmtp as flow
+    from tasks.stage import go_on, pause
 
     processes.interrupt_on_sigterm()
-    try:
-        state: Any = flow(**parameters, return_state=True)
-    except KeyboardInterrupt:
-        print("error: cancelled; the next run goes on where this one stopped", file=sys.stderr, flush=True)
-        return 1
+    processes.pause_with_terminal(pause, go_on, stop_self=False)
+    state: Any = flow(**parameters, return_state=True)
     if not state.is_completed():
-        print(f"error: {state.message}", file=sys.stderr, flush=True)
-        return 1
-    _show_result(root, parameters, f"{state.message}, {time.monotonic() - started:.0f} s in all")
-    return 0
+        raise LaunchError(str(state.message))
+    return _show_result(root, only, str(state.message), started)
+
+
+def require_prefect() -> None:
+    """
+    Raises:
+        ConfigError: Prefect's settings (a variable, a profile, prefect.toml) name a server that does not answer, or no server
+            of Prefect's. Without an address the flow starts a server of its own.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if url is None:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            problem = client.api_healthcheck()
+            if problem is None:
+                client.raise_for_api_version_mismatch()
+    except Exception as error:  # whatever answers there, it is no server that this Prefect understands
+        problem = error
+    if problem is not None:
+        reason = str(problem).partition("\n")[0] or type(problem).__name__
+        raise ConfigError(
+            f"PREFECT_API_URL={url} is not the address of a Prefect server that answers ({reason}): start it, or unset it "
+            f"(environment, `prefect config unset PREFECT_API_URL`, prefect.toml) to run with a server of the run's own"
+        )
 
 
 def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
@@ -83,20 +122,18 @@ def _numbers(text: str) -> list[int]:
     return list(wholes(0)(text))
 
 
-def _explain(root: Path, config: Config, parameters: dict[str, Any]) -> int:
-    """Per stage: up to date, restore or run, and why. DVC judges by params.yaml, so that is written."""
+def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: set[str]) -> int:
+    """Per stage: up to date, restore or run, and why. Nothing is written: DVC is asked as if params.yaml said this."""
     from rich.console import Console
     from rich.table import Table
 
-    if change_params(root, config):
-        print("params.yaml written")
-    only = parameters.get("only") or "report"
-    graph = read_graph(root, [only])
-    forced = {name for one in parameters.get("force", []) for name in expand(only if one == "only" else one, graph)}
+    if not says(root / PARAMS, config):
+        print("params.yaml would be written")
+    judgements = judge_all(root, graph, look_up_cache=True, params=dump(config))
     table = Table("stage", "would", "why", box=None, pad_edge=False)
     moving: dict[str, str] = {}
     for name, needs in graph.items():
-        would, why = _verdict(root, name, {need: moving[need] for need in needs if need in moving}, name in forced)
+        would, why = _verdict(judgements[name], {need: moving[need] for need in needs if need in moving}, name in forced)
         if would != "nothing":
             moving[name] = would
         table.add_row(name, would, why)
@@ -104,9 +141,8 @@ def _explain(root: Path, config: Config, parameters: dict[str, Any]) -> int:
     return 0
 
 
-def _verdict(root: Path, name: str, behind: dict[str, str], forced: bool) -> tuple[str, str]:
+def _verdict(judgement: Judgement, behind: dict[str, str], forced: bool) -> tuple[str, str]:
     """What would become of one stage, and why. `behind`: the stages it needs whose outputs may change, and how."""
-    judgement = judge(root, name, look_up_cache=True)
     if forced:
         return "run", "forced"
     if behind and judgement.is_fresh:
@@ -120,15 +156,19 @@ def _verdict(root: Path, name: str, behind: dict[str, str], forced: bool) -> tup
     return "run", judgement.reason
 
 
-def _show_result(root: Path, parameters: dict[str, Any], summary: str) -> None:
+def _show_result(root: Path, only: str, summary: str, started: float) -> int:
     folder = root / "artifacts" / "report"
-    if parameters.get("only") in (None, "report") and (folder / "report.json").exists():
+    if only == TARGET and (folder / "report.json").exists():
         from wmtp.reporting import terminal_table
 
         print(terminal_table(folder / "report.json"))
         print(f"Report   {folder / 'index.html'}")
-    print(f"Run      {summary}")
-    print("Pages    make serve, then http://127.0.0.1:4200 (Prefect) and http://127.0.0.1:5000 (MLflow)", flush=True)
+    print(f"Run      {summary}, {time.monotonic() - started:.0f} s in all")
+    pages = served(root)
+    before = "" if pages else "make serve, then "
+    pages = pages or PAGES
+    print(f"Pages    {before}{pages['prefect']} (Prefect) and {pages['mlflow']} (MLflow)", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

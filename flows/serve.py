@@ -1,6 +1,7 @@
 """`make serve`: a Prefect server, this workspace's deployments, a worker, and MLflow's pages. Ctrl-C ends all of them.
 
-While it runs, Prefect's profile in this workspace names its server, so that `prefect ...` and `wmtp run` use it.
+While it runs, the workspace's prefect.toml names its server, so that `prefect ...` and `wmtp run` use it. A prefect.toml of the
+user's own, and Prefect's profiles, are never touched.
 """
 
 from __future__ import annotations
@@ -11,36 +12,40 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wmtp import tracking
 from wmtp.config import load_launch
-from wmtp.errors import ConfigError, LaunchError, WmtpError
+from wmtp.edge import run_command
+from wmtp.errors import ConfigError, LaunchError
 from wmtp.files import write_text
-from wmtp.orchestration import processes
+from wmtp.orchestration import own_code, processes
 from wmtp.orchestration.pipeline import find_root
+from wmtp.orchestration.workspace import PAGES, served, serving
 
 HOST = "127.0.0.1"
-PORTS = {"prefect": 4200, "mlflow": 5000}
+PORTS = {name: int(url.rpartition(":")[2]) for name, url in PAGES.items()}
 """Other ports: environment variables WMTP_PREFECT_PORT and WMTP_MLFLOW_PORT."""
 
+TOML = "prefect.toml"
+_MARK = "# Written by `make serve`, which removes it when it ends."
+
 POOL = "wmtp"
-READY_SECONDS = 180.0
+READY_SECONDS = 600.0
+"""Long, for a busy machine: one that has ended is noticed at once."""
 
 
 def main() -> int:
     """Exit code 0 after Ctrl-C or SIGTERM, 1 when one of the services ended by itself, 2 for a port that is taken."""
     processes.interrupt_on_sigterm()
-    try:
+    return run_command(_until_interrupted, interrupted="interrupted")
+
+
+def _until_interrupted() -> int:
+    with contextlib.suppress(KeyboardInterrupt):
         serve(find_root())
-    except KeyboardInterrupt:
-        return 0
-    except WmtpError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
     return 0
 
 
@@ -71,11 +76,14 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
         services.call("work pool", [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"])
         services.call("deployments", [*prefect, "--no-prompt", "deploy", "--all"])
         services.start("prefect-worker", worker)
-        stack.enter_context(_profile(root, f"{url}/api"))
         if has_pages:
             services.wait_until_ready("mlflow", f"{pages_url}/health")
+        stack.enter_context(serving(root, {"prefect": url, "mlflow": pages_url if has_pages else store}))
+        is_named = stack.enter_context(_named(root, f"{url}/api"))
         announce(f"Prefect  {url}")
         announce(f"MLflow   {pages_url if has_pages else store}")
+        if not is_named:
+            announce(f"Set      export PREFECT_API_URL={url}/api   ({TOML} is yours and stays as it is)")
         announce("Start    prefect deployment run wmtp/full-rho1   (in another terminal; Ctrl-C here ends everything)")
         services.watch()
 
@@ -83,8 +91,9 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
 def _environment(root: Path, url: str) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {
-        **os.environ,
+        **own_code.environment(root, os.environ),
         **tracking.ENVIRONMENT,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # for traces and judges: eight processes of no use here
         "PATH": path,
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_UI_API_URL": f"{url}/api",
@@ -103,30 +112,30 @@ def _require_free(name: str, port: int) -> None:
             raise ConfigError(f"port {port} for {name} is taken ({error.strerror}): {mend}") from None
 
 
-def _profile_path(root: Path) -> Path:
-    return root / ".wmtp" / "prefect" / "profiles.toml"
-
-
 def forget_dead_server(root: Path) -> None:
-    """Remove the profile that a killed `make serve` left, so that the next run starts a server of its own."""
-    path = _profile_path(root)
-    if path.exists():
-        url = tomllib.loads(path.read_text(encoding="utf-8"))["profiles"]["serve"]["PREFECT_API_URL"]
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-        except OSError:
-            path.unlink(missing_ok=True)
+    """Remove the prefect.toml that a killed `make serve` left, so that the next run starts a server of its own."""
+    path = root / TOML
+    if _is_ours(path) and served(root) is None:
+        path.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8", errors="replace").startswith(_MARK)
 
 
 @contextlib.contextmanager
-def _profile(root: Path, url: str) -> Iterator[None]:
-    """Prefect's active profile of this workspace, for as long as the block lasts."""
-    path = _profile_path(root)
-    write_text(path, f'active = "serve"\n\n[profiles.serve]\nPREFECT_API_URL = "{url}"\n')
+def _named(root: Path, url: str) -> Iterator[bool]:
+    """Prefect's settings in this workspace name the server for as long as the block lasts; False where they are the user's."""
+    path = root / TOML
+    if path.exists() and not _is_ours(path):
+        yield False
+        return
+    write_text(path, f'{_MARK}\n[api]\nurl = "{url}"\n')
     try:
-        yield
+        yield True
     finally:
-        path.unlink(missing_ok=True)
+        if _is_ours(path):
+            path.unlink()
 
 
 class _Services:

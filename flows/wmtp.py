@@ -6,38 +6,51 @@ package wmtp.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from prefect import flow, get_run_logger, runtime
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.choices import arm_names, profile_names, stage_names
+from flows.choices import CHOSEN, TARGET, arm_names, profile_names, stage_names
 from tasks.params import compose_params
 from tasks.stage import begin, run_stage, stop_all
 from wmtp.config import Config
 from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
 from wmtp.orchestration.pipeline import expand, find_root, read_graph
+from wmtp.orchestration.resume import forget_recorded
 from wmtp.orchestration.workspace import claimed
 
 THREADS = 64
 """One per stage that is waited for; how many run at once is the tasks' business."""
 
 LAST_WORDS_SECONDS = 7.0
+SUSPENSION_POLL_SECONDS = 1.0
 
-CHOSEN = "only"
-"""In `force`: the stage chosen in `only`."""
 
-TARGET = "report"
+class _FailureIsAnError(logging.Filter):
+    """Prefect reports what a run finished in as a matter of course; a failure's reason is said there, once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("Finished in state Failed("):
+            record.levelno, record.levelname = logging.ERROR, logging.getLevelName(logging.ERROR)
+        return True
+
+
+logging.getLogger("prefect.flow_runs").addFilter(_FailureIsAnError())
 
 
 def _offer(names: Sequence[str]) -> Any:
@@ -73,7 +86,6 @@ def wmtp(
         force: Stages to run although they are up to date. "evaluate" stands for every evaluate@run, "only" for the one below.
         only: Stop at this stage instead of the report.
     """
-    logger = get_run_logger()
     _end_with_worker()
     begin()
     try:
@@ -84,9 +96,10 @@ def wmtp(
         config = cast(Config, composed.result())
         with claimed(root, config, f"flow run of {', '.join(config.runs)}"):
             graph = read_graph(root, [only or TARGET])
-            return _summary(_run_stages(graph, root, forced_stages(graph, force or [], only)))
+            states = _run_stages(graph, root, forced_stages(graph, force or [], only))
+            forget_recorded(root)
+            return _summary(states)
     except WmtpError as error:
-        logger.error("%s", error)
         return Failed(message=str(error))
     finally:
         stop_all()
@@ -105,6 +118,32 @@ def _end() -> None:
     os._exit(1)
 
 
+@contextmanager
+def _suspendable() -> Iterator[None]:
+    """Suspended in the UI, the run ends its stages at once, and goes on from their checkpoints when it is resumed.
+
+    Prefect itself looks at the request only between tasks, which may take days.
+    """
+    context = FlowRunContext.get()
+    assert context is not None
+    request, done = context.flow_run_suspension_request, threading.Event()
+
+    def watch() -> None:
+        while not done.wait(SUSPENSION_POLL_SECONDS):
+            if request.is_requested():
+                stop_all()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True, name="watch-suspension")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    request.raise_if_requested()
+
+
 def forced_stages(graph: dict[str, list[str]], force: Sequence[str], only: str | None) -> set[str]:
     """The names of the stages that run in any case."""
     targets = [(only or TARGET) if name == CHOSEN else name for name in force]
@@ -116,9 +155,11 @@ def _run_stages(graph: dict[str, list[str]], root: Path, forced: set[str]) -> di
     futures: dict[str, PrefectFuture[Any]] = {}
     for name, needs in graph.items():
         after: Any = [futures[need] for need in needs]
-        futures[name] = cast(Any, run_stage).submit(stage=name, root=str(root), force=name in forced, wait_for=after)
-    for future in futures.values():
-        future.wait()
+        named = cast(Any, run_stage).with_options(name=name)  # a task that waits has no other name yet
+        futures[name] = named.submit(stage=name, root=str(root), force=name in forced, wait_for=after)
+    with _suspendable():
+        for future in futures.values():
+            future.wait()
     return {name: future.state for name, future in futures.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import logging
 import os
 import re
 import signal
@@ -16,22 +17,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect import get_run_logger, runtime, task
+import httpx
+from prefect import get_client, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Failed
+from prefect.exceptions import PrefectException
+from prefect.states import Cancelled, Completed, Failed, Running
 
-from tasks.publish import ProgressArtifact, publish_stage
-from wmtp.orchestration import processes
+from tasks.publish import SHELF, ProgressArtifact, publish_stage
+from wmtp.orchestration import own_code, processes
+from wmtp.orchestration.assignment import ENVIRONMENT
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import judge
+from wmtp.orchestration.watch import GOES_ON_LINE, STALL_LINE
 from wmtp.progress import progress_path
 
 CONCURRENT_STAGES = 4
 """Stages running at once; those that need an accelerator also wait for a slot of the machine, see configs/launch/."""
 
-MENDABLE = re.compile(r"was killed by|EADDRINUSE|address already in use", re.IGNORECASE)
+MENDABLE = re.compile(r"was killed by|EADDRINUSE|address already in use|the next try", re.IGNORECASE)
 """Failures that a second try can mend (the stage goes on from its last checkpoint). A bad config or NaN is not one."""
 
 _DVC_CHATTER = (
@@ -45,9 +51,10 @@ _DVC_CHATTER = (
 _POLL_SECONDS = 2.0
 
 _room = threading.BoundedSemaphore(CONCURRENT_STAGES)
-_guard, _judging = threading.Lock(), threading.Lock()
+_guard = threading.Lock()
 _running: dict[int, subprocess.Popen[str]] = {}
-_stopping = threading.Event()
+_stopping, _going = threading.Event(), threading.Event()
+_going.set()
 
 
 @dataclass
@@ -62,13 +69,22 @@ class _Outcome:
     is_cancelled: bool = False
 
 
+class _SaidOnce(logging.Filter):
+    """Prefect reports a state that a task returns twice: with a traceback of nothing, and as what it finished in."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Task run failed with state: ")
+
+
+logging.getLogger("prefect.task_runs").addFilter(_SaidOnce())
+
+
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def run_stage(stage: str, root: str, force: bool) -> State[Any]:
     """Bring one stage up to date: Completed (ran), Cached (up to date or restored), Failed or Cancelled, with the reason."""
     logger, folder = get_run_logger(), Path(root)
     with _room, _alone(folder, stage):
-        with _judging:  # one at a time: a check takes tens of milliseconds, and DVC's state is not made for threads
-            judgement = judge(folder, stage)
+        judgement = judge(folder, stage)
         if judgement.is_fresh and not force:
             publish_stage(stage, folder)
             return Completed(name="Cached", message="up to date")
@@ -91,11 +107,38 @@ def run_stage(stage: str, root: str, force: bool) -> State[Any]:
 def begin() -> None:
     """Let stages start (again, where one process runs several flows)."""
     _stopping.clear()
+    SHELF.forget()
+
+
+def pause() -> None:
+    """Stop what computes for the stages, and let no other start, until `go_on`. Whoever watches over them goes on."""
+    if _going.is_set():
+        _going.clear()
+        threading.Thread(target=_keep_paused, daemon=True, name="pause").start()
+
+
+def go_on() -> None:
+    _going.set()
+
+
+def _keep_paused() -> None:
+    while not _going.is_set():  # again and again: a stage may have been about to start its ranks
+        _send_ranks(signal.SIGSTOP)
+        _going.wait(1.0)
+    _send_ranks(signal.SIGCONT)
+
+
+def _send_ranks(number: int) -> None:
+    with _guard:
+        running = list(_running.values())
+    for process in running:
+        processes.send_below(process, ENVIRONMENT, number)
 
 
 def stop_all() -> None:
     """End every stage that this process started, with all its processes, and let no other start."""
     _stopping.set()
+    _going.set()
     with _guard:
         running = list(_running.values())
     threads = [threading.Thread(target=_end, args=(process,)) for process in running]
@@ -128,26 +171,41 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
                 outcome.was_restored |= "is cached - skipping run" in text
                 if text.startswith(("error: ", "ERROR: ")):
                     errors.append(text.partition(": ")[2])
-                if text and not text.startswith(_DVC_CHATTER):
+                elif STALL_LINE.match(text):
+                    logger.warning(text)
+                    _show_state(Running(name="NoProgress", message=text))
+                elif text and not text.startswith(_DVC_CHATTER):
                     logger.info(text)
+                    if GOES_ON_LINE.match(text):
+                        _show_state(Running(message=text))
             code = process.wait()
     outcome.is_cancelled = _stopping.is_set()
-    if code != 0:
+    if code != 0:  # said once, as the state's message; DVC's own error after it only says that its command failed
         outcome.cause = (errors or [f"dvc repro ended with exit code {code}"])[0]
     return outcome
+
+
+def _show_state(state: State[Any]) -> None:
+    """For whoever looks at the task in the UI; it goes on, or ends, whatever becomes of this."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.set_task_run_state(UUID(str(runtime.task_run.id)), state, force=True)
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().debug("the state could not be shown: %s", error)
 
 
 @contextmanager
 def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[str] | None]:
     """`dvc repro` of one stage in a process group of its own; nothing of it is left when the block ends."""
     options = ["--single-item", *(["--force"] if force else [])]
+    _going.wait()
     with _guard:
         process = None
         if not _stopping.is_set():
             process = subprocess.Popen(
                 [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options, stage],
                 cwd=root,
-                env=_environment(),
+                env=_environment(root),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -170,11 +228,11 @@ def _end(process: subprocess.Popen[str]) -> None:
     processes.kill_tree(process, head=signal.SIGINT)
 
 
-def _environment() -> dict[str, str]:
+def _environment(root: Path) -> dict[str, str]:
     """dvc.yaml's commands find `wmtp`, and the stage knows whose death ends it and which flow run it belongs to."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {
-        **os.environ,
+        **own_code.environment(root, os.environ),
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -188,7 +246,7 @@ def _followed(root: Path, stage: str) -> Iterator[None]:
     """Mirror the stage's progress file in a progress artifact (of this task run: the thread gets its context)."""
     done = threading.Event()
     context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(_follow, progress_path(root, stage), stage, done), daemon=True)
+    thread = threading.Thread(target=context.run, args=(_follow, root, stage, done), daemon=True)
     thread.start()
     try:
         yield
@@ -197,7 +255,8 @@ def _followed(root: Path, stage: str) -> Iterator[None]:
         thread.join()
 
 
-def _follow(path: Path, stage: str, done: threading.Event) -> None:
+def _follow(root: Path, stage: str, done: threading.Event) -> None:
+    path = progress_path(root, stage)
     artifact: ProgressArtifact | None = None
     started, percent = time.time(), 0.0
     while not done.wait(_POLL_SECONDS):
@@ -207,7 +266,7 @@ def _follow(path: Path, stage: str, done: threading.Event) -> None:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        artifact = artifact or ProgressArtifact(stage)
+        artifact = artifact or ProgressArtifact(root, stage)
         artifact.show(record)
         percent = 100.0 * record["step"] / max(1, record["total"])
     if artifact is not None:

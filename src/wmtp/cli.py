@@ -15,25 +15,34 @@ from typing import Any
 
 from wmtp import __version__
 from wmtp.arguments import Parser, names, nonempty, positive, whole, wholes
-from wmtp.errors import ConfigError, WmtpError
+from wmtp.edge import run_command
+from wmtp.errors import ConfigError, LaunchError
 
 PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(lambda: _main(argv), interrupted="interrupted; the next run continues from the last checkpoint")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    if argv is None:
+        _run_the_workspaces_code()
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _run_the_workspaces_code() -> None:
+    """Go on as the program of the workspace that we stand in, where it is not the installed one's."""
+    from wmtp.orchestration.own_code import restart_if_foreign
+    from wmtp.orchestration.pipeline import find_root
+
     try:
-        arguments = _parser().parse_args(argv)
-        code: int = arguments.run(arguments)
-        return code
-    except WmtpError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # `wmtp report | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except KeyboardInterrupt:
-        print("error: interrupted; the next run continues from the last checkpoint", file=sys.stderr)
-        return 1
+        root = find_root()
+    except ConfigError:  # not in a workspace: the installed code it is
+        return
+    restart_if_foreign(root)
 
 
 def _parser() -> Parser:
@@ -83,6 +92,7 @@ def _parser() -> Parser:
     _add_lists(commands)
 
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
+    doctor.add_argument("--cache", action="store_true", help="read all that DVC holds, and remove what is damaged")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -252,19 +262,25 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """The flow lives outside this package (which never imports Prefect): run it as its own process, and end all of it."""
-    from wmtp.orchestration import processes
+    from wmtp.orchestration import own_code, processes
     from wmtp.orchestration.launch import OWNER
     from wmtp.orchestration.pipeline import find_root
 
     token = uuid.uuid4().hex
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
+    marks = {"PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
+    environment = own_code.environment(find_root(), os.environ) | marks
     command = [sys.executable, "-m", "flows.command", arguments.preset, *arguments.rest]
     process = subprocess.Popen(command, cwd=find_root(), env=environment, start_new_session=True)
-    for number in (signal.SIGINT, signal.SIGTERM):  # the flow ends its stages, and then itself
-        signal.signal(number, lambda number, frame: process.send_signal(number))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the flow ends its stages, and then itself
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, frame: process.send_signal(number))
+    processes.pause_with_terminal(lambda: process.send_signal(signal.SIGTSTP), lambda: process.send_signal(signal.SIGCONT))
     try:
-        return process.wait()
+        code = process.wait()
+        if code < 0:
+            raise LaunchError(f"the flow was killed by {signal.Signals(-code).name}; the next run goes on where it stopped")
+        return code
     finally:
         processes.kill_tree(process, token)
 
@@ -340,9 +356,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from wmtp.doctor import examine
+    from wmtp.doctor import examine, examine_cache
+    from wmtp.orchestration.pipeline import find_root
 
-    findings = examine(Path.cwd())
+    findings = examine_cache(find_root()) if arguments.cache else examine(Path.cwd())
     for finding in findings:
         print(f"{'ok  ' if finding.is_fine else 'MEND'} {finding.what}: {finding.detail}")
     return 0 if all(finding.is_fine for finding in findings) else 1

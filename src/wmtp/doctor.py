@@ -28,6 +28,18 @@ def examine(folder: Path) -> list[Finding]:
     return [_python(), *(_package(name) for name in PACKAGES), *_isolation(), _workspace(folder), _disk(folder), _path()]
 
 
+def examine_cache(root: Path) -> list[Finding]:
+    """Read everything in DVC's cache and in the outputs; what is damaged is removed, and named."""
+    from wmtp.orchestration.integrity import drop_damaged
+
+    lines = []
+    for one in drop_damaged(root):
+        used = ", ".join(one.paths) or "nothing that dvc.lock names"
+        mend = "removed: `wmtp run` or `dvc repro` restores it or makes it again"
+        lines.append(Finding(one.name, False, f"is not what was written; it is {used}; {mend}"))
+    return lines or [Finding("DVC's cache", True, "every object and every output is what was written")]
+
+
 def _python() -> Finding:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     fine = version in ("3.11", "3.12")

@@ -101,4 +101,4 @@ def wait_until_healthy(process, url):
         except OSError:
             return False
 
-    wait_for(answers, 120, "Prefect's server")
+    wait_for(answers, 600, "Prefect's server")

@@ -5,15 +5,14 @@ import signal
 import sys
 import urllib.request
 
-from tests.integration.light import LightWorkspace
 from tests.workspaces import free_port, kill_all, wait_for
 
 
 class Served:
     """A light workspace with `make serve` at work."""
 
-    def __init__(self, root):
-        self.workspace = LightWorkspace(root)
+    def __init__(self, workspace):
+        self.workspace = workspace
         self.start()
 
     def start(self):
@@ -24,6 +23,7 @@ class Served:
             self.said.append(line)
             if line.startswith("Start "):
                 break
+        assert line.startswith("Start "), "".join(self.said)
 
     def deploy_run(self, *options, deployment="compare", code=0):
         parameters = [f"--param={one}" for one in ("profile=toy", 'arms=["baseline","rho1"]')]
@@ -46,6 +46,10 @@ class Served:
             headers={"Content-Type": "application/json"},
         )
         return json.loads(urllib.request.urlopen(request, timeout=10).read() or "null")
+
+    def delete(self, path):
+        url = f"http://127.0.0.1:{self.ports['WMTP_PREFECT_PORT']}/api/{path}"
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10).close()
 
     def newest_run(self):
         return self.api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]

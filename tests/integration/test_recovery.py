@@ -1,10 +1,13 @@
 """What becomes of a run when something dies in it."""
 
 import signal
+import time
 
+import psutil
 import pytest
 
-from tests.integration.training import LONG, RUN, STAGE, back_to_toy, ranks, started
+from tests.integration.training import LONG, RUN, STAGE, back_to_toy, ranks, started, step_of
+from tests.workspaces import wait_for
 
 
 def mlflow_runs(workspace):
@@ -38,6 +41,54 @@ def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
     assert process.returncode == 0, output
     assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output
     assert "resumed from step" in output
+    back_to_toy(fresh)
+
+
+def test_a_rank_that_hangs_is_named_with_everyones_stack_and_nothing_is_tried_again(fresh):
+    """Stopped, it cannot even be told to end: the other one waits, gives up, and would look like the cause."""
+    (fresh.root / "configs/launch/impatient.yaml").write_text("collective_timeout_s: 16\n")
+    process = started(fresh, *RUN, "train_policy.optim.clip_norm=23", WMTP_LAUNCH="impatient")
+    ranks(fresh, STAGE)[1].suspend()
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 1
+    assert f"{STAGE}: no progress for " in output and "rank 1 is stopped; every rank's stack is in the log" in output
+    waited = f"error: {STAGE}: rank 0 waited for the other ranks until a collective timed out, "
+    assert f"{waited}rank 1 made no progress (it was stopped)" in output
+    assert "out of memory" not in output and "trying once more" not in output
+    log = (fresh.root / f".wmtp/logs/{STAGE}.log").read_text()
+    assert "--- rank 0, after " in log and "(most recent call first):" in log
+    assert "resumed from step" in fresh.run(*RUN, "train_policy.optim.clip_norm=23")
+    back_to_toy(fresh)
+
+
+def test_ctrl_z_stops_the_whole_run(fresh):
+    """The ranks are in sessions of their own, where a terminal's signals do not come."""
+    process = started(fresh, *RUN, "train_policy.optim.clip_norm=25")
+    process.send_signal(signal.SIGTSTP)
+    found = [*ranks(fresh, STAGE).values(), psutil.Process(process.pid)]
+    wait_for(lambda: {one.status() for one in found} == {psutil.STATUS_STOPPED}, 60, "the stop")
+    step = step_of(fresh)
+    time.sleep(2)
+    assert step_of(fresh) == step
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    back_to_toy(fresh)
+
+
+def test_a_kill_before_dvc_has_recorded_the_result_costs_the_steps_since_the_last_checkpoint(fresh):
+    """The outputs have their final names, and `dvc repro` is killed before it writes dvc.lock."""
+    fresh.run("wmtp", "params", *LONG, "train_policy.optim.clip_norm=24")
+    fresh.run("dvc", "repro", "sample")
+    process = fresh.start("dvc", "repro", "--single-item", STAGE)
+    done = fresh.root / ".wmtp/resume"
+    wait_for(lambda: list(done.glob(f"{STAGE}-*/finished")), 300, "the stage's end")
+    process.kill()
+    process.communicate(timeout=60)
+    assert STAGE in fresh.stale()
+    output = fresh.run("dvc", "repro", "--single-item", STAGE)
+    assert "resumed from step" in output, output
+    fresh.run("wmtp", "params", "--profile", "toy")
     back_to_toy(fresh)
 
 

@@ -1,9 +1,12 @@
 """`make serve`, its deployments and its worker, on a real Prefect server and the light pipeline."""
 
+import contextlib
+import http.server
 import os
 import signal
 import socket
 import sys
+import threading
 import urllib.request
 
 import pytest
@@ -12,12 +15,12 @@ import yaml
 from flows.presets import PRESETS
 from tests.integration.light import LightWorkspace
 from tests.integration.served import Served
-from tests.workspaces import PROJECT, wait_for
+from tests.workspaces import PROJECT, free_port, wait_for
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    made = Served(tmp_path_factory.mktemp("served"))
+    made = Served(LightWorkspace(tmp_path_factory.mktemp("served")))
     try:
         yield made
     finally:
@@ -44,6 +47,11 @@ def test_deployments_run_on_the_served_worker(served):
         "params": "Completed",
         **dict.fromkeys(served.workspace.lock(), "Completed"),
     }
+
+
+def test_a_second_run_finds_every_task_cached(served):
+    assert "Completed" in served.deploy_run("--watch")
+    assert served.tasks() == {"params": "Completed", **dict.fromkeys(served.workspace.lock(), "Cached")}
 
 
 def test_the_form_offers_what_there_is(served):
@@ -73,6 +81,36 @@ def test_a_cancelled_run_leaves_no_stage_and_the_next_goes_on(served):
     assert workspace.stale() == []
 
 
+def test_a_suspended_run_ends_its_stages_and_goes_on_when_it_is_resumed(served):
+    """What the UI's button does; Prefect alone would let a stage of a week run to its end."""
+    workspace = served.workspace
+    served.deploy_slow_run("evaluate.seed=5")
+    run = served.newest_run()["id"]
+    suspended = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_reschedule": True}}
+    assert served.api(f"flow_runs/{run}/set_state", {"state": suspended})["status"] == "ACCEPT"
+    wait_for(lambda: not stages_of(workspace), 120, "the stages' end")
+    assert served.wait_for_state("PAUSED", 10)["id"] == run
+    assert "Completed" not in {state for name, state in served.tasks().items() if name.startswith("train_policy@")}
+    workspace.slow_down(0)
+    assert served.api(f"flow_runs/{run}/resume", {})["status"] == "ACCEPT"
+    assert served.wait_for_state("COMPLETED", 240)["id"] == run
+    assert workspace.stale() == []
+
+
+def test_a_stage_that_stands_still_is_shown_so_and_waiting_ones_have_their_names(served):
+    workspace = served.workspace
+    said = "train_policy@baseline-s0: no progress for 150 s, rank 1 is stopped; every rank's stack is in the log"
+    (workspace.root / "say").write_text(said + "\n")
+    served.deploy_slow_run("train_policy.train.steps=7")
+    wait_for(lambda: "NoProgress" in served.tasks().values(), 120, "the state")
+    waiting = [name for name, state in served.tasks().items() if state == "Pending"]
+    assert waiting and all(name.startswith(("evaluate@", "report", "train_policy@")) for name in waiting), waiting
+    (workspace.root / "say").unlink()
+    workspace.slow_down(0)
+    served.workspace.run("prefect", "flow-run", "cancel", served.newest_run()["id"])
+    served.wait_for_state("CANCELLED", 60)
+
+
 def test_a_killed_worker_takes_its_stages_with_it(served):
     workspace = served.workspace
     served.deploy_slow_run("evaluate.seed=4")
@@ -89,6 +127,67 @@ def test_a_killed_worker_takes_its_stages_with_it(served):
 
 def stages_of(workspace):
     return [process for process, command in workspace.commands() if any(part.endswith("work.py") for part in command)]
+
+
+def test_a_schedule_fires(served):
+    """The server's scheduler must understand its database: with SQLAlchemy 2.1 it fails on every round."""
+    deployment = served.api("deployments/name/wmtp/stage")["id"]
+    every_hour = {"active": True, "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}}
+    (schedule,) = served.api(f"deployments/{deployment}/schedules", [every_hour])
+    scheduled = {"deployments": {"id": {"any_": [deployment]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    wait_for(lambda: served.api("flow_runs/filter", scheduled), 240, "a run of the schedule")
+    served.delete(f"deployments/{deployment}/schedules/{schedule['id']}")
+
+
+def test_what_is_the_users_stays_the_users(tmp_path):
+    """A prefect.toml, and what `prefect config set` has written, before, during and after `make serve`."""
+    workspace = LightWorkspace(tmp_path)
+    workspace.run("prefect", "config", "set", "PREFECT_LOGGING_LEVEL=WARNING")
+    own = {workspace.root / ".wmtp/prefect/profiles.toml": None, workspace.root / "prefect.toml": "[logging]\nlevel = 'INFO'\n"}
+    own = {path: path.read_text() if text is None else text for path, text in own.items()}
+    for path, text in own.items():
+        path.write_text(text)
+    served = Served(workspace)
+    assert {path: path.read_text() for path in own} == own
+    assert any(line.startswith("Set      export PREFECT_API_URL=http://127.0.0.1:") for line in served.said)
+    assert served.stop() == (0, [])
+    assert {path: path.read_text() for path in own} == own
+
+
+@pytest.mark.parametrize("answer", [None, b"not a server of Prefect's"])
+def test_an_address_without_prefect_is_refused_in_one_line(tmp_path, answer):
+    workspace = LightWorkspace(tmp_path)
+    with http_server(answer) as port:
+        output = workspace.run(
+            "wmtp", "run", "compare", "--profile", "toy", code=2, PREFECT_API_URL=f"http://127.0.0.1:{port}/api"
+        )
+    line = f"error: PREFECT_API_URL=http://127.0.0.1:{port}/api is not the address of a Prefect server that answers ("
+    assert output.startswith(line) and output.count("\n") == 1, output
+    assert not (workspace.root / "artifacts").exists()
+
+
+@contextlib.contextmanager
+def http_server(answer):
+    """Whatever is asked, it says `answer`; a port where nobody listens when that is None."""
+    if answer is None:
+        yield free_port()
+        return
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *about):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
 
 
 def test_a_taken_port_is_said(tmp_path):

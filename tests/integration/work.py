@@ -1,6 +1,7 @@
 """A stage of the light pipeline: outputs are a digest of inputs and parameters. See `light`.
 
-Files of the workspace steer it: `break` makes it fail, `seconds` slow. `ran.log`: what came to its end; `trace.log`: when.
+Files of the workspace steer it: `break` makes it fail, `seconds` slow, `say` talkative.
+`ran.log`: what came to its end; `trace.log`: when.
 """
 
 import hashlib
@@ -33,6 +34,8 @@ def main():
     note("begins")
     if Path("break").exists():
         sys.exit(f"error: {name}: broken by the test")
+    if Path("say").exists():
+        print(Path("say").read_text(), end="", flush=True)
     time.sleep(float(Path("seconds").read_text()) if Path("seconds").exists() else 0)
     params = yaml.safe_load(Path("params.yaml").read_text())
     arm = params["arms"][params["runs"][run]["arm"]] if stage == "train_policy" else {}

@@ -21,6 +21,7 @@ from wmtp.errors import LaunchError
 from wmtp.files import write_text
 from wmtp.orchestration import processes
 from wmtp.orchestration.assignment import ENVIRONMENT, Assignment
+from wmtp.orchestration.watch import pass_requests_on
 
 STAGE = ("-m", "wmtp.stages")
 RENDEZVOUS = "rendezvous"
@@ -96,6 +97,7 @@ def main() -> int:
         start_new_session=True,
     )
     threading.Thread(target=_end_with_launcher, daemon=True).start()
+    threading.Thread(target=pass_requests_on, args=(assignment.folder, token), daemon=True).start()
     try:
         return process.wait()
     finally:

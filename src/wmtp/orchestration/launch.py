@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -23,16 +22,19 @@ from wmtp import tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
 from wmtp.errors import ConfigError, LaunchError, WmtpError
 from wmtp.files import sync, temporary_sibling, write_text
-from wmtp.orchestration import cluster, processes, provenance
+from wmtp.orchestration import causes, cluster, own_code, processes, provenance, resume
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
+from wmtp.orchestration.causes import Remains
 from wmtp.orchestration.console import Console
+from wmtp.orchestration.integrity import require_intact
 from wmtp.orchestration.pipeline import PARAMS, StageSpec, read_spec
 from wmtp.orchestration.provenance import Provenance
+from wmtp.orchestration.watch import Watch
+from wmtp.progress import progress_path
 
 OWNER = "WMTP_OWNER"
 """Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
 
-KEPT_RESUME_FOLDERS = 3
 CANCEL_SECONDS = 3.0
 
 
@@ -41,11 +43,12 @@ def run_stage(name: str, root: Path) -> None:
 
     Raises:
         ConfigError: bad parameters, an unknown stage or a missing input, before anything is started.
-        LaunchError: a process failed (rank, exception, log file), or an input changed while the stage ran.
+        LaunchError: a process failed (rank, exception, log file), an input is damaged, or one changed while the stage ran.
     """
     params_text = (root / PARAMS).read_text(encoding="utf-8") if (root / PARAMS).exists() else ""
     read_params(root / PARAMS)
     launch = load_launch(root)
+    own_code.require_own(root)
     _require_provenance(read_spec(root, name))
     with ExitStack() as stack:
         stack.enter_context(_interruptible())
@@ -54,6 +57,7 @@ def run_stage(name: str, root: Path) -> None:
         spec = read_spec(root, name)
         if (root / PARAMS).read_text(encoding="utf-8") != params_text:
             raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
+        require_intact(root, name, spec.deps)
         if spec.is_distributed:
             stack.enter_context(_slot(launch.slots))
         temporaries = {out: temporary_sibling(root / out, spec.fingerprint[:8]) for out in spec.outs}
@@ -74,7 +78,7 @@ def run_stage(name: str, root: Path) -> None:
         origin.write(temporaries[provenance.output(name)], launched.host())
         for out, path in temporaries.items():
             _finalise(path, root / out)
-        _remove([launched.resume])
+        resume.finish(launched.resume)
 
 
 def _require_provenance(spec: StageSpec) -> None:
@@ -159,8 +163,8 @@ def _slot(slots: int) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and the death of whoever asked for the stage end the block as Ctrl-C does, so that everything is cleaned up."""
-    previous = processes.interrupt_on_sigterm()
+    """SIGTERM, a closed terminal and the death of whoever asked for the stage end the block as Ctrl-C does: cleaned up."""
+    previous = processes.interrupt_on_sigterm() | {signal.SIGTSTP: signal.getsignal(signal.SIGTSTP)}
     owners = [os.environ[OWNER]] if OWNER in os.environ else []
     if "DVC_STAGE" in os.environ:
         owners += [who for who in [processes.caller()] if who is not None]
@@ -168,7 +172,8 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -199,13 +204,11 @@ class _Launch:
         self.is_slurm = self.is_distributed and launch.launcher == "slurm"
         self.folder = root / ".wmtp" / "launch" / self.name
         self.log = root / ".wmtp" / "logs" / f"{self.name}.log"
-        self.resume = root / ".wmtp" / "resume" / f"{self.name}-{spec.fingerprint[:16]}"
+        self.resume = resume.prepare(root, spec)
         self.token = uuid.uuid4().hex
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in (self.folder, self.log.parent, self.resume.parent):
+        for folder in (self.folder, self.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        others = sorted(self.resume.parent.glob(f"{self.name}-*"), key=lambda path: path.stat().st_mtime)
-        _remove([path for path in others if path != self.resume][:-KEPT_RESUME_FOLDERS])
 
     def run(self, temporaries: dict[str, Path], journal: Path) -> None:
         """Run the processes to their end, with everything they print in the log and on the console.
@@ -225,16 +228,39 @@ class _Launch:
             owner=processes.identity(),
             launch=self.launch,
         )
-        code = self._run_processes(assignment)
+        with self.log.open("w", encoding="utf-8", buffering=1) as log:
+            watch = self._watch(log)
+            code = self._run_processes(assignment, log, watch)
         if code != 0:
-            raise self._failure(code)
+            raise causes.explain(self.name, self._remains(code, watch), f"whole log: {self.log.relative_to(self.root)}")
+
+    def _watch(self, log: IO[str]) -> Watch:
+        return Watch(
+            self.name,
+            self.folder,
+            self.token,
+            self.launch.collective_timeout_s,
+            progress=progress_path(self.root, self.name),
+            say=lambda line: print(line, flush=True),
+            note=log.write,
+        )
+
+    def _remains(self, code: int, watch: Watch) -> Remains:
+        return Remains(
+            errors=causes.read_errors(self.folder),
+            stderr=(self.folder / "stderr").read_text(encoding="utf-8"),
+            log=self.log.read_text(encoding="utf-8"),
+            code=code,
+            num_ranks=self.launch.nnodes * self.launch.nproc_per_node if self.is_distributed else 0,
+            states=watch.states,
+        )
 
     def host(self) -> dict[str, Any]:
         """What rank 0 said of its machine."""
         found: dict[str, Any] = json.loads((self.folder / HOST).read_text(encoding="utf-8"))
         return found
 
-    def _run_processes(self, assignment: Assignment) -> int:
+    def _run_processes(self, assignment: Assignment, log: IO[str], watch: Watch) -> int:
         process = subprocess.Popen(
             self._command(),
             cwd=self.root,
@@ -245,9 +271,11 @@ class _Launch:
             text=True,
             errors="replace",
             start_new_session=True,
+            preexec_fn=processes.die_with_parent,  # also where this process is stopped, and killed then
         )
+        self._pause_with_terminal(watch)
         try:
-            with self.log.open("w", encoding="utf-8", buffering=1) as log:
+            with watch:
                 assert process.stdout is not None and process.stderr is not None
                 aside = threading.Thread(target=self._keep_aside, args=(process.stderr, log), daemon=True)
                 aside.start()
@@ -255,6 +283,7 @@ class _Launch:
                 for line in process.stdout:
                     log.write(line)
                     console.show(line)
+                    watch.heard()
                 console.close()
                 aside.join(timeout=10)
                 return process.wait()
@@ -262,6 +291,18 @@ class _Launch:
             processes.kill_tree(process, self.token)
             if self.is_slurm:
                 cluster.cancel_job(self.name, self.token)
+
+    def _pause_with_terminal(self, watch: Watch) -> None:
+        """Ctrl-Z. Under DVC this process goes on, so that it sees when DVC is killed in the meantime."""
+
+        def go_on() -> None:
+            watch.heard()
+            processes.send_marked(self.token, signal.SIGCONT)
+
+        def pause() -> None:
+            processes.send_marked(self.token, signal.SIGSTOP)
+
+        processes.pause_with_terminal(pause, go_on, stop_self="DVC_STAGE" not in os.environ)
 
     def _keep_aside(self, stream: IO[str], log: IO[str]) -> None:
         """torchrun's own chatter, and what a process says before it can leave an error file: for the log only."""
@@ -284,7 +325,7 @@ class _Launch:
         large = str(256 * 2**20)
         malloc = {} if self.launch.device == "cuda" else {"MALLOC_MMAP_THRESHOLD_": large, "MALLOC_TRIM_THRESHOLD_": large}
         return {
-            **os.environ,
+            **own_code.environment(self.root, os.environ),
             **tracking.ENVIRONMENT,
             **malloc,
             "OMP_NUM_THREADS": threads,
@@ -300,46 +341,3 @@ class _Launch:
             processes.TOKEN: self.token,
             ENVIRONMENT: assignment.to_json(),
         }
-
-    def _failure(self, code: int) -> WmtpError:
-        """The first rank's error in one line; a user's mistake keeps its exit code."""
-        where = f"whole log: {self.log.relative_to(self.root)}"
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in self.folder.glob("rank-*.json")]
-        stderr = (self.folder / "stderr").read_text(encoding="utf-8")
-        cause = _root_cause(stderr)
-        if not found or (cause is not None and cause[1] < 0):  # the other ranks' errors follow from a killed one's absence
-            return LaunchError(f"{self.name}: {_silent_death(stderr, code)} ({where})")
-        first = min(found, key=lambda error: float(error["time"]))
-        rank = f"rank {first['rank']}: " if self.is_distributed else ""
-        text = f"{self.name}: {rank}{first['type']}: {first['message']} ({where})"
-        return ConfigError(text) if first["exit_code"] == ConfigError.exit_code else LaunchError(text)
-
-
-_CONSEQUENCES = (-signal.SIGTERM, -signal.SIGABRT)
-"""Exit codes of ranks that torchrun ended, or that gave up waiting for one that had died."""
-
-
-def _root_cause(stderr: str) -> tuple[str, int] | None:
-    """(rank, exit code) of the rank that died first, from torchrun's report.
-
-    A rank that was killed comes before the first one that torchrun saw: the others' errors, and even crashes in the
-    communication library, follow within milliseconds.
-    """
-    ranks = [(rank, int(code)) for rank, code in re.findall(r"rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)]
-    seen = re.search(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", stderr, re.DOTALL)
-    first_seen = [(seen[1], int(seen[2]))] if seen is not None else []
-    crashed = [one for one in ranks if one[1] < 0 and one[1] not in _CONSEQUENCES]
-    killed = [one for one in (*first_seen, *ranks) if one[1] == -signal.SIGKILL]
-    return next(iter((*killed, *crashed, *first_seen)), None)
-
-
-def _silent_death(stderr: str, code: int) -> str:
-    """What can be said of a process that died without leaving an error file."""
-    errors = re.findall(r"^(?:\w*(?:Error|Exception|Interrupt)\b|srun: error: |error: ).*$", stderr, re.MULTILINE)
-    cause = _root_cause(stderr)
-    rank, number = (f"rank {cause[0]}", cause[1]) if cause is not None else ("its process", code)
-    if number >= 0:
-        return f"{rank} failed before it could start: {errors[0]}" if errors else f"{rank} ended with exit code {number}"
-    name = signal.Signals(-number).name
-    hint = ": out of memory?" if name == "SIGKILL" else ""
-    return f"{rank} was killed by {name}{hint}"

@@ -1,25 +1,21 @@
-"""The pipeline as DVC has it: dvc.yaml is its only definition. DVC is imported inside the functions (0.3 s)."""
+"""The pipeline as DVC has it: dvc.yaml is its only definition. See `books` for how DVC is asked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from wmtp.checks import nearest
 from wmtp.errors import ConfigError
-from wmtp.orchestration.dvc_repair import mend
+from wmtp.orchestration.books import PARAMS as PARAMS
+from wmtp.orchestration.books import ask
 
-PARAMS = "params.yaml"
-
-_T = TypeVar("_T")
-
-_BUSY_SECONDS = 0.5
 _SHOWN = 4
 _WORDS = {"modified": "changed", "new": "is new", "deleted": "is missing", "not in cache": "is not in the cache"}
 
@@ -41,7 +37,7 @@ class StageSpec:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the stage's result."""
-        return hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
+        return _fingerprint(self.inputs)
 
     def changed(self, other: StageSpec) -> list[str]:
         """Names of the inputs in which the two differ."""
@@ -75,40 +71,44 @@ def read_spec(root: Path, name: str) -> StageSpec:
         plain = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
         params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
         _require_inputs(name, plain)
-        inputs = {str(dep.def_path): str(dep.get_hash().value) for dep in plain}
-        for dep in params:
-            inputs |= {f"params:{key}": json.dumps(value, sort_keys=True) for key, value in _values(dep).items()}
+        hashes = {str(dep.def_path): str(dep.get_hash().value) for dep in plain}
         return StageSpec(
             name=name,
-            deps=tuple(sorted({str(dep.def_path) for dep in plain})),
+            deps=tuple(sorted(hashes)),
             params=tuple(sorted(str(key) for dep in params for key in dep.params)),
             outs=tuple(str(out.def_path) for out in stage.outs),
-            inputs=inputs,
+            inputs=_inputs(hashes, [_values(dep) for dep in params]),
             is_distributed=bool((stage.meta or {}).get("distributed", False)),
         )
 
-    return _ask(root, read)
+    return ask(root, read)
 
 
-def _ask(root: Path, question: Callable[[Any], _T]) -> _T:
-    """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use.
+def recorded(root: Path) -> dict[str, str]:
+    """The fingerprint with which dvc.lock records each stage's newest result."""
+    from dvc.dependency.param import ParamsDependency
 
-    Raises:
-        ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `dvc_repair`).
-    """
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-    from dvc.repo import Repo
+    def read(repo: Any) -> dict[str, str]:
+        found = {}
+        for stage in repo.index.stages:
+            if stage.deps and all(dep.hash_info for dep in stage.deps):
+                plain = {
+                    str(dep.def_path): str(dep.hash_info.value) for dep in stage.deps if not isinstance(dep, ParamsDependency)
+                }
+                params = [dep.hash_info.value for dep in stage.deps if isinstance(dep, ParamsDependency)]
+                found[_name(stage)] = _fingerprint(_inputs(plain, params))
+        return found
 
-    while True:
-        try:
-            with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
-                return question(repo)
-        except LockError:
-            time.sleep(_BUSY_SECONDS)
-        except DvcException as error:
-            if not mend(root, error):
-                raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+    return ask(root, read)
+
+
+def _inputs(hashes: dict[str, str], params: Iterable[dict[str, Any]]) -> dict[str, str]:
+    values = {key: value for one in params for key, value in one.items()}
+    return hashes | {f"params:{key}": json.dumps(value, sort_keys=True) for key, value in values.items()}
+
+
+def _fingerprint(inputs: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _name(stage: Any) -> str:
@@ -117,8 +117,15 @@ def _name(stage: Any) -> str:
     return str(name) if file == "dvc.yaml" else f"{file}:{name}" if name else file
 
 
+def _stages(repo: Any) -> dict[str, Any]:
+    return {_name(stage): stage for stage in repo.index.stages}
+
+
 def _stage(repo: Any, name: str) -> Any:
-    stages = {_name(stage): stage for stage in repo.index.stages}
+    return _among(_stages(repo), name)
+
+
+def _among(stages: dict[str, Any], name: str) -> Any:
     if name not in stages:
         raise ConfigError(f"unknown stage {name!r}{nearest(name, stages)}")
     return stages[name]
@@ -157,21 +164,43 @@ class Judgement:
 
 def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
     """Ask DVC whether `name` is up to date; waits while another process writes what the stage reads."""
-
-    def ask(repo: Any) -> Judgement:
-        stage = _stage(repo, name)
-        if not stage.changed():
-            return Judgement(True)
-        return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
-
-    return _ask(root, ask)
+    return judge_all(root, [name], look_up_cache=look_up_cache)[name]
 
 
-def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
+def judge_all(
+    root: Path, names: Iterable[str], *, look_up_cache: bool = False, params: str | None = None
+) -> dict[str, Judgement]:
+    """The same for several stages, as one question. `params`: as if params.yaml held this text."""
+
+    def read(repo: Any) -> dict[str, Judgement]:
+        stages = _stages(repo)
+        return {name: _judged(_among(stages, name), look_up_cache) for name in names}
+
+    return ask(root, read, params=params)
+
+
+def is_up_to_date(root: Path, names: Iterable[str], *, params: str | None = None) -> bool:
+    """Whether all of these stages are; looks no further than the first that is not. `params`: as in `judge_all`."""
+
+    def read(repo: Any) -> bool:
+        stages = _stages(repo)
+        return all(not _among(stages, name).changed() for name in names)
+
+    return ask(root, read, params=params)
+
+
+def _judged(stage: Any, look_up_cache: bool) -> Judgement:
+    if not stage.changed():
+        return Judgement(True)
+    return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
+
+
+def read_graph(root: Path, targets: Sequence[str], *, params: str | None = None) -> dict[str, list[str]]:
     """The stages that `targets` need, each after the ones it needs itself, with the names of its direct needs.
 
     Args:
         targets: stage names; `evaluate` stands for every `evaluate@...`.
+        params: as if params.yaml held this text.
     Raises:
         ConfigError: no such stage, or DVC cannot read the pipeline.
     """
@@ -180,7 +209,7 @@ def read_graph(root: Path, targets: Sequence[str]) -> dict[str, list[str]]:
     def read(repo: Any) -> Any:
         return nx.relabel_nodes(repo.index.graph, {stage: _name(stage) for stage in repo.index.graph})
 
-    graph = _ask(root, read)
+    graph = ask(root, read, params=params)
     wanted = {name for target in targets for name in expand(target, graph)}
     needed = wanted.union(*(nx.descendants(graph, name) for name in wanted))
     order = reversed(list(nx.lexicographical_topological_sort(graph.subgraph(needed))))
@@ -237,20 +266,33 @@ def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
 
 
 def _can_restore(stage: Any) -> bool:
-    """Whether DVC's cache holds outputs for the dependencies as they are now. Changes `stage`, not the disk."""
+    """Whether DVC's cache holds outputs for the dependencies as they are now."""
     from dvc.logger import set_loggers_level
     from dvc.stage.cache import RunCacheNotFoundError
     from dvc_data.hashfile.hash_info import HashInfo
 
     if not all(dep.exists for dep in stage.deps):
         return False
-    if stage.changed_deps():  # dvc.lock's outputs belong to other dependencies: only the run cache may know these
-        stage.save_deps()
-        for out in stage.outs:
-            out.hash_info = HashInfo()
-    with set_loggers_level(logging.WARNING):  # it says "skipping run" although nothing is checked out
-        try:
-            stage.repo.stage_cache.restore(stage, dry=True)
-        except RunCacheNotFoundError:
-            return False
+    with _unchanged([*stage.deps, *stage.outs]):
+        if stage.changed_deps():  # dvc.lock's outputs belong to other dependencies: only the run cache may know these
+            stage.save_deps()
+            for out in stage.outs:
+                out.hash_info = HashInfo()
+        with set_loggers_level(logging.WARNING):  # it says "skipping run" although nothing is checked out
+            try:
+                stage.repo.stage_cache.restore(stage, dry=True)
+            except RunCacheNotFoundError:
+                return False
     return True
+
+
+@contextmanager
+def _unchanged(items: Sequence[Any]) -> Iterator[None]:
+    """What dvc.lock says of dependencies and outputs is again what it was when the block ends."""
+    before = [(item, dict(vars(item))) for item in items]
+    try:
+        yield
+    finally:
+        for item, attributes in before:
+            vars(item).clear()
+            vars(item).update(attributes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ TOKEN = "WMTP_LAUNCH_TOKEN"
 
 _SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh")
 _PR_SET_PDEATHSIG = 1
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 _PROC = Path("/proc")
@@ -88,13 +90,56 @@ def on_death(owners: Iterable[str], act: Callable[[], None]) -> None:
     threading.Thread(target=watch, daemon=True, name="watch-owner").start()
 
 
-def interrupt_on_sigterm() -> Any:
-    """SIGTERM ends this process as Ctrl-C does, so that everything is cleaned up. Returns the handler before."""
+def interrupt_on_sigterm() -> dict[int, Any]:
+    """SIGTERM and a closed terminal end this process as Ctrl-C does, so that everything is cleaned up.
+
+    A SIGHUP that is ignored (nohup) stays so. Returns the handlers before.
+    """
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    return signal.signal(signal.SIGTERM, interrupt)
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, interrupt) for number in numbers}
+
+
+def pause_with_terminal(pause: Callable[[], object], go_on: Callable[[], object], *, stop_self: bool = True) -> None:
+    """Ctrl-Z stops what this process started, which is in process groups of its own, and `fg` lets it go on.
+
+    Args:
+        pause: stops the others; those that watch over owners must go on, so that a kill is still seen.
+        stop_self: stop this process too, as a shell expects of its job.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        pause()
+        if stop_self:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            go_on()
+
+    signal.signal(signal.SIGTSTP, stop)
+    if not stop_self:
+        signal.signal(signal.SIGCONT, lambda number, frame: go_on())
+
+
+def send_marked(token: str, number: int) -> None:
+    """A signal for every process of a launch."""
+    for process in _marked(token):
+        send(process, number)
+
+
+def send_below(process: subprocess.Popen[Any], variable: str, number: int) -> None:
+    """A signal for what was started below a child with this environment variable."""
+    for one in _tree(process):
+        if _has(one, variable):
+            send(one, number)
+
+
+def _has(process: psutil.Process, variable: str) -> bool:
+    try:
+        return variable in process.environ()
+    except (psutil.Error, OSError):
+        return False
 
 
 def end_with(owners: Iterable[str]) -> None:
@@ -103,13 +148,12 @@ def end_with(owners: Iterable[str]) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies (Linux; elsewhere `on_death` alone does it)."""
-    import ctypes
+    """Have the kernel kill this process when its parent dies (Linux; elsewhere `on_death` alone does it).
 
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
+    Safe between fork and exec: everything that it needs is loaded. The parent is the thread that forked.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def kill_tree(
@@ -126,13 +170,13 @@ def kill_tree(
     """
     found = _tree(process) | _marked(token)
     for one in found:
-        _signal(one, head if one.pid == process.pid else signal.SIGTERM)
-        _signal(one, signal.SIGCONT)  # one that was stopped hears of it too
+        send(one, head if one.pid == process.pid else signal.SIGTERM)
+        send(one, signal.SIGCONT)  # one that was stopped hears of it too
     _wait_until_ended(found, grace_s)
     # What is left, and what was started meanwhile.
     left = {one for one in found if _is_live(one)} | _tree(process) | _marked(token)
     for one in left:
-        _signal(one, signal.SIGKILL)
+        send(one, signal.SIGKILL)
     _wait_until_ended(left, grace_s)
     return process.wait()
 
@@ -168,17 +212,19 @@ def _marked(token: str | None) -> set[psutil.Process]:
     if token is None:
         return set()
     others = (process for process in psutil.process_iter() if process.pid != os.getpid())
-    return {process for process in others if _token(process) == token and _is_live(process)}
+    return {process for process in others if token_of(process) == token and _is_live(process)}
 
 
-def _token(process: psutil.Process) -> str | None:
+def token_of(process: psutil.Process) -> str | None:
+    """The mark of the launch that a process belongs to."""
     try:
         return process.environ().get(TOKEN)
     except (psutil.Error, OSError):
         return None
 
 
-def _signal(process: psutil.Process, number: int) -> None:
+def send(process: psutil.Process, number: int) -> None:
+    """A signal, if the process still lives."""
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Who uses a workspace: its params.yaml stays as it is while a run that was started with it is alive."""
+"""Who uses a workspace: its params.yaml stays as it is while a run that was started with it is alive; who serves its pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wmtp.config import Config, write_params
-from wmtp.config.compose import dump
+from wmtp.config.compose import says
 from wmtp.errors import ConfigError
 from wmtp.files import write_json
 from wmtp.orchestration import processes
@@ -76,8 +76,7 @@ def check_params(root: Path, config: Config) -> None:
         ConfigError: as `change_params`.
     """
     _require_data(root, config)
-    path = root / PARAMS
-    same = path.exists() and path.read_text(encoding="utf-8") == dump(config)
+    same = says(root / PARAMS, config)
     others = [] if same else live_runs(root)
     if others:
         raise ConfigError(
@@ -95,3 +94,35 @@ def _require_data(root: Path, config: Config) -> None:
     for key, path in (("train_path", config.inputs.train), ("validation_path", config.inputs.validation)):
         if not (root / path).exists():
             raise ConfigError(f"data.{key}={path} does not exist (paths are relative to {root})")
+
+
+# --------------------------------------------------------------------------------------- pages
+
+PAGES = {"prefect": "http://127.0.0.1:4200", "mlflow": "http://127.0.0.1:5000"}
+"""Where `make serve` puts its pages when it is not told otherwise."""
+
+
+@contextmanager
+def serving(root: Path, pages: dict[str, str]) -> Iterator[None]:
+    """Tell everyone that this process serves these pages, for as long as the block lasts."""
+    path = _pages_path(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"process": processes.identity(), "pages": pages})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def served(root: Path) -> dict[str, str] | None:
+    """The pages of the workspace's `make serve`, by name as in `PAGES`; None when none is at work."""
+    try:
+        record = json.loads(_pages_path(root).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    pages: dict[str, str] = record["pages"]
+    return pages if processes.is_alive(record["process"]) else None
+
+
+def _pages_path(root: Path) -> Path:
+    return root / ".wmtp" / "serve" / "pages.json"

@@ -13,10 +13,11 @@ from wmtp.config import Config, read_params
 from wmtp.config.arms import plain
 from wmtp.errors import LaunchError, WmtpError
 from wmtp.files import write_json
-from wmtp.orchestration import processes
+from wmtp.orchestration import own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.pipeline import PARAMS
 from wmtp.orchestration.provenance import commit, host_facts
+from wmtp.orchestration.watch import show_stacks_on_request
 from wmtp.stages.context import StageContext
 from wmtp.stages.declared import declared_only, declared_values
 from wmtp.tracking import JournalTracker, NullTracker, Tracker
@@ -24,10 +25,12 @@ from wmtp.tracking import JournalTracker, NullTracker, Tracker
 
 def main() -> int:
     given = Assignment.from_json(os.environ[ENVIRONMENT])
+    own_code.require_own(given.root)
     processes.die_with_parent()
     processes.on_death([given.owner], lambda: os.kill(os.getpid(), signal.SIGKILL))
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # the launcher keeps torchrun's own stderr aside
     rank = int(os.environ.get("RANK", "0"))
+    show_stacks_on_request(given.folder, rank)
     tracker: Tracker = NullTracker()
     try:
         config = read_params(given.folder / PARAMS)
@@ -72,6 +75,7 @@ def _tags(given: Assignment, config: Config) -> dict[str, str]:
     tags = {"stage": stage, "fingerprint": given.fingerprint, "profile": config.profile}
     if run in config.runs:
         tags |= {"run": run, "arm": config.runs[run].arm, "seed": str(config.runs[run].seed)}
+    tags["mlflow.note.content"] = "Outputs:\n" + "\n".join(f"- `{given.root / out}`" for out in sorted(given.outputs))
     found = commit(given.root)
     if found is not None:
         tags["git_commit"] = found

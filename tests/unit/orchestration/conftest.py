@@ -1,6 +1,7 @@
 """A pipeline of three small stages in a real DVC repository."""
 
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -65,3 +66,13 @@ def _copy(original, tmp_path, monkeypatch):
     root = shutil.copytree(original, tmp_path / "pipeline")
     monkeypatch.chdir(root / "configs")
     return root
+
+
+@pytest.fixture
+def foreground():
+    """Signals mean what they mean in a terminal: a background job ignores SIGINT, under nohup SIGHUP, and so would children."""
+    before = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in before.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.workspaces import wait_for
 from wmtp.orchestration import processes
 
 TREE = """
@@ -31,7 +32,10 @@ def start(code, **environment):
 
 
 def is_running(process):
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_tree_is_killed_with_what_has_a_session_of_its_own():
@@ -117,9 +121,62 @@ def test_an_identity_is_what_the_kernel_counts_and_not_what_the_clock_says(monke
 
 
 def test_a_process_that_is_gone_has_no_identity():
-    process = start("print('ready', flush=True)")
+    process = start("import time; print('ready', flush=True); time.sleep(600)")
     who = processes.identity(process.pid)
+    process.kill()
     process.wait()
     assert not processes.is_alive(who)
     with pytest.raises(ProcessLookupError):
         processes.identity(process.pid)
+
+
+JOB = """
+import subprocess, sys, time
+from wmtp.orchestration import processes
+work = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+mark = processes.TOKEN
+send = lambda number: processes.send_below(work, mark, number)
+import signal
+processes.pause_with_terminal(lambda: send(signal.SIGSTOP), lambda: send(signal.SIGCONT), stop_self={stop_self})
+processes.interrupt_on_sigterm()
+print("ready", flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    processes.kill_tree(work)
+"""
+
+
+@pytest.mark.parametrize("stop_self", [True, False])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_z_stops_what_is_in_sessions_of_its_own_and_fg_lets_it_go_on(foreground, stop_self, end):
+    job = start(JOB.replace("{stop_self}", str(stop_self)), **{processes.TOKEN: "test-of-ctrl-z"})
+    shell = psutil.Process(job.pid)
+    (work,) = shell.children()
+
+    def states():
+        return shell.status() == psutil.STATUS_STOPPED, work.status() == psutil.STATUS_STOPPED
+
+    job.send_signal(signal.SIGTSTP)
+    wait_for(lambda: states() == (stop_self, True), 60, "the stop")
+    job.send_signal(signal.SIGCONT)
+    wait_for(lambda: states() == (False, False), 60, "the start")
+    job.send_signal(signal.SIGTSTP)
+    wait_for(lambda: states() == (stop_self, True), 60, "the stop")
+    job.send_signal(end)  # and then, as a shell does for a job that is stopped
+    job.send_signal(signal.SIGCONT)
+    job.wait(timeout=60)
+    assert not is_running(work)
+
+
+def test_a_child_of_a_stopped_parent_dies_with_it():
+    parent = start(
+        "import subprocess, sys, time; from wmtp.orchestration.processes import die_with_parent\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], preexec_fn=die_with_parent)\n"
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    (child,) = psutil.Process(parent.pid).children()
+    parent.send_signal(signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not is_running(child), 60, "the child's end")

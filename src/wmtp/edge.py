@@ -1,0 +1,60 @@
+"""How a command ends, as its caller sees it: an exit code, and one line where something went wrong.
+
+Exit codes: 0 done, 1 failed, 2 the user's input, 141 nobody reads any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from wmtp.errors import WmtpError
+
+_PLACES = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+"""What a file system answers that has no room, or no right, or something else where a file or folder should be."""
+_UNREAD = 141  # as a shell counts a program that SIGPIPE has ended
+
+
+def run_command(command: Callable[[], int], *, interrupted: str) -> int:
+    """The exit code of a command, with its error in one line on standard error.
+
+    What a user cannot mend keeps its traceback. Text that the terminal's encoding lacks is written as escapes.
+
+    Args:
+        interrupted: what to say after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except WmtpError as error:
+        return _failed(str(error), error.exit_code)
+    except BrokenPipeError:  # `wmtp report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNREAD
+    except OSError as error:
+        if error.errno not in _PLACES:
+            raise
+        return _failed(": ".join(filter(None, (error.filename, error.strerror))), WmtpError.exit_code)
+    except KeyboardInterrupt:
+        return _failed(interrupted, 1)
+
+
+def _failed(line: str, code: int) -> int:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,121 @@
+"""DVC's repository, opened once for many questions. DVC is imported inside the functions (0.3 s).
+
+Reading dvc.yaml, dvc.lock and params.yaml takes DVC a second for some hundred stages. So what was read is kept for as long as
+these files stand as they are; whether data and parameters changed is looked up anew for every question.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wmtp.errors import ConfigError
+from wmtp.orchestration.dvc_repair import mend
+
+PARAMS = "params.yaml"
+
+_T = TypeVar("_T")
+
+_BUSY_SECONDS = 0.5
+_READ = ("dvc.yaml", "dvc.lock", PARAMS, ".dvcignore", ".dvc/config", ".dvc/config.local")
+_guard = threading.RLock()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A repository as it was read: `stamps` of the files that decide what is in it."""
+
+    root: Path
+    params: str | None
+    stamps: tuple[Any, ...]
+    repo: Any
+
+
+_kept: list[_Opened] = []
+"""At most one: who asks, asks about one workspace."""
+
+
+def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None) -> _T:
+    """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use.
+
+    Args:
+        question: gets the `Repo`, and leaves it as it was.
+        params: answer as if params.yaml held this text.
+    Raises:
+        ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `dvc_repair`).
+    """
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    with _guard:
+        while True:
+            try:
+                opened = _open(root, params)
+                with opened.repo.lock:
+                    if opened.stamps != _stamps(root):  # it was written while we waited
+                        _forget()
+                        continue
+                    return question(opened.repo)
+            except LockError:
+                time.sleep(_BUSY_SECONDS)
+            except DvcException as error:
+                _forget()
+                if not mend(root, error):
+                    raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+
+
+def _open(root: Path, params: str | None) -> _Opened:
+    from dvc.repo import Repo
+
+    stamps = _stamps(root)
+    if _kept and (_kept[0].root, _kept[0].params, _kept[0].stamps) != (root, params, stamps):
+        _forget()
+    if not _kept:
+        proposed = {} if params is None else {"fs": _with(root / PARAMS, params)}
+        _kept.append(_Opened(root, params, stamps, Repo(str(root), _wait_for_lock=True, **proposed)))
+    return _kept[0]
+
+
+def _forget() -> None:
+    for opened in _kept:
+        opened.repo.close()
+    _kept.clear()
+
+
+def _stamps(root: Path) -> tuple[Any, ...]:
+    """What changes when a file is written, or replaced."""
+    return tuple(_stamp(root / name) for name in _READ)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _with(path: Path, text: str) -> Any:
+    """The local file system, but for one file that has this text."""
+    from dvc.fs import LocalFileSystem
+
+    class Proposed(LocalFileSystem):
+        def open(self, file: Any, mode: str = "r", **how: Any) -> Any:
+            if os.path.abspath(file) != str(path):
+                return super().open(file, mode, **how)
+            return io.BytesIO(text.encode()) if "b" in mode else io.StringIO(text)
+
+        def exists(self, file: Any, *rest: Any, **how: Any) -> Any:
+            is_it = isinstance(file, str) and os.path.abspath(file) == str(path)
+            return is_it or super().exists(file, *rest, **how)
+
+        def isfile(self, file: Any) -> bool:
+            return os.path.abspath(file) == str(path) or bool(super().isfile(file))
+
+    return Proposed()

@@ -1,0 +1,87 @@
+"""A repository that is read once: what is kept follows every change of its files, and nothing that is asked changes it."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from tests.unit.orchestration.conftest import PARAMS, dvc
+from wmtp.errors import ConfigError
+from wmtp.orchestration import books
+from wmtp.orchestration.books import ask
+from wmtp.orchestration.pipeline import is_up_to_date, judge, judge_all, read_graph
+
+
+def opened(root, **how):
+    return ask(root, lambda repo: repo, **how)
+
+
+def test_what_was_read_is_kept_while_its_files_stand(made):
+    first = opened(made)
+    assert judge(made, "make").is_fresh and read_graph(made, ["report"])
+    assert opened(made) is first
+    (made / "artifacts/data/x").write_text("changed")
+    assert not judge(made, "make").is_fresh and opened(made) is first, "data is looked up anew, the pipeline is not"
+    os.utime(made / "dvc.lock", ns=(1, 1))
+    assert opened(made) is not first
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock", "params.yaml"])
+def test_a_file_that_is_replaced_is_read_again(made, name):
+    first, text = opened(made), (made / name).read_text()
+    (made / "new").write_text(text)
+    os.replace(made / "new", made / name)
+    assert opened(made) is not first
+
+
+def test_answers_follow_what_other_processes_write(made):
+    assert judge(made, "train@a").is_fresh
+    (made / "params.yaml").write_text(PARAMS.replace("lr: 1", "lr: 7"))
+    assert judge(made, "train@a").reason == "runs.a.lr changed"
+    dvc(made, "repro", "train@a")
+    assert judge(made, "train@a").is_fresh and not is_up_to_date(made, ["train@a", "report"])
+
+
+def test_params_that_are_only_proposed_are_judged_without_being_written(made):
+    before = (made / "params.yaml").stat()
+    proposed = PARAMS.replace("lr: 2", "lr: 3") + "  c: {lr: 1}\n"
+    judged = judge_all(made, ["make", "train@a", "train@b", "train@c"], params=proposed)
+    assert {name: one.reason for name, one in judged.items() if not one.is_fresh} == {
+        "train@b": "runs.b.lr changed",
+        "train@c": "has not run yet",
+    }
+    assert "train@c" in read_graph(made, ["report"], params=proposed)
+    assert "train@c" not in read_graph(made, ["report"]) and judge(made, "train@b").is_fresh
+    assert (made / "params.yaml").stat() == before
+    (made / "params.yaml").unlink()
+    assert judge_all(made, ["make"], params=PARAMS)["make"].is_fresh
+
+
+def test_looking_up_the_cache_leaves_what_is_kept_as_it_was(made):
+    (made / "source.txt").write_text("2\n")
+    first = judge(made, "make", look_up_cache=True)
+    assert judge(made, "make", look_up_cache=True) == first == judge(made, "make", look_up_cache=True)
+    (made / "source.txt").write_text("1\n")
+    assert judge(made, "make").is_fresh
+
+
+def test_threads_take_turns(made):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(judge(made, "train@a").is_fresh)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 4
+
+
+def test_a_pipeline_that_cannot_be_read_is_one_line_and_read_again_when_it_is_mended(made, monkeypatch):
+    monkeypatch.setattr(books, "_BUSY_SECONDS", 0.01)
+    text = (made / "dvc.yaml").read_text()
+    (made / "dvc.yaml").write_text("stages: {make: [")
+    with pytest.raises(ConfigError, match="DVC cannot read the pipeline"):
+        judge(made, "make")
+    time.sleep(0.01)
+    (made / "dvc.yaml").write_text(text)
+    assert judge(made, "make").is_fresh

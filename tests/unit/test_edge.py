@@ -1,0 +1,68 @@
+"""How commands end: real processes whose files, terminals and readers are not what they should be."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from wmtp.edge import run_command
+from wmtp.errors import CheckpointError, ConfigError
+
+PROGRAM = "import sys; from wmtp.edge import run_command; sys.exit(run_command(lambda: ({}) or 0, interrupted='stopped'))"
+
+
+def run(expression, **how):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(expression)],
+        capture_output=True,
+        text=True,
+        **{"stdin": subprocess.DEVNULL, **how},
+    )
+
+
+def raising(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(("error", "code"), [(ConfigError("a bad key"), 2), (CheckpointError("no room"), 1)])
+def test_an_error_is_a_line_and_an_exit_code(error, code, capfd):
+    assert run_command(raising(error), interrupted="") == code
+    assert capfd.readouterr().err == f"error: {error}\n"
+
+
+def test_ctrl_c_is_said_and_a_bug_keeps_its_traceback(capfd):
+    assert run_command(raising(KeyboardInterrupt()), interrupted="stopped here") == 1
+    assert capfd.readouterr().err == "error: stopped here\n"
+    for bug in (ZeroDivisionError(), FileNotFoundError(2, "No such file", "x"), OSError("no number")):
+        with pytest.raises(type(bug)):
+            run_command(raising(bug), interrupted="")
+    assert run_command(lambda: 7, interrupted="") == 7
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    done = run(f"open({str(tmp_path / 'file' / 'x')!r}, 'w')")
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'file' / 'x'}: Not a directory\n")
+    full = run("open('/dev/full', 'w').write('x' * 100_000)")
+    assert (full.returncode, full.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_terminal_without_the_letters_gets_escapes():
+    done = run("print('\u00e4 \u2192')", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\xe4 \\u2192\n", "")
+
+
+def test_nobody_reads_any_more():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format("[print('x' * 1000) for _ in range(1000)]")],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
