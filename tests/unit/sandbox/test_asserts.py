@@ -167,6 +167,33 @@ def test_what_passes_in_its_own_process_only_is_no_pass(what):
     assert not verdict.passed and verdict.num_passed == 0, verdict
 
 
+RUNS = {
+    "a plain value": ("def f(x): return [x, {'a': (1.5, None)}]", "assert f(2) == [2, {'a': (1.5, None)}]", 1),
+    "a set": ("def f(x): return {x}", "assert f(2) == {2}", 1),
+    "a set whose order is asked for": ("def f(x): return {x}", "assert list(f(2)) == [2]", 2),
+    "a builtin": ("def f(x): return x", "assert len(f([1])) == 1", 1),
+    "a builtin that the program has": ("def len(x): return 1\ndef f(x): return x", "assert len(f([1])) == 1", 2),
+    "a builtin that it has later": (
+        "def f(x):\n    global len\n    len = lambda x: 1\n    return x",
+        "assert f([1]) == [1]\nassert len(f([1])) == 1",
+        2,
+    ),
+    "an object": ("class A:\n    def __len__(s): return 1\ndef f(x): return A()", "assert len(f(2)) == 1", 2),
+    "a subclass of a plain type": ("class A(int): pass\ndef f(x): return A(x)", "assert f(2) == 2", 2),
+    "another container": ("import collections\ndef f(x): return collections.Counter(x)", "assert f('a') == {'a': 1}", 2),
+    "a test with more than values": ("def f(x): return x", "a = [1]\nassert f(a) == a", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", RUNS)
+def test_a_program_runs_a_second_time_where_that_could_differ(what):
+    source, test, runs = RUNS[what]
+    fails_natively = "import sys\nassert sys._getframe().f_back.f_code.co_name != '_run_natively'\n"
+    programs = [Program(text, (AssertTest(test),)) for text in (source, fails_natively + source)]
+    passes, passes_once = run_tests(programs, limits=LIMITS, num_workers=1)
+    assert passes.status == "passed" and passes_once.passed == (runs == 1)
+
+
 def test_a_cheat_that_the_field_falls_for_is_called_suspicious():
     source, test = FOOLING["equal to everything"]
     (verdict,) = run_tests([Program(source, (AssertTest(test),))], limits=LIMITS, num_workers=1)

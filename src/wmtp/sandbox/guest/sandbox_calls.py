@@ -15,8 +15,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sandbox_plain import PLAIN_TAGS, SET_TAGS, plain_builtins
 from sandbox_tests import UnfitTest, defect, prepared
-from sandbox_values import NotAValueError, decode, encode, put_back
+from sandbox_values import NotAValueError, decode, encode, put_back, tags_in
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 _MISSING = object()
@@ -147,6 +148,8 @@ class Examiner:
     def __init__(self, exchange: Callable[[dict], Any], defines: list[str] | None = None) -> None:
         self.exchange, self.defines = exchange, defines
         self.sources: list[str] = []
+        self.builtins: frozenset[str] | None = frozenset()
+        """That plain tests have called; None once there was a test or an answer that is not plain, see `sandbox_plain`."""
         self.known: dict[str, Any] = {}
         self.proxies: dict[int, Proxy] = {}
         self.functions: list[Callable[..., Any]] = []
@@ -165,8 +168,13 @@ class Examiner:
         self.sources.append(source)
         code, names = prepared(source)
         names = [name for name in names if name not in self.own]
-        if not all(name in self.known for name in names):
-            self._look_up(names)
+        called = plain_builtins(source)
+        self.builtins = None if self.builtins is None or called is None else self.builtins | called
+        asked = [*names, *sorted((self.builtins or frozenset()).difference(names))]
+        if not all(name in self.known for name in asked):
+            self._look_up(asked)
+        if any(self.known[name] is not _MISSING for name in self.builtins or ()):
+            self.builtins = None
         found = {name: self.known[name] for name in names if self.known[name] is not _MISSING}
         for name in set(names) - found.keys():
             self.space.pop(name, None)
@@ -213,6 +221,7 @@ class Examiner:
             raise NotAValueError("no answer")
         if "renamed" in answer:
             self.known.clear()
+            self.builtins = None
         if "changed" in answer:
             changed = decode(answer["changed"], self._resolve)
             if isinstance(changed, list) and len(changed) == len(args):
@@ -226,6 +235,9 @@ class Examiner:
         same = answer.get("argument")
         if type(same) is int and 0 <= same < len(args):
             return args[same]
+        plain = PLAIN_TAGS if self.builtins else PLAIN_TAGS | SET_TAGS
+        if self.builtins is not None and not tags_in(answer.get("value")) <= plain:
+            self.builtins = None
         return decode(answer.get("value"), self._resolve)
 
     def _apply(self, message: dict) -> dict:

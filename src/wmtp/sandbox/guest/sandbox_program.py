@@ -33,6 +33,8 @@ SCRIPT, ASKED, NATIVE = range(3)
 """What a program is run as."""
 EXEC_COUNTS = int(sys.version_info < (3, 12))
 """Whether a call of C's is a step of the recursion limit's."""
+ASKED_FRAMES = 8
+"""Between a function that is asked and the bottom of the stack there is more than a test; a program is not to notice."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 MODULES = frozenset(sys.modules)
 """Those that the interpreter and the sandbox came with."""
@@ -83,7 +85,7 @@ def run(folder: str, kind: int) -> NoReturn:
         del sys.modules[name]  # a program finds what an interpreter comes with, and its own folder first on the path
     sys.path[0] = folder
     sys.argv = [FILE_NAME]
-    _deepen()
+    _deepen(ASKED_FRAMES if kind == ASKED else 0)
     if kind == ASKED:
         _run_asked(code, {})
     if kind == NATIVE:
@@ -94,9 +96,9 @@ def run(folder: str, kind: int) -> NoReturn:
     _shut_down(status)
 
 
-def _deepen() -> None:
+def _deepen(more: int) -> None:
     """A script's recursion limit counts from its own first frame."""
-    depth, frame = 1 + EXEC_COUNTS, sys._getframe()
+    depth, frame = 1 + EXEC_COUNTS + more, sys._getframe()
     while frame.f_back is not None:
         depth, frame = depth + 1, frame.f_back
     sys.setrecursionlimit(sys.getrecursionlimit() + depth)

@@ -129,8 +129,8 @@ def run_asserts(program: dict, spawning: Spawning) -> None:
     Natively is second: it brings the tests into the program's process, where they can be read.
     """
     began = time.monotonic()
-    status, detail, passed = examined(program, spawning)
-    if status in ("", "unverified", "wrong_answer", "runtime_error"):
+    status, detail, passed, is_enough = examined(program, spawning)
+    if status in ("", "unverified", "wrong_answer", "runtime_error") and not is_enough:
         failed = run_natively(program, spawning)
         if failed is not None:
             passed = min(passed, len(program["tests"]) - 1)
@@ -153,8 +153,10 @@ def judges_own(program: dict) -> list[str]:
     return [code for code in (program["imports"], program["helpers"]) if code]
 
 
-def examined(program: dict, spawning: Spawning) -> tuple[str, str, int]:
-    """Status (empty: all passed; `unverified`: a test passes what cannot be carried), detail, and how many tests passed."""
+def examined(program: dict, spawning: Spawning) -> tuple[str, str, int, bool]:
+    """Status (empty: all passed; `unverified`: a test passes what cannot be carried), detail, how many tests passed, and
+    whether all was so plain that it is the same natively.
+    """
     passed, status, detail = 0, "", ""
     watch = start_candidate(program, "", spawning, ASKED)
     examiner = sandbox_calls.Examiner(watch.exchange, program["defines"])
@@ -167,7 +169,7 @@ def examined(program: dict, spawning: Spawning) -> tuple[str, str, int]:
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
     watch.close()  # where the spawner has died, there is no verdict
-    return status, detail, len(program["tests"]) if status == "unverified" else passed
+    return status, detail, len(program["tests"]) if status == "unverified" else passed, examiner.builtins is not None
 
 
 def run_natively(program: dict, spawning: Spawning) -> Ended | None:

@@ -149,7 +149,7 @@ def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
         return encoded
     for plain, convert in _PLAIN:
         if isinstance(value, plain):
-            return encode(convert(value), refer)
+            return {"like": encode(convert(value), refer)}
     called = getattr(value, "__name__", None) if isinstance(value, type) else None
     if type(called) is str and getattr(builtins, called, None) is value:
         return {"builtin": called}
@@ -189,6 +189,8 @@ def _decode_tagged(tag: str, content: Any, data: dict, resolve: Callable[[dict],
         return complex(*content)
     if tag == "bytes":
         return bytes.fromhex(content)
+    if tag == "like":
+        return decode(content, resolve)
     if tag == "named":
         name, fields, items = content
         return _rebuild_named(name, fields, decode(items, resolve))
@@ -200,6 +202,13 @@ def _decode_tagged(tag: str, content: Any, data: dict, resolve: Callable[[dict],
         build = build or getattr(importlib.import_module(module), name)
         return build(*[decode(part, resolve) for part in content])
     return resolve(data)
+
+
+def tags_in(data: Any) -> set[str]:
+    """Of all values in an encoded one that JSON has no form of its own for."""
+    if isinstance(data, dict):
+        return {*data}.union(*map(tags_in, data.values()))
+    return set().union(*map(tags_in, data)) if isinstance(data, list) else set()
 
 
 def put_back(old: Any, new: Any) -> None:
