@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import json
 from collections import Counter
@@ -19,7 +20,7 @@ from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.tasksets.base import Grades, TaskSet
 from wmtp.types import PASSING, Limits, Problem, Program, Verdict
 
-Execute = Callable[[Sequence[Program]], list[Verdict]]
+Submit = Callable[[Program, Callable[[Verdict], None]], None]
 
 GREEDY = "greedy"
 """In place of a number: the one completion of a task that is no draw."""
@@ -74,10 +75,18 @@ class Sample:
 
 
 def score_answers(
-    taskset: TaskSet, problems: dict[str, Problem], answers: Sequence[Answer], execute: Execute, limits: Limits
-) -> list[Sample]:
-    """Run (or judge) every answer, in order.
+    taskset: TaskSet,
+    problems: dict[str, Problem],
+    answers: Sequence[Answer],
+    submit: Submit,
+    limits: Limits,
+    on_samples: Callable[[Sequence[Sample]], None],
+) -> None:
+    """Judge every answer, or have its program run.
 
+    Args:
+        submit: has a program run, and its verdict handed over.
+        on_samples: gets the scored answers as they come: texts at once and in order, those that are run from any thread.
     Raises:
         EvaluationError: an answer to an unknown task, a task without tests, or a program that the sandbox cannot run.
     """
@@ -86,12 +95,16 @@ def score_answers(
             raise EvaluationError(f"{taskset.name} has no task {answer.task_id!r}")
     if taskset.judge is not None:
         judged = [taskset.judge(problems[answer.task_id], answer.completion) for answer in answers]
-        return [_sample(answer, _verdict(grades), grades) for answer, grades in zip(answers, judged, strict=True)]
-    programs = [taskset.program(problems[answer.task_id], answer.completion, limits) for answer in answers]
-    return [
-        _sample(answer, verdict, _base_grade(problems[answer.task_id], verdict), program.source if taskset.sanitizes else "")
-        for answer, program, verdict in zip(answers, programs, execute(programs), strict=True)
-    ]
+        on_samples([_sample(answer, _verdict(grades), grades) for answer, grades in zip(answers, judged, strict=True)])
+        return
+
+    def when_run(answer: Answer, sanitized: str) -> Callable[[Verdict], None]:
+        grade = functools.partial(_base_grade, problems[answer.task_id])
+        return lambda verdict: on_samples([_sample(answer, verdict, grade(verdict), sanitized)])
+
+    for answer in answers:
+        program = taskset.program(problems[answer.task_id], answer.completion, limits)
+        submit(program, when_run(answer, program.source if taskset.sanitizes else ""))
 
 
 def _base_grade(problem: Problem, verdict: Verdict) -> Grades:

@@ -17,9 +17,9 @@ from wmtp.files import Journal, read_journal
 from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.offer import offered_packages
 from wmtp.sandbox.packages import Package
-from wmtp.sandbox.pool import isolation, run_tests
+from wmtp.sandbox.pool import Pool, isolation
 from wmtp.tasksets.base import TaskSet
-from wmtp.types import Limits, Problem, Program, Verdict
+from wmtp.types import Limits, Problem
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,9 @@ class Execution:
             raise ConfigError(f"{taskset.name} has answers that are texts: there is no program to offer {packages[0]} to")
         return cls(limits, num_workers, allow_unsafe, how, factor, offered)
 
-    def run(self, programs: Sequence[Program]) -> list[Verdict]:
-        """One verdict per program, in order."""
-        return run_tests(
-            programs,
+    def pool(self) -> Pool:
+        """Sandboxes for one run."""
+        return Pool(
             limits=self.limits,
             num_workers=self.num_workers,
             allow_unsafe=self.allow_unsafe,
@@ -157,25 +156,35 @@ class Run:
             problem for task, problem in self.problems.items() if not all((task, sample) in self.samples for sample in samples)
         ]
 
-    def score(self, batches: Iterable[Sequence[Answer]], on_batch: Callable[[Run], None] = lambda run: None) -> None:
+    def score(self, batches: Iterable[Sequence[Answer]], on_samples: Callable[[Run], None] = lambda run: None) -> None:
         """Score every answer that is not scored yet. Making the batches is timed as generation.
+
+        Programs run while further batches are made, in one pool, and are in the journal as soon as they have a verdict.
+        `on_samples` is called after that, from any thread, one call at a time.
 
         Raises:
             EvaluationError: see `score_answers`.
         """
+
+        def keep(samples: Sequence[Sample]) -> None:
+            self.journal.append(samples)
+            self.samples |= {(sample.task_id, sample.sample): sample for sample in samples}
+            on_samples(self)
+
+        taken = set(self.samples)
         since = time.monotonic()
-        for batch in batches:
-            made = time.monotonic()
-            fresh = [answer for answer in batch if (answer.task_id, answer.sample) not in self.samples]
-            scored = score_answers(self.taskset, self.problems, fresh, self.execution.run, self.execution.limits)
-            self.journal.append(scored)
-            self.samples |= {(sample.task_id, sample.sample): sample for sample in scored}
-            self.effort.generation_s += made - since
-            self.effort.generated_tokens += sum(answer.num_tokens for answer in batch)
-            self.effort.forwards += sum(answer.num_forwards for answer in batch)
-            since = time.monotonic()
-            self.effort.execution_s += since - made
-            on_batch(self)
+        with self.execution.pool() as pool:
+            for batch in batches:
+                made = time.monotonic()
+                self.effort.generation_s += made - since
+                self.effort.generated_tokens += sum(answer.num_tokens for answer in batch)
+                self.effort.forwards += sum(answer.num_forwards for answer in batch)
+                fresh = [answer for answer in batch if (answer.task_id, answer.sample) not in taken]
+                taken |= {(answer.task_id, answer.sample) for answer in fresh}
+                score_answers(self.taskset, self.problems, fresh, pool.submit, self.execution.limits, keep)
+                since = time.monotonic()
+                self.effort.execution_s += since - made
+        self.effort.execution_s += time.monotonic() - since
 
 
 def tasks_to_score(problems: Sequence[Problem], path: Path | str, limit: int | None) -> list[Problem]:

@@ -147,6 +147,14 @@ PROBES = (
     Probe("time, working", "a loop ends at the time limit", "while True: pass", statuses=("timeout",), limits=SHORT),
     Probe("time, sleeping", "so does a sleep", "import time\ntime.sleep(60)", statuses=("timeout",), limits=SHORT),
     Probe(
+        "time, in the test",
+        "and what a test does with a program's values",
+        "def f(x): return range(10**15)",
+        (AssertTest("assert sum(f(2)) == 4"),),
+        ("timeout",),
+        SHORT,
+    ),
+    Probe(
         "memory",
         "memory is limited",
         "kept = []\nwhile len(kept) < 150: kept.append(b'x' * 2**20)\nprint(5)",
@@ -160,6 +168,22 @@ PROBES = (
         "        kept = b'x' * (40 * 2**20)\n        os.write(write, b'x')\n        time.sleep(60)\n"
         "for _ in range(6): os.read(read, 1)\ntime.sleep(0.3)\nprint(5)",
         statuses=("memory_limit",),
+        limits=SMALL,
+    ),
+    Probe(
+        "memory that is shared",
+        "and memory that they share, also while the first of them prints",
+        "import mmap, os, time\nif os.fork() == 0:\n    for _ in range(3):\n        if os.fork() == 0:\n"
+        "            kept = mmap.mmap(-1, 30 * 2**20)\n            for at in range(0, len(kept), 4096): kept[at] = 1\n"
+        "            time.sleep(60)\n    os.wait()\nfor n in range(10**9): print(n % 10, end='', flush=True)",
+        statuses=("memory_limit",),
+        limits=Limits(time_limit_s=3.0, memory_limit_bytes=64 * 2**20, output_limit_bytes=2**30),
+    ),
+    Probe(
+        "forks of much memory",
+        "what processes share is counted once",
+        "import os, time\nkept = b'x' * (30 * 2**20)\nread, write = os.pipe()\nfor _ in range(4):\n    if os.fork() == 0:\n"
+        "        time.sleep(0.2)\n        os._exit(0)\nfor _ in range(4): os.wait()\nprint(5)",
         limits=SMALL,
     ),
     Probe("output", "output is limited", "while True: print('x' * 1000)", statuses=("output_limit",)),

@@ -61,7 +61,7 @@ def command(mode: str, user_namespace: int | None, packages: Sequence[Package] =
         )
         return [*enter, *flags, *python, str(GUEST_FOLDER / ROOT_BUILDER), json.dumps(layout(packages)), *server]
     user = ["--unshare-user", "--uid", "0", "--gid", "0"] if user_namespace is None else ["--userns", str(user_namespace)]
-    keep = ("SYS_ADMIN", "SETPCAP", "KILL", *(() if user_namespace is None else ("SETUID", "SETGID")))
+    keep = ("SYS_ADMIN", "SYS_PTRACE", "SETPCAP", "KILL", *(() if user_namespace is None else ("SETUID", "SETGID")))
     return [
         "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", *user,
         "--as-pid-1", "--die-with-parent", "--new-session",

@@ -7,16 +7,117 @@ A few warm interpreters live inside namespaces (bubblewrap, or util-linux's unsh
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import TracebackType
 
 from wmtp.sandbox.isolation import isolation
 from wmtp.sandbox.packages import Package
 from wmtp.sandbox.worker import Worker
 from wmtp.types import Limits, Program, Verdict
 
-__all__ = ["isolation", "run_tests"]
+__all__ = ["Pool", "isolation", "run_tests"]
+
+OnVerdict = Callable[[Verdict], None]
+
+
+class Pool:
+    """Sandboxes that take programs from one queue until the block ends; each is started when there is work for it.
+
+    Args:
+        limits: for programs that bring none of their own.
+        num_workers: sandboxes at work at the same time.
+        allow_unsafe: run without isolation where none can be had.
+        time_factor: for every time limit, see `machine.machine_factor`.
+        packages: what programs and tests can import beside the standard library.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        num_workers: int,
+        allow_unsafe: bool = False,
+        time_factor: float = 1.0,
+        packages: Sequence[Package] = (),
+    ) -> None:
+        self._limits, self._time_factor, self._packages = limits, time_factor, packages
+        self._allow_unsafe = allow_unsafe
+        self._cores = _cores(max(1, num_workers))
+        self._waiting: queue.SimpleQueue[tuple[Program, OnVerdict] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
+        self._changed = threading.Condition()
+        self._num_unfinished = 0
+        self._failure: BaseException | None = None
+
+    def submit(self, program: Program, on_verdict: OnVerdict) -> None:
+        """Have it run against its tests, up to its first failure. `on_verdict`: called from any thread, one call at a time.
+
+        Raises:
+            EvaluationError: no isolation, or a program before this one that the sandbox could not run after retries.
+            BaseException: what an `on_verdict` raised.
+        """
+        mode = isolation(allow_unsafe=self._allow_unsafe)
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            self._num_unfinished += 1
+            if len(self._threads) < min(len(self._cores), self._num_unfinished):
+                core = self._cores[len(self._threads)]
+                thread = threading.Thread(target=self._work, args=(mode, core), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._waiting.put((program, on_verdict))
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Wait for every verdict; after an error nothing is waited for, and what still runs is ended.
+
+        Raises:
+            As `submit` does.
+        """
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.wait_for(lambda: self._num_unfinished == 0 or self._failure is not None)
+            for worker in self._workers if self._failure is not None else ():
+                worker.stop()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _work(self, mode: str, core: int | None) -> None:
+        """One thread, one sandbox."""
+        if core is not None:  # of this thread, and of all that it starts
+            os.sched_setaffinity(0, {core})
+        worker = Worker(mode, self._packages)
+        with self._changed:
+            self._workers.append(worker)
+        try:
+            while (work := self._waiting.get()) is not None and self._failure is None:
+                verdict = worker.run_with_retries(self._scaled(work[0]))
+                with self._changed:
+                    if self._failure is None:
+                        work[1](verdict)
+                    self._num_unfinished -= 1
+                    self._changed.notify_all()
+        except BaseException as error:
+            with self._changed:
+                self._failure = self._failure or error
+                self._changed.notify_all()
+        finally:
+            worker.close()
+
+    def _scaled(self, program: Program) -> Program:
+        limits = program.limits or self._limits
+        return replace(program, limits=replace(limits, time_limit_s=limits.time_limit_s * self._time_factor))
 
 
 def run_tests(
@@ -29,55 +130,36 @@ def run_tests(
     packages: Sequence[Package] = (),
     on_verdict: Callable[[int, Verdict], None] | None = None,
 ) -> list[Verdict]:
-    """Run every program against its tests, stopping at its first failure.
+    """Run every program against its tests, in a `Pool` of its own.
 
     Args:
-        limits: for programs that bring none of their own.
-        num_workers: sandboxes at work at the same time.
-        allow_unsafe: run without isolation where none can be had.
-        time_factor: for every time limit, see `machine.machine_factor`.
-        packages: what programs and tests can import beside the standard library.
-        on_verdict: called from worker threads, one at a time, as verdicts come in.
+        on_verdict: called from worker threads, one at a time, as verdicts come in, with the program's place.
     Returns:
         one verdict per program, in order.
     Raises:
         EvaluationError: no isolation, or a program that the sandbox could not run after retries.
     """
-    mode = isolation(allow_unsafe=allow_unsafe)
-    verdicts: list[Verdict | None] = [None] * len(programs)
-    numbers, lock, failures = iter(range(len(programs))), threading.Lock(), list[Exception]()
+    verdicts: dict[int, Verdict] = {}
 
-    def work(core: int | None) -> None:
-        if core is not None:  # of this thread, and of all that it starts
-            os.sched_setaffinity(0, {core})
-        worker = Worker(mode, packages)
-        try:
-            while not failures:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                own = programs[number].limits or limits
-                scaled = replace(own, time_limit_s=own.time_limit_s * time_factor)
-                verdict = worker.run_with_retries(replace(programs[number], limits=scaled))
-                verdicts[number] = verdict
-                with lock:
-                    if on_verdict is not None:
-                        on_verdict(number, verdict)
-        except Exception as error:
-            failures.append(error)
-        finally:
-            worker.close()
+    def note(number: int) -> OnVerdict:
+        def keep(verdict: Verdict) -> None:
+            verdicts[number] = verdict
+            if on_verdict is not None:
+                on_verdict(number, verdict)
 
-    cores = _cores(max(1, min(num_workers, len(programs))))
-    threads = [threading.Thread(target=work, args=(core,), daemon=True) for core in cores]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return [verdict for verdict in verdicts if verdict is not None]
+        return keep
+
+    pool = Pool(
+        limits=limits,
+        num_workers=max(1, min(num_workers, len(programs))),
+        allow_unsafe=allow_unsafe,
+        time_factor=time_factor,
+        packages=packages,
+    )
+    with pool:
+        for number, program in enumerate(programs):
+            pool.submit(program, note(number))
+    return [verdicts[number] for number in range(len(programs))]
 
 
 def _cores(num_workers: int) -> list[int | None]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import tempfile
@@ -43,8 +44,11 @@ class Worker:
         self.mode, self.packages = mode, packages
         self.process: subprocess.Popen[bytes] | None = None
         self.errors: IO[bytes] | None = None
+        self.is_stopped = False
 
     def _start(self) -> None:
+        if self.is_stopped:
+            raise EvaluationError("the sandbox was stopped")
         if self.process is None or self.process.poll() is not None:
             self.close()
             users = two_users() if self.mode != "none" else None
@@ -63,6 +67,15 @@ class Worker:
             finally:
                 if users is not None:
                     os.close(users)
+            if self.is_stopped:  # meanwhile
+                self.process.kill()
+
+    def stop(self) -> None:
+        """End what it runs, now and for good; from any thread. Whose thread it is has it still to close."""
+        self.is_stopped = True
+        process = self.process
+        if process is not None:
+            process.kill()
 
     def close(self, wait_s: float = 0.5) -> None:
         if self.process is not None:
@@ -116,10 +129,13 @@ class Worker:
 
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
-        reply = self._ask(
-            {**order, "tests": codes} | {name: getattr(program, name) for name in ("helpers", "imports", "defines")},
-            STALLED_S + 2 * order["limits"]["wall_limit_s"],
-        )
+        message = {**order, "tests": codes} | {name: getattr(program, name) for name in ("helpers", "imports", "defines")}
+        try:
+            reply = self._ask(message, STALLED_S + 2 * order["limits"]["wall_limit_s"])
+        except OSError:
+            if self._exit_code() == signal.SIGPROF:  # its own alarm, see `sandbox_clock.alarm`
+                return Verdict("timeout", len(codes), 0, detail="a test did not come back from a call")
+            raise
         return Verdict(reply["status"] or "passed", len(codes), reply["passed"], reply["wall_s"], reply["detail"])
 
     def _run_inputs(self, program: Program, order: dict[str, Any]) -> Verdict:
@@ -191,12 +207,18 @@ class Worker:
             parts += chunk
         return bytes(parts)
 
+    def _exit_code(self) -> int | None:
+        """Of a sandbox that has ended, or is about to."""
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(timeout=1)
+        return None
+
     def last_words(self, error: OSError) -> str:
         """Why it did not start, or died: the error, and what it wrote to its standard error."""
         if self.process is None or self.errors is None:
             return str(error)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=1)
+        self._exit_code()
         self.errors.seek(0)
         lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
         return f"{error}: {lines[-1][:300]}" if lines else str(error)

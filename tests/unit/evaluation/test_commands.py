@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.unit.tokens.families import family
 from wmtp.cli import main
-from wmtp.evaluation import commands, run
+from wmtp.evaluation import run
 
 HUMANEVAL = [
     {
@@ -183,18 +183,23 @@ def test_empty_and_huge_completions_are_counted_verdicts(files, tmp_path):
     assert code == 0 and metrics["pass@1"] == 0.0 and sum(metrics["verdicts"].values()) == 3
 
 
+def dies_at(number, monkeypatch):
+    """Once, when as many verdicts as this have come; all that came, and what came after that."""
+    real, calls = run.SampleJournal.append, []
+
+    def append(journal, samples):
+        calls.append(samples)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        real(journal, samples)
+
+    monkeypatch.setattr(run.SampleJournal, "append", append)
+    return calls
+
+
 def test_a_killed_scoring_goes_on_without_running_what_was_finished(files, tmp_path, monkeypatch):
     answers = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
-    monkeypatch.setattr(commands, "CHUNK", 1)
-    real, started = run.run_tests, []
-
-    def dies_at_the_third(programs, **options):
-        started.append(programs)
-        if len(started) == 3:
-            raise KeyboardInterrupt
-        return real(programs, **options)
-
-    monkeypatch.setattr(run, "run_tests", dies_at_the_third)
+    started = dies_at(3, monkeypatch)
     assert score(files, "humaneval", answers, tmp_path) == (1, None)
     code, metrics = score(files, "humaneval", answers, tmp_path)
     assert (code, metrics["pass@1"], len(started)) == (0, 1.0, 4)
@@ -203,16 +208,7 @@ def test_a_killed_scoring_goes_on_without_running_what_was_finished(files, tmp_p
 def test_an_unfinished_run_of_something_else_is_neither_used_nor_lost(files, tmp_path, monkeypatch, capsys):
     right = [{"task_id": task["task_id"], "completion": task["canonical_solution"]} for task in HUMANEVAL]
     wrong = [answer | {"completion": "    return None\n"} for answer in right]
-    real, calls = run.run_tests, []
-
-    def dies_at_the_second(programs, **options):
-        calls.append(programs)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(programs, **options)
-
-    monkeypatch.setattr(commands, "CHUNK", 1)
-    monkeypatch.setattr(run, "run_tests", dies_at_the_second)
+    calls = dies_at(2, monkeypatch)
     assert score(files, "humaneval", right, tmp_path) == (1, None)
     capsys.readouterr()
     assert score(files, "humaneval", wrong, tmp_path) == (2, None)
@@ -317,15 +313,7 @@ def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_complet
     files, tmp_path, model, monkeypatch, capsys
 ):
     assert evaluate(model, files, tmp_path / "whole") == 0
-    real, calls = run.run_tests, []
-
-    def dies_at_the_second(programs, **options):
-        calls.append(programs)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(programs, **options)
-
-    monkeypatch.setattr(run, "run_tests", dies_at_the_second)
+    dies_at(4, monkeypatch)
     assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 1
     assert len(list(tmp_path.glob(".out*"))) == 1
     other = shutil.copytree(model, tmp_path / "other")

@@ -25,8 +25,15 @@ def scored(correct, num_samples=4):
     return samples
 
 
-def execute(programs):
-    return [Verdict("passed" if program.source == program.tests[0].stdout else "wrong_answer", 1, 0) for program in programs]
+def scored_by(name, answers):
+    """As the task set of this name has it; a program passes that is its own output."""
+    found = []
+
+    def submit(program, on_verdict):
+        on_verdict(Verdict("passed" if program.source == program.tests[0].stdout else "wrong_answer", 1, 0))
+
+    score_answers(tasksets.get(name), BY_ID, answers, submit, Limits(), found.extend)
+    return found
 
 
 def test_summary_by_hand():
@@ -54,17 +61,15 @@ def test_nothing_is_left_out_in_silence():
     with pytest.raises(EvaluationError, match=r"pass@5 needs that many samples"):
         summarise(task_results(PROBLEMS, samples), samples, k=[5], num_bootstrap=10, seed=0)
     with pytest.raises(EvaluationError, match="no task 'other'"):
-        score_answers(tasksets.get("synthetic"), BY_ID, [Answer("other", 0, "")], execute, Limits())
+        scored_by("synthetic", [Answer("other", 0, "")])
 
 
 def test_programs_are_executed_and_text_answers_judged():
     answers = [Answer("t1", 0, "1", "eos", 3), Answer("t2", 0, "1")]
-    samples = score_answers(tasksets.get("synthetic"), BY_ID, answers, execute, Limits())
+    samples = scored_by("synthetic", answers)
     assert [sample.verdict for sample in samples] == ["passed", "wrong_answer"]
     assert (samples[0].finish, samples[0].num_tokens) == ("eos", 3)
-    judged = score_answers(
-        tasksets.get("gsm8k"), BY_ID, [Answer("t1", 0, "it is 1"), Answer("t2", 0, "#### 2")], execute, Limits()
-    )
+    judged = scored_by("gsm8k", [Answer("t1", 0, "it is 1"), Answer("t2", 0, "#### 2")])
     assert [(s.passed, s.grades) for s in judged] == [(False, {"flexible": True}), (True, {"flexible": True})]
     more = [Sample(f"t{i}", 0, "", "wrong_answer", 1, 0, grades={"flexible": i > 1}) for i in (0, 3)]
     summary = summarise(task_results(PROBLEMS, [*judged, *more]), [*judged, *more], k=[1], num_bootstrap=10, seed=0)
@@ -99,14 +104,13 @@ def test_the_base_tests_have_a_score_of_their_own_and_extra_ones_never_count_for
     passed = {("t0", 0): 2, ("t0", 1): 1, ("t1", 0): 1, ("t1", 1): 0}
     answers = [Answer(task, number, f"{task} {number}") for task, number in passed]
 
-    def execute(programs):
-        done = [passed[task, int(number)] for task, number in (program.source.split() for program in programs)]
-        return [
-            Verdict("passed" if number == len(program.tests) else "wrong_answer", len(program.tests), number)
-            for number, program in zip(done, programs, strict=True)
-        ]
+    def submit(program, on_verdict):
+        task, number = program.source.split()
+        done = passed[task, int(number)]
+        on_verdict(Verdict("passed" if done == len(program.tests) else "wrong_answer", len(program.tests), done))
 
-    samples = score_answers(tasksets.get("mbppplus"), problems, answers, execute, Limits())
+    samples = []
+    score_answers(tasksets.get("mbppplus"), problems, answers, submit, Limits(), samples.extend)
     assert [sample.grades for sample in samples] == [{"base": True}, {"base": True}, {"base": True}, {"base": False}]
     results = task_results(list(problems.values()), samples)
     summary = summarise(results, samples, k=[1, 2], num_bootstrap=10, seed=0)

@@ -60,6 +60,42 @@ def test_what_is_scored_already_is_not_scored_again(tmp_path):
     assert len(SampleJournal(tmp_path).samples) == 1
 
 
+def test_a_program_is_in_the_journal_when_it_has_ended_and_no_other_is_waited_for(tmp_path):
+    """The next batch is made while programs run; the last program of the first batch ends after all of the second."""
+    synthetic = tasksets.get("synthetic")
+    execution = Execution(Limits(), 2, False, "", 1.0)
+    programs = {0: "print(0)", 1: "import time\ntime.sleep(1.5)\nprint(1)", 2: "print(2)", 3: "print(4)"}
+    made = [[Answer(f"t{i}", 0, programs[i]) for i in pair] for pair in ((0, 1), (2, 3))]
+    seen = []
+    with SampleJournal(tmp_path) as journal:
+        run = Run(synthetic, PROBLEMS, execution, journal)
+        run.score(iter(made), lambda now: seen.append([*SampleJournal(tmp_path).samples]))
+    assert [len(keys) for keys in seen] == [1, 2, 3, 4] and seen[-1][-1] == ("t1", 0)
+    assert [run.samples[f"t{i}", 0].passed for i in range(4)] == [True, True, True, False]
+    assert run.effort.execution_s > 1.0 > run.effort.generation_s
+
+
+def test_what_had_ended_before_a_kill_is_not_run_again(tmp_path, monkeypatch):
+    synthetic, execution = tasksets.get("synthetic"), Execution(Limits(), 1, False, "", 1.0)
+    made = [Answer(f"t{i}", 0, f"print({i})") for i in range(4)]
+    real, calls = SampleJournal.append, []
+
+    def dies_at_the_third(journal, samples):
+        calls.append(samples)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(journal, samples)
+
+    monkeypatch.setattr(SampleJournal, "append", dies_at_the_third)
+    with SampleJournal(tmp_path) as journal, pytest.raises(KeyboardInterrupt):
+        Run(synthetic, PROBLEMS, execution, journal).score([made])
+    with SampleJournal(tmp_path) as journal:
+        run = Run(synthetic, PROBLEMS, execution, journal)
+        assert run.effort.resumed_samples == 2
+        run.score([made])
+    assert len(calls) == 3 + 2 and all(sample.passed for sample in run.samples.values())
+
+
 def test_an_answer_to_no_task_ends_the_run(tmp_path):
     with SampleJournal(tmp_path) as journal, pytest.raises(EvaluationError, match="gsm8k has no task 't3'"):
         Run(GSM8K, PROBLEMS[:2], EXECUTION, journal).score([answers(3, 0)])

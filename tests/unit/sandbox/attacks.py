@@ -52,6 +52,12 @@ RESOURCES = {
         ("runtime_error", "memory_limit", "timeout"),
     ),
     "a segfault": ("import ctypes\nctypes.string_at(0)", SUM, "runtime_error"),
+    "a range that the test adds up": ("def f(x): return range(10**15)", (AssertTest("assert sum(f(2)) == 4"),), "timeout"),
+    "a number that the test raises to its power": (
+        "def f(x): return 10**8",
+        (AssertTest("assert 3 ** f(2) == 3 ** f(3)"),),
+        "timeout",
+    ),
     "a number of a million digits": ("import sys\nsys.set_int_max_str_digits(0)\nprint(9 ** 10**8)", SUM, "timeout"),
 }
 

@@ -29,6 +29,7 @@ NEED_ISOLATION = {
     "system calls",
     "limits of others",
     "memory of children",
+    "memory that is shared",
     "disk",
     "leftovers",
 }

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -11,7 +12,7 @@ from wmtp.sandbox import isolation as kinds
 from wmtp.sandbox import pool as sandbox
 from wmtp.sandbox import worker
 from wmtp.sandbox.machine import machine_factor
-from wmtp.sandbox.pool import isolation, run_tests
+from wmtp.sandbox.pool import Pool, isolation, run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Program
 
 SUM = tuple(IOTest(f"{i} 2 3\n", f"{i + 5}\n") for i in range(3))
@@ -55,6 +56,47 @@ def test_order_is_kept_over_workers_and_every_verdict_is_announced():
     verdicts = run_tests(programs, limits=QUICK, num_workers=3, on_verdict=lambda i, v: seen.append((i, v)))
     assert [v.passed for v in verdicts] == [i % 3 != 0 for i in range(30)]
     assert sorted(seen, key=lambda item: item[0]) == list(enumerate(verdicts))
+
+
+def test_a_pool_waits_for_nobody_but_at_its_end():
+    """A verdict is there when its own program has ended, whatever else has been submitted; sandboxes go on to the next."""
+    slow = Program("import time\ntime.sleep(1.5)\nprint(1)", (IOTest("", "1"),), Limits(time_limit_s=60.0))
+    quick = [Program(f"print({i})", (IOTest("", str(i)),)) for i in range(8)]
+    seen, all_quick = [], threading.Event()
+    with Pool(limits=QUICK, num_workers=2) as pool:
+        pool.submit(slow, lambda verdict: seen.append(("slow", verdict.status)))
+        for i, program in enumerate(quick):
+            pool.submit(program, lambda verdict, i=i: (seen.append((i, verdict.status)), len(seen) == 8 and all_quick.set()))
+        assert all_quick.wait(60) and sorted(seen) == [(i, "passed") for i in range(8)]
+    assert seen[8:] == [("slow", "passed")]
+
+
+def test_a_pool_starts_no_more_sandboxes_than_there_is_work_for(monkeypatch):
+    real, started = sandbox.Worker, []
+    monkeypatch.setattr(sandbox, "Worker", lambda *how: started.append(how) or real(*how))
+    assert all(v.passed for v in run_tests([Program("print(5)", SUM[:1])] * 3, limits=QUICK, num_workers=64))
+    assert len(started) == 3
+    with Pool(limits=QUICK, num_workers=64):
+        pass
+    assert len(started) == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_error_ends_what_still_runs(error):
+    endless = Program("import time\ntime.sleep(500)", (IOTest("", "1"),), Limits(time_limit_s=600.0))
+    before = {thread.ident for thread in threading.enumerate()}
+
+    def fails(verdict):
+        raise error("in the middle")
+
+    for submit_one in (True, False):
+        with pytest.raises(error, match="in the middle"), Pool(limits=QUICK, num_workers=2) as pool:
+            pool.submit(endless, lambda verdict: None)
+            if submit_one:
+                pool.submit(Program("print(5)", SUM[:1]), fails)
+            else:
+                raise error("in the middle")
+        assert {thread.ident for thread in threading.enumerate()} <= before
 
 
 def test_large_input_and_a_refused_source():
@@ -142,6 +184,6 @@ def test_a_programs_own_faults_end_nothing(what):
 
 
 def test_a_sandbox_that_never_starts_says_why_and_for_which_task(monkeypatch):
-    monkeypatch.setattr(worker, "command", lambda mode, users: ["sh", "-c", "echo no such luck >&2; exit 1"])
+    monkeypatch.setattr(worker, "command", lambda *how: ["sh", "-c", "echo no such luck >&2; exit 1"])
     with pytest.raises(EvaluationError, match=r"^task 3: the sandbox .* could not run it: .*no such luck"):
         run_tests([Program(RIGHT, SQUARE, name="task 3")], limits=QUICK, num_workers=1)

@@ -7,13 +7,18 @@ at a multiple of its limit by the clock on the wall.
 """
 
 import contextlib
+import ctypes
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SHORTEST_S = 0.005
 OWN = "self"
+LIBC = ctypes.CDLL(None, use_errno=True)
+GRACE_S = 0.25
+"""Of processor time beyond the limit, for the interpreter to see that the time is up."""
 
 
 class Clock:
@@ -61,6 +66,36 @@ class Clock:
             return self.limit_s - SHORTEST_S
         self.counts = None
         return used
+
+
+@contextlib.contextmanager
+def alarm(clock: Clock, error: Callable[[], BaseException]) -> Iterator[None]:
+    """Raise `error()` in what runs here when the time is up.
+
+    The interpreter looks at signals between its own steps only. What does not come back from C (the sum of a range that a
+    program hands in) ends with this process, by a signal that nothing of the interpreter's is asked about: see `die_of`.
+    """
+
+    def wake_at_end(*_: object) -> None:
+        left = clock.left_s()
+        if left <= 0:
+            raise error()
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+    signal.signal(signal.SIGALRM, wake_at_end)
+    try:
+        wake_at_end()
+        signal.setitimer(signal.ITIMER_PROF, max(0.0, clock.left_s()) + GRACE_S)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def die_of(number: int) -> None:
+    """This process ends with the signal's number as its exit code: the C library's own `_exit` is the handler."""
+    LIBC.signal.argtypes, LIBC.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    LIBC.signal(number, ctypes.cast(LIBC._exit, ctypes.c_void_p))
 
 
 def tasks(pid: str) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sandbox_calls
-from sandbox_clock import Clock
+from sandbox_clock import Clock, alarm, die_of
 from sandbox_program import ASKED, NATIVE, SCRIPT, message_of
 from sandbox_spawner import LIBC, PR_SET_DUMPABLE, start_spawner
 from sandbox_tests import UnfitTest, visible_defect
@@ -40,6 +40,7 @@ def serve(isolated: bool) -> None:
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- what tests print; messages go to the descriptor itself
     warm_up()
+    die_of(signal.SIGPROF)
     gc.freeze()
     while True:
         program = receive()
@@ -192,31 +193,21 @@ def examine(examiner: sandbox_calls.Examiner, source: str, clock: Clock) -> None
     Raises:
         Ended: it did not reach its end; says how.
     """
-
-    def wake_at_end(*_: Any) -> None:
-        left = clock.left_s()
-        if left <= 0:
-            raise Ended("timeout")
-        signal.setitimer(signal.ITIMER_REAL, left)
-
-    signal.signal(signal.SIGALRM, wake_at_end)
-    try:
-        wake_at_end()
-        examiner.run(source)
-    except UnfitTest as error:
-        raise Ended("sandbox_error", str(error)[:500]) from None
-    except sandbox_calls.CannotCarry as error:
-        raise Ended("unverified", str(error)[:500]) from None
-    except MemoryError:
-        raise Ended("memory_limit") from None
-    except AssertionError as error:
-        raise Ended("wrong_answer", message_of(error)) from None
-    except Exception as error:
-        raise Ended("runtime_error", message_of(error)) from None
-    except SystemExit:
-        raise Ended("wrong_answer", "the test was left before its end") from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    with alarm(clock, lambda: Ended("timeout")):
+        try:
+            examiner.run(source)
+        except UnfitTest as error:
+            raise Ended("sandbox_error", str(error)[:500]) from None
+        except sandbox_calls.CannotCarry as error:
+            raise Ended("unverified", str(error)[:500]) from None
+        except MemoryError:
+            raise Ended("memory_limit") from None
+        except AssertionError as error:
+            raise Ended("wrong_answer", message_of(error)) from None
+        except Exception as error:
+            raise Ended("runtime_error", message_of(error)) from None
+        except SystemExit:
+            raise Ended("wrong_answer", "the test was left before its end") from None
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from sandbox_program import MEMORY_STATUS
 from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, ORDER, READY, STATUS, receive_fds, send_fds
 from sandbox_values import NotAValueError
 
-TICK_S = 0.05
+TICK_S, MEMORY_TICK_S = 0.05, 0.01
+"""Between two looks at its time, and at the memory of several processes, who can take a lot of it in a short time."""
 HOST = 0
 """What the host's messages come over: none does while a program runs, so there is something to read when the host is gone."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -107,7 +108,8 @@ class Watch:
         self.ended = spawning.orders.fileno()
         self.open = [out_read, channel]
         self.exit_status: int | None = None
-        self.next_check = time.monotonic() + TICK_S
+        self.next_check = self.next_look = time.monotonic() + TICK_S
+        self.tick_s = TICK_S
         os.set_blocking(channel, False)
 
     def close(self) -> None:
@@ -166,7 +168,7 @@ class Watch:
         if left <= 0:
             raise Ended("timeout")
         writing = [self.channel] if self.unsent and self.channel in self.open else []
-        ready, writable, _ = select.select([*self.open, self.ended, HOST], writing, [], min(left, TICK_S))
+        ready, writable, _ = select.select([*self.open, self.ended, HOST], writing, [], min(left, self.tick_s))
         if HOST in ready:
             os._exit(0)
         if writable:
@@ -178,8 +180,10 @@ class Watch:
             self._drain()
         elif time.monotonic() >= self.next_check:
             self._check_memory()
-            self.clock.look()
-            self.next_check = time.monotonic() + TICK_S
+            if time.monotonic() >= self.next_look:
+                self.clock.look()
+                self.next_look = time.monotonic() + TICK_S
+            self.next_check = time.monotonic() + self.tick_s
 
     def _drain(self) -> None:
         """The process has ended; then its children have too, and what is still in its pipes is read.
@@ -234,20 +238,35 @@ class Watch:
         raise Ended("runtime_error", f"exit code {code}")
 
     def _check_memory(self) -> None:
-        """Limits that no single process would reach, or that address space does not show."""
-        pids = self.spawning.pids()
+        """Limits that no single process would reach, or that address space does not show.
+
+        What several processes have together is what they have each, and their parts of what they share: with one another, as
+        memory that was there when they were forked and as mappings, and with the spawner.
+        """
+        pids, most = self.spawning.pids(), self.limits["memory_limit_bytes"]
+        self.tick_s = MEMORY_TICK_S if len(pids) > 1 else TICK_S
         if len(pids) > 2 * MAX_PROCESSES:
             raise Ended("runtime_error", f"more than {MAX_PROCESSES} processes")
-        used, most = [used_bytes(pid) for pid in pids], self.limits["memory_limit_bytes"]
-        if any(resident > most for resident, _ in used):
-            raise Ended("memory_limit", f"{max(used)[0]:,} bytes")
-        if len(pids) > 1 and sum(own for _, own in used) > 2 * most:
-            raise Ended("memory_limit", "all its processes together")
+        resident = [resident_bytes(pid) for pid in pids]
+        if max(resident, default=0) > most:
+            raise Ended("memory_limit", f"{max(resident):,} bytes")
+        if sum(resident) > most:
+            together = sum(map(proportional_bytes, pids))
+            if together > most:
+                raise Ended("memory_limit", f"{together:,} bytes of all its processes")
 
 
-def used_bytes(pid: str) -> tuple[int, int]:
-    """Memory of a process: what is resident, and what of that is no file's and not shared."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
-        _, resident, shared = map(int, file.read().split()[:3])
-        return resident * PAGE_BYTES, (resident - shared) * PAGE_BYTES
-    return 0, 0
+def resident_bytes(pid: str) -> int:
+    """Memory of a process, all that it shares with others included."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * PAGE_BYTES
+    return 0
+
+
+def proportional_bytes(pid: str) -> int:
+    """Memory of a process, of each page its part (proc(5), Pss). It takes a while, so it is asked for only where it matters."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
