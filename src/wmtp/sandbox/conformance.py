@@ -122,7 +122,8 @@ PROBES = (
     Probe(
         "environment",
         "a program's environment says nothing of this machine's",
-        "import os\nprint(sorted(set(os.environ) - {'PATH', 'LANG', 'HOME', 'PYTHONHASHSEED'}) or 5)",
+        "import os\nown = {'PATH', 'LANG', 'HOME', 'PYTHONHASHSEED'}\n"
+        "print(sorted(name for name in os.environ if name not in own and not name.endswith('_NUM_THREADS')) or 5)",
     ),
     Probe(
         "privileges",
