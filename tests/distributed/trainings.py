@@ -62,7 +62,7 @@ def make_workspace(root):
     words.save(str(data / "tokenizer/tokenizer.json"))
     shape = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
     model = build_model(shape, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=9)
-    model.config.attention_dropout = 0.2
+    model.config.decoder_config.attention_dropout = 0.2
     model.save_pretrained(root / "pretrained")
     return root
 

@@ -16,6 +16,8 @@ from wmtp.errors import ModelError
 from wmtp.evaluation.generate import Decoding, generate_batches
 from wmtp.evaluation.prompter import Prompter, first_line
 from wmtp.evaluation.results import Answer
+from wmtp.models.load import prove_heads, read_model
+from wmtp.models.mtp import MTPForCausalLM
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
 
@@ -35,23 +37,15 @@ class Completer:
             revision: of the hub: a branch, tag or commit.
             dtype: of the weights while they are used; `auto` is their own.
         Raises:
-            ModelError: no such model, files that are not whole, or weights that its architecture has and its files have not.
+            ModelError: no such model, or files that are not what its architecture is; see `read_model` and `prove_heads`.
             DataError: see `Prompter.load`.
         """
-        from transformers import AutoModelForCausalLM
-
-        import wmtp.models  # noqa: F401 (registers the model type)
-
+        where = f"model {path_or_hub_id}"
         if Path(path_or_hub_id).exists():
             model_files.require_model(Path(path_or_hub_id), tokenizer=True)
-        how = {"revision": revision, "dtype": dtype}
-        try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(path_or_hub_id, output_loading_info=True, **how)
-        except Exception as error:  # transformers, and any model's own code, raise whatever they meet in somebody's files
-            raise ModelError(f"model {path_or_hub_id}: {first_line(error)}") from error
-        model, info = loaded
-        if missing := sorted(info["missing_keys"]):
-            raise ModelError(f"model {path_or_hub_id}: {len(missing)} weights are missing, the first is {missing[0]}")
+        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision)
+        if isinstance(model, MTPForCausalLM):
+            prove_heads(model, where)
         return cls(Prompter.load(path_or_hub_id, model.generation_config, revision), model.to(device).eval())
 
     @property

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from wmtp.evaluation.kv_cache import growing_cache
+from wmtp.errors import EvaluationError
+from wmtp.evaluation.kv_cache import cache_argument, growing_cache, select_rows, takes_back
 from wmtp.evaluation.nll import num_heads
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
 from wmtp.evaluation.results import GREEDY, Answer
@@ -93,6 +94,7 @@ def generate_batches(
 
     Raises:
         ValueError: an empty prompt.
+        EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`.
     """
     rows: list[tuple[Prompt, int | str]] = []
     for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
@@ -127,7 +129,14 @@ class _Batch:
         self.finished: dict[int, Answer] = {}
         self.num_forwards = 1
         self.alive_R = np.arange(len(rows))
-        self.cache = growing_cache(model.config)
+        self.cache_argument = cache_argument(model)
+        self.cache = growing_cache(model, 1 + self.num_drafts)
+        num_slots = max(len(prompt.input_ids) for prompt, _ in rows) + decoding.max_new_tokens * (1 + self.num_drafts)
+        if self.num_drafts and not takes_back(self.cache, num_slots):
+            raise EvaluationError(
+                f"num_drafts={decoding.num_drafts}: proposals that are rejected cannot be taken back from this model's windows "
+                "or recurrent states: use 0"
+            )
 
     def run(self) -> list[Answer]:
         logits_RV, draft_logits, mask_RT, positions_R = self._prefill()
@@ -161,7 +170,7 @@ class _Batch:
         if working.mean() > _DROP_BELOW:
             return None
         keep = torch.from_numpy(np.flatnonzero(working)).to(self.device)
-        self.cache.batch_select_indices(keep)
+        select_rows(self.cache, keep)
         self.alive_R = self.alive_R[working]
         return keep
 
@@ -169,7 +178,10 @@ class _Batch:
         self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, logits_to_keep: int = 0
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """Head 0's logits, and what the heads that propose tokens made of the same tokens."""
-        arguments = {"attention_mask": mask, "position_ids": positions, "past_key_values": self.cache}
+        arguments = {"attention_mask": mask, "position_ids": positions, self.cache_argument: self.cache}
+        if self.cache_argument == "cache_params":  # a state-space model: no positions, and padding only before the first token
+            del arguments["position_ids"]
+            arguments["attention_mask"] = mask if mask is not None and mask.shape == ids.shape else None
         if not self.num_drafts:
             output = self.model(input_ids=ids, use_cache=True, logits_to_keep=logits_to_keep, **arguments)
             return output.logits, ()
@@ -194,7 +206,7 @@ class _Batch:
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
         logits_BTV, hidden = self._forward(ids_BT.to(self.device), mask_BT, positions_BT, logits_to_keep=1)
         rows = torch.tensor([place[prompt.task_id] for prompt, _ in self.rows], device=self.device)
-        self.cache.batch_select_indices(rows)
+        select_rows(self.cache, rows)
         last_B = torch.full((len(prompts),), width - 1, device=self.device)
         drafts = [logits_BV[rows] for logits_BV in self._logits_at(hidden, last_B)]
         return logits_BTV[rows, -1], drafts, mask_BT[rows], lengths_B.to(self.device)[rows]

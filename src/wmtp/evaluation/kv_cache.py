@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
+
+from wmtp.errors import EvaluationError
 
 
 class GrowingLayer(DynamicLayer):
@@ -47,8 +51,42 @@ class GrowingLayer(DynamicLayer):
         self._room = None
 
 
-def growing_cache(config: Any) -> DynamicCache:
-    """The model's own kind of cache, with plain layers replaced by growing ones."""
-    cache = DynamicCache(config=config)
+def growing_cache(model: Any, num_heads: int = 1) -> DynamicCache:
+    """The model's own kind of cache, with plain layers replaced by growing ones.
+
+    Args:
+        num_heads: of a multi-token model, how many are to run.
+    """
+    cache = model.new_cache(num_heads) if hasattr(model, "new_cache") else DynamicCache(config=model.config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def cache_argument(model: Any) -> str:
+    """The name by which the model's forward takes a cache.
+
+    Raises:
+        EvaluationError: it takes none, and keeps its state in a way of its own.
+    """
+    accepted = inspect.signature(model.forward).parameters
+    if "cache_params" in accepted:
+        return "cache_params"
+    if "past_key_values" in accepted or "state" not in accepted:
+        return "past_key_values"
+    raise EvaluationError(f"a {model.config.model_type} model keeps its state in its own way and cannot complete texts here")
+
+
+def select_rows(cache: DynamicCache, indices: torch.Tensor) -> None:
+    """Keep these rows of the batch, in this order, each as often as it is named; recurrent states, too."""
+    layer: Any
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionCacheLayerMixin):
+            layer.reorder_cache(indices)  # type: ignore[arg-type]
+        else:
+            layer.batch_select_indices(indices)
+
+
+def takes_back(cache: DynamicCache, num_slots: int) -> bool:
+    """Whether tokens can be hidden again by a mask: so many slots are in no layer's recurrent state and within every window."""
+    recurrent = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
+    return not recurrent and all(num_slots < getattr(layer, "sliding_window", math.inf) for layer in cache.layers)

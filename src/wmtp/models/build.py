@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from transformers import GraniteConfig
+from transformers.initialization import no_init_weights
 
 from wmtp.distributed import seed_everything
 from wmtp.errors import ConfigError
-from wmtp.models.convert import from_causal_lm
+from wmtp.models.load import from_causal_lm, prove_heads, read_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 
@@ -47,40 +49,60 @@ def build_model(
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
-    return MTPForCausalLM(
-        MTPConfig(
-            vocab_size=vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.n_layers,
-            num_attention_heads=config.n_heads,
-            num_key_value_heads=config.n_kv_heads,
-            max_position_embeddings=max_length,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            tie_word_embeddings=config.tie_embeddings,
-            n_future=heads,
-            embedding_multiplier=math.sqrt(config.hidden_size),
-            bos_token_id=None,
-            eos_token_id=eos_token_id,
-            pad_token_id=pad_token_id,
+    with no_init_weights():
+        model = MTPForCausalLM(
+            MTPConfig(
+                text_config=GraniteConfig(
+                    vocab_size=vocab_size,
+                    hidden_size=config.hidden_size,
+                    intermediate_size=config.intermediate_size,
+                    num_hidden_layers=config.n_layers - heads + 1,
+                    num_attention_heads=config.n_heads,
+                    num_key_value_heads=config.n_kv_heads,
+                    max_position_embeddings=max_length,
+                    rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+                    tie_word_embeddings=config.tie_embeddings,
+                    embedding_multiplier=math.sqrt(config.hidden_size),
+                    attention_multiplier=(config.hidden_size // config.n_heads) ** -0.5,
+                    bos_token_id=None,
+                    eos_token_id=eos_token_id,
+                    pad_token_id=pad_token_id,
+                ),
+                n_future=heads,
+            )
         )
-    )
+    model.tie_weights()
+    _draw_parameters(model)
+    return model
+
+
+def _draw_parameters(model: MTPForCausalLM) -> None:
+    """Embeddings of std 1/sqrt(D) scaled back up at the input; matrices of std 1/sqrt(fan_in); blocks start as identity."""
+    matrices = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Embedding)}
+    for module in matrices.values():
+        module.reset_parameters()  # torch's own numbers, which are drawn before: models are what they always were
+    for name, module in matrices.items():
+        if isinstance(module, nn.Embedding):
+            std = module.embedding_dim**-0.5
+        elif name.endswith(("o_proj", "down_proj")):
+            std = 0.0
+        else:
+            std = module.in_features**-0.5
+        if not (model.config.tie_word_embeddings and module is model.unembedding.lm_head):
+            nn.init.normal_(module.weight, mean=0.0, std=std)
 
 
 def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(path)
-    if model.config.vocab_size < vocab_size:
-        raise ConfigError(
-            f"model.pretrained={path}: {model.config.vocab_size} embeddings, but the tokenizer has {vocab_size} tokens"
-        )
+    where = f"model.pretrained={path}"
+    model = read_model(path, where, dtype=torch.float32)
+    embeddings = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    if embeddings < vocab_size:
+        raise ConfigError(f"{where}: {embeddings} embeddings, but the tokenizer has {vocab_size} tokens")
     if not isinstance(model, MTPForCausalLM):
-        return from_causal_lm(model, n_future)
+        return from_causal_lm(model, n_future, where)
     if model.config.n_future != n_future:
-        raise ConfigError(
-            f"model.pretrained={path} has n_future={model.config.n_future}, but n_future={n_future} is configured"
-        )
+        raise ConfigError(f"{where} has n_future={model.config.n_future}, but n_future={n_future} is configured")
+    prove_heads(model, where)
     return model
 
 
@@ -100,13 +122,12 @@ def parallelize(
     )
     keep: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": mesh.device_type != "cpu"}
     model.to(mesh.device_type)
-    for blocks in (backbone.layers, backbone.heads):
-        for index, block in enumerate(blocks):
-            wrapped = checkpoint_wrapper(block) if activation_checkpointing else block
-            if compile_backend is not None:
-                wrapped.compile(backend=compile_backend)
-            fully_shard(wrapped, **keep)
-            blocks[index] = wrapped
+    for blocks, index in backbone.blocks():
+        wrapped = checkpoint_wrapper(blocks[index]) if activation_checkpointing else blocks[index]
+        if compile_backend is not None:
+            wrapped.compile(backend=compile_backend)
+        fully_shard(wrapped, **keep)
+        blocks[index] = wrapped
     if model is backbone and not backbone.config.tie_word_embeddings:
         fully_shard(backbone.unembedding, **keep)
         for name in ("nll", "entropy"):

@@ -1,30 +1,32 @@
-"""Multi-token prediction on transformers' Llama layers: one trunk, H parallel heads, one norm, one unembedding.
+"""Multi-token prediction on any of transformers' decoders: one trunk, H parallel heads, one norm, one unembedding.
 
 Shapes: B batch, T sequence, H heads, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
-from transformers import initialization as init
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.llama.configuration_llama import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
-from wmtp.objectives.linear_nll import ScaleGuess, linear_nll
+from wmtp.models.heads import ParallelHeads, layers_name, norm_name
+from wmtp.models.unembedding import LogitRule, Unembedding
+from wmtp.objectives.linear_nll import ScaleGuess
 from wmtp.objectives.loss import mtp_loss
-from wmtp.objectives.shift import heads_first, shift_labels
+from wmtp.objectives.shift import shift_labels
+
+_NO_DECODER = "config.json has no text_config: not a multi-token model, or one of an older wmtp; train it again"
 
 _IMPORT_FIRST = (
     "This is a multi-token model of wmtp. `import wmtp.models` makes it known to transformers (pip install wmtp); "
@@ -34,24 +36,59 @@ _IMPORT_FIRST = (
 
 
 @strict
-class MTPConfig(LlamaConfig):
-    """A Llama configuration with `n_future` heads.
+class MTPConfig(PreTrainedConfig):
+    """`n_future` heads on a decoder.
 
-    `num_hidden_layers` counts trunk layers and heads together (the paper's parameter matching).
-    `embedding_multiplier` scales the input embeddings (sqrt(D) for models initialised here, 1 for converted ones).
+    `text_config` is the whole configuration of the causal language model that head 0 is; its last layer is head 0. Further
+    heads are further layers of that kind, which it does not count.
     """
 
     model_type = "wmtp_mtp"
+    sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="llama", optional=True)}  # noqa: RUF012
+
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
     n_future: int = 1
-    embedding_multiplier: float = 1.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.text_config is None and "hidden_size" in kwargs:
+            raise ValueError(_NO_DECODER)
+        super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """With an `auto_map`, whose repository transformers names before it refuses a model type that it does not know."""
         return {**super().to_dict(), "auto_map": {"AutoConfig": f"{_IMPORT_FIRST}--wmtp.MTPConfig"}}
 
     @property
-    def num_trunk_layers(self) -> int:
-        return self.num_hidden_layers - self.n_future
+    def decoder_config(self) -> PreTrainedConfig:
+        """`text_config`.
+
+        Raises:
+            ValueError: there is none: the folder is of another kind, or of a wmtp that knew Llama alone.
+        """
+        if not isinstance(self.text_config, PreTrainedConfig):
+            raise ValueError(_NO_DECODER)
+        return self.text_config
+
+    @property
+    def num_blocks(self) -> int:
+        """Trunk layers and heads together (the paper's parameter matching)."""
+        return int(self.decoder_config.num_hidden_layers) + self.n_future - 1
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.decoder_config.vocab_size)
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.decoder_config.hidden_size)
+
+    @property
+    def max_position_embeddings(self) -> int | None:
+        return getattr(self.decoder_config, "max_position_embeddings", None)
+
+    @property
+    def tie_word_embeddings(self) -> bool:
+        return bool(getattr(self.decoder_config, "tie_word_embeddings", False))
 
 
 @dataclass
@@ -62,94 +99,74 @@ class MTPOutput(CausalLMOutputWithPast):
     entropy_BTH: torch.Tensor | None = None
 
 
-def _entropy(logits_NV: torch.Tensor) -> torch.Tensor:
-    """Of each row's softmax, nats. NaN where the logits are: a broken step is the loop's to end, on every rank at once."""
-    return torch.distributions.Categorical(logits=logits_NV, validate_args=False).entropy()
-
-
-class Unembedding(nn.Module):
-    """Owns the final norm and the unembedding, so that both are gathered where FSDP expects them."""
-
-    def __init__(self, config: MTPConfig) -> None:
-        super().__init__()
-        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-
-    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.lm_head(self.norm(hidden_BTD))
-        return logits
-
-    def nll(
-        self,
-        hidden_HBTD: Sequence[torch.Tensor],
-        labels_BTH: torch.Tensor,
-        scale_BTH: torch.Tensor | None = None,
-        guess: ScaleGuess | None = None,
-    ) -> torch.Tensor:
-        """NLL of every head's targets, (B, T, H), float32, 0 where ignored.
-
-        One call for all heads: the weights are gathered once and one weight gradient accumulates.
-
-        Args:
-            hidden_HBTD: each head's output.
-            scale_BTH: the gradient of the loss with respect to the result where it is known ahead, see `linear_nll`.
-            guess: what can be told of it on the way, see `linear_nll`; rows are in `heads_first` order.
-        """
-        rows_ND = torch.cat([self.norm(hidden_BTD).flatten(0, 1) for hidden_BTD in hidden_HBTD])
-        scale_N = None if scale_BTH is None else heads_first(scale_BTH)
-        nll_N = linear_nll(rows_ND, self.lm_head.weight, heads_first(labels_BTH), scale_N=scale_N, guess=guess)
-        return torch.stack(nll_N.view(-1, *labels_BTH.shape[:2]).unbind(), dim=-1)
-
-    @torch.no_grad()
-    def entropy(self, hidden_BTD: torch.Tensor, rows: int = 1024) -> torch.Tensor:
-        """Predictive entropy in nats at every position, float32."""
-        flat_ND = self.norm(hidden_BTD).flatten(0, 1)
-        parts = [_entropy(self.lm_head(part).float()) for part in flat_ND.split(rows)]
-        return torch.cat(parts).view(hidden_BTD.shape[:2])
-
-
 class MTPForCausalLM(PreTrainedModel, GenerationMixin):
     """Head h at position t predicts token t+1+h. Without `labels_BTH` only the trunk and head 0 run.
 
+    Args:
+        source: a causal language model of `config.text_config`'s kind, whose modules this one takes over; made anew without it.
+            See `wmtp.models.load.from_causal_lm`, which checks that it can carry heads.
     Source: Gloeckle et al. 2024, arXiv 2404.19737.
     """
 
     config_class = MTPConfig
-    base_model_prefix = ""
+    base_model_prefix = "model"
     supports_gradient_checkpointing = False
-    _no_split_modules = ["LlamaDecoderLayer"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
-    _tied_weights_keys = {"unembedding.lm_head.weight": "embed_tokens.weight"}  # noqa: RUF012
+    _supports_flex_attn = True
+    _supports_attention_backend = True
 
-    def __init__(self, config: MTPConfig) -> None:
+    def __init__(self, config: MTPConfig, source: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        trunk = config.num_trunk_layers
-        self.layers = nn.ModuleList([LlamaDecoderLayer(config, i) for i in range(trunk)])
-        self.heads = nn.ModuleList([LlamaDecoderLayer(config, trunk + h) for h in range(config.n_future)])
-        self.rotary_emb = LlamaRotaryEmbedding(config)
-        self.unembedding = Unembedding(config)
-        for block in (*self.layers, *self.heads):
-            for linear in (block.self_attn.o_proj, block.mlp.down_proj):
-                linear.writes_residual = True
+        if source is None:
+            source = AutoModelForCausalLM.from_config(config.decoder_config)
+        else:
+            module: Any
+            for module in source.modules():
+                module._is_hf_initialized = True  # its weights stay
+        self.model: PreTrainedModel = source.get_decoder()
+        self._layers, self._norm = layers_name(self.model), norm_name(self.model)
+        self.layers[-1] = ParallelHeads(self.layers[-1], config.n_future, len(self.layers))
+        self.unembedding = Unembedding(source.get_output_embeddings(), LogitRule.of(config.decoder_config))
+        self.generation_config = source.generation_config
+        embedding = self.get_input_embeddings()
+        embedding.padding_idx = None  # a token that pads is learnt where it is a token
+        (name,) = (name for name, module in self.named_modules() if module is embedding)
+        self._tied_weights_keys = {"unembedding.lm_head.weight": f"{name}.weight"}
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Embeddings of std 1/sqrt(D) scaled back up at the input; matrices of std 1/sqrt(fan_in); blocks start as identity."""
-        if isinstance(module, nn.Linear):
-            std = 0.0 if getattr(module, "writes_residual", False) else module.in_features**-0.5
-            init.normal_(module.weight, mean=0.0, std=std)
-        elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, mean=0.0, std=module.embedding_dim**-0.5)
-        else:
-            super()._init_weights(module)
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The trunk's layers, and the heads in the place of the last one."""
+        return cast(nn.ModuleList, getattr(self.model, self._layers))
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embed_tokens
+    @property
+    def heads(self) -> nn.ModuleList:
+        """One decoder layer each."""
+        return cast(ParallelHeads, self.layers[-1]).blocks
+
+    @property
+    def norm(self) -> nn.Module:
+        """After every head."""
+        return cast(nn.Module, getattr(self.model, self._norm))
+
+    def blocks(self) -> Iterator[tuple[nn.ModuleList, int]]:
+        """Where every decoder layer is, the trunk's and the heads', as a list and a place in it."""
+        yield from ((self.layers, index) for index in range(len(self.layers) - 1))
+        yield from ((self.heads, index) for index in range(len(self.heads)))
+
+    def new_cache(self, num_heads: int | None = None) -> DynamicCache:
+        """An empty cache for the trunk and the first `num_heads` heads (all by default), of the family's kinds of layers."""
+        cache = DynamicCache(config=self.config.decoder_config)
+        more = (self.config.n_future if num_heads is None else num_heads) - 1
+        cache.layers += [copy.deepcopy(cache.layers[-1]) for _ in range(more)]
+        return cache
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return cast(nn.Embedding, self.model.get_input_embeddings())
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embed_tokens = cast(nn.Embedding, value)
+        self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
         return self.unembedding.lm_head
@@ -159,48 +176,21 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
 
     # ------------------------------------------------------------------------------- forward
 
-    def _prepare(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        past_key_values: Any,
-    ) -> dict[str, Any]:
-        """Keyword arguments that every decoder layer takes."""
-        if position_ids is None:
-            seen = past_key_values.get_seq_length() if past_key_values is not None else 0
-            position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
-        mask = create_causal_mask(
-            config=self.config,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-        )
-        return {
-            "attention_mask": mask,
-            "position_ids": position_ids,
-            "position_embeddings": self.rotary_emb(inputs_embeds, position_ids=position_ids),
-            "past_key_values": past_key_values,
-            "use_cache": past_key_values is not None,
-        }
+    def _run(self, num_heads: int, **inputs: Any) -> tuple[list[torch.Tensor], Any]:
+        """The first heads' normalised outputs, each (B, T, D), and the caches."""
+        with cast(ParallelHeads, self.layers[-1]).running(num_heads) as outputs:
+            decoded = self.model(**inputs)
+        return [decoded.last_hidden_state, *(self.norm(output) for output in outputs[1:])], decoded.get("past_key_values")
 
-    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Scaled input embeddings, (B, T, D)."""
-        embeds: torch.Tensor = self.embed_tokens(input_ids) * self.config.embedding_multiplier
-        return embeds
+    def features(self, input_ids: torch.Tensor, clue_BTD: torch.Tensor | None = None) -> torch.Tensor:
+        """Head 0's normalised hidden states for right-padded tokens, (B, T, D); what the critic's value head reads.
 
-    def _trunk(self, inputs_embeds: torch.Tensor, layer_args: dict[str, Any]) -> torch.Tensor:
-        hidden_BTD = inputs_embeds
-        for layer in self.layers:
-            hidden_BTD = layer(hidden_BTD, **layer_args)
+        Args:
+            clue_BTD: added to what the first layer reads.
+        """
+        with _added(self.layers[0], clue_BTD):
+            (hidden_BTD,), _ = self._run(1, input_ids=input_ids, use_cache=False)
         return hidden_BTD
-
-    def features(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
-        """Head 0's normalised hidden states for right-padded embeddings, (B, T, D); what the critic's value head reads."""
-        layer_args = self._prepare(inputs_embeds, None, None, None)
-        normed: torch.Tensor = self.unembedding.norm(self.heads[0](self._trunk(inputs_embeds, layer_args), **layer_args))
-        return normed
 
     def forward(
         self,
@@ -234,19 +224,15 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        if inputs_embeds is None:
-            assert input_ids is not None
-            inputs_embeds = self.embed(input_ids)
         if labels is not None and labels_BTH is None:
             labels_BTH = shift_labels(labels, self.config.n_future)
-        if use_cache and past_key_values is None and labels_BTH is None:
-            past_key_values = DynamicCache(config=self.config)
-        layer_args = self._prepare(inputs_embeds, attention_mask, position_ids, past_key_values)
-        trunk_BTD = self._trunk(inputs_embeds, layer_args)
+        inputs: dict[str, Any] = {"attention_mask": attention_mask, "position_ids": position_ids, **kwargs}
+        inputs |= {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         if labels_BTH is None:
-            hidden_BTD = self.heads[0](trunk_BTD, **layer_args)
-            return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=past_key_values)
-        hidden_HBTD = [head(trunk_BTD, **layer_args) for head in islice(self.heads, labels_BTH.shape[-1])]
+            use_cache = bool(use_cache) or past_key_values is not None
+            (hidden_BTD,), caches = self._run(1, past_key_values=past_key_values, use_cache=use_cache, **inputs)
+            return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=caches)
+        hidden_HBTD, _ = self._run(labels_BTH.shape[-1], use_cache=False, **inputs)
         nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess)
         entropies = [self.unembedding.entropy(hidden_BTD) for hidden_BTD in hidden_HBTD] if return_entropy else []
         return MTPOutput(
@@ -264,14 +250,38 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         num_heads: int | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """What the first `num_heads` heads (all by default) hand to the unembedding, each (B, T, D); fills their caches."""
-        embeds = self.embed(input_ids)
-        layer_args = self._prepare(embeds, attention_mask, position_ids, past_key_values)
-        trunk_BTD = self._trunk(embeds, layer_args)
-        return tuple(head(trunk_BTD, **layer_args) for head in self.heads[:num_heads])
+        hidden_HBTD, _ = self._run(
+            self.config.n_future if num_heads is None else num_heads,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=past_key_values is not None,
+        )
+        return tuple(hidden_HBTD)
 
     def head_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """Logits of every head, H tensors (B, T, V): for small evaluations and tests."""
         return tuple(self.unembedding(hidden_BTD) for hidden_BTD in self.head_hidden(input_ids, attention_mask))
+
+
+@contextmanager
+def _added(layer: nn.Module, clue_BTD: torch.Tensor | None) -> Iterator[None]:
+    """`clue_BTD` is added to the hidden states that `layer` is called with."""
+
+    def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (args[0] + clue_BTD, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": kwargs["hidden_states"] + clue_BTD}
+
+    if clue_BTD is None:
+        yield
+        return
+    handle = layer.register_forward_pre_hook(add, with_kwargs=True, prepend=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 AutoConfig.register(MTPConfig.model_type, MTPConfig)

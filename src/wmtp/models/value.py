@@ -14,6 +14,7 @@ from torch import nn
 
 from wmtp.distributed import stream_seed
 from wmtp.errors import CheckpointError
+from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
 
 _HEAD_FILE, _CONFIG_FILE = "value_head.safetensors", "critic.json"
@@ -67,12 +68,13 @@ class ValueModel(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, reference_nll_BT: torch.Tensor | None = None) -> torch.Tensor:
         """Value logits (B, T), float32; sigmoid makes them probabilities (0.5 at initialisation)."""
-        embeds_BTD = self.backbone.embed(input_ids)
+        clue_BTD = None
         if self.nll_projection is not None:
             assert reference_nll_BT is not None, "this critic reads the reference NLL"
             clues = torch.stack([reference_nll_BT, torch.log1p(reference_nll_BT)], dim=-1)
-            embeds_BTD = embeds_BTD + self.nll_projection(clues.to(embeds_BTD.dtype))
-        values = self.head(self.backbone.features(embeds_BTD)).squeeze(-1).float().clone()  # FSDP wants no view
+            clue_BTD = self.nll_projection(clues.to(self.nll_projection.weight.dtype))
+        features_BTD = self.backbone.features(input_ids, clue_BTD)
+        values = self.head(features_BTD).squeeze(-1).float().clone()  # FSDP wants no view
         return torch.as_tensor(values)
 
 
@@ -101,7 +103,7 @@ def load_value_model(folder: Path) -> ValueModel:
         head = load_file(folder / _HEAD_FILE)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is not a critic: {error}") from None
-    model = ValueModel(MTPForCausalLM.from_pretrained(folder), **settings)
+    model = ValueModel(read_heads(folder, f"the critic {folder.name}"), **settings)
     missing, unexpected = model.load_state_dict(head, strict=False)
     missing = [key for key in missing if not key.startswith("backbone.")]
     if missing or unexpected:

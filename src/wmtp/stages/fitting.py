@@ -145,8 +145,9 @@ def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], f
     """Hugging Face format, from a full state dict."""
     with torch.device("meta"):
         plain = MTPForCausalLM(cast("MTPConfig", model.config))
-    plain.load_state_dict(state, strict=False, assign=True)
+    plain.load_state_dict(state, assign=True)
     plain.tie_weights()
+    plain.generation_config = model.generation_config
     plain.save_pretrained(folder)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from wmtp.distributed import World, join_world
 from wmtp.errors import DataError
 from wmtp.models.build import parallelize
+from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
@@ -98,5 +99,4 @@ def load_tuned(context: StageContext, folder: str) -> MTPForCausalLM:
     ]
     if vocabularies[0] != vocabularies[1]:
         raise DataError(f"the vocabulary of {folder} is not the dataset's: tune it on this dataset's tokenizer")
-    model: MTPForCausalLM = MTPForCausalLM.from_pretrained(context.input(folder))
-    return model
+    return read_heads(context.input(folder), folder)

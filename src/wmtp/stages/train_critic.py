@@ -11,7 +11,7 @@ from wmtp.config import Config
 from wmtp.config.schema import CriticConfig
 from wmtp.distributed import World, join_world
 from wmtp.files import write_json
-from wmtp.models.mtp import MTPForCausalLM
+from wmtp.models.load import read_heads
 from wmtp.models.value import ValueModel, save_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
@@ -27,7 +27,7 @@ from wmtp.types import StageResult
 def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path) -> ValueModel:
     """The critic as configured: on the tuned reference's weights, or from scratch."""
     if section.init == "reference":
-        backbone = MTPForCausalLM.from_pretrained(reference)
+        backbone = read_heads(reference, f"the reference {reference.name}")
     else:
         backbone = new_model(section.model, meta, seed=section.train.seed)
     return ValueModel(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -146,50 +145,36 @@ def _by_shape(matrices: list[torch.Tensor], indices: Iterable[int]) -> list[torc
     return [results[i] for i in indices]
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Parameters whose names match `pattern`, and what becomes of them."""
-
-    pattern: str
-    decays: bool = True
-    is_block_matrix: bool = False
+_NOT_OF_A_BLOCK = re.compile(r"(lm_head|nll_projection|^head\.\d+)\.weight$")
+"""Matrices of linear layers outside of the decoder's blocks: Muon is for those inside."""
 
 
-_KINDS = (
-    _Kind(r"(norm\.weight|\.bias)$", decays=False),
-    _Kind(r"embed_tokens\.weight$", decays=False),
-    _Kind(r"\.lora_[AB]\."),
-    _Kind(r"\.(self_attn|mlp)\.\w+_proj\.weight$", is_block_matrix=True),
-    _Kind(r"(lm_head|nll_projection|^head\.\d+)\.weight$"),
-)
-"""Every trainable parameter is of the first kind that its name matches.
+def _parameters(model: nn.Module) -> Iterator[tuple[nn.Parameter, bool, bool]]:
+    """Every trainable parameter once, whether it decays, and whether it is a matrix of a decoder block.
 
-Weight decay pulls matrices towards zero, which bounds what they amplify. A gain that is pulled there turns its layer off, and
-an embedding's row would shrink at every step at which its token does not occur.
-"""
-
-
-def _kind(name: str) -> _Kind:
-    for kind in _KINDS:
-        if re.search(kind.pattern, name):
-            return kind
-    raise ValueError(f"parameter {name} is of no kind that training.optim knows: say there whether it decays")
+    By what they are and not by name: families name them as they like. Weight decay pulls matrices towards zero, which bounds
+    what they amplify. A gain that is pulled there turns its layer off, and an embedding's row would shrink at every step at
+    which its token does not occur.
+    """
+    seen: set[nn.Parameter] = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                is_matrix = parameter.ndim >= 2 and not isinstance(module, nn.Embedding)
+                is_linear = is_matrix and isinstance(module, nn.Linear) and ".lora_" not in name
+                yield parameter, is_matrix, is_linear and not _NOT_OF_A_BLOCK.search(name)
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """AdamW on every trainable parameter; with `muon`, Muon takes the decoder blocks' matrices.
 
-    Norms' gains, biases and embeddings (and an unembedding tied to them) do not decay.
-
-    Raises:
-        ValueError: a parameter's name is of no known kind.
+    Vectors (norms' gains, biases) and embeddings (and an unembedding tied to them) do not decay.
     """
     adamw: dict[bool, list[torch.Tensor]] = {True: [], False: []}
     matrices: list[torch.Tensor] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            kind = _kind(name)
-            (matrices if config.name == "muon" and kind.is_block_matrix else adamw[kind.decays]).append(parameter)
+    for parameter, decays, is_block_matrix in _parameters(model):
+        (matrices if config.name == "muon" and is_block_matrix else adamw[decays]).append(parameter)
     groups = [{"params": some, "weight_decay": config.weight_decay * decays} for decays, some in adamw.items() if some]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)

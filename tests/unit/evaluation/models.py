@@ -30,8 +30,8 @@ def llama(seed=0, scale=3.0):
 
 def mtp(seed=0, n_future=3):
     torch.manual_seed(seed)
-    config = MTPConfig(**SIZES, num_hidden_layers=2 + n_future, n_future=n_future, eos_token_id=EOS, pad_token_id=PAD)
-    model = MTPForCausalLM(config).eval()
+    llama = LlamaConfig(**SIZES, num_hidden_layers=3, eos_token_id=EOS, pad_token_id=PAD)
+    model = MTPForCausalLM(MTPConfig(text_config=llama, n_future=n_future)).eval()
     for parameter in model.parameters():
         if parameter.dim() == 2:
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5 * 1.5)

@@ -157,7 +157,7 @@ def test_right_proposals_save_forward_passes():
     for block in (*model.layers, model.heads[0]):
         block.self_attn.o_proj.weight.data.zero_()
         block.mlp.down_proj.weight.data.zero_()
-    model.unembedding.lm_head.weight = model.embed_tokens.weight
+    model.unembedding.lm_head.weight = model.get_input_embeddings().weight
     for num_drafts in (1, 3):
         decoding = make_decoding(num_samples=0, max_new_tokens=60, num_drafts=num_drafts)
         done = generate(model, TOKENIZER, prompts, decoding)

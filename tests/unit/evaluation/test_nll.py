@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from tests.tables import VOCAB, make_tables
 from wmtp.errors import EvaluationError
@@ -10,15 +11,8 @@ from wmtp.tokens.data import TokenData
 
 def make_model(n_future):
     torch.manual_seed(0)
-    config = MTPConfig(
-        vocab_size=VOCAB,
-        hidden_size=16,
-        intermediate_size=24,
-        num_attention_heads=2,
-        num_hidden_layers=1 + n_future,
-        n_future=n_future,
-    )
-    model = MTPForCausalLM(config).eval()
+    llama = LlamaConfig(vocab_size=VOCAB, hidden_size=16, intermediate_size=24, num_attention_heads=2, num_hidden_layers=2)
+    model = MTPForCausalLM(MTPConfig(text_config=llama, n_future=n_future)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model

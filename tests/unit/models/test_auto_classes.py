@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from transformers import LlamaConfig
 
 from wmtp.models import MTPConfig, MTPForCausalLM
 
@@ -12,10 +13,8 @@ IMPORTS = ["import wmtp.models", "from transformers import GPT2LMHeadModel, Llam
 
 @pytest.fixture
 def saved(tmp_path):
-    config = MTPConfig(
-        vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, n_future=2
-    )
-    MTPForCausalLM(config).save_pretrained(tmp_path)
+    llama = LlamaConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2)
+    MTPForCausalLM(MTPConfig(text_config=llama, n_future=2)).save_pretrained(tmp_path)
     return tmp_path
 
 

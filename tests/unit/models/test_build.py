@@ -31,21 +31,21 @@ def test_pretrained_path_is_loaded_and_checked(ids, tmp_path):
 
 def test_the_configuration_is_the_models():
     model = build_model(SHAPE, seed=0, **TOKENS)
-    config = model.config
-    assert (len(model.layers), len(model.heads)) == (2, 3) and config.max_position_embeddings == 48
+    config = model.config.decoder_config
+    assert (len(model.layers), len(model.heads)) == (3, 3) and config.max_position_embeddings == 48
     assert (config.pad_token_id, config.eos_token_id, config.bos_token_id, config.vocab_size) == (0, 1, None, VOCAB)
     assert config.rope_parameters["rope_theta"] == 500.0 and config.embedding_multiplier == math.sqrt(16)
     attention = model.layers[0].self_attn
     assert attention.q_proj.weight.shape == (16, 16) and attention.k_proj.weight.shape == (8, 16)
     assert model.layers[0].mlp.gate_proj.weight.shape == (24, 16)
-    assert model.unembedding.lm_head.weight is model.embed_tokens.weight
+    assert model.unembedding.lm_head.weight is model.get_input_embeddings().weight
     untied = build_model(ModelConfig(tie_embeddings=False), seed=0, **TOKENS)
-    assert untied.unembedding.lm_head.weight is not untied.embed_tokens.weight
+    assert untied.unembedding.lm_head.weight is not untied.get_input_embeddings().weight
 
 
 def test_one_head_instead_of_several_is_as_many_layers():
     model = build_model(SHAPE, seed=0, n_future=1, **TOKENS)
-    assert (len(model.layers), len(model.heads), model.config.n_future) == (4, 1, 1)
+    assert (len(model.layers), len(model.heads), model.config.n_future) == (5, 1, 1)
 
 
 def test_its_seed_alone_decides_a_models_numbers():
@@ -53,7 +53,7 @@ def test_its_seed_alone_decides_a_models_numbers():
     torch.rand(17)
     again, other = build_model(SHAPE, seed=3, **TOKENS), build_model(SHAPE, seed=4, **TOKENS)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    assert not torch.equal(first.embed_tokens.weight, other.embed_tokens.weight)
+    assert not torch.equal(first.get_input_embeddings().weight, other.get_input_embeddings().weight)
 
 
 def test_a_multi_token_model_keeps_its_heads_and_other_numbers_of_them_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from wmtp.config.schema import TrainPolicyConfig
 from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig
@@ -13,7 +14,7 @@ SIZES = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "num_atte
 
 @pytest.fixture
 def pretrained(tmp_path):
-    MTPForCausalLM(MTPConfig(**SIZES, num_hidden_layers=3, n_future=2)).save_pretrained(tmp_path)
+    MTPForCausalLM(MTPConfig(text_config=LlamaConfig(**SIZES, num_hidden_layers=2), n_future=2)).save_pretrained(tmp_path)
     return str(tmp_path)
 
 

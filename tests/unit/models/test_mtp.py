@@ -34,7 +34,7 @@ def test_labels_of_fewer_heads_are_the_first_heads(ids):
 def test_no_head_sees_the_future(ids):
     """Gradient of every position's NLL with respect to later inputs is exactly zero."""
     model = tiny()
-    embeds = model.embed(ids).detach().requires_grad_()
+    embeds = model.get_input_embeddings()(ids).detach().requires_grad_()
     nll = model(inputs_embeds=embeds, labels_BTH=shift_labels(ids, 3)).nll_BTH
     for position in (0, 4, 8):
         (grad,) = torch.autograd.grad(nll[:, position].sum(), embeds, retain_graph=True)
@@ -72,9 +72,11 @@ def test_the_same_number_of_layers_for_every_n_future():
 def test_a_new_model_starts_as_the_identity_with_unit_inputs():
     model = build_model(ModelConfig(), vocab_size=500, max_length=64, pad_token_id=0, eos_token_id=1, seed=0)
     ids = torch.arange(2, 50)[None]
-    embeds = model.embed(ids)
-    assert embeds.std().item() == pytest.approx(1.0, abs=0.05)
-    args = model._prepare(embeds, None, None, None)
-    assert torch.equal(model._trunk(embeds, args), embeds)
+    read = []
+    model.layers[0].register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    model.heads[0].register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    model(ids)
+    assert read[0].std().item() == pytest.approx(1.0, abs=0.05)
+    assert torch.equal(read[0], read[1]), "the trunk's blocks add nothing yet"
     again = build_model(ModelConfig(), vocab_size=500, max_length=64, pad_token_id=0, eos_token_id=1, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))

@@ -12,12 +12,13 @@ SMALL = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=4, n_heads=2,
 
 def test_it_has_the_tokenizers_vocabulary_ids_and_length():
     config = new_model(SMALL, META, seed=0).config
-    assert (config.vocab_size, config.eos_token_id, config.pad_token_id, config.max_position_embeddings) == (40, 3, 5, 17)
-    assert (config.n_future, config.num_hidden_layers) == (3, 4)
+    one = config.decoder_config
+    assert (one.vocab_size, one.eos_token_id, one.pad_token_id, one.max_position_embeddings) == (40, 3, 5, 17)
+    assert (config.n_future, config.num_blocks) == (3, 4)
 
 
 def test_an_arms_heads_replace_the_configured_ones_and_the_seed_decides_its_weights():
     one, same, other = (new_model(SMALL, META, seed=seed, n_future=1) for seed in (1, 1, 2))
-    assert one.config.n_future == 1 and one.config.num_hidden_layers == 4
+    assert one.config.n_future == 1 and one.config.num_blocks == 4
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

@@ -73,7 +73,7 @@ def test_weight_decay_falls_on_matrices_and_not_on_norms_biases_and_embeddings(o
             p.fill_(0.5)
     matrices = {
         f"{block}.{part}_proj.weight"
-        for block in ("layers.0", "heads.0")
+        for block in ("model.layers.0", "model.layers.1.blocks.0")
         for part in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down")
     }
     config = OptimConfig(name=optim, weight_decay=0.1)
@@ -87,7 +87,7 @@ def test_adapters_decay():
     shape = ModelConfig(hidden_size=8, intermediate_size=12, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
     model = build_model(shape, vocab_size=20, max_length=8, pad_token_id=0, eos_token_id=1, seed=0)
     add_adapters(model, LoraConfig(rank=2, targets=["q_proj"]), seed=0)
-    blocks = ("layers.0", "heads.0")
+    blocks = ("model.layers.0", "model.layers.1.blocks.0")
     moved = {f"{block}.self_attn.q_proj.lora_A.default.weight" for block in blocks}  # the other factor starts at zero
     assert decaying(model, OptimConfig(name="adamw", weight_decay=0.1)) == moved
 
@@ -102,15 +102,21 @@ def test_adamw_decays_as_torch_does_and_muon_by_its_own_rate():
         torch.testing.assert_close(block.get_parameter("layer.mlp.up_proj.weight").detach(), weight * (1 - rate * 0.1))
 
 
-def test_a_parameter_of_no_known_kind_is_refused():
-    with pytest.raises(ValueError, match=r"gate\.scale is of no kind"):
-        build_optimizers(torch.nn.ModuleDict({"gate": Scale()}), OptimConfig())
+def test_what_a_parameter_is_decides_and_not_its_name():
+    """As families name theirs: routers, sinks, convolutions and whatever comes."""
+    model = torch.nn.ModuleDict({"wte": torch.nn.Embedding(3, 4), "gate": Odd(), "c_attn": torch.nn.Linear(4, 4)})
+    for p in model.parameters():
+        torch.nn.init.constant_(p, 0.5)
+    for name in ("adamw", "muon"):
+        assert decaying(model, OptimConfig(name=name, weight_decay=0.1)) == {"gate.experts", "gate.router", "c_attn.weight"}
 
 
-class Scale(torch.nn.Module):
+class Odd(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(3))
+        self.sinks = torch.nn.Parameter(torch.ones(3))
+        self.router = torch.nn.Parameter(torch.ones(3, 4))
+        self.experts = torch.nn.Parameter(torch.ones(3, 4, 4))
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])

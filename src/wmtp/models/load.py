@@ -1,0 +1,235 @@
+"""A causal language model from its files, every tensor accounted for, and heads on it, proven before anything trains.
+
+Shapes: B batch, T sequence, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from wmtp.errors import ModelError
+from wmtp.model_files import require_model
+from wmtp.models.heads import layers_name, norm_name
+from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.objectives.shift import shift_labels
+from wmtp.types import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+_PROOF_LENGTH, _PROOF_PREFIX, _PROOF_WINDOW = 40, 32, 12
+"""Random tokens of the proof, those that are cached in one go, and what longer attention windows are shortened to for it."""
+
+_PROOF_RTOL, _PROOF_RTOL_NARROW = 1e-4, 0.05
+"""Largest difference that the proof allows, of the largest logit, in float32 and in 16 bits. What differs by more computes
+something else."""
+
+_MODEL_ARGUMENTS = ("input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds", "use_cache")
+
+
+def read_model(
+    path_or_hub_id: str, where: str, *, dtype: torch.dtype | str = "auto", revision: str | None = None
+) -> PreTrainedModel:
+    """Any causal language model that transformers knows, wmtp's own included, with every tensor accounted for.
+
+    Args:
+        where: how errors name it, `model.pretrained=...`.
+        dtype: of its parameters; by default what its files hold. revision: of a hub id.
+    Raises:
+        ModelError: no such model, files that cannot be read, or a tensor that is missing, unexpected or misshapen.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if Path(path_or_hub_id).exists():
+        require_model(Path(path_or_hub_id))
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # transformers raises whatever it meets in somebody's files
+        raise ModelError(f"{where}: {_first_line(error)}") from error
+    model, info = loaded
+    faults = [
+        *(f"tensor {name} is missing" for name in sorted(info["missing_keys"])),
+        *(f"tensor {name} is of no part of the model" for name in sorted(info["unexpected_keys"])),
+        *(f"tensor {n} is {tuple(found)} and must be {tuple(due)}" for n, found, due in sorted(info["mismatched_keys"])),
+        *info["error_msgs"],
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ModelError(f"{where}: {faults[0]}{more}")
+    _say_unread(model, path_or_hub_id, where)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}"
+
+
+def read_heads(folder: Path, where: str) -> MTPForCausalLM:
+    """A multi-token model of wmtp's, in float32, whose parts agree.
+
+    Raises:
+        ModelError: as `read_model` and `prove_heads`, or a model of another kind.
+    """
+    model = read_model(str(folder), where, dtype=torch.float32)
+    if not isinstance(model, MTPForCausalLM):
+        raise ModelError(f"{where}: a {model.config.model_type} model, and not a multi-token one")
+    prove_heads(model, where)
+    return model
+
+
+def _say_unread(model: PreTrainedModel, path: str, where: str) -> None:
+    """Name what transformers passes over in silence: multi-token modules that some models ship, for instance."""
+    patterns = model._keys_to_ignore_on_load_unexpected or ()
+    found: list[str] = []
+    for file in sorted(Path(path).glob("*.safetensors")) if patterns else ():
+        with safe_open(file, framework="pt") as tensors:
+            found += [name for name in tensors.keys() if any(re.search(p, name) for p in patterns)]  # noqa: SIM118
+    if found:
+        print(f"{where}: {len(found)} tensors have no place in transformers' model and are not read, the first is {found[0]}")
+
+
+def from_causal_lm(source: PreTrainedModel, n_future: int, where: str = "") -> MTPForCausalLM:
+    """Put heads on a causal language model: its last layer becomes head 0, and a copy of it every further head.
+
+    Takes `source`'s modules over. Head 0 then computes exactly what the model did, and is proven to.
+
+    Args:
+        where: how errors name it.
+    Raises:
+        ModelError: heads cannot be put there, or what they compute is not what the model did.
+    """
+    where = where or f"{source.config.model_type} model"
+    reason = _why_no_heads(source)
+    if reason:
+        raise ModelError(f"{where}: heads cannot be put on it: {reason} (wmtp evaluate takes it as it is)")
+    head, embedding = source.get_output_embeddings(), source.get_input_embeddings()
+    source.config.tie_word_embeddings = head.weight is embedding.weight
+    training = source.training
+    with _proof(source):
+        expected = _logits(source)
+        model = MTPForCausalLM(_heads_config(source.config, n_future), source)
+        _compare(model, expected, where)
+    return model.train(training)
+
+
+def _heads_config(config: PreTrainedConfig, n_future: int) -> MTPConfig:
+    """Around the same object, which the modules keep reading, and which a new configuration would make forget how."""
+    how = {key: getattr(config, key) for key in ("_attn_implementation_internal", "_experts_implementation_internal")}
+    made = MTPConfig(text_config=config, n_future=n_future)
+    for key, value in how.items():
+        setattr(config, key, value)
+    return made
+
+
+def _why_no_heads(source: PreTrainedModel) -> str | None:
+    config, head = source.config, source.get_output_embeddings()
+    if config.is_encoder_decoder:
+        return "it has an encoder"
+    if config.get_text_config(decoder=True) is not config:
+        return "it is multimodal"
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        return "its unembedding is not a matrix alone"
+    decoder = source.get_decoder()
+    lacking = set(_MODEL_ARGUMENTS) - set(inspect.signature(decoder.forward).parameters)
+    if lacking:
+        return f"its decoder takes no {', '.join(sorted(lacking))}"
+    try:
+        layers_name(decoder), norm_name(decoder)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def prove_heads(model: MTPForCausalLM, where: str) -> None:
+    """A multi-token model's own parts agree: its norm is the decoder's, its NLL its logits', its caches its whole forward.
+
+    Raises:
+        ModelError: what does not.
+    """
+    with _proof(model):
+        _compare(model, _logits(model), where)
+
+
+def _compare(model: MTPForCausalLM, expected_BTV: torch.Tensor, where: str) -> None:
+    try:
+        found = _of_heads(model, expected_BTV)
+    except Exception as error:  # and so do families that are unlike others
+        raise ModelError(f"{where}: heads cannot be put on it: {_first_line(error)}") from None
+    seen_BT = _proof_tokens(model)[1].bool()
+    rtol = _PROOF_RTOL_NARROW if model.dtype.itemsize == 2 else _PROOF_RTOL
+    for what, (is_BT, due_BT) in found.items():
+        there, due = is_BT[seen_BT].double(), due_BT[seen_BT].double()
+        difference = (there - due).abs().max().item()
+        if not difference <= rtol * due.abs().max().item():
+            raise ModelError(f"{where}: {what} differs by {difference:.2g} from the model's own on random tokens")
+
+
+def _of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """What must be equal: the names of things, what they are, what they must be."""
+    ids_BT, mask_BT = _proof_tokens(model)
+    labels_BTH = shift_labels(ids_BT.masked_fill(mask_BT == 0, IGNORE_INDEX), model.config.n_future)
+    nll_BTH = model(input_ids=ids_BT, attention_mask=mask_BT, labels_BTH=labels_BTH).nll_BTH
+    due_BT = torch.nn.functional.cross_entropy(expected_BTV.mT.float(), labels_BTH[..., 0], reduction="none")
+    found = {"head 0": (_logits(model), expected_BTV), "head 0's NLL": (nll_BTH[..., 0], due_BT)}
+    positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    whole = model.head_hidden(ids_BT, mask_BT, positions_BT)
+    cache, parts = model.new_cache(), []
+    for places in torch.arange(ids_BT.shape[1]).split([_PROOF_PREFIX, *[1] * (_PROOF_LENGTH - _PROOF_PREFIX)]):
+        seen = mask_BT[:, : places[-1] + 1]
+        parts.append(model.head_hidden(ids_BT[:, places], seen, positions_BT[:, places], cache))
+    for h, hidden_BTD in enumerate(whole):
+        found[f"head {h} with a cache"] = (torch.cat([part[h] for part in parts], dim=1), hidden_BTD)
+    return found
+
+
+@contextmanager
+def _proof(model: PreTrainedModel) -> Iterator[None]:
+    """Without dropout and gradients, and with windows that the proof's tokens are longer than."""
+    training, config = model.training, model.config.get_text_config(decoder=True)
+    with torch.no_grad(), _short_windows(config):
+        try:
+            model.eval()
+            yield
+        finally:
+            model.train(training)
+
+
+@contextmanager
+def _short_windows(config: PreTrainedConfig) -> Iterator[None]:
+    names = ("sliding_window", "attention_chunk_size")
+    windows = {name: value for name in names if isinstance(value := getattr(config, name, None), int)}
+    try:
+        for name, value in windows.items():
+            setattr(config, name, min(value, _PROOF_WINDOW))
+        yield
+    finally:
+        for name, value in windows.items():
+            setattr(config, name, value)
+
+
+def _proof_tokens(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two rows (B, T) of random tokens, and the mask that pads the first on its left."""
+    generator = torch.Generator().manual_seed(0)
+    vocab_size = model.config.get_text_config(decoder=True).vocab_size
+    ids_BT = torch.randint(vocab_size, (2, _PROOF_LENGTH), generator=generator)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[0, :5] = 0
+    return ids_BT.to(model.device), mask_BT.to(model.device)
+
+
+def _logits(model: PreTrainedModel) -> torch.Tensor:
+    ids_BT, mask_BT = _proof_tokens(model)
+    logits: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits
+    return logits

@@ -1,0 +1,163 @@
+"""Every load is proven: planted faults are found, and named in one line, before anything trains."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import MambaConfig, MambaForCausalLM, PhiConfig, PhiForCausalLM, T5Config, T5ForConditionalGeneration
+
+from tests.unit.models.families import VOCAB, family
+from tests.unit.models.tiny import llama, tiny
+from wmtp.errors import ModelError
+from wmtp.models import mtp
+from wmtp.models.load import from_causal_lm, prove_heads, read_heads, read_model
+from wmtp.models.unembedding import LogitRule
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_heads_keep_the_model_and_copy_its_last_layer(ids, tie):
+    source = llama(tie_word_embeddings=tie)
+    expected = source(ids).logits
+    model = from_causal_lm(source, 4)
+    logits = model.head_logits(ids)
+    assert len(logits) == 4 and all(torch.equal(x, expected) for x in logits)
+    assert model.config.tie_word_embeddings == tie == (model.unembedding.lm_head.weight is model.get_input_embeddings().weight)
+
+
+def test_a_scale_that_is_dropped_is_found(monkeypatch):
+    monkeypatch.setattr(mtp.LogitRule, "of", classmethod(lambda cls, config: LogitRule()))
+    for name in ("granite", "cohere", "gemma2"):
+        with pytest.raises(ModelError, match=rf"{name} model: head 0 differs by \S+ from the model's own on random tokens"):
+            from_causal_lm(family(name), 2)
+
+
+def test_a_scale_that_only_the_nll_lacks_is_found(monkeypatch):
+    monkeypatch.setattr(mtp.LogitRule, "scaled", lambda self, x: x if x.ndim == 2 else x / self.divisor)
+    with pytest.raises(ModelError, match="granite model: head 0's NLL differs by"):
+        from_causal_lm(family("granite"), 2)
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3_text", "mixtral"])
+def test_a_window_that_is_dropped_is_found(monkeypatch, name):
+    """Windows of 4,096 tokens, too: the proof shortens them rather than to need longer texts."""
+    real = mtp.MTPForCausalLM.__init__
+
+    def windowless(self, config, source=None):
+        real(self, config, source)
+        config.decoder_config.sliding_window = 10**6
+
+    monkeypatch.setattr(mtp.MTPForCausalLM, "__init__", windowless)
+    with pytest.raises(ModelError, match=f"{name} model: head 0 differs by"):
+        from_causal_lm(family(name, sliding_window=4096), 2)
+
+
+def test_a_window_is_what_it_was_after_the_proof():
+    assert from_causal_lm(family("mistral", sliding_window=4096), 2).config.decoder_config.sliding_window == 4096
+
+
+def test_dropout_and_the_generators_are_left_alone():
+    source = family("llama", attention_dropout=0.5).train()
+    before = torch.get_rng_state()
+    model = from_causal_lm(source, 2)
+    assert model.training and torch.equal(torch.get_rng_state(), before)
+
+
+def tampered(path, change):
+    weights = load_file(path / "model.safetensors")
+    change(weights)
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    return str(path)
+
+
+def without(*names):
+    return lambda weights: [weights.pop(name) for name in names]
+
+
+FAULTS = {
+    r"tensor model.layers.0.mlp.up_proj.weight is missing \(and 1 more\)": without(
+        "model.layers.0.mlp.up_proj.weight", "model.layers.2.self_attn.q_proj.weight"
+    ),
+    "tensor model.layers.0.mlp.up_proj.bias is of no part of the model": lambda weights: weights.update(
+        {"model.layers.0.mlp.up_proj.bias": torch.zeros(24)}
+    ),
+    r"tensor model.norm.weight is \(15,\) and must be \(16,\)": lambda weights: weights.update(
+        {"model.norm.weight": torch.ones(15)}
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_tensor_that_is_missing_too_many_or_misshapen_is_named(tmp_path, fault):
+    llama().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=f"^the model: {fault}$"):
+        read_model(tampered(tmp_path, FAULTS[fault]), "the model")
+
+
+def test_a_head_that_is_missing_is_named(tmp_path):
+    tiny().save_pretrained(tmp_path)
+    name = "model.layers.1.blocks.2.mlp.up_proj.weight"
+    with pytest.raises(ModelError, match=f"the reference: tensor {name} is missing$"):
+        read_heads(tampered(tmp_path, without(name)), "the reference")
+
+
+def test_files_that_cannot_be_read_are_one_line(tmp_path):
+    with pytest.raises(ModelError, match=r"^model.pretrained=nowhere/none: \w+: .*$"):
+        read_model("nowhere/none", "model.pretrained=nowhere/none")
+    llama().save_pretrained(tmp_path)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"^[^\n]+$"):
+        read_model(str(tmp_path), "x")
+    (tmp_path / "model.safetensors").write_bytes(whole)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "wide"}')
+    with pytest.raises(ModelError, match=r"^x: \w+: [^\n]+$"):
+        read_model(str(tmp_path), "x")
+
+
+def test_a_model_of_an_older_wmtp_and_one_without_heads_are_refused(tmp_path):
+    tiny().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["text_config"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 16, "num_hidden_layers": 4}))
+    with pytest.raises(ModelError, match=r"x: ValueError: config.json has no text_config: .* an older wmtp"):
+        read_heads(tmp_path, "x")
+    llama().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="x: a llama model, and not a multi-token one"):
+        read_heads(tmp_path, "x")
+
+
+def test_a_model_whose_parts_do_not_agree_is_refused():
+    model = tiny()
+    prove_heads(model, "x")
+    model.heads[1].self_attn.layer_idx = 0
+    with pytest.raises(ModelError, match=r"^x: head.*"):
+        prove_heads(model, "x")
+
+
+SIZES = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+def test_heads_are_refused_in_one_line_where_they_cannot_be_put():
+    encoder = T5ForConditionalGeneration(T5Config(vocab_size=VOCAB, d_model=16, d_ff=24, num_layers=2, num_heads=2, d_kv=8))
+    state_space = MambaForCausalLM(MambaConfig(vocab_size=VOCAB, hidden_size=16, num_hidden_layers=2, state_size=4))
+    for source, reason in (
+        (encoder, "it has an encoder"),
+        (state_space, "its decoder takes no past_key_values, position_ids"),
+        (PhiForCausalLM(PhiConfig(**SIZES)), "its unembedding is not a matrix alone"),
+    ):
+        with pytest.raises(ModelError, match=f"{source.config.model_type} model: heads cannot be put on it: {reason}"):
+            from_causal_lm(source, 2)
+
+
+def test_modules_that_a_model_ships_and_transformers_leaves_out_are_named(tmp_path, capsys):
+    family("qwen3_next").save_pretrained(tmp_path)
+    read_model(tampered(tmp_path, lambda weights: weights.update({"mtp.fc.weight": torch.ones(2)})), "the model")
+    said = capsys.readouterr().out
+    assert "the model: 1 tensors have no place in transformers' model and are not read, the first is mtp.fc" in said
+
+
+def test_weights_are_float32_where_that_is_asked_for_and_what_the_files_hold_otherwise(tmp_path):
+    llama().bfloat16().save_pretrained(tmp_path)
+    assert read_model(str(tmp_path), "x").dtype == torch.bfloat16
+    assert read_model(str(tmp_path), "x", dtype=torch.float32).dtype == torch.float32

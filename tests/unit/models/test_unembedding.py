@@ -1,0 +1,37 @@
+"""What a family does to its logits is done to every head's, in logits, NLL and entropy alike."""
+
+import pytest
+import torch
+from transformers import CohereConfig, FalconH1Config, Gemma2Config, GraniteConfig, LlamaConfig
+
+from wmtp.models.unembedding import LogitRule, Unembedding
+from wmtp.objectives import shift_labels
+
+RULES = [LogitRule(), LogitRule(divisor=3.0), LogitRule(factor=0.3), LogitRule(cap=1.5), LogitRule(2.0, 0.7, 4.0)]
+
+
+def test_a_configuration_says_the_rule():
+    assert LogitRule.of(LlamaConfig()) == LogitRule()
+    assert LogitRule.of(GraniteConfig(logits_scaling=8)) == LogitRule(divisor=8.0)
+    assert LogitRule.of(CohereConfig(logit_scale=0.0625)) == LogitRule(factor=0.0625)
+    assert LogitRule.of(FalconH1Config(lm_head_multiplier=0.5)).factor == 0.5
+    assert LogitRule.of(Gemma2Config(final_logit_softcapping=30.0)) == LogitRule(cap=30.0)
+    assert LogitRule.of(Gemma2Config(final_logit_softcapping=None)) == LogitRule()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_nll_and_entropy_are_those_of_the_logits(rule):
+    torch.manual_seed(0)
+    unembedding = Unembedding(torch.nn.Linear(6, 11, bias=False), rule)
+    torch.nn.init.normal_(unembedding.lm_head.weight)
+    hidden, ids = [torch.randn(2, 5, 6) for _ in range(3)], torch.randint(11, (2, 5))
+    labels = shift_labels(ids, 3)
+    nll = unembedding.nll(hidden, labels)
+    for h, states in enumerate(hidden):
+        logits = (states @ unembedding.lm_head.weight.T) / rule.divisor * rule.factor
+        logits = logits if rule.cap is None else rule.cap * torch.tanh(logits / rule.cap)
+        torch.testing.assert_close(unembedding(states), logits)
+        due = torch.nn.functional.cross_entropy(logits.mT, labels[..., h], reduction="none")
+        torch.testing.assert_close(nll[..., h], due, rtol=1e-5, atol=1e-5)
+        p = logits.softmax(-1)
+        torch.testing.assert_close(unembedding.entropy(states, rows=3), -(p * p.log()).sum(-1), rtol=1e-4, atol=1e-5)
