@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from wmtp import model_files
-from wmtp.errors import ModelError
 from wmtp.evaluation.generate import Decoding, generate_batches
-from wmtp.evaluation.prompter import Prompter, first_line
+from wmtp.evaluation.prompter import Prompter
 from wmtp.evaluation.results import Answer
 from wmtp.models.load import prove_heads, read_model
 from wmtp.models.mtp import MTPForCausalLM

@@ -10,19 +10,20 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM
 
 from wmtp import model_files
 from wmtp.errors import ConfigError, ModelError
 from wmtp.files import sync, temporary_sibling, write_json
+from wmtp.models.load import read_model
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 HEADS = "mtp_heads"
 """The folder of further heads: a folder, because some tools read every .safetensors file beside the model's."""
@@ -90,7 +91,7 @@ def _require_free(target: Path, policy: Path) -> None:
 
 
 def _write(policy: Path, folder: Path, heads: bool) -> Export:
-    model = _loaded(policy)
+    model = read_model(str(policy), str(policy))
     assert isinstance(model, MTPForCausalLM)
     expected_BTV = _logits(model)
     plain = plain_model(model)
@@ -99,33 +100,16 @@ def _write(policy: Path, folder: Path, heads: bool) -> Export:
         (folder / path.relative_to(policy)).parent.mkdir(exist_ok=True)
         shutil.copyfile(path, folder / path.relative_to(policy))
     if heads:
-        _write_heads(model, folder / HEADS)
+        replaces = model.last_layer_name.replace("model", _name(plain, plain.get_decoder()), 1)
+        _write_heads(model, folder / HEADS, replaces)
     number, num_heads = plain.num_parameters(), model.config.n_future
     del model, plain
-    found_BTV = _logits(_loaded(folder))
+    found_BTV = _logits(read_model(str(folder), str(folder)))
     difference = (found_BTV.double() - expected_BTV.double()).abs().max().item()
     if not difference <= _RTOL * expected_BTV.abs().max().item():
         raise ModelError(f"{policy}: the plain model's logits differ by {difference:.2g} on random tokens: it was not exported")
     (architecture,) = model_files.read_object(folder / model_files.CONFIG)["architectures"]
     return Export(architecture, number, num_heads, difference, bool(model_files.tokenizer_files(policy)))
-
-
-def _loaded(folder: Path) -> PreTrainedModel:
-    """In the dtype of its files.
-
-    Raises:
-        ModelError: a tensor is missing, of no part of the model, or of another shape.
-    """
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", output_loading_info=True)
-    except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{folder}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
-    model, info = loaded
-    for kind in ("missing_keys", "unexpected_keys"):
-        if info[kind]:
-            raise ModelError(f"{folder}: {kind.replace('_keys', '')} tensor {min(info[kind])}")
-    found: PreTrainedModel = model.eval()
-    return found
 
 
 @torch.no_grad()
@@ -141,45 +125,32 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
 def plain_model(model: MTPForCausalLM) -> PreTrainedModel:
     """Head 0 as the causal language model of its family that transformers has. Shares the tensors; to be saved, not run."""
     with torch.device("meta"):
-        plain: PreTrainedModel = AutoModelForCausalLM.from_config(_plain_config(model))
-    plain.load_state_dict(_plain_state(model), assign=True)
+        plain: PreTrainedModel = AutoModelForCausalLM.from_config(model.config.decoder_config)
+    plain.load_state_dict(_plain_state(model, plain), assign=True)
     plain.tie_weights()
     plain.generation_config = model.generation_config
     return plain
 
 
-def _scales_embeddings(model: MTPForCausalLM) -> bool:
-    return bool(model.config.embedding_multiplier != 1.0)
-
-
-def _plain_config(model: MTPForCausalLM) -> PreTrainedConfig:
-    """A scale of the embeddings is folded into them, which then are not the unembedding any more."""
-    known = LlamaConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version"}
-    keys = {name: value for name, value in model.config.to_dict().items() if name in known}
-    keys["num_hidden_layers"] = model.config.num_trunk_layers + 1
-    keys["tie_word_embeddings"] = model.config.tie_word_embeddings and not _scales_embeddings(model)
-    return LlamaConfig(**keys)
-
-
-def _plain_state(model: MTPForCausalLM) -> dict[str, torch.Tensor]:
+def _plain_state(model: MTPForCausalLM, plain: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """`model`'s tensors under the names that `plain` has for them."""
+    decoder, unembedding = _name(plain, plain.get_decoder()), _name(plain, plain.get_output_embeddings())
+    last = model.last_layer_name
     state = {}
     for name, tensor in model.state_dict().items():
-        if name.startswith("heads."):
-            number, rest = name.removeprefix("heads.").split(".", 1)
-            if number == "0":
-                state[f"model.layers.{model.config.num_trunk_layers}.{rest}"] = tensor
-        elif name.startswith("unembedding.norm."):
-            state[f"model.{name.removeprefix('unembedding.')}"] = tensor
-        elif name.startswith("unembedding."):
-            state[name.removeprefix("unembedding.")] = tensor
-        else:
-            state[f"model.{name}"] = tensor
-    if _scales_embeddings(model):
-        state["model.embed_tokens.weight"] = state["model.embed_tokens.weight"] * model.config.embedding_multiplier
+        if name.startswith("unembedding.lm_head."):
+            state[name.replace("unembedding.lm_head", unembedding)] = tensor
+        elif name.startswith(f"{last}.blocks.0.") or not name.startswith(f"{last}.blocks."):
+            state[name.replace(f"{last}.blocks.0.", f"{last}.").replace("model", decoder, 1)] = tensor
     return state
 
 
-def _write_heads(model: MTPForCausalLM, folder: Path) -> None:
+def _name(model: PreTrainedModel, part: torch.nn.Module) -> str:
+    (name,) = (name for name, module in model.named_modules() if module is part)
+    return name
+
+
+def _write_heads(model: MTPForCausalLM, folder: Path, replaces: str) -> None:
     """`heads.safetensors`: `heads.K.NAME`, where NAME is a tensor of the last layer, for K = 1, 2, ...; `heads.json`."""
     folder.mkdir()
     tensors = {
@@ -189,5 +160,5 @@ def _write_heads(model: MTPForCausalLM, folder: Path) -> None:
         if number
     }
     save_file(tensors, folder / "heads.safetensors", metadata={"format": "pt"})
-    about = {"format": 1, "n_future": model.config.n_future, "replaces": f"model.layers.{model.config.num_trunk_layers}"}
+    about = {"format": 1, "n_future": model.config.n_future, "replaces": replaces}
     write_json(folder / "heads.json", about)

@@ -141,6 +141,11 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         return cast(nn.ModuleList, getattr(self.model, self._layers))
 
     @property
+    def last_layer_name(self) -> str:
+        """Of the module that holds the heads, `model.layers.31`; head 0's tensors are those of its `blocks.0`."""
+        return f"model.{self._layers}.{len(self.layers) - 1}"
+
+    @property
     def heads(self) -> nn.ModuleList:
         """One decoder layer each."""
         return cast(ParallelHeads, self.layers[-1]).blocks

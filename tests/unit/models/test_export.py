@@ -14,7 +14,7 @@ from tests.unit.tokens.families import family
 from wmtp.cli import main
 from wmtp.config.training import LoraConfig
 from wmtp.models import export as module
-from wmtp.models.convert import from_causal_lm
+from wmtp.models.load import from_causal_lm
 from wmtp.models.lora import add_adapters, merge_adapters
 from wmtp.stages.fitting import save_language_model
 
