@@ -88,6 +88,7 @@ def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
         reference_training="artifacts/tuning/reference" if needs_reference else default.reference_training,
         critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
         taskset=f"src/wmtp/tasksets/{data.source}.py",
+        published=default.published if data.is_generated else "src/wmtp/problems/published",
     )
 
 

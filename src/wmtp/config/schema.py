@@ -223,7 +223,7 @@ class InputsConfig:
     """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
     need is a path that another dependency of the stage already names (DVC needs a path).
 
-    `taskset`: the module of `data.source`, which is loaded by that name.
+    `taskset`: the module of `data.source`, which is loaded by that name. `published`: readers that such modules share.
     """
 
     train: str = "src/wmtp/stages/sample.py"
@@ -231,6 +231,7 @@ class InputsConfig:
     reference_training: str = "artifacts/data"
     critic_training: str = "artifacts/data"
     taskset: str = "src/wmtp/tasksets/synthetic.py"
+    published: str = "src/wmtp/tasksets/synthetic.py"
 
 
 # --------------------------------------------------------------------------------------- evaluation and report

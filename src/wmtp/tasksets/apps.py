@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wmtp.problems.apps import level, read_prompt, read_solutions, read_tests
+from wmtp.problems.published.apps import level, read_prompt, read_solutions, read_tests
 from wmtp.problems.records import Notes, Record, take
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from wmtp.errors import DataError
+from wmtp.problems.published import codecontests_plus
 from wmtp.problems.records import Notes, Record, known_rating, take, take_or_null, take_strings, unix_newlines
-from wmtp.tasksets import codecontestsplus
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Solution, Test
 
@@ -17,8 +17,8 @@ PYTHON_3 = 3
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     """Public, private and generated tests; Python 3 solutions; `cf_rating` as difficulty where it is known."""
-    if codecontestsplus.is_plus(record):
-        return codecontestsplus.to_problem(record, where, notes)
+    if codecontests_plus.is_plus(record):
+        return codecontests_plus.to_problem(record, where, notes)
     tests: list[Test] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
         tests += _tests(record, where, name, notes)

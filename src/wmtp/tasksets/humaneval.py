@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wmtp.problems.evalplus import humaneval_plus, is_plus
 from wmtp.problems.formats import PromptFormat, evalplus
+from wmtp.problems.published.evalplus import humaneval_plus, is_plus
 from wmtp.problems.records import Notes, Record, take, unix_newlines
 from wmtp.problems.render import after_prompt, as_written
 from wmtp.tasksets.base import TaskSet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wmtp.problems.evalplus import humaneval_plus
+from wmtp.problems.published.evalplus import humaneval_plus
 from wmtp.tasksets import humaneval
 
 TASKSET = replace(

@@ -8,9 +8,9 @@ import zlib
 from typing import Any
 
 from wmtp.errors import DataError
-from wmtp.problems.apps import level
-from wmtp.problems.calls import call_test
-from wmtp.problems.plain_pickle import text_in
+from wmtp.problems.published.apps import level
+from wmtp.problems.published.calls import call_test
+from wmtp.problems.published.plain_pickle import text_in
 from wmtp.problems.records import Notes, Record, json_value, take, take_or_null, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Test

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wmtp.errors import DataError
-from wmtp.problems.evalplus import is_plus, mbpp_plus
 from wmtp.problems.formats import PromptFormat, Shot, evalplus
+from wmtp.problems.published.evalplus import is_plus, mbpp_plus
 from wmtp.problems.records import Notes, Record, take, take_or_null, take_strings, unix_newlines
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import AssertTest, Problem, Solution

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from wmtp.errors import DataError
-from wmtp.problems.apps import level, read_prompt, read_solutions, read_tests
+from wmtp.problems.published.apps import level, read_prompt, read_solutions, read_tests
 from wmtp.problems.records import Notes, Record, take_or_null
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from wmtp.errors import DataError
-from wmtp.problems.plain_pickle import text_in
+from wmtp.problems.published.plain_pickle import text_in
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

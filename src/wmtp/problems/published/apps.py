@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wmtp.errors import DataError
-from wmtp.problems.calls import call_test
+from wmtp.problems.published.calls import call_test
 from wmtp.problems.records import Notes, Record, json_value, take, take_or_null, take_strings, unix_newlines
 from wmtp.types import IOTest, Solution, Test
 

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from wmtp.errors import DataError
-from wmtp.problems import evalplus_check
+from wmtp.problems.published import evalplus_check
 from wmtp.problems.records import Notes, Record, take, take_or_null, take_strings, unix_newlines
 from wmtp.types import AssertTest, Problem, Solution
 

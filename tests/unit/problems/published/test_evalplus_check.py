@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmtp.problems.evalplus_check import agrees, all_close, check, digit_distance, is_floats, pyramid
+from wmtp.problems.published.evalplus_check import agrees, all_close, check, digit_distance, is_floats, pyramid
 
 NUMBERS = st.one_of(
     st.floats(-1e3, 1e3),

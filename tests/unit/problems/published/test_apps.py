@@ -5,7 +5,7 @@ import json
 import pytest
 
 from wmtp.errors import DataError
-from wmtp.problems.apps import level, read_prompt, read_tests
+from wmtp.problems.published.apps import level, read_prompt, read_tests
 from wmtp.problems.records import Notes
 from wmtp.types import IOTest
 

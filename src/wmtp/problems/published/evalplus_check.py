@@ -1,6 +1,6 @@
 """EvalPlus' comparison of a program with a reference on many inputs.
 
-This file's text is part of a test (see `wmtp.problems.evalplus`): it runs where tests run, in a sandbox with nothing but the
+This file's text is part of a test (see `evalplus` beside it): it runs where tests run, in a sandbox with nothing but the
 standard library, and knows the program's answers as data. Behaves as evalplus/evalplus, eval/__init__.py does (Liu et al. 2023,
 arXiv 2305.01210), its exceptions for single tasks included.
 """

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.tasksets.plus import HUMANEVAL, MBPP, MBPP_ROW, read, verdicts
 from wmtp import tasksets
 from wmtp.errors import DataError, EvaluationError
-from wmtp.problems.evalplus import is_plus
 from wmtp.problems.files import read_problems, write_problems
+from wmtp.problems.published.evalplus import is_plus
 
 
 @pytest.mark.parametrize("name", ["humanevalplus", "humaneval"])

@@ -3,7 +3,7 @@
 import pytest
 
 from wmtp.errors import DataError
-from wmtp.problems.calls import call_test
+from wmtp.problems.published.calls import call_test
 
 PAIR = call_test("pair", [1, [2]], [[1, [2]], "either"], "here").code
 

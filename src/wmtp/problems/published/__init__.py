@@ -1,0 +1,1 @@
+"""Readers that several task sets share, of datasets as they are published."""
