@@ -148,6 +148,10 @@ if __name__ == '__main__':
     process.start()
     print(queue.get().x)
     process.join()""",
+    "an event loop": """import asyncio
+async def main():
+    return await asyncio.gather(*(asyncio.sleep(0.01, i) for i in range(3))), await asyncio.to_thread(sum, (1, 2))
+print(asyncio.run(main()))""",
     "itself again": """import subprocess, sys
 again = [sys.executable, __file__, 'x']
 print(subprocess.run(again, capture_output=True, text=True).stdout if len(sys.argv) == 1 else sys.argv[1])""",
