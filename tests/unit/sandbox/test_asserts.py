@@ -212,6 +212,15 @@ def test_helpers_of_the_prompt_are_the_judges():
     assert [v.passed for v in run_tests(programs, limits=LIMITS, num_workers=1)] == [True, False, True]
 
 
+def test_a_module_that_the_test_leans_on_is_pythons_and_the_program_must_have_it():
+    tests = (AssertTest("assert math.isclose(f(), 5)"),)
+    right = "import math\ndef f(): return 5"
+    cheat = "class math:\n    isclose = staticmethod(lambda *numbers: True)\ndef f(): return 0"
+    programs = [Program(source, tests, imports="import math\n") for source in (right, cheat, "def f(): return 5")]
+    verdicts = run_tests(programs, limits=LIMITS, num_workers=1)
+    assert [verdict.status for verdict in verdicts] == ["passed", "suspicious", "runtime_error"]
+
+
 def test_tests_share_a_namespace_as_they_do_when_joined():
     tests = tuple(map(AssertTest, ("import math\nseen = f(1)", "assert math.floor(seen + 0.5) == 1", "assert f(seen) == 1")))
     counting = "n = 0\ndef f(x):\n    global n\n    n += 1\n    return x if n < 3 else 1"
