@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, LlamaForCausalLM
 
+from tests.unit.models.families import family
 from tests.unit.models.tiny import VOCAB, llama, tiny
-from tests.unit.tokens.families import family
+from tests.unit.tokens.families import family as tokenizer
 from wmtp.cli import main
 from wmtp.config.training import LoraConfig
 from wmtp.models import export as module
@@ -60,7 +62,7 @@ def with_adapters():
 
 def save(model, folder):
     model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(family("llama2")[0])
+    (folder / "tokenizer.json").write_text(tokenizer("llama2")[0])
     (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}')
     (folder / "summary.json").write_text("{}")
     return folder
@@ -110,6 +112,20 @@ def test_head_0_is_the_plain_model_bit_for_bit_and_further_heads_are_its_last_la
     assert found.keys() == due.keys() and len(due) == 3 + 2 + 3 + 2
     seen = MASK.bool()
     assert [name for name in due if not torch.equal(found[name][seen], due[name][seen])] == []
+
+
+@pytest.mark.parametrize("name", ["qwen2", "granite", "mixtral"])
+def test_what_heads_were_put_on_comes_back_as_its_family_writes_it(tmp_path, name):
+    """The same files as the model's own, tensor by tensor: experts apart, under the family's names, tied or not."""
+    source = family(name)
+    source.save_pretrained(tmp_path / "own")
+    from_causal_lm(source, 3).save_pretrained(tmp_path / "policy")
+    done = module.export(tmp_path / "policy", tmp_path / "plain")
+    assert done.difference == 0 and done.num_heads == 3
+    own, plain = (load_file(tmp_path / where / "model.safetensors") for where in ("own", "plain"))
+    assert own.keys() == plain.keys() and all(torch.equal(own[key], plain[key]) for key in own)
+    settings = [json.loads((tmp_path / where / "config.json").read_text()) for where in ("own", "plain")]
+    assert settings[0] == settings[1]
 
 
 @torch.no_grad()
@@ -198,4 +214,4 @@ def test_an_export_that_is_ended_leaves_nothing_and_an_empty_folder_is_filled(tm
     assert main(["export", str(policy), str(tmp_path / "plain")]) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "policy"] and not any((tmp_path / "plain").iterdir())
     assert main(["export", str(policy), str(tmp_path / "plain")]) == 0
-    assert LlamaConfig.from_pretrained(tmp_path / "plain").num_hidden_layers == 2
+    assert AutoConfig.from_pretrained(tmp_path / "plain").num_hidden_layers == 2
