@@ -65,6 +65,7 @@ linear attention, convolutions, learnt positions, norms elsewhere, scales before
 
 def family(name, **changes):
     """A model whose every parameter is random, gains and biases included."""
+    torch.manual_seed(3)  # what the library draws
     generator = torch.Generator().manual_seed(3)
     config = AutoConfig.for_model(name, **{**_SIZES, **FAMILIES.get(name, {}), **changes})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
