@@ -37,8 +37,8 @@ class Pooled:
 class Difference:
     """Arm minus baseline on the same tasks and seeds. `seed_low`/`seed_high` are None with one seed in common.
 
-    `joint_...`: the same intervals, widened so that those of all comparisons of the family hold together; None where there is
-    one comparison alone.
+    `joint_...`: intervals that hold together for all comparisons of the family, see `compare_family`; None where there is one
+    comparison alone.
     """
 
     mean: float
@@ -101,32 +101,65 @@ Pair = tuple[Sequence[Run], Sequence[Run]]
 def compare_family(pairs: Sequence[Pair], score: Callable[[Tasks], np.ndarray], num_bootstrap: int) -> list[Difference | None]:
     """First minus second of every pair, by task and seed, with the intervals that hold for all of them together.
 
-    None for pairs that have no seed in common. Over tasks they hold together by `joint_intervals`, over seeds by Bonferroni's
-    inequality: each one's level is 1 - (1 - level) / number of pairs.
+    None for pairs that have no seed in common. Over tasks they hold together by `joint_intervals`. Over seeds by Bonferroni's
+    inequality, each at the level 1 - (1 - level) / number of pairs, with the variance between seeds pooled over all arms of the
+    family: a handful of seeds tells an arm's own variance too badly for such levels. Who spreads more than others is held by
+    the plain interval, of its own variance, which a claim needs as well.
+
+    Source: Dunn 1961, Multiple comparisons among means.
     """
-    differences = [_differences(*pair, score) for pair in pairs]
-    found = [None if differences_ST is None else _compared(differences_ST, num_bootstrap) for differences_ST in differences]
-    family = {i: differences_ST for i, differences_ST in enumerate(differences) if differences_ST is not None}
+    scores = [_common(*pair, score) for pair in pairs]
+    found = [None if both is None else _compared(both[0] - both[1], num_bootstrap) for both in scores]
+    family = {i: both for i, both in enumerate(scores) if both is not None}
     if len(family) > 1:
-        by_task = np.stack([differences_ST.mean(axis=0) for differences_ST in family.values()])
+        by_task = np.stack([(ours_ST - others_ST).mean(axis=0) for ours_ST, others_ST in family.values()])
         over_tasks = joint_intervals(by_task, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
-        level = 1 - (1 - LEVEL) / len(family)
-        for (i, differences_ST), (low, high) in zip(family.items(), over_tasks, strict=True):
-            seed_low, seed_high = seed_interval(differences_ST.mean(axis=1), level)
-            one = _compared(differences_ST, num_bootstrap)
-            one = replace(one, joint_low=low, joint_high=high)
-            found[i] = replace(one, joint_seed_low=seed_low, joint_seed_high=seed_high)
+        arms = {run.name: pair[side] for i in family for pair in [pairs[i]] for side in (0, 1) for run in pair[side][:1]}
+        pooled = _pooled_deviation([score_matrix(runs, score).mean(axis=1) for runs in arms.values()])
+        for (i, (ours_ST, others_ST)), (low, high) in zip(family.items(), over_tasks, strict=True):
+            one = replace(_compared(ours_ST - others_ST, num_bootstrap), joint_low=low, joint_high=high)
+            if pooled is not None and one.num_seeds > 1:
+                half = pooled.half_width(one.num_seeds, 1 - (1 - LEVEL) / len(family))
+                one = replace(one, joint_seed_low=one.mean - half, joint_seed_high=one.mean + half)
+            found[i] = one
     return found
 
 
-def _differences(arm: Sequence[Run], other: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> np.ndarray | None:
-    """Of every seed that both have and every task, (S, T)."""
+@dataclass(frozen=True)
+class _Pooled:
+    """The standard deviation between seeds of all arms together, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+    def half_width(self, num_seeds: int, level: float) -> float:
+        """Of the interval of a difference between the means of two arms with so many seeds each."""
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.freedom, (1 + level) / 2)) * self.deviation * (2 / num_seeds) ** 0.5
+
+
+def _pooled_deviation(means: Sequence[np.ndarray]) -> _Pooled | None:
+    """Of the arms' scores by seed; None where no arm has two seeds."""
+    freedom = sum(len(means_S) - 1 for means_S in means)
+    if freedom == 0:
+        return None
+    squares = sum(float(((means_S - means_S.mean()) ** 2).sum()) for means_S in means)
+    return _Pooled((squares / freedom) ** 0.5, freedom)
+
+
+def _common(
+    arm: Sequence[Run], other: Sequence[Run], score: Callable[[Tasks], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both arms' scores of every seed that both have and every task, (S, T)."""
     arm_by_seed, other_by_seed = {run.seed: run for run in arm}, {run.seed: run for run in other}
     seeds = sorted(arm_by_seed.keys() & other_by_seed.keys())
     if not seeds:
         return None
-    ours_ST, others_ST = (score_matrix([runs[seed] for seed in seeds], score) for runs in (arm_by_seed, other_by_seed))
-    return ours_ST - others_ST
+    return (
+        score_matrix([arm_by_seed[seed] for seed in seeds], score),
+        score_matrix([other_by_seed[seed] for seed in seeds], score),
+    )
 
 
 def _compared(differences_ST: np.ndarray, num_bootstrap: int) -> Difference:
@@ -143,7 +176,7 @@ def _compared(differences_ST: np.ndarray, num_bootstrap: int) -> Difference:
     )
 
 
-def seed_interval(values_S: np.ndarray, level: float = LEVEL) -> tuple[float | None, float | None]:
+def seed_interval(values_S: np.ndarray) -> tuple[float | None, float | None]:
     """Student's t interval of the mean over seeds; (None, None) for a single seed.
 
     Source: mean +- t(S - 1) * s / sqrt(S), s the sample standard deviation.
@@ -153,6 +186,6 @@ def seed_interval(values_S: np.ndarray, level: float = LEVEL) -> tuple[float | N
     num_seeds = len(values_S)
     if num_seeds < 2:
         return None, None
-    half = float(stdtrit(num_seeds - 1, (1 + level) / 2)) * float(values_S.std(ddof=1)) / num_seeds**0.5
+    half = float(stdtrit(num_seeds - 1, (1 + LEVEL) / 2)) * float(values_S.std(ddof=1)) / num_seeds**0.5
     mean = float(values_S.mean())
     return mean - half, mean + half
