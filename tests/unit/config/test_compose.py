@@ -119,7 +119,7 @@ def test_the_benchmark_is_the_source_and_params_yaml_names_it(tmp_path):
     [
         ("mbpp", [*FILES["mbpp"], "evaluate.benchmark=gsm8k"], "evaluate.benchmark='gsm8k' is not allowed: the test problems"),
         ("mbpp", [*OWN, "evaluate.benchmark=mbpp"], "are data.source=jsonl's, so use jsonl, or null"),
-        ("demo", ["evaluate.benchmark=apps"], "evaluate.benchmark='apps' is not allowed: use one of codecontests, gsm8k"),
+        ("demo", ["evaluate.benchmark=nowhere"], "evaluate.benchmark='nowhere' is not allowed: use one of apps, codecontests"),
         ("demo", ["data.source=gsm8k"], "data.source='gsm8k' is not allowed: its answers are texts"),
         ("demo", ["data.source=humaneval"], "data.source='humaneval' is not allowed: it is a test set"),
         ("demo", ["data.source=jsonl"], "data.train_path=None is not allowed"),

@@ -109,8 +109,9 @@ def test_rows_are_selected_from_states_and_keys_alike():
     with torch.no_grad():
         model(input_ids=ids, past_key_values=cache, use_cache=True)
         select_rows(cache, rows)
-        logits = model(input_ids=torch.tensor([[5], [6], [7]]), past_key_values=cache, use_cache=True).logits
-        whole = model(input_ids=torch.cat([ids[rows], torch.tensor([[5], [6], [7]])], dim=1)).logits[:, -1:]
+        more, places = torch.tensor([[5], [6], [7]]), torch.tensor([[8]])  # places as `generate` gives them
+        logits = model(input_ids=more, position_ids=places, past_key_values=cache, use_cache=True).logits
+        whole = model(input_ids=torch.cat([ids[rows], more], dim=1)).logits[:, -1:]
     torch.testing.assert_close(logits, whole, rtol=1e-4, atol=1e-4)
 
 
@@ -124,4 +125,4 @@ def test_tokens_are_taken_back_from_plain_layers_and_within_windows_alone():
     with pytest.raises(EvaluationError, match="num_drafts=2: proposals that are rejected cannot be taken back"):
         generate(model, Words(), [Prompt("a", (3, 4))], decoding)
     with pytest.raises(EvaluationError, match="a rwkv model keeps its state in its own way"):
-        cache_argument(RwkvForCausalLM(RwkvConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1)))
+        cache_argument(RwkvForCausalLM(RwkvConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2)))
