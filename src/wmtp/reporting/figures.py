@@ -97,7 +97,8 @@ def pass_at_1(report: Report) -> Figure:
     _rows(axes, report, arms)
     axes.set_xlim(0, None)
     axes.set_xlabel("pass@1 (share of programs that pass every test)")
-    axes.set_title(f"pass@1, sampled (filled) and greedy (hollow), with 95 % intervals ({_scope(report)})")
+    intervals = f"95 % intervals over tasks, ticks are seeds ({_scope(report)})"
+    axes.set_title(f"pass@1, sampled (filled) and greedy (hollow)\n{intervals}")
     return figure
 
 
@@ -116,7 +117,8 @@ def difference(report: Report) -> Figure | None:
         _interval(axes, y, entry, styles[arm])
     _rows(axes, report, arms)
     axes.set_xlabel(f"pass@1 minus {report['baseline']}'s, same tasks and seeds")
-    axes.set_title(f"Paired difference from {report['baseline']} in sampled pass@1, 95 % intervals ({_scope(report)})")
+    intervals = f"95 % intervals over tasks, bands over seeds ({_scope(report)})"
+    axes.set_title(f"Paired difference from {report['baseline']} in sampled pass@1\n{intervals}")
     return figure
 
 
