@@ -73,7 +73,7 @@ class Workspace:
 
     def stale(self):
         """Names of the stages that `dvc status` reports, sorted."""
-        return sorted(json.loads(self.run("dvc", "status", "--json")))
+        return sorted(json.loads(self.run("dvc", "status", "--json").splitlines()[-1]))  # warnings come before it
 
     def processes(self):
         """Every live process that was started in this workspace, however deep."""
