@@ -126,21 +126,16 @@ def _suspendable() -> Iterator[None]:
     """
     context = FlowRunContext.get()
     assert context is not None
-    request, done = context.flow_run_suspension_request, threading.Event()
+    request = context.flow_run_suspension_request
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         while not done.wait(SUSPENSION_POLL_SECONDS):
             if request.is_requested():
                 stop_all()
                 return
 
-    thread = threading.Thread(target=watch, daemon=True, name="watch-suspension")
-    thread.start()
-    try:
+    with processes.beside(watch, "watch-suspension"):
         yield
-    finally:
-        done.set()
-        thread.join()
     request.raise_if_requested()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -164,7 +164,7 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
     with _process(root, stage, force) as process:
         if process is None:
             return _Outcome(is_cancelled=True)
-        with _followed(root, stage):
+        with processes.beside(partial(_follow, root, stage), "follow-progress"):
             assert process.stdout is not None
             for line in process.stdout:
                 text = line.rstrip()
@@ -241,21 +241,8 @@ def _environment(root: Path) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _followed(root: Path, stage: str) -> Iterator[None]:
-    """Mirror the stage's progress file in a progress artifact (of this task run: the thread gets its context)."""
-    done = threading.Event()
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(_follow, root, stage, done), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 def _follow(root: Path, stage: str, done: threading.Event) -> None:
+    """Mirror the stage's progress file in a progress artifact of this task run."""
     path = progress_path(root, stage)
     artifact: ProgressArtifact | None = None
     started, percent = time.time(), 0.0

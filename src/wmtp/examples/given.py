@@ -19,6 +19,9 @@ Verify = Callable[[Sequence[Text]], list[Verdict]]
 
 Given = tuple[Problem, Solution]
 
+RIGHT_THAT_FAIL, WRONG_THAT_PASS = "right_that_fail", "wrong_that_pass"
+"""The reasons of those whose run contradicts their label."""
+
 
 @dataclass
 class LabelCheck:
@@ -50,7 +53,7 @@ def settle(
     for i, (problem, solution) in enumerate(given):
         if i in chosen:
             reason = _reason(solution, verdicts[i], timeouts_count=config.timeouts == "wrong")
-            is_contradicted = reason in ("right_that_fail", "wrong_that_pass")
+            is_contradicted = reason in (RIGHT_THAT_FAIL, WRONG_THAT_PASS)
             if is_contradicted or not reason:
                 check += LabelCheck(1, int(is_contradicted))
             if reason:
@@ -72,10 +75,10 @@ def _to_run(number: int, config: DataConfig, table: str) -> Sequence[int]:
 def _reason(solution: Solution, verdict: Verdict, *, timeouts_count: bool) -> str:
     """Why a solution is not used; empty where its label is confirmed."""
     if verdict.passed:
-        return "" if solution.is_correct else "wrong_that_pass"
+        return "" if solution.is_correct else WRONG_THAT_PASS
     elsewhere = not_the_algorithm(verdict)
     if elsewhere:
         return elsewhere
     if solution.is_correct:
-        return "right_that_fail"
+        return RIGHT_THAT_FAIL
     return "" if timeouts_count or verdict.status != "timeout" else "wrong_by_time_alone"

@@ -15,7 +15,7 @@ from typing import Literal
 from wmtp import tasksets
 from wmtp.config.schema import DataConfig
 from wmtp.errors import DataError
-from wmtp.examples.given import LabelCheck, Text, Verify, settle
+from wmtp.examples.given import RIGHT_THAT_FAIL, WRONG_THAT_PASS, LabelCheck, Text, Verify, settle
 from wmtp.examples.mutate import mutants
 from wmtp.examples.noise import Noised, add_noise, choose_kind
 from wmtp.ledger import Account, Line
@@ -34,7 +34,7 @@ Origin = Literal["right", "wrong", "mutant"]
 ORIGINS: tuple[Origin, ...] = ("right", "wrong", "mutant")
 """The order of one problem's examples."""
 
-UNPROVEN: dict[Origin, str] = {"right": "right_that_fail", "wrong": "wrong_that_pass", "mutant": "mutants_not_found"}
+UNPROVEN: dict[Origin, str] = {"right": RIGHT_THAT_FAIL, "wrong": WRONG_THAT_PASS, "mutant": "mutants_not_found"}
 """The reason for which a draft is dropped that never got a verdict it may have."""
 
 
@@ -128,14 +128,17 @@ def make_examples(
     labelled = [draft for draft in drafts if draft.is_correct is not None]
     if not labelled:
         raise DataError(f"{table}: none of the {len(problems)} problems has a solution that passes its tests")
-    for origin, reason in UNPROVEN.items():
-        number = sum(draft.origin == origin and draft.is_correct is None for draft in drafts)
-        account.solutions.drop(reason, number)
+    _count_unproven(drafts, account.solutions)
     lost = {problem.problem_id for problem, _ in used} - {draft.problem.problem_id for draft in labelled}
     account.problems.drop("without_proven_solution", len(lost))
     if wrong and config.pairwise:
         labelled = _paired(labelled, account)
     return [_example(taskset, draft) for draft in labelled], check
+
+
+def _count_unproven(drafts: Sequence[Draft], solutions: Line) -> None:
+    for origin, reason in UNPROVEN.items():
+        solutions.drop(reason, sum(draft.origin == origin and draft.is_correct is None for draft in drafts))
 
 
 def _for_labels(program: Program, config: DataConfig) -> Program:

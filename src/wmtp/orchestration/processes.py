@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +231,16 @@ def send(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Do `work` in a thread of that name, in the caller's context, while the block lasts: the event says that it has ended."""
+    done, context = threading.Event(), contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(work, done), daemon=True, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

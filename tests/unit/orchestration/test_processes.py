@@ -1,5 +1,6 @@
 """Real process trees."""
 
+import contextvars
 import os
 import signal
 import subprocess
@@ -180,3 +181,15 @@ def test_a_child_of_a_stopped_parent_dies_with_it():
     parent.kill()
     parent.wait()
     wait_for(lambda: not is_running(child), 60, "the child's end")
+
+
+def test_work_beside_a_block_has_its_context_and_ends_with_it():
+    variable, seen = contextvars.ContextVar("variable"), []
+    variable.set("the caller's")
+
+    def work(done):
+        seen.append((variable.get(), threading.current_thread().name, done.wait(60)))
+
+    with pytest.raises(KeyError), processes.beside(work, "aside"):
+        raise KeyError
+    assert seen == [("the caller's", "aside", True)]
