@@ -168,7 +168,7 @@ def _caveats(report: dict[str, Any]) -> list[str]:
     if report["baseline"] is None:
         rows.append("The baseline arm is not among these runs, so nothing here says whether an arm beats it.")
     comparisons = max(len(report["arms"]) - 1, 0)
-    if report["baseline"] is not None and comparisons > 1:
+    if report["baseline"] is not None and comparisons > 1 and num_seeds > 1:
         rows.append(
             f"{comparisons} arms are compared with {report['baseline']}: whether one beats it is decided by the joint "
             "intervals, which hold for all of them together."
