@@ -31,6 +31,8 @@ def test_one_seed_is_no_evidence(tmp_path):
     assert any(
         text.startswith("One seed is one run, and no evidence of a method effect") for text in report["findings"]["caveats"]
     )
+    alone = report_of(tmp_path / "three", ["baseline", "verifiable", "rho1"], [0])
+    assert not any("joint intervals" in text for text in alone["findings"]["caveats"]), "of one seed they decide nothing"
 
 
 def test_several_seeds_bring_the_interval_over_seeds(tmp_path):
