@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wmtp.evaluation.conventions import Drawing
 
 CHUNK = 64
-"""Completions of a submission between two entries of the journal: what a killed run has to do again at most."""
+"""Completions of a submission that are handed on at a time; of text answers, what a killed run has to do again at most."""
 
 
 def score(
