@@ -27,7 +27,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Completed, Failed, Running
 
 from tasks.publish import SHELF, ProgressArtifact, publish_stage
-from wmtp.orchestration import own_code, processes
+from wmtp.orchestration import books, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import judge
@@ -221,6 +221,8 @@ def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[s
             _end(process)
             with _guard:
                 del _running[process.pid]
+            if _stopping.is_set() or process.returncode < 0:
+                books.put_in_order(root)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

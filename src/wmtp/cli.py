@@ -288,6 +288,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _params(arguments: argparse.Namespace) -> int:
     from wmtp.config import compose
     from wmtp.config.compose import dump
+    from wmtp.orchestration import books
     from wmtp.orchestration.pipeline import find_root
     from wmtp.orchestration.workspace import change_params
 
@@ -297,6 +298,7 @@ def _params(arguments: argparse.Namespace) -> int:
         print(dump(config), end="")
         return 0
     changed = change_params(root, config)
+    books.put_in_order(root)
     print(f"params.yaml {'written' if changed else 'is already that'}: profile {config.profile}, runs {', '.join(config.runs)}")
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wmtp.errors import ConfigError
-from wmtp.orchestration.dvc_repair import mend
+from wmtp.orchestration.dvc_repair import drop_broken_rwlock, mend
 
 PARAMS = "params.yaml"
 
@@ -68,6 +68,16 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
                 _forget()
                 if not mend(root, error):
                     raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+
+
+def put_in_order(root: Path) -> None:
+    """After a kill: what it left half written is put out of the way, so that plain `dvc` goes on too.
+
+    Raises:
+        ConfigError: as in `ask`.
+    """
+    drop_broken_rwlock(root)
+    ask(root, lambda repo: repo.index.stages)
 
 
 def _open(root: Path, params: str | None) -> _Opened:

@@ -6,6 +6,7 @@ its run cache knows every stage's result by the stage's inputs, so everything is
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -20,20 +21,27 @@ def mend(root: Path, error: Exception) -> bool:
     from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
 
     if isinstance(error, RWLockFileCorruptedError | RWLockFileFormatError):
-        _drop_rwlock(root)
+        drop_broken_rwlock(root)
         return True
     return os.path.basename(getattr(error, "path", "")) == LOCKFILE and _set_aside_lockfile(root)
 
 
-def _drop_rwlock(root: Path) -> None:
+def drop_broken_rwlock(root: Path) -> None:
+    """Who uses which file is known again from the next command on; a kill's own entries were void anyway."""
     from dvc.lock import make_lock
     from dvc.repo import Repo
-    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
+    from voluptuous import Invalid
 
     with Repo(str(root)) as repo:
         folder, is_hardlink = Path(str(repo.tmp_dir)), bool(repo.config["core"].get("hardlink_lock"))
         with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=is_hardlink, wait=True):
-            (folder / RWLOCK_FILE).unlink(missing_ok=True)
+            try:
+                SCHEMA(json.loads((folder / RWLOCK_FILE).read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                pass
+            except (ValueError, Invalid):
+                (folder / RWLOCK_FILE).unlink()
 
 
 def _set_aside_lockfile(root: Path) -> bool:

@@ -1,9 +1,13 @@
 """DVC's two books, half written: put out of the way when they are broken, left alone when they are not."""
 
+import json
+import os
+
 import pytest
 
 from tests.unit.orchestration.conftest import dvc
 from wmtp.errors import ConfigError
+from wmtp.orchestration.books import put_in_order
 from wmtp.orchestration.dvc_repair import mend
 from wmtp.orchestration.pipeline import judge
 
@@ -13,6 +17,21 @@ def test_a_broken_rwlock_is_dropped(made, text):
     path = made / ".dvc/tmp/rwlock"
     path.write_text(text)
     assert judge(made, "make").is_fresh
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1}'])
+def test_plain_dvc_goes_on_once_the_books_are_in_order(made, text):
+    (made / ".dvc/tmp/rwlock").write_text(text)
+    put_in_order(made)
+    assert "up to date" in dvc(made, "status")
+
+
+def test_who_uses_a_file_now_stays_known(made):
+    path = made / ".dvc/tmp/rwlock"
+    in_use = json.dumps({"read": {}, "write": {str(made / "artifacts/data"): {"pid": os.getpid(), "cmd": "dvc repro"}}})
+    path.write_text(in_use)
+    put_in_order(made)
+    assert path.read_text() == in_use
 
 
 def test_a_broken_lock_file_is_set_aside_and_the_cache_brings_the_results_back(made, capfd):
