@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wmtp.config.schema import DataConfig, NoiseConfig
+from wmtp.config.data import DataConfig, NoiseConfig
 from wmtp.examples.labels import make_examples
 from wmtp.examples.sources import load_splits
 from wmtp.ledger import Ledger

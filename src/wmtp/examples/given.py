@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.examples.blame import not_the_algorithm
 from wmtp.ledger import Line
 from wmtp.types import Problem, Solution, Verdict

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Literal
 
 from wmtp import tasksets
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples.given import RIGHT_THAT_FAIL, WRONG_THAT_PASS, LabelCheck, Text, Verify, settle
 from wmtp.examples.mutate import mutants

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from wmtp.config.schema import NoiseConfig
+from wmtp.config.data import NoiseConfig
 from wmtp.problems.render import Span
 
 KINDS = ("comments", "boilerplate", "corrupted", "mismatched")

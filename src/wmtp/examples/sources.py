@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmtp import tasksets
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions

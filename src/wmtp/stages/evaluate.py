@@ -22,7 +22,7 @@ from wmtp.types import Limits, StageResult
 
 if TYPE_CHECKING:
     from wmtp.config import Config
-    from wmtp.config.schema import EvaluateConfig
+    from wmtp.config.evaluation import EvaluateConfig
     from wmtp.stages.context import StageContext
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from wmtp import tasksets
 from wmtp.config import Config
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits, resolve

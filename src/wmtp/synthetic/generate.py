@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
 
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.ledger import Ledger
 from wmtp.problems.choose import DifficultyBins

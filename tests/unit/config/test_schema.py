@@ -1,25 +1,21 @@
-"""Settings that contradict each other are refused when a section is built."""
+"""Settings of training and of launching that contradict each other are refused when a section is built."""
 
 import pytest
 
-from wmtp.config.schema import DataConfig
+from wmtp.config.schema import CriticConfig, LaunchConfig
 from wmtp.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("section", "changes", "message"),
     [
-        ({"difficulty_bins": [2, 1], "difficulty_weights": [1, 1, 1]}, "rising edges"),
-        ({"difficulty_bins": [2], "difficulty_weights": [1]}, "2 shares for 1 edges"),
-        ({"difficulty_weights": [0]}, "not all 0"),
-        ({"unknown_difficulty_weight": 1.0}, "beside data.difficulty_weights"),
-        ({"max_bad_frac": 1.0}, r"a number in \[0, 1\)"),
-        ({"max_per_problem": 1}, "at least 2 where data.pairwise"),
-        ({"mutants_per_solution": 2}, "0 or 1 where data.pairwise"),
-        ({"operations": "some"}, "core, all"),
-        ({"source": "mbpp"}, "data.train_path"),
+        (LaunchConfig, {"nnodes": 2}, "launch.nnodes=2 is not allowed: 1, or launch.launcher=slurm"),
+        (LaunchConfig, {"srun": ["--mem=1G"]}, "empty, or launch.launcher=slurm"),
+        (LaunchConfig, {"slots": 0}, "launch.slots=0 is not allowed: a positive whole number"),
+        (CriticConfig, {"init": "policy"}, "use one of reference, scratch"),
+        (CriticConfig, {"gamma": 0.0}, r"a number in \(0, 1\]"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(changes, message):
+def test_settings_that_contradict_each_other_are_refused(section, changes, message):
     with pytest.raises(ConfigError, match=message):
-        DataConfig(**changes)
+        section(**changes)

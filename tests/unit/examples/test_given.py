@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from wmtp.config.schema import DataConfig, NoiseConfig
+from wmtp.config.data import DataConfig, NoiseConfig
 from wmtp.errors import ConfigError
 from wmtp.examples.given import LabelCheck, settle
 from wmtp.ledger import Line

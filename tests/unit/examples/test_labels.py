@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from wmtp.config.schema import DataConfig, NoiseConfig
+from wmtp.config.data import DataConfig, NoiseConfig
 from wmtp.errors import DataError
 from wmtp.examples.labels import make_examples
 from wmtp.ledger import Ledger

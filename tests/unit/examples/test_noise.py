@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from wmtp.config.schema import NoiseConfig
+from wmtp.config.data import NoiseConfig
 from wmtp.examples.noise import KINDS, add_noise, choose_kind
 
 CODE = "a = input()\nfor x in a:\n    if x > '3':\n        print(x)\nprint(a)"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples.sources import load_splits
 from wmtp.ledger import Ledger

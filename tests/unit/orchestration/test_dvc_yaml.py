@@ -70,7 +70,7 @@ def test_what_a_stage_does_not_use_cannot_make_it_stale(stage, other):
 def test_infrastructure_and_what_only_it_imports_is_no_dependency(script, graph):
     found = script.sources(graph, "wmtp.stages.train_policy")
     assert not [path for path in found if "/config/" in path or "/orchestration/" in path or path.endswith("wmtp/__init__.py")]
-    assert graph.find_modules_directly_imported_by("wmtp.config.schema") & {"wmtp.tasksets"}
+    assert graph.find_modules_directly_imported_by("wmtp.config.data") & {"wmtp.tasksets"}
     assert "src/wmtp/tasksets/__init__.py" not in found
 
 

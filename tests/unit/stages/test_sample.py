@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wmtp.config import compose
-from wmtp.config.schema import DataConfig, TokenizerConfig
+from wmtp.config.data import DataConfig, TokenizerConfig
 from wmtp.problems.files import read_problems
 from wmtp.sandbox.pool import run_tests
 from wmtp.stages import sample

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.unit.synthetic.trusted import run_trusted
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.synthetic.catalogue import CATALOGUES
 from wmtp.synthetic.generate import NAMINGS, STYLES, Composition, Generator, generate, split_tuples
@@ -92,7 +92,7 @@ def test_depths_follow_their_weights():
 
 def test_a_seed_decides_everything_whatever_the_hash_seed(splits):
     script = (
-        "import hashlib; from wmtp.config.schema import DataConfig; from wmtp.synthetic.generate import generate;"
+        "import hashlib; from wmtp.config.data import DataConfig; from wmtp.synthetic.generate import generate;"
         "made = generate(DataConfig(num_problems=150, num_reference_problems=60, num_validation_problems=40));"
         "print(hashlib.sha256(repr(made).encode()).hexdigest())"
     )

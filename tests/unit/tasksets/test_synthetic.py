@@ -1,7 +1,7 @@
 """The embedded dataset as a task set: what the generator makes is read back and judged as it was made."""
 
 from wmtp import tasksets
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.problems.files import write_problems
 from wmtp.synthetic.generate import Generator
 from wmtp.tasksets import load_problems

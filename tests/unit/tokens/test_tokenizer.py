@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.unit.tokens.families import family
-from wmtp.config.schema import DataConfig
+from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.ledger import Line
 from wmtp.problems.render import Example

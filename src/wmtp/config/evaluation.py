@@ -1,0 +1,85 @@
+"""What `evaluate` and `report` are configured with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from wmtp import tasksets
+from wmtp.checks import one_of, require
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """`allow_unsafe` runs programs without isolation where none can be had; it is recorded in the results.
+
+    `packages`: installed packages that programs and tests can import beside the standard library. Null: those that the
+    benchmark's own environment has (numpy for HumanEval, CodeContests and own data), where they are installed.
+    """
+
+    allow_unsafe: bool = False
+    packages: Optional[list[str]] = None
+    time_limit_s: float = 4.0
+    memory_limit_bytes: int = 536870912
+
+    def __post_init__(self) -> None:
+        require(self.time_limit_s > 0, "evaluate.sandbox.time_limit_s", self.time_limit_s, "a positive number")
+        require(
+            self.memory_limit_bytes >= 2**26, "evaluate.sandbox.memory_limit_bytes", self.memory_limit_bytes, "at least 64 MiB"
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`num_samples` completions per task at `temperature`, plus one greedy one; pass@k for every k in `k`.
+
+    `benchmark`: the task set by whose conventions completions are asked for and judged. Null is `data.source`, which
+    composition fills in; nothing else fits, because the test problems are the source's.
+
+    `num_drafts`: tokens that the further heads propose per forward pass (self-speculative decoding). The completions stay
+    the same; it pays where a forward pass costs the same for a few tokens as for one: small batches, large models.
+    """
+
+    benchmark: str = "synthetic"
+    num_samples: int = 10
+    k: list[int] = field(default_factory=lambda: [1, 10])
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_new_tokens: int = 128
+    batch_size: int = 128
+    num_drafts: int = 0
+    seed: int = 0
+    limit: Optional[int] = None
+    num_bootstrap: int = 2000
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+
+    def __post_init__(self) -> None:
+        one_of("evaluate.benchmark", self.benchmark, tasksets.names())
+        for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
+            require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
+        require(self.seed >= 0, "evaluate.seed", self.seed, "0 or more")
+        require(self.num_drafts >= 0, "evaluate.num_drafts", self.num_drafts, "0 or a positive whole number")
+        require(
+            self.temperature > 0,
+            "evaluate.temperature",
+            self.temperature,
+            "a positive number (the greedy score is always reported too)",
+        )
+        require(0 < self.top_p <= 1, "evaluate.top_p", self.top_p, "a number in (0, 1]")
+        require(
+            self.limit is None or self.limit > 0, "evaluate.limit", self.limit, "a positive whole number, or null for all tasks"
+        )
+        require(
+            all(1 <= k <= self.num_samples for k in self.k),
+            "evaluate.k",
+            self.k,
+            f"every k in [1, num_samples={self.num_samples}]",
+        )
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    title: str = "wmtp"
+    baseline_arm: str = "baseline"
+    num_examples: int = 3
+    num_bootstrap: int = 2000

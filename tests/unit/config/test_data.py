@@ -1,0 +1,25 @@
+"""Settings that contradict each other are refused when a section is built."""
+
+import pytest
+
+from wmtp.config.data import DataConfig
+from wmtp.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"difficulty_bins": [2, 1], "difficulty_weights": [1, 1, 1]}, "rising edges"),
+        ({"difficulty_bins": [2], "difficulty_weights": [1]}, "2 shares for 1 edges"),
+        ({"difficulty_weights": [0]}, "not all 0"),
+        ({"unknown_difficulty_weight": 1.0}, "beside data.difficulty_weights"),
+        ({"max_bad_frac": 1.0}, r"a number in \[0, 1\)"),
+        ({"max_per_problem": 1}, "at least 2 where data.pairwise"),
+        ({"mutants_per_solution": 2}, "0 or 1 where data.pairwise"),
+        ({"operations": "some"}, "core, all"),
+        ({"source": "mbpp"}, "data.train_path"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        DataConfig(**changes)
