@@ -17,8 +17,8 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} (see `{self.prog} --help`)")
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number, at least `least`."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, at least `least` and at most `most`."""
 
     def number(text: str) -> int:
         try:
@@ -27,6 +27,8 @@ def whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, not {text!r}") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"must be {least} or more, not {text}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"must be {most} or less, not {text}")
         return value
 
     return number

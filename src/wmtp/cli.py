@@ -166,10 +166,20 @@ def _add_evaluation(commands: Any) -> None:
         command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")
         command.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="sandboxes at once")
         command.add_argument("--seed", type=whole(0), default=0)
+        _add_allowance(command)
         command.add_argument(
             "--packages", type=names, help="what programs can import, or `none` (default: the benchmark's own, where installed)"
         )
         command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
+
+
+def _add_allowance(command: Any) -> None:
+    from wmtp.evaluation.allowance import MAX_MEMORY_MIB, MAX_TIMEOUT_S, MIN_MEMORY_MIB
+
+    seconds = "seconds for each test on standard input, or for all asserts together (default: the benchmark's own)"
+    command.add_argument("--timeout", type=positive(MAX_TIMEOUT_S), help=seconds)
+    memory = whole(MIN_MEMORY_MIB, MAX_MEMORY_MIB)
+    command.add_argument("--memory", type=memory, help="MiB for a program (default: the benchmark's own)")
 
 
 def _add_model(command: Any) -> None:
@@ -197,6 +207,7 @@ def _scoring(arguments: argparse.Namespace) -> Any:
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    from wmtp.evaluation.allowance import Allowance
     from wmtp.evaluation.asking import Asking
     from wmtp.evaluation.commands import score
 
@@ -210,11 +221,13 @@ def _score(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
         packages=arguments.packages,
+        allowance=_given(Allowance, arguments),
     )
     return _print_scores(arguments, metrics)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from wmtp.evaluation.allowance import Allowance
     from wmtp.evaluation.asking import Asking
     from wmtp.evaluation.backends import ModelChoice
     from wmtp.evaluation.commands import evaluate
@@ -231,6 +244,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
         packages=arguments.packages,
+        allowance=_given(Allowance, arguments),
         say=print,
     )
     return _print_scores(arguments, metrics)

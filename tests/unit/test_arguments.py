@@ -13,6 +13,7 @@ from wmtp.errors import ConfigError
     [
         (whole(0), "0", 0),
         (whole(1), "37", 37),
+        (whole(1, 8), "8", 8),
         (wholes(1), "1,10,100", (1, 10, 100)),
         (positive(), "0.8", 0.8),
         (positive(1), "1", 1.0),
@@ -32,6 +33,7 @@ def test_what_is_allowed_is_what_is_meant(kind, given, value):
     [
         (whole(0), "-1", "must be 0 or more, not -1"),
         (whole(1), "0", "must be 1 or more, not 0"),
+        (whole(1, 8), "9", "must be 8 or less, not 9"),
         (names, "numpy,", "must be names with commas between them, or `none`, not 'numpy,'"),
         (whole(1), "1.5", "must be a whole number, 1 or more, not '1.5'"),
         (whole(1), "", "must be a whole number, 1 or more, not ''"),

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import wmtp
 from wmtp import tasksets
+from wmtp.evaluation.allowance import AS_PUBLISHED, Allowance
 from wmtp.evaluation.asking import Asking, prompt_facts
 from wmtp.evaluation.results import Answer, Sample, write_results
 from wmtp.evaluation.run import Execution, Run, Scoring, effort_metrics, in_order, measure, tasks_to_score
@@ -21,7 +22,7 @@ from wmtp.evaluation.submissions import read_answers, require_all
 from wmtp.evaluation.unfinished import Unfinished
 from wmtp.problems.records import version_of
 from wmtp.tasksets.base import TaskSet
-from wmtp.types import Limits, Problem
+from wmtp.types import Problem
 
 if TYPE_CHECKING:
     from wmtp.evaluation.backends import ModelChoice
@@ -42,6 +43,7 @@ def score(
     num_workers: int,
     allow_unsafe: bool,
     packages: Sequence[str] | None = None,
+    allowance: Allowance = AS_PUBLISHED,
 ) -> dict[str, Any]:
     """Score a submission and write `out`: metrics.json, per_task.csv, samples.jsonl.gz (in the submission's order).
 
@@ -50,26 +52,28 @@ def score(
     Args:
         asking: how the completions were asked for, as far as it decides what is made of them.
         packages: installed ones that programs and tests can import; None for those of the benchmark's own environment.
+        allowance: what programs may take, where it is not as the benchmark says.
     Raises:
         ConfigError, DataError: broken input, tasks that were not answered, a folder that is not ours to write to or that
             holds an unfinished run of something else.
         EvaluationError: no isolation, or a sandbox that failed. Nothing is published then.
     """
     with Unfinished(out) as place:
-        taskset, problems = _tasks(name, data, scoring.limit)
+        taskset, problems = _tasks(name, data, scoring.limit, allowance)
         taskset = asking.to_score(taskset)
         answers = read_answers(submission, taskset, problems)
         require_all(taskset, problems, answers, max(scoring.k))
         execution = Execution.prepare(
-            taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
+            taskset, limits=None, num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
         )
-        identity = _identity(taskset, problems, execution) | {"submission": _digest(answers)}
+        identity = _identity(taskset, problems, execution, allowance) | {"submission": _digest(answers)}
         with place.journal(identity | _asked(taskset)) as journal:
             run = Run(taskset, problems, execution, journal)
             waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
             _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
         samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
-        return _publish(place, run, samples, scoring, {"dataset": version_of(data), "prompt": _asked(taskset)})
+        facts = {"dataset": version_of(data), "prompt": _asked(taskset), "allowance": allowance.as_dict()}
+        return _publish(place, run, samples, scoring, facts)
 
 
 def evaluate(
@@ -84,6 +88,7 @@ def evaluate(
     num_workers: int,
     allow_unsafe: bool,
     packages: Sequence[str] | None = None,
+    allowance: Allowance = AS_PUBLISHED,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Complete a benchmark with a causal language model, score it and write `out` as `score` does.
@@ -100,12 +105,12 @@ def evaluate(
         model.check(drawing.num_drafts)
         longest = tasksets.get(name).format(asking.prompt).max_new_tokens
         decoding = drawing.decoding(scoring.k, scoring.seed, longest)
-        taskset, problems = _tasks(name, data, scoring.limit)
+        taskset, problems = _tasks(name, data, scoring.limit, allowance)
         prepared = asking.prepare(taskset, problems)
         execution = Execution.prepare(
-            taskset, limits=Limits(), num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
+            taskset, limits=None, num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
         )
-        scored = _identity(taskset, problems, execution)
+        scored = _identity(taskset, problems, execution, allowance)
         place.require_same(scored | decoding_identity(decoding))
         taskset = prepared.of(model.has_chat_template)
         completer = model.load()
@@ -117,6 +122,7 @@ def evaluate(
             _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
         facts = {
             "dataset": version_of(data),
+            "allowance": allowance.as_dict(),
             "model": model.path,
             "prompt": prompt_facts(taskset, prepared.shots),
             "sampling": decoding_identity(decoding),
@@ -138,15 +144,17 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "wmtp": wmtp.__version__, **{name: version(name) for name in names}}
 
 
-def _tasks(name: str, data: str, limit: int | None) -> tuple[TaskSet, list[Problem]]:
+def _tasks(name: str, data: str, limit: int | None, allowance: Allowance) -> tuple[TaskSet, list[Problem]]:
     taskset = tasksets.get(name)
-    return taskset, tasks_to_score(list(tasksets.load_problems(name, data)), data, limit)
+    allowance.require_use(taskset)
+    return taskset, allowance.of(tasks_to_score(list(tasksets.load_problems(name, data)), data, limit))
 
 
-def _identity(taskset: TaskSet, problems: Sequence[Problem], execution: Execution) -> dict[str, Any]:
+def _identity(taskset: TaskSet, problems: Sequence[Problem], execution: Execution, allowance: Allowance) -> dict[str, Any]:
     """What decides a completion's verdict; not the machine's speed, which is measured anew and matters at a limit alone."""
-    limits = {name: value for name, value in execution.as_dict().items() if name != "machine_factor"}
-    return {"wmtp": wmtp.__version__, "benchmark": taskset.name, "set of tasks": _digest(problems), **limits}
+    how = {name: value for name, value in execution.as_dict().items() if name != "machine_factor"}
+    how |= allowance.as_dict()
+    return {"wmtp": wmtp.__version__, "benchmark": taskset.name, "set of tasks": _digest(problems), **how}
 
 
 def _digest(content: object) -> str:

@@ -79,13 +79,14 @@ def score_answers(
     problems: dict[str, Problem],
     answers: Sequence[Answer],
     submit: Submit,
-    limits: Limits,
+    limits: Limits | None,
     on_samples: Callable[[Sequence[Sample]], None],
 ) -> None:
     """Judge every answer, or have its program run.
 
     Args:
         submit: has a program run, and its verdict handed over.
+        limits: upper bounds to the problems' own; None for none.
         on_samples: gets the scored answers as they come: texts at once and in order, those that are run from any thread.
     Raises:
         EvaluationError: an answer to an unknown task, a task without tests, or a program that the sandbox cannot run.

@@ -36,11 +36,11 @@ class Scoring:
 class Execution:
     """How programs are run on this machine. `isolation` is empty where answers are texts and nothing is run.
 
-    `limits`: upper bounds to the problems' own, where those are not a judge's; `time_factor`: for every time limit;
-    `packages`: what programs and tests can import.
+    `limits`: upper bounds to the problems' own, where those are not a judge's; None for none. `time_factor`: for every time
+    limit; `packages`: what programs and tests can import.
     """
 
-    limits: Limits
+    limits: Limits | None
     num_workers: int
     allow_unsafe: bool
     isolation: str
@@ -52,7 +52,7 @@ class Execution:
         cls,
         taskset: TaskSet,
         *,
-        limits: Limits,
+        limits: Limits | None,
         num_workers: int,
         allow_unsafe: bool,
         packages: Sequence[str] | None = None,
@@ -77,7 +77,7 @@ class Execution:
     def pool(self) -> Pool:
         """Sandboxes for one run."""
         return Pool(
-            limits=self.limits,
+            limits=self.limits or Limits(),
             num_workers=self.num_workers,
             allow_unsafe=self.allow_unsafe,
             time_factor=self.time_factor,
@@ -87,7 +87,13 @@ class Execution:
     def as_dict(self) -> dict[str, Any]:
         """As metrics.json has it."""
         how = {"allow_unsafe": self.allow_unsafe, "isolation": self.isolation, "machine_factor": self.time_factor}
-        return {**asdict(self.limits), **how, "packages": {package.name: package.version for package in self.packages}}
+        return {**how, "packages": {package.name: package.version for package in self.packages}}
+
+    def limits_of(self, taskset: TaskSet, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
+        """The least and the most that a program may take, before the machine's factor; nothing where nothing is run."""
+        each = [asdict(taskset.limits(problem, self.limits)) for problem in problems if taskset.judge is None]
+        names = each[0] if each else ()
+        return {name: {"least": min(one[name] for one in each), "most": max(one[name] for one in each)} for name in names}
 
 
 class SampleJournal:
@@ -220,7 +226,8 @@ def measure(
     k = sorted({1, *scoring.k})
     summary = summarise(results, samples, k=k, num_bootstrap=scoring.num_bootstrap, seed=scoring.seed)
     named = {"benchmark": taskset.name, "limit": scoring.limit}
-    return {**named, **summary, "sandbox": execution.as_dict()}, results
+    sandbox = execution.as_dict() | {"limits": execution.limits_of(taskset, problems)}
+    return {**named, **summary, "sandbox": sandbox}, results
 
 
 def effort_metrics(parts: Sequence[Effort], wall_s: float) -> dict[str, Any]:

@@ -18,6 +18,9 @@ Reader = Callable[[Record, str, Notes], Problem]
 """A record, `where` it stands (for errors) and where to note what it does not take as it is -> a problem."""
 
 MAX_DIFFICULTY = 2**31 - 1
+MAX_TIME_LIMIT_S = 86_400.0
+MAX_MEMORY_LIMIT_BYTES = 2**50
+"""Beyond, a limit is a mistake, and no kernel takes it."""
 
 
 @dataclass
@@ -75,10 +78,12 @@ def _require_usable(problem: Problem, where: str) -> None:
     Raises:
         DataError: names the first that would.
     """
-    if not (problem.time_limit_s > 0 and math.isfinite(problem.time_limit_s)):
-        raise DataError(f"{where}: the time limit must be a positive number of seconds, not {problem.time_limit_s}")
-    if problem.memory_limit_bytes <= 0:
-        raise DataError(f"{where}: the memory limit must be a positive number of bytes, not {problem.memory_limit_bytes}")
+    if not 0 < problem.time_limit_s <= MAX_TIME_LIMIT_S:
+        allowed = f"a positive number of seconds, at most {MAX_TIME_LIMIT_S:g}"
+        raise DataError(f"{where}: the time limit must be {allowed}, not {problem.time_limit_s}")
+    if not 0 < problem.memory_limit_bytes <= MAX_MEMORY_LIMIT_BYTES:
+        allowed = "a positive number of bytes, at most 2**50"
+        raise DataError(f"{where}: the memory limit must be {allowed}, not {problem.memory_limit_bytes}")
     if problem.difficulty is not None and not 0 <= problem.difficulty <= MAX_DIFFICULTY:
         raise DataError(f"{where}: the difficulty must be in [0, {MAX_DIFFICULTY}], not {problem.difficulty}")
     texts = {"the id": problem.problem_id, "the prompt": problem.prompt, "the checker": problem.own_checker}

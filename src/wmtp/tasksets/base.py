@@ -106,6 +106,16 @@ class TaskSet:
         whole = after_prompt if self.is_code(problem) else completion_alone
         return next((whole(problem, solution.code) for solution in problem.solutions if solution.is_correct), "")
 
+    def limits(self, problem: Problem, bounds: Limits | None = None) -> Limits:
+        """What a program for that problem may take. `bounds`: to the problem's own; None for none."""
+        own = Limits(problem.time_limit_s, problem.memory_limit_bytes)
+        if bounds is None:
+            return own
+        if self.has_own_limits:
+            return replace(own, output_limit_bytes=bounds.output_limit_bytes)
+        time_limit_s = min(own.time_limit_s, bounds.time_limit_s)
+        return Limits(time_limit_s, min(own.memory_limit_bytes, bounds.memory_limit_bytes), bounds.output_limit_bytes)
+
     def program(self, problem: Problem, completion: str, limits: Limits | None = None) -> Program:
         """The whole program with every test of the problem.
 
@@ -116,18 +126,11 @@ class TaskSet:
         """
         if not problem.tests:
             raise EvaluationError(f"{problem.problem_id} has no tests: a completion of it cannot be scored")
-        own = Limits(problem.time_limit_s, problem.memory_limit_bytes)
-        if limits is not None:
-            time_limit_s, memory_limit_bytes = own.time_limit_s, own.memory_limit_bytes
-            if not self.has_own_limits:
-                time_limit_s = min(time_limit_s, limits.time_limit_s)
-                memory_limit_bytes = min(memory_limit_bytes, limits.memory_limit_bytes)
-            own = Limits(time_limit_s, memory_limit_bytes, limits.output_limit_bytes)
         reference, asserts = self.reference(problem), _asserts(problem)
         return Program(
             self.source(problem, completion),
             problem.tests,
-            own,
+            self.limits(problem, limits),
             name=problem.problem_id,
             checker=self.checker,
             own_checker=problem.own_checker,

@@ -83,6 +83,29 @@ def test_mbpp_tasks_go_by_their_number_and_what_is_submitted_is_what_runs_and_wh
     assert score(files, "mbpp", wrong, tmp_path)[1]["pass@1"] == 0.0
 
 
+def test_limits_can_be_asked_for_and_are_in_the_results(files, tmp_path, capsys):
+    """A program that works for a second and a half, and holds 200 MiB."""
+    slow = "import time\nwhile time.process_time() < 1.5: pass\nheld = bytearray(200 * 2**20)\n"
+    answers = [{"task_id": task["task_id"], "completion": slow + task["code"]} for task in MBPP]
+    for options, verdict in (
+        ((), "passed"),
+        (("--timeout", "0.5"), "timeout"),
+        (("--timeout", "30", "--memory", "128"), "memory_limit"),
+    ):
+        code, metrics = score(files, "mbpp", answers, tmp_path, *options)
+        assert code == 0 and metrics["verdicts"] == {verdict: 2}, options
+    assert metrics["allowance"] == {"timeout": 30.0, "memory": 128}
+    limits = metrics["sandbox"]["limits"]
+    assert limits["time_limit_s"] == {"least": 30.0, "most": 30.0}
+    assert limits["memory_limit_bytes"] == {"least": 2**27, "most": 2**27}
+    capsys.readouterr()
+    for option, wrong in (("--timeout", "0"), ("--timeout", "1e9"), ("--memory", "63"), ("--memory", "1.5")):
+        assert score(files, "mbpp", answers, tmp_path, option, wrong)[0] == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: argument {option}: must be") and said.count("\n") == 1
+    assert score(files, "gsm8k", [], tmp_path, "--timeout", "3")[0] == 2
+
+
 def test_gsm8k_is_judged_strictly_and_flexibly(files, tmp_path):
     answers = [{"task_id": 0, "completion": "#### 1000"}, {"task_id": 1, "completion": "that makes 1,001 in all"}]
     code, metrics = score(files, "gsm8k", answers, tmp_path)

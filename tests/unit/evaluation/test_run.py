@@ -6,7 +6,7 @@ from wmtp import tasksets
 from wmtp.errors import DataError, EvaluationError
 from wmtp.evaluation.results import GREEDY, Answer
 from wmtp.evaluation.run import Effort, Execution, Run, SampleJournal, effort_metrics, in_order, tasks_to_score
-from wmtp.types import IOTest, Limits, Problem
+from wmtp.types import AssertTest, IOTest, Limits, Problem
 
 GSM8K = tasksets.get("gsm8k")
 """Its answers are judged without a sandbox, which is what most of these tests want."""
@@ -23,7 +23,18 @@ def test_nothing_is_isolated_or_measured_where_nothing_runs():
     assert Execution.prepare(GSM8K, limits=Limits(), num_workers=1, allow_unsafe=False) == EXECUTION
     real = Execution.prepare(tasksets.get("mbpp"), limits=Limits(), num_workers=1, allow_unsafe=False)
     assert real.isolation and real.time_factor >= 1.0
-    assert set(real.as_dict()) == {*vars(Limits()), "allow_unsafe", "isolation", "machine_factor", "packages"}
+    assert set(real.as_dict()) == {"allow_unsafe", "isolation", "machine_factor", "packages"}
+
+
+def test_the_results_say_what_a_program_may_take():
+    problems = [Problem(f"t{i}", "", (AssertTest("assert f()"),), time_limit_s=2.0 + i) for i in range(3)]
+    mbpp, taco = tasksets.get("mbpp"), tasksets.get("taco")
+    own = Execution(None, 1, False, "", 1.0).limits_of(mbpp, problems)
+    assert own["time_limit_s"] == {"least": 2.0, "most": 4.0} and own["memory_limit_bytes"]["most"] == 512 * 2**20
+    bounded = Execution(Limits(time_limit_s=3.0), 1, False, "", 1.0)
+    assert bounded.limits_of(mbpp, problems)["time_limit_s"] == {"least": 2.0, "most": 3.0}
+    assert bounded.limits_of(taco, problems)["time_limit_s"] == {"least": 2.0, "most": 4.0}
+    assert EXECUTION.limits_of(GSM8K, PROBLEMS) == {}
 
 
 def test_a_run_goes_on_from_the_files_of_any_number_of_writers(tmp_path):

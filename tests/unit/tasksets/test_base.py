@@ -15,6 +15,8 @@ def test_limits_are_bounds_except_where_the_tasks_own_are_a_judges():
     assert tasksets.get("synthetic").program(problem, "print(1)", LIMITS).limits == LIMITS
     assert tasksets.get("synthetic").program(problem, "print(1)", Limits(9.0, 2**40, 7)).limits == Limits(2.5, 2**28, 7)
     assert tasksets.get("synthetic").program(problem, "print(1)").limits == Limits(2.5, 2**28)
+    small_output = Limits(1.0, 2**26, 7)
+    assert tasksets.get("codecontests").limits(problem, small_output) == Limits(2.5, 2**28, 7)
 
 
 def test_what_cannot_be_scored_is_an_error():
