@@ -67,9 +67,11 @@ def _parser() -> Parser:
     params.add_argument("overrides", nargs="*", metavar="key=value")
     params.set_defaults(run=_params)
 
-    data = commands.add_parser("data", help="counts and a few examples of artifacts/data")
+    data = commands.add_parser("data", help="the data card of artifacts/data, or some of its rows with their history")
     data.add_argument("--table", default="train")
-    data.add_argument("--examples", type=whole(0), default=2)
+    data.add_argument("--examples", type=whole(0), help="only the first rows of the table")
+    data.add_argument("--row", type=whole(0), help="only this row of the table")
+    data.add_argument("--problem", type=nonempty, help="only the rows of the problem of this id, in all tables")
     data.set_defaults(run=_data)
 
     report = commands.add_parser("report", help="print the newest report's table and path")
@@ -318,23 +320,13 @@ def _params(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from tokenizers import Tokenizer
-
-    from wmtp.ledger import Ledger
+    from wmtp.examples.look import Look, look
     from wmtp.orchestration.pipeline import find_root
-    from wmtp.tokens.tables import read_meta, read_table
 
     folder = find_root() / "artifacts" / "data"
     if not folder.is_dir():
         raise ConfigError("artifacts/data does not exist: run `wmtp stage sample`")
-    meta = read_meta(folder)
-    print(Ledger.from_counts(meta["counts"]))
-    table = read_table(folder / f"{arguments.table}.arrow")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
-    for row in table.slice(0, arguments.examples).to_pylist():
-        label = "right" if row["is_correct"] else "wrong"
-        print(f"\n--- {row['problem_id']} ({label}, {row['noise_kind'] or 'clean'}, {len(row['input_ids'])} tokens)")
-        print(tokenizer.decode(row["input_ids"], skip_special_tokens=False))
+    print(look(folder, _given(Look, arguments), colours=sys.stdout.isatty()))
     return 0
 
 

@@ -96,10 +96,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Solution:
-    """One solution text of a problem, with the label that its tests gave it."""
+    """One solution text of a problem, with the label that its tests gave it.
+
+    `place`: where in its record it stands, such as `solutions[3]`; no part of what it is.
+    """
 
     code: str
     is_correct: bool
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class Problem:
     `asserts`: tests as a prompt may show them, each as it stands in its record. `num_base_tests`: how many tests, the first,
     are those of a benchmark that the others were added to; None where it is not so. `own_checker`: a Python program that
     judges what is printed, where more than one output is right.
-    `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy.
+    `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy. `file` and `row`: where it was
+    read, as errors name it (lines from 1, rows of tables from 0); no part of what it is.
     """
 
     problem_id: str
@@ -122,6 +127,8 @@ class Problem:
     asserts: tuple[str, ...] = ()
     num_base_tests: int | None = None
     own_checker: str = ""
+    file: str = field(default="", compare=False)
+    row: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True)

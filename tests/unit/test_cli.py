@@ -48,6 +48,8 @@ SCORE = ["score", "mbpp", "--samples", "s", "--data", "d", "--out", "o"]
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["stage"], "the following arguments are required: name"),
         (["data", "--examples", "-1"], "argument --examples: must be 0 or more, not -1"),
+        (["data", "--row", "x"], "argument --row: must be a whole number"),
+        (["data", "--problem="], "argument --problem: is empty"),
         (["params", "--seeds", "0,x"], "argument --seeds: must be a whole number"),
         ([*EVALUATE, "--seed", "-1"], "argument --seed: must be 0 or more, not -1"),
         ([*EVALUATE, "--limit", "-1"], "argument --limit: must be 1 or more, not -1"),

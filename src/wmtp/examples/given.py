@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wmtp.config.data import DataConfig
 from wmtp.examples.blame import not_the_algorithm
@@ -18,6 +19,15 @@ Text = tuple[Problem, str]
 Verify = Callable[[Sequence[Text]], list[Verdict]]
 
 Given = tuple[Problem, Solution]
+
+
+class Settled(NamedTuple):
+    """A given solution that is used. `verdict`: what it did; None where it did not run."""
+
+    problem: Problem
+    solution: Solution
+    verdict: Verdict | None = None
+
 
 RIGHT_THAT_FAIL, WRONG_THAT_PASS = "right_that_fail", "wrong_that_pass"
 """The reasons of those whose run contradicts their label."""
@@ -41,7 +51,7 @@ class LabelCheck:
 
 def settle(
     given: Sequence[Given], config: DataConfig, verify: Verify, solutions: Line, table: str
-) -> tuple[list[Given], LabelCheck]:
+) -> tuple[list[Settled], LabelCheck]:
     """The given solutions that are used, whose label then holds for the text as it stands, and how the check of labels went.
 
     A solution whose run contradicts its label is dropped, and so is one whose run says nothing of its algorithm, whatever its
@@ -59,7 +69,7 @@ def settle(
             if reason:
                 solutions.drop(reason)
                 continue
-        kept.append((problem, solution))
+        kept.append(Settled(problem, solution, verdicts.get(i)))
     return kept, check
 
 

@@ -15,13 +15,13 @@ from typing import Literal
 from wmtp import tasksets
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
-from wmtp.examples.given import RIGHT_THAT_FAIL, WRONG_THAT_PASS, LabelCheck, Text, Verify, settle
+from wmtp.examples.given import RIGHT_THAT_FAIL, WRONG_THAT_PASS, LabelCheck, Settled, Text, Verify, settle
 from wmtp.examples.mutate import mutants
-from wmtp.examples.noise import Noised, add_noise, choose_kind
+from wmtp.examples.noise import MISMATCHED, Noised, add_noise, choose_kind
 from wmtp.ledger import Account, Line
-from wmtp.problems.render import Example
+from wmtp.problems.render import Example, History
 from wmtp.tasksets.base import TaskSet
-from wmtp.types import Limits, Problem, Program, Verdict
+from wmtp.types import Limits, Problem, Program, Solution, Verdict
 
 Execute = Callable[[Sequence[Program]], list[Verdict]]
 
@@ -38,19 +38,33 @@ UNPROVEN: dict[Origin, str] = {"right": RIGHT_THAT_FAIL, "wrong": WRONG_THAT_PAS
 """The reason for which a draft is dropped that never got a verdict it may have."""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A text that a draft may become. `edit`, `text_of`: see `History`; `verdict`: what it did, None where it did not run."""
+
+    noised: Noised
+    edit: str
+    text_of: str
+    verdict: Verdict | None = None
+
+
 @dataclass
 class Draft:
-    """One example in the making: its candidate texts (a given one, or mutants to try in turn), its noise and its label.
+    """One example in the making: its candidate texts (a given one, or mutants to try in turn, each with the kind of the edit
+    that made it), its noise and its label.
 
-    `is_settled`: the given text's label holds as it stands, and it need not run where no noise comes on top.
+    `solution`: the given one, or the one that mutants are made of. `is_settled`: the given text's label holds as it stands
+    (`verdict` says why, if it ran), and it need not run where no noise comes on top.
     """
 
     problem: Problem
+    solution: Solution
     origin: Origin
-    candidates: Iterator[str]
+    candidates: Iterator[tuple[str, str]]
     is_settled: bool = False
+    verdict: Verdict | None = None
     noise_kind: str = ""
-    noised: Noised | None = None
+    attempt: Attempt | None = None
     is_correct: bool | None = None
 
     @property
@@ -110,12 +124,12 @@ def make_examples(
     used = [(problem, solution) for problem, solution in given if wrong or solution.is_correct]
     account.read(len(problems), len(given))
     account.thinned("wrong_not_used", [p.problem_id for p, _ in given], [p.problem_id for p, _ in used])
-    settled, check = (used, LabelCheck()) if config.is_generated else settle(used, config, verify, account.solutions, table)
-    right = [(problem, solution.code) for problem, solution in settled if solution.is_correct]
-    drafts = [
-        Draft(problem, "right" if solution.is_correct else "wrong", iter([solution.code]), not config.is_generated)
-        for problem, solution in settled
-    ]
+    if config.is_generated:
+        settled, check = [Settled(problem, solution) for problem, solution in used], LabelCheck()
+    else:
+        settled, check = settle(used, config, verify, account.solutions, table)
+    right = [each for each in settled if each.solution.is_correct]
+    drafts = [_given_draft(each, is_settled=not config.is_generated) for each in settled]
     if wrong:
         drafts += _mutant_drafts(right, config.mutants_per_solution, f"{config.seed} {table}", account.solutions)
     place = {problem.problem_id: i for i, problem in enumerate(problems)}
@@ -136,6 +150,11 @@ def make_examples(
     return [_example(taskset, draft) for draft in labelled], check
 
 
+def _given_draft(given: Settled, *, is_settled: bool) -> Draft:
+    origin: Origin = "right" if given.solution.is_correct else "wrong"
+    return Draft(given.problem, given.solution, origin, iter([(given.solution.code, "")]), is_settled, given.verdict)
+
+
 def _count_unproven(drafts: Sequence[Draft], solutions: Line) -> None:
     for origin, reason in UNPROVEN.items():
         solutions.drop(reason, sum(draft.origin == origin and draft.is_correct is None for draft in drafts))
@@ -153,58 +172,66 @@ def _for_labels(program: Program, config: DataConfig) -> Program:
     return replace(program, limits=wide, tests=tests)
 
 
-def _mutant_drafts(right: Sequence[Text], number: int, seed: str, solutions: Line) -> list[Draft]:
+def _mutant_drafts(right: Sequence[Settled], number: int, seed: str, solutions: Line) -> list[Draft]:
     """`number` wrong solutions to find for each right one; they share its mutants, so that no two are the same."""
     drafts = []
-    for i, (problem, code) in enumerate(right if number else ()):
-        made = mutants(code, random.Random(f"mutants {seed} {i}"))
-        candidates = (mutant.code for mutant in islice(made, number * MUTANTS_TRIED))
-        drafts += [Draft(problem, "mutant", candidates) for _ in range(number)]
+    for i, (problem, solution, _) in enumerate(right if number else ()):
+        made = mutants(solution.code, random.Random(f"mutants {seed} {i}"))
+        candidates = ((mutant.code, mutant.kind) for mutant in islice(made, number * MUTANTS_TRIED))
+        drafts += [Draft(problem, solution, "mutant", candidates) for _ in range(number)]
     solutions.make("mutants_wanted", len(drafts))
     return drafts
 
 
-def _label(drafts: Sequence[Draft], right: Sequence[Text], verify: Verify, draw: random.Random, *, late: bool) -> None:
+def _label(drafts: Sequence[Draft], right: Sequence[Settled], verify: Verify, draw: random.Random, *, late: bool) -> None:
     """Add the noise and run every draft until its label is one that it may have, or its candidates are used up.
 
     `late`: a mutant that fails its first test is only taken where no other one is found.
     """
-    early: dict[int, Noised] = {}
+    early: dict[int, Attempt] = {}
     waiting = list(drafts)
     while waiting:
         proposed = []
         for draft in waiting:
-            text = next(draft.candidates, None)
-            if text is not None:
-                draft.noised = add_noise(draft.noise_kind, text, _of_another_problem(draft.problem, right, draw), draw)
+            candidate = next(draft.candidates, None)
+            if candidate is not None:
+                draft.attempt = _attempt(draft, *candidate, right, draw)
                 proposed.append(draft)
             elif id(draft) in early:
-                draft.noised, draft.is_correct = early[id(draft)], False
+                draft.attempt, draft.is_correct = early[id(draft)], False
         for draft in proposed:
             if draft.is_known:
                 draft.is_correct = not draft.must_fail
         to_run = [draft for draft in proposed if not draft.is_known]
         for draft, verdict in zip(to_run, _verdicts(to_run, verify), strict=True):
+            assert draft.attempt is not None
+            draft.attempt = replace(draft.attempt, verdict=verdict)
             if late and draft.origin == "mutant" and verdict.num_passed == 0 and draft.accepts(verdict):
-                assert draft.noised is not None
-                early.setdefault(id(draft), draft.noised)
+                early.setdefault(id(draft), draft.attempt)
             elif draft.accepts(verdict):
                 draft.is_correct = verdict.passed
         waiting = [draft for draft in proposed if draft.is_correct is None]
 
 
-def _of_another_problem(problem: Problem, right: Sequence[Text], draw: random.Random) -> str:
+def _attempt(draft: Draft, text: str, edit: str, right: Sequence[Settled], draw: random.Random) -> Attempt:
+    """The draft's next text, with its noise."""
+    other = _of_another_problem(draft.problem, right, draw)
+    noised = add_noise(draft.noise_kind, text, other.solution.code, draw)
+    return Attempt(noised, edit, other.problem.problem_id if draft.noise_kind == MISMATCHED else "", draft.verdict)
+
+
+def _of_another_problem(problem: Problem, right: Sequence[Settled], draw: random.Random) -> Settled:
     """A right solution of another problem (of the same one only where there is no other)."""
     for _ in range(100):
-        other, code = draw.choice(right)
-        if other.problem_id != problem.problem_id:
+        other = draw.choice(right)
+        if other.problem.problem_id != problem.problem_id:
             break
-    return code
+    return other
 
 
 def _verdicts(drafts: Sequence[Draft], verify: Verify) -> list[Verdict]:
     """What the drafts' texts do."""
-    return verify([(draft.problem, draft.noised.code) for draft in drafts if draft.noised is not None])
+    return verify([(draft.problem, draft.attempt.noised.code) for draft in drafts if draft.attempt is not None])
 
 
 def _paired(drafts: Sequence[Draft], account: Account) -> list[Draft]:
@@ -222,15 +249,26 @@ def _paired(drafts: Sequence[Draft], account: Account) -> list[Draft]:
 
 
 def _example(taskset: TaskSet, draft: Draft) -> Example:
-    assert draft.noised is not None and draft.is_correct is not None
+    assert draft.attempt is not None and draft.is_correct is not None
+    problem, noised, verdict = draft.problem, draft.attempt.noised, draft.attempt.verdict
     return Example(
-        problem_id=draft.problem.problem_id,
-        prompt=taskset.prompt(draft.problem),
-        code=draft.noised.code,
+        problem_id=problem.problem_id,
+        prompt=taskset.prompt(problem),
+        code=noised.code,
         is_correct=draft.is_correct,
         noise_kind=draft.noise_kind,
-        noise_spans=draft.noised.spans,
-        difficulty=draft.problem.difficulty,
+        noise_spans=noised.spans,
+        difficulty=problem.difficulty,
+        history=History(
+            file=problem.file,
+            row=problem.row,
+            solution=draft.solution.place,
+            origin=draft.origin,
+            edit=draft.attempt.edit,
+            text_of=draft.attempt.text_of,
+            status=verdict.status if verdict is not None else "",
+            num_passed=verdict.num_passed if verdict is not None else -1,
+        ),
     )
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from wmtp.config.data import NoiseConfig
 from wmtp.problems.render import Span
 
-KINDS = ("comments", "boilerplate", "corrupted", "mismatched")
+MISMATCHED = "mismatched"
+KINDS = ("comments", "boilerplate", "corrupted", MISMATCHED)
 """`comments`: irrelevant comment lines. `boilerplate`: licence headers, page furniture, unused imports and variables.
 `corrupted`: one span of characters shuffled, repeated or replaced. `mismatched`: a solution of another problem."""
 
@@ -65,7 +66,7 @@ def add_noise(kind: str, code: str, other: str, draw: random.Random) -> Noised:
         return _boilerplate(code, draw)
     if kind == "corrupted":
         return _corrupted(code, draw)
-    if kind == "mismatched":
+    if kind == MISMATCHED:
         return Noised(other, ((0, len(other)),))
     if kind:
         raise ValueError(f"unknown noise kind {kind!r}: known are {', '.join(KINDS)}")

@@ -58,12 +58,17 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
     account.solutions.keep(_num_solutions(held_out))
     validation, test = _from_held_out(config, held_out, ledger)
     train, reference = _from_training_file(config, resolve(str(config.train_path), root), held_out, ledger)
-    return Splits(train, reference, validation, test)
+    return Splits(_within(root, train), _within(root, reference), _within(root, validation), test)
 
 
 def resolve(path: str, root: Path) -> str:
     """A file or folder of the workspace if there is one, else the path or hub id as it stands."""
     return str(root / path) if (root / path).exists() else path
+
+
+def _within(root: Path, problems: Sequence[Problem]) -> list[Problem]:
+    """With files of the workspace called what they are called in it, wherever it stands."""
+    return [replace(problem, file=problem.file.removeprefix(f"{root}/")) for problem in problems]
 
 
 def _read(source: str, path: str, account: Account, ledger: Ledger, reading: Reading) -> Iterator[Problem]:
@@ -242,7 +247,10 @@ def candidates_of(number: int, problem: Problem) -> list[Candidate]:
 
 
 def _with_solutions(problem: Problem, keep: Sequence[int]) -> Problem:
-    return replace(problem, solutions=tuple(problem.solutions[j] for j in keep))
+    """With the solutions `keep`, each of which then says where it stood."""
+    kept = ((j, problem.solutions[j]) for j in keep)
+    solutions = tuple(replace(solution, place=solution.place or f"solutions[{j}]") for j, solution in kept)
+    return replace(problem, solutions=solutions)
 
 
 def _of_each_solution(surveyed: Surveyed, numbers: Iterable[int]) -> list[int]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wmtp.errors import DataError
 from wmtp.files import whole_file
-from wmtp.problems.records import Notes, Record, known_rating, read_rows, take, take_or_null, take_strings
+from wmtp.problems.records import Notes, Record, known_rating, place_of, read_rows, take, take_or_null, take_strings
 from wmtp.types import AssertTest, IOTest, Problem, Solution, Test
 
 Reader = Callable[[Record, str, Notes], Problem]
@@ -66,7 +66,8 @@ def parse_problems(path_or_hub_id: str, read: Reader, reading: Reading | None = 
             reading.bad_rows.append(str(error))
             continue
         seen[problem.problem_id] = where
-        yield problem
+        file, row = place_of(where)
+        yield replace(problem, file=file, row=row)
     if len(reading.bad_rows) > reading.max_bad_frac * number:
         allowed = f"{len(reading.bad_rows)} of {number} rows are no problems, more than {reading.max_bad_frac:.2%}"
         raise DataError(f"{path_or_hub_id}: {allowed}; the first: {reading.bad_rows[0]}")
@@ -123,7 +124,7 @@ def _to_record(problem: Problem) -> dict[str, Any]:
         **({} if problem.difficulty is None else {"difficulty": problem.difficulty}),
         "time_limit_s": problem.time_limit_s,
         "memory_limit_bytes": problem.memory_limit_bytes,
-        "solutions": [vars(solution) for solution in problem.solutions],
+        "solutions": [{"code": solution.code, "is_correct": solution.is_correct} for solution in problem.solutions],
     }
     record |= {"asserts": list(problem.asserts)} if problem.asserts else {}
     record |= {} if problem.num_base_tests is None else {"num_base_tests": problem.num_base_tests}

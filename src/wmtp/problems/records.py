@@ -28,6 +28,7 @@ Row = tuple[str, Record | DataError]
 _HUB_ID = re.compile(
     r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[^:@/]+)(?=:))?(:(?P<split>[^:@/[]+(\[[^@/\]]*\])?))?(@(?P<revision>[^:@]+))?"
 )
+_PLACE = re.compile(r"(?P<file>.*)(: row |:)(?P<row>\d+)", re.DOTALL)
 _BATCH = 64
 """Rows that are Python objects at the same time."""
 
@@ -88,6 +89,13 @@ def read_rows(path_or_hub_id: str) -> Iterator[Row]:
         return
     for part in parts:
         yield from _READERS[_format(part)](part)
+
+
+def place_of(where: str) -> tuple[str, int]:
+    """File and row of the `where` of a row: the line from 1, or the row of a table from 0."""
+    match = _PLACE.fullmatch(where)
+    assert match is not None, where
+    return match["file"], int(match["row"])
 
 
 def version_of(path_or_hub_id: str) -> dict[str, str]:

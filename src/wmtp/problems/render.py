@@ -12,6 +12,28 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class History:
+    """Where an example's text comes from, and how it got its label.
+
+    Attributes:
+        file, row, solution: the source file (or generator), the row there as errors name it, and the place in the row.
+        origin: `right` or `wrong` as given there, or `mutant`, made of a right one by an edit of the kind `edit`.
+        text_of: the problem whose solution the text is, where noise put one of another problem in its place; else "".
+        status, num_passed: what the final text did when it ran, and how many tests it passed before; "" and -1 where it did
+            not run.
+    """
+
+    file: str = ""
+    row: int = -1
+    solution: str = ""
+    origin: str = ""
+    edit: str = ""
+    text_of: str = ""
+    status: str = ""
+    num_passed: int = -1
+
+
+@dataclass(frozen=True)
 class Example:
     """One prompt with one solution and its label. `noise_spans` are characters of `code`; `noise_kind` "" means clean."""
 
@@ -22,6 +44,7 @@ class Example:
     noise_kind: str = ""
     noise_spans: tuple[Span, ...] = ()
     difficulty: int | None = None
+    history: History = History()
 
 
 def as_comment(problem: Problem) -> str:

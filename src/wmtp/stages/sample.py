@@ -14,6 +14,8 @@ import pyarrow as pa
 from wmtp import tasksets
 from wmtp.config import Config
 from wmtp.config.data import DataConfig
+from wmtp.examples.card import hashes
+from wmtp.examples.card_page import write_card
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits, resolve
@@ -44,7 +46,7 @@ TABLES = (
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/data`: five token tables, the test problems, the tokenizer and meta.json.
+    """Write `artifacts/data`: five token tables, the test problems, the tokenizer, meta.json and the data card.
 
     The critic learns from the policy's mix: `critic.arrow` is `train.arrow`, row for row, and has no lines of its own in
     the ledger. A source that gives the critic other rows need only put another table there.
@@ -68,7 +70,9 @@ def run(config: Config, context: StageContext) -> StageResult:
         write_table(out / f"{name}.arrow", table)
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
-    _write_meta(out, data, tokenizer, counts, statistics, packages)
+    sources = hashes(context.root, _source_files(data, context.root))
+    _write_meta(out, data, tokenizer, counts, statistics, packages, sources)
+    write_card(out)
     return StageResult(metrics=statistics, counts=counts)
 
 
@@ -119,6 +123,12 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
     save_tokenizer(tokenizer, folder, data.max_length)
     print(f"sample: tokenizer of {tokenizer.vocab_size} tokens learnt from {len(examples)} examples", flush=True)
     return tokenizer
+
+
+def _source_files(data: DataConfig, root: Path) -> list[Path]:
+    """What is read of the disk: the files, and all that the folders hold."""
+    places = [] if data.is_generated else [Path(resolve(str(path), root)) for path in (data.train_path, data.validation_path)]
+    return sorted({file for place in places for file in (place, *place.rglob("*")) if file.is_file()})
 
 
 def _reference(problem: Problem) -> tuple[Solution, ...]:
@@ -210,6 +220,7 @@ def _write_meta(
     counts: dict[str, int],
     statistics: dict[str, float],
     packages: Sequence[Package],
+    sources: Sequence[tuple[str, int, str]],
 ) -> None:
     meta: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size,
@@ -220,6 +231,7 @@ def _write_meta(
         "tokenizer_sha256": folder_sha256(out / "tokenizer"),
         "counts": counts,
         "statistics": statistics,
+        "sources": sources,
         "sandbox_packages": {package.name: package.version for package in packages},
     }
     write_json(out / "meta.json", meta)

@@ -162,7 +162,7 @@ class Generator:
                     drawn.problems.drop("repeated_statement")
                 else:
                     self.statements.add(statement)
-                    problems.append(_problem(f"{split}-{len(problems):05d}", composition, statement, tests, draw))
+                    problems.append(_problem(split, len(problems), composition, statement, tests, draw))
                     break
             else:
                 weights[list(tuples).index(depth)] = 0.0
@@ -195,17 +195,19 @@ def _tests(composition: Composition, lengths: Sequence[tuple[int, int]], draw: r
 
 
 def _problem(
-    problem_id: str, composition: Composition, statement: str, tests: tuple[IOTest, ...], draw: random.Random
+    split: str, number: int, composition: Composition, statement: str, tests: tuple[IOTest, ...], draw: random.Random
 ) -> Problem:
     codes = [composition.code(style, naming) for style in STYLES for naming in NAMINGS]
     draw.shuffle(codes)
     return Problem(
-        problem_id=problem_id,
+        problem_id=f"{split}-{number:05d}",
         prompt=statement,
         tests=tests,
         difficulty=len(composition.steps),
         time_limit_s=TIME_LIMIT_S,
         solutions=tuple(Solution(code, True) for code in codes),
+        file=f"synthetic/{split}",
+        row=number,
     )
 
 

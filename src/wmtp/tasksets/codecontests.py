@@ -90,7 +90,7 @@ def _solutions(record: Record, where: str, name: str, is_correct: bool, notes: N
         elif code is None:
             notes.left_out["null_solution"] += 1
         elif isinstance(code, str):
-            kept.append(Solution(unix_newlines(code).strip("\n"), is_correct))
+            kept.append(Solution(unix_newlines(code).strip("\n"), is_correct, f"{name}[{i}]"))
         else:
             raise DataError(f"{where}: field 'solution'[{i}] must be str, found {type(code).__name__}")
     return kept

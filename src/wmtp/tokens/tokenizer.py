@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 from wmtp.errors import DataError
 from wmtp.ledger import Line
 from wmtp.model_files import read_object
-from wmtp.problems.render import Example
+from wmtp.problems.render import Example, History
 from wmtp.tokens.encode import Row, TextTokenizer, added_before
 from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list
 
@@ -201,6 +202,16 @@ def _table(examples: Sequence[Example], rows: Sequence[Row]) -> pa.Table:
             "noise_kind": pa.array([example.noise_kind for example in examples], pa.string()),
             "is_noise": large_list(np.concatenate(noise), offsets),
             "difficulty": pa.array([example.difficulty or 0 for example in examples], pa.int32()),
+            **_histories([example.history for example in examples]),
         }
     )
     return table.replace_schema_metadata({FINGERPRINT: fingerprint(problem_ids, tokens, offsets)})
+
+
+def _histories(histories: Sequence[History]) -> dict[str, pa.Array]:
+    """A column of every field; those that the table has no other like it for are named after the source."""
+    types = {field.name: pa.string() if field.type == "str" else pa.int32() for field in fields(History)}
+    names = {"file": "source_file", "row": "source_row"}
+    return {
+        names.get(name, name): pa.array([getattr(history, name) for history in histories], kind) for name, kind in types.items()
+    }

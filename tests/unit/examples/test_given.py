@@ -32,7 +32,7 @@ def settled(config, labelled, verify=verify):
     kept, check = settle(given, config, verify, line, "train")
     line.keep(len(kept))
     assert line.num_missing == 0
-    return [(solution.code, solution.is_correct) for _, solution in kept], check, line.dropped
+    return [(solution.code, solution.is_correct) for _, solution, _ in kept], check, line.dropped
 
 
 def test_a_label_is_confirmed_or_contradicted_only_by_what_concerns_the_algorithm():

@@ -7,6 +7,7 @@ import pytest
 from wmtp.config.data import DataConfig, NoiseConfig
 from wmtp.errors import DataError
 from wmtp.examples.labels import make_examples
+from wmtp.examples.mutate import KINDS
 from wmtp.ledger import Ledger
 from wmtp.sandbox.pool import run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Problem, Program, Solution, Verdict
@@ -162,3 +163,31 @@ def test_a_cap_on_tests_takes_the_same_ones_of_a_problem_whatever_the_seed():
         (chosen,) = seen[name]
         assert len(chosen) == 7 and sorted(chosen, key=tests.index) == list(chosen)
     assert seen["a"] != seen["b"]
+
+
+def test_every_example_tells_where_it_comes_from_and_what_it_did():
+    places = [f"solutions[{i}]" for i in range(2)]
+    problems = [
+        Problem(name, "P.", TESTS, solutions=(Solution(code, True, places[i]),), file="f.jsonl", row=i)
+        for i, (name, code) in enumerate((("a", GOOD), ("b", GOOD.replace("x", "y"))))
+    ]
+    examples, _ = make(problems, FILE)
+    assert [(e.history.file, e.history.row, e.history.solution, e.history.origin) for e in examples] == [
+        ("f.jsonl", i, places[i], origin) for i in range(2) for origin in ("right", "mutant")
+    ]
+    for right, mutant in (examples[:2], examples[2:]):
+        assert (right.history.status, right.history.num_passed, right.history.edit) == ("passed", 2, "")
+        assert mutant.history.status in ("wrong_answer", "runtime_error") and mutant.history.edit in KINDS
+    swapped = replace(
+        FILE,
+        mutants_per_solution=0,
+        pairwise=False,
+        noise=NoiseConfig(1.0, comments=0, boilerplate=0, corrupted=0, mismatched=1),
+    )
+    assert [e.history.text_of for e in make(problems, swapped)[0]] == ["b", "a"]
+
+
+def test_a_label_that_is_trusted_has_no_outcome():
+    config = replace(FILE, labels="trusted", mutants_per_solution=0, pairwise=False)
+    (example,), _ = make([Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),))], config)
+    assert (example.history.status, example.history.num_passed) == ("", -1)

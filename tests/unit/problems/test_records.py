@@ -15,6 +15,7 @@ from wmtp.errors import DataError
 from wmtp.problems.records import (
     Notes,
     known_rating,
+    place_of,
     read_records,
     read_rows,
     take,
@@ -271,3 +272,12 @@ def test_a_field_is_taken_as_it_is_or_refused():
 
 def test_line_ends_become_one_kind():
     assert unix_newlines("a\r\nb\rc\nd\r\n\r\n") == "a\nb\nc\nd\n\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_a_row_stands_is_its_file_and_its_number(tmp_path, name):
+    path = tmp_path / "a: row 7" / name
+    path.parent.mkdir()
+    write(path, RECORDS)
+    first = 1 if ".jsonl" in name else 0
+    assert [place_of(where) for where, _ in read_rows(str(path))] == [(str(path), first + i) for i in range(150)]

@@ -219,6 +219,33 @@ def jsonl(folder):
     return {"correct_ratio": 0.75}, (12, 10 + 5 * 3 + 1), (0, 1), ("over_correct_ratio",)
 
 
+def texts_in(path):
+    """Every text that a source file holds, by row (lines from 1, rows of tables from 0) and place, read here."""
+    if path.suffix == ".parquet":
+        lists = {
+            (row, name): record[name]["solution"]
+            for row, record in enumerate(pq.read_table(path).to_pylist())
+            for name in ("solutions", "incorrect_solutions")
+        }
+    else:
+        records = {row: json.loads(line) for row, line in enumerate(path.read_text().splitlines(), 1)}
+        lists = {
+            (row, "solutions"): [s["code"] for s in record["solutions"]] if "solutions" in record else [record["code"]]
+            for row, record in records.items()
+        }
+    return {(row, f"{name}[{i}]"): text for (row, name), texts in lists.items() for i, text in enumerate(texts)}
+
+
+def assert_rows_are_where_they_say(folder, root, train):
+    tokenizer, texts = load_tokenizer(folder / "tokenizer").tokenizer, texts_in(train)
+    rows = read_table(folder / "train.arrow").to_pylist()
+    for row in (row for row in rows if row["origin"] != "mutant" and not row["noise_kind"]):
+        code = tokenizer.decode(row["input_ids"][row["prompt_len"] : -1], skip_special_tokens=False)
+        there = texts[row["source_row"], row["solution"]]
+        assert code.strip() == there.replace("\r\n", "\n").strip() and root / row["source_file"] == train
+    assert {row["source_file"] for row in rows} == {train.name} and {"", "passed", "wrong_answer"} & {r["status"] for r in rows}
+
+
 @pytest.mark.parametrize("source", [mbpp, codecontests, jsonl])
 def test_every_sources_rows_and_solutions_end_up_in_a_table_or_under_a_reason(made, tmp_path, source):
     changes, read, (contaminated, duplicates), reasons = source(tmp_path)
@@ -228,6 +255,9 @@ def test_every_sources_rows_and_solutions_end_up_in_a_table_or_under_a_reason(ma
     result = run_stage(tmp_path, small(made[0], **changes), out)
     lines = lines_that_add_up(out)
     assert_tables_are_what_was_kept(out, lines)
+    assert_rows_are_where_they_say(out, tmp_path, train)
+    sources = json.loads((out / "meta.json").read_text())["sources"]
+    assert [name for name, _, _ in sources] == sorted([held_out.name, train.name])
     assert result.counts == json.loads((out / "meta.json").read_text())["counts"]
     problems, solutions = lines["source/train", "problems"], lines["source/train", "solutions"]
     assert (problems["read"], solutions["read"]) == read and lines["source/validation", "problems"]["read"] == 5

@@ -52,5 +52,6 @@ def _submissions(record: Record, where: str, name: str, is_correct: bool, notes:
         elif item.get("code") is None:
             notes.left_out["null_solution"] += 1
         else:
-            kept.append(Solution(unix_newlines(take(item, f"{where}: {name}[{i}]", "code", str)).strip("\n"), is_correct))
+            code = unix_newlines(take(item, f"{where}: {name}[{i}]", "code", str)).strip("\n")
+            kept.append(Solution(code, is_correct, f"{name}[{i}]"))
     return kept
