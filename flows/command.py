@@ -48,10 +48,11 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     for name in [only, *force]:
         expand(name, [CHOSEN, *stage_names(root, to_plain(config))])
-    graph = read_graph(root, [only], params=dump(config))
+    text = dump(config)
+    graph = read_graph(root, [only], params=text)
     if dry:
         return _explain(root, config, graph, {name for one in force for name in expand(only if one == CHOSEN else one, graph)})
-    if not force and is_up_to_date(root, graph, params=dump(config)):
+    if not force and is_up_to_date(root, graph, params=text):
         change_params(root, config)
         return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
     forget_dead_server(root)

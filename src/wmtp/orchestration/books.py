@@ -10,7 +10,8 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +62,8 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
                     if opened.stamps != _stamps(root):  # it was written while we waited
                         _forget()
                         continue
-                    return question(opened.repo)
+                    with _params_read_once(root / PARAMS):
+                        return question(opened.repo)
             except LockError:
                 time.sleep(_BUSY_SECONDS)
             except DvcException as error:
@@ -78,6 +80,27 @@ def put_in_order(root: Path) -> None:
     """
     drop_broken_rwlock(root)
     ask(root, lambda repo: repo.index.stages)
+
+
+@contextmanager
+def _params_read_once(path: Path) -> Iterator[None]:
+    """DVC parses params.yaml anew for every stage, whose number it grows with. For one question it stays as it is."""
+    from dvc.utils.serialize import LOADERS
+
+    load, found = LOADERS[path.suffix], dict[int, Any]()
+
+    def once(name: str, fs: Any = None, **how: Any) -> Any:
+        if os.path.abspath(name) != str(path) or how:
+            return load(name, fs=fs, **how)
+        if id(fs) not in found:
+            found[id(fs)] = load(name, fs=fs)
+        return found[id(fs)]
+
+    LOADERS[path.suffix] = once
+    try:
+        yield
+    finally:
+        LOADERS[path.suffix] = load
 
 
 def _open(root: Path, params: str | None) -> _Opened:
