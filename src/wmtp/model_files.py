@@ -25,6 +25,8 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
     Raises:
         ModelError: names the file and what is wrong with it.
     """
+    if folder.suffix == ".gguf" and folder.is_file():
+        raise ModelError(f"{folder} is one file: `wmtp model fetch {folder} FOLDER` writes it as a folder, dequantised")
     if not folder.is_dir():
         raise ModelError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a model's folder")
     if not isinstance(read_object(folder / CONFIG).get("model_type"), str):

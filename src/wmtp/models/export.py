@@ -5,9 +5,7 @@ Shapes: B batch, T sequence, V vocabulary.
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +15,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from wmtp import model_files
-from wmtp.errors import ConfigError, ModelError
-from wmtp.files import sync, temporary_sibling, write_json
+from wmtp.errors import ModelError
+from wmtp.files import write_json
 from wmtp.models.load import read_model
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.models.new_folder import new_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,22 +54,8 @@ def export(policy: Path, target: Path, *, heads: bool = False) -> Export:
     """
     model_files.require_model(policy)
     _require_policy(policy)
-    _require_free(target, policy)
-    temporary = temporary_sibling(target, uuid.uuid4().hex[:12])
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"{target}: {error.strerror}: {error.filename}") from None
-    try:
-        done = _write(policy, temporary, heads)
-        for path in temporary.rglob("*"):
-            sync(path)
-        os.rename(temporary, target)  # over an empty folder, too
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync(target.parent)
-    return done
+    with new_folder(target, policy) as folder:
+        return _write(policy, folder, heads)
 
 
 def _require_policy(policy: Path) -> None:
@@ -79,15 +64,6 @@ def _require_policy(policy: Path) -> None:
         raise ModelError(f"{policy} is a {kind} model, which needs no export: tools take it as it is")
     if (policy / "critic.json").exists():
         raise ModelError(f"{policy} is a critic: a plain architecture has no place for its value head")
-
-
-def _require_free(target: Path, policy: Path) -> None:
-    if target.is_dir() and any(target.iterdir()):
-        raise ConfigError(f"{target} is not empty: name a new folder")
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"{target} is a file: name a new folder")
-    if policy.resolve() in target.resolve().parents:
-        raise ConfigError(f"{target} is inside of {policy}, which stays as it is: name another folder")
 
 
 def _write(policy: Path, folder: Path, heads: bool) -> Export:

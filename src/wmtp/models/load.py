@@ -56,8 +56,21 @@ def read_model(
             path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{where}: {_first_line(error)}") from error
+        raise ModelError(f"{where}: {first_line(error)}") from error
     model, info = loaded
+    require_every_tensor(info, where)
+    _say_unread(model, path_or_hub_id, where)
+    return model
+
+
+def require_every_tensor(info: dict[str, Any], where: str) -> None:
+    """Every tensor of a model's files had its place, and every place its tensor.
+
+    Args:
+        info: what `from_pretrained` returns of it with `output_loading_info`.
+    Raises:
+        ModelError: names the first that had not.
+    """
     faults = [
         *(f"tensor {name} is missing" for name in sorted(info["missing_keys"])),
         *(f"tensor {name} is of no part of the model" for name in sorted(info["unexpected_keys"])),
@@ -67,11 +80,10 @@ def read_model(
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ModelError(f"{where}: {faults[0]}{more}")
-    _say_unread(model, path_or_hub_id, where)
-    return model
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception is and says, in one line."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}"
 
@@ -166,7 +178,7 @@ def _compare(model: MTPForCausalLM, expected_BTV: torch.Tensor, where: str) -> N
     try:
         found = _of_heads(model, expected_BTV)
     except Exception as error:  # and so do families that are unlike others
-        raise ModelError(f"{where}: heads cannot be put on it: {_first_line(error)}") from None
+        raise ModelError(f"{where}: heads cannot be put on it: {first_line(error)}") from None
     seen_BT = _proof_tokens(model)[1].bool()
     rtol = _PROOF_RTOL_NARROW if model.dtype.itemsize == 2 else _PROOF_RTOL
     for what, (is_BT, due_BT) in found.items():

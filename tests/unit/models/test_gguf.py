@@ -1,0 +1,104 @@
+"""A GGUF file becomes the model that its blocks stand for, by ggml's description of them and llama.cpp's order of rows."""
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.unit.models.gguf_files import HEADS, KV_HEADS, NAMES, write_gguf
+from wmtp.errors import ModelError
+from wmtp.models.gguf import write_folder
+
+CODE = "def f(x):\n\tif x > 1234:\n        return 'caf\u00e9 \U0001f600'  # \u00b2\u00bd\n\n"
+
+
+def rows_of_transformers(weight, heads):
+    """llama.cpp turns rows 2i and 2i+1 of a head together, transformers i and i + half."""
+    size = weight.shape[0] // heads
+    order = [h * size + 2 * i + half for h in range(heads) for half in range(2) for i in range(size // 2)]
+    return weight[torch.tensor(order)]
+
+
+def halves(blocks):
+    return blocks.view("<f2").astype(np.float32)
+
+
+def q8_0(blocks):
+    """A float16 factor, and 32 signed bytes."""
+    return halves(blocks[:, :2].copy()) * blocks[:, 2:].view(np.int8)
+
+
+def nibbles(packed):
+    """16 bytes hold 32 numbers: the first 16 in their low halves."""
+    return np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
+
+
+def q4_0(blocks):
+    return halves(blocks[:, :2].copy()) * (nibbles(blocks[:, 2:]) - 8)
+
+
+def q4_1(blocks):
+    """A factor, an offset."""
+    return halves(blocks[:, :2].copy()) * nibbles(blocks[:, 4:]) + halves(blocks[:, 2:4].copy())
+
+
+KINDS = {"Q8_0": (q8_0, 34), "Q4_0": (q4_0, 18), "Q4_1": (q4_1, 20), "F16": (halves, 2), "F32": (lambda x: x.view("<f4"), 4)}
+"""What a block's bytes stand for, and how many there are."""
+
+
+def plain_values(tensor):
+    """A tensor of a GGUF file, read by hand."""
+    read, size = KINDS[tensor.tensor_type.name]
+    shape = [int(n) for n in tensor.shape][::-1]  # ggml counts dimensions from the innermost
+    blocks = np.frombuffer(tensor.data.tobytes(), dtype=np.uint8).reshape(-1, size).copy()
+    return torch.from_numpy(read(blocks).reshape(shape).copy())
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_1", "Q4_0", "F16"])
+def test_tensors_are_what_their_blocks_say(tmp_path, kind):
+    file = write_gguf(tmp_path / "model.gguf", kind)
+    found = write_folder(file, tmp_path / "hf")
+    assert found["dtype"] == "float32" and found["dequantised_from"][kind] == 15 and found["name"] == "tiny"
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+    tensors = dict(model.named_parameters())
+    for tensor in gguf.GGUFReader(str(file)).tensors:
+        due = plain_values(tensor)
+        group, number, *rest = tensor.name.split(".")
+        if group == "blk":
+            if rest[0] in ("attn_q", "attn_k"):
+                due = rows_of_transformers(due, HEADS if rest[0] == "attn_q" else KV_HEADS)
+            name = f"model.layers.{number}.{NAMES[rest[0]]}.weight"
+        else:
+            name = {"token_embd": "model.embed_tokens.weight", "output_norm": "model.norm.weight", "output": "lm_head.weight"}[
+                group
+            ]
+        assert torch.equal(tensors.pop(name), due), tensor.name
+    assert not tensors
+
+
+def test_the_folder_is_a_model_with_its_tokenizer(tmp_path):
+    write_folder(write_gguf(tmp_path / "model.gguf"), tmp_path / "hf")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert tokenizer.decode(tokenizer(CODE)["input_ids"]) == CODE
+    assert (tokenizer.eos_token, tokenizer.bos_token) == ("<|end|>", "<|start|>")
+
+
+def test_digits_are_split_off_as_the_file_says(tmp_path):
+    """The vocabulary has a merge of two digits, which text that is split at digits never comes to."""
+    for way, pieces in (("smollm", ["1", "2", "a"]), ("gpt-2", ["12", "a"])):
+        write_folder(write_gguf(tmp_path / f"{way}.gguf", way=way), tmp_path / way)
+        assert AutoTokenizer.from_pretrained(tmp_path / way).tokenize("12a") == pieces
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path):
+    file = write_gguf(tmp_path / "model.gguf", way="of-tomorrow")
+    with pytest.raises(ModelError, match=r"^\S+ its tokenizer splits text as 'of-tomorrow', which is not known"):
+        write_folder(file, tmp_path / "hf")
+    whole = write_gguf(tmp_path / "model.gguf").read_bytes()
+    for cut in (whole[: len(whole) // 2], whole[:100], b"", b"{}"):
+        file.write_bytes(cut)
+        with pytest.raises(ModelError, match=r"^[^\n]+$"):
+            write_folder(file, tmp_path / "hf")
+    with pytest.raises(ModelError, match=r"tensor .*mlp.up_proj.weight is missing"):
+        write_folder(write_gguf(file, without="blk.1.ffn_up.weight"), tmp_path / "hf")
