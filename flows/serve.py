@@ -7,6 +7,7 @@ user's own, and Prefect's profiles, are never touched.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from wmtp import tracking
+from wmtp import run_views, tracking
 from wmtp.config import load_launch
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError
@@ -33,6 +34,7 @@ TOML = "prefect.toml"
 _MARK = "# Written by `make serve`, which removes it when it ends."
 
 POOL = "wmtp"
+_JSON = {"Content-Type": "application/json"}
 READY_SECONDS = 600.0
 """Long, for a busy machine: one that has ended is noticed at once."""
 
@@ -81,7 +83,7 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
         stack.enter_context(serving(root, {"prefect": url, "mlflow": pages_url if has_pages else store}))
         is_named = stack.enter_context(_named(root, f"{url}/api"))
         announce(f"Prefect  {url}")
-        announce(f"MLflow   {pages_url if has_pages else store}")
+        announce(f"MLflow   {_first_page(pages_url) if has_pages else store}")
         if not is_named:
             announce(f"Set      export PREFECT_API_URL={url}/api   ({TOML} is yours and stays as it is)")
         announce("Start    prefect deployment run wmtp/full-rho1   (in another terminal; Ctrl-C here ends everything)")
@@ -100,6 +102,15 @@ def _environment(root: Path, url: str) -> dict[str, str]:
         "WMTP_WORKSPACE": str(root),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _first_page(url: str) -> str:
+    """The scores of the experiment that was at work last; MLflow's list of experiments where there is none yet."""
+    newest = {"filter": "name LIKE 'wmtp-%'", "order_by": ["last_update_time DESC"], "max_results": 1}
+    request = urllib.request.Request(f"{url}/api/2.0/mlflow/experiments/search", json.dumps(newest).encode(), _JSON)
+    with urllib.request.urlopen(request, timeout=READY_SECONDS) as answer:
+        found = json.load(answer).get("experiments", [])
+    return f"{url}/{run_views.view_page(found[0]['experiment_id']) if found else run_views.START}"
 
 
 def _require_free(name: str, port: int) -> None:

@@ -23,6 +23,7 @@ from prefect.artifacts import (
 from wmtp.orchestration.pipeline import PARAMS
 from wmtp.orchestration.workspace import PAGES, served
 from wmtp.progress import progress_line
+from wmtp.run_views import run_page, view_page
 from wmtp.tracking import last_run
 
 _HASH_DIGITS = 8
@@ -104,7 +105,7 @@ def publish_stage(stage: str, root: Path) -> None:
     tracked = last_run(root, stage)
     if tracked is not None:
         base = tracked["uri"] if tracked["uri"].startswith("http") else (served(root) or PAGES)["mlflow"]
-        link = f"{base}/#/experiments/{tracked['experiment_id']}/runs/{tracked['run_id']}"
+        link = f"{base}/{run_page(tracked['experiment_id'], tracked['run_id'])}"
         what, key = f"Parameters and metrics of the newest run of {stage}", artifact_key(root, "mlflow", stage)
         SHELF.put(LinkArtifact(link=link, link_text=f"{stage} in MLflow", key=key, description=what))
     if kind == "evaluate":
@@ -113,6 +114,11 @@ def publish_stage(stage: str, root: Path) -> None:
         SHELF.put(TableArtifact(table=rows, key=artifact_key(root, "scores", run), description=f"Scores of {run}"))
     if kind == "report":
         _publish_report(root)
+        if tracked is not None:
+            link, key = f"{base}/{view_page(tracked['experiment_id'])}", artifact_key(root, "mlflow", "scores")
+            SHELF.put(
+                LinkArtifact(link=link, link_text="All runs in MLflow", key=key, description="Scores of every evaluation")
+            )
 
 
 def _publish_report(root: Path) -> None:

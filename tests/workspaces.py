@@ -15,7 +15,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILES = (".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml")
-FOLDERS = ("configs", "flows", "src/wmtp", "tasks")
+FOLDERS = (".dvc/plots", "configs", "flows", "src/wmtp", "tasks")
 MARK = "WMTP_TEST_WORKSPACE"
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from wmtp import run_views
 from wmtp.files import Journal, read_journal, write_json
 
 FLUSH_SECONDS = 2.0
@@ -31,8 +33,7 @@ ENVIRONMENT = {
 _METRICS_PER_CALL, _PARAMS_PER_CALL = 900, 90
 _MAX_VALUE = 4999
 _IN_THE_BIN = "deleted"
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Which of its pages MLflow opens: runs and their metrics, not conversations."""
+_NOT_IN_MODEL_NAMES = re.compile(r"[/:.%\"']")
 
 
 class Tracker(Protocol):
@@ -124,20 +125,25 @@ class Courier:
         self._thread = threading.Thread(target=self._run, daemon=True, name="mlflow")
         self._thread.start()
 
+    def link(self, models: Mapping[str, Path]) -> None:
+        """Have the run lead to the folders of the models that the stage has made, by name."""
+        places = {name: str(folder) for name, folder in models.items()}
+        self._try(lambda: self._append({"kind": "models", "values": places}))
+
     def close(self, status: str = "FINISHED", reason: str = "", *, patience_s: float = CLOSE_SECONDS) -> None:
         """Deliver what is left and end the run with an MLflow status: FINISHED, FAILED or KILLED.
 
         What cannot be delivered within `patience_s` is left to the next launcher.
         """
-        self._try(lambda: self._end(status, reason))
+        self._try(lambda: self._append(_ending(status, reason)))
         self._closing.set()
         self._thread.join(timeout=patience_s)
         self._lock.release()
         self.journal.with_suffix(".lock").unlink(missing_ok=True)
 
-    def _end(self, status: str, reason: str) -> None:
+    def _append(self, record: dict[str, Any]) -> None:
         if self.journal.exists():
-            _append_end(self.journal, status, reason, time.time_ns() // 1_000_000)
+            _append(self.journal, record, time.time_ns() // 1_000_000)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
@@ -176,10 +182,14 @@ def _hold(journal: Path) -> Any:
     return lock
 
 
-def _append_end(journal: Path, status: str, reason: str, time_ms: int) -> None:
-    """The journal's last record. Its writer is gone."""
+def _append(journal: Path, record: dict[str, Any], time_ms: int) -> None:
+    """One more record. The stage that wrote the journal is gone."""
     with Journal(journal) as end:
-        end.append({"kind": "end", "status": status, "reason": reason, "time_ms": time_ms})
+        end.append({**record, "time_ms": time_ms})
+
+
+def _ending(status: str, reason: str) -> dict[str, Any]:
+    return {"kind": "end", "status": status, "reason": reason}
 
 
 def _has_ended(journal: Path) -> bool:
@@ -213,7 +223,7 @@ def _deliver_leftover(journal: Path, uri: str) -> None:
         return
     try:
         if not _has_ended(journal):
-            _append_end(journal, "KILLED", "its launcher was killed", int(journal.stat().st_mtime * 1000))
+            _append(journal, _ending("KILLED", "its launcher was killed"), int(journal.stat().st_mtime * 1000))
         deliver(journal, uri)
     finally:
         lock.release()
@@ -274,6 +284,7 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
 
     metrics: list[Any] = []
     params: list[Any] = []
+    models: dict[str, str] = {}
     end: dict[str, Any] | None = None
     for record in records:
         values = record.get("values", {}).items()
@@ -283,6 +294,8 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
             metrics += [Metric(key, value, record["time_ms"], record["step"]) for key, value in values]
         elif record["kind"] == "params":
             params += [Param(key, value) for key, value in values]
+        elif record["kind"] == "models":
+            models |= record["values"]
         elif record["kind"] == "end":
             end = record
     run_id = state["run_id"]
@@ -292,11 +305,32 @@ def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) ->
         client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
     for start in range(0, len(params), _PARAMS_PER_CALL):
         client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
+    if models:
+        _link_models(client, run_id, state["experiment_id"], models)
     if end is not None:
         if end["reason"]:
             client.set_tag(run_id, "reason", end["reason"][:_MAX_VALUE])
         client.set_terminated(run_id, status=end["status"], end_time=end["time_ms"])
     return end is not None
+
+
+def _link_models(client: Any, run_id: str, experiment_id: str, places: Mapping[str, str]) -> None:
+    """Models of MLflow's whose files stay where the stage wrote them, as outputs of the run."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
+
+    if client.get_run(run_id).outputs.model_outputs:  # a delivery that was broken off here has done it
+        return
+    for name, place in places.items():
+        model = client.create_logged_model(
+            experiment_id,
+            name=_NOT_IN_MODEL_NAMES.sub("-", name),
+            source_run_id=run_id,
+            tags={MLFLOW_MODEL_IS_EXTERNAL: "true", "folder": place},
+            model_type="transformers",
+        )
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
 
 
 def _is_deleted(client: Any, run_id: str | None) -> bool:
@@ -324,9 +358,15 @@ def _experiment(client: Any, name: str) -> str:
     for number in itertools.count(1):
         found = client.get_experiment_by_name(name if number == 1 else f"{name}-{number}")
         if found is None:
-            return _create_experiment(client, name if number == 1 else f"{name}-{number}")
-        if found.lifecycle_stage != _IN_THE_BIN:
-            return str(found.experiment_id)
+            experiment_id, tags = _create_experiment(client, name if number == 1 else f"{name}-{number}"), {}
+        elif found.lifecycle_stage != _IN_THE_BIN:
+            experiment_id, tags = str(found.experiment_id), found.tags
+        else:
+            continue
+        for key, value in run_views.experiment_tags(experiment_id, time.time_ns() // 1_000_000).items():
+            if key not in tags:  # what a person has changed stays so
+                client.set_experiment_tag(experiment_id, key, value)
+        return experiment_id
     raise AssertionError("there are numbers enough")
 
 
@@ -334,4 +374,4 @@ def _create_experiment(client: Any, name: str) -> str:
     """Beside a local database goes a local folder for artifacts (MLflow's default is the current folder)."""
     uri = client.tracking_uri
     location = Path(uri.removeprefix("sqlite:///")).with_name("mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
-    return str(client.create_experiment(name, artifact_location=location, tags=_KIND))
+    return str(client.create_experiment(name, artifact_location=location))

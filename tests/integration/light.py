@@ -40,7 +40,8 @@ class LightWorkspace(Workspace):
         self.write_pipeline(PIPELINE)
 
     def write_pipeline(self, stages):
-        (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+        plots = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["plots"]
+        (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "plots": plots}, sort_keys=False))
 
     def flow(self, *arguments, **how):
         return self.run("wmtp", "run", "compare", "--profile", "toy", "--arms", "baseline,rho1", *arguments, **how)

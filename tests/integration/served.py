@@ -1,9 +1,12 @@
 """A light workspace with `make serve` at work."""
 
+import contextlib
 import json
 import signal
 import sys
 import urllib.request
+
+import psutil
 
 from tests.workspaces import free_port, kill_all, wait_for
 
@@ -50,6 +53,14 @@ class Served:
     def delete(self, path):
         url = f"http://127.0.0.1:{self.ports['WMTP_PREFECT_PORT']}/api/{path}"
         urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10).close()
+
+    def memory_bytes(self):
+        """What `make serve` and all that it has started hold now; what several share is counted once."""
+        parent, total = psutil.Process(self.process.pid), 0
+        for one in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += one.memory_full_info().pss
+        return total
 
     def newest_run(self):
         return self.api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.integration.training import ranks, same_folder
+from wmtp import run_views
 from wmtp.orchestration import provenance
 
 STAGES = [
@@ -61,6 +62,13 @@ def test_every_stage_left_one_finished_mlflow_run_with_its_parameters(workspace)
     assert {"arm": "rho1", "seed": "0", "stage": "train_policy"}.items() <= trained.data.tags.items()
     assert trained.data.tags["prefect_run_id"]
     assert {"train/loss", "val/nll_head0", "weight/mean", "perf/tokens_per_s"} <= trained.data.metrics.keys()
+    (linked,) = trained.outputs.model_outputs
+    assert client.get_logged_model(linked.model_id).tags["folder"] == str(workspace.root / "artifacts/policy/rho1-s0")
+    for view in run_views.VIEWS:
+        one = runs[f"{view.stage}@rho1-s0"]
+        known = {"attributes.`Models`"} | {f"tags.`{key}`" for key in one.data.tags}
+        known |= {f"metrics.`{key}`" for key in one.data.metrics}
+        assert set(view.columns) - known <= {"metrics.`result/pass_at_10`"}  # of this profile's k there is no 10
 
 
 def test_every_artifact_says_where_it_came_from_and_comes_back_with_that(fresh):

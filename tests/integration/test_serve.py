@@ -42,6 +42,7 @@ def test_deployments_run_on_the_served_worker(served):
     assert all(f"wmtp/{name}" in listed for name in PRESETS)
     assert "Completed" in served.deploy_run("--watch")
     wait_for(lambda: "6 stages ran, 0 were restored, 0 were up to date" in served.log(), 20, "the flow's result")
+    wait_for(lambda: served.memory_bytes() <= 2**30, 60, "at most 1 GiB, once the flow's own process is gone")
     assert served.workspace.stale() == []
     assert served.tasks() == {
         "params": "Completed",

@@ -151,3 +151,34 @@ def test_one_journal_that_cannot_be_delivered_does_not_keep_the_others_back(tmp_
     with pytest.raises(TypeError):
         deliver_leftovers(folder, uri)
     assert len(runs(uri)[1]) == 1 and [path.name for path in folder.glob("*.jsonl")] == ["stage-1-1.jsonl"]
+
+
+def test_a_run_leads_to_the_models_that_its_stage_has_made(tmp_path, uri):
+    courier = Courier(tmp_path, uri, "stage")
+    log(courier.journal)
+    courier.link({"policy-rho1-s0": tmp_path / "artifacts/policy/rho1-s0", "odd/name:1": tmp_path / "other"})
+    courier.close()
+    client, (run,) = runs(uri)
+    models = {one.model_id: client.get_logged_model(one.model_id) for one in run.outputs.model_outputs}
+    found = {model.name: (model.tags["folder"], str(model.status), model.source_run_id) for model in models.values()}
+    ready = ("READY", run.info.run_id)
+    assert found == {
+        "policy-rho1-s0": (str(tmp_path / "artifacts/policy/rho1-s0"), *ready),
+        "odd-name-1": (str(tmp_path / "other"), *ready),
+    }
+
+
+def test_models_are_linked_once_though_a_delivery_was_broken_off_after_it(tmp_path, uri):
+    folder = tracking_folder(tmp_path)
+    folder.mkdir(parents=True)
+    path = folder / "stage-1-1.jsonl"
+    log(path)
+    deliver(path, uri)
+    state = path.with_suffix(".state").read_text()
+    with path.open("a") as file:
+        file.write(json.dumps({"kind": "models", "values": {"policy": "/somewhere"}, "time_ms": 1}) + "\n")
+    for _ in range(2):
+        deliver(path, uri)
+        path.with_suffix(".state").write_text(state)
+    _, (run,) = runs(uri)
+    assert len(run.outputs.model_outputs) == 1

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from wmtp import tracking
+from wmtp import model_files, tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
 from wmtp.errors import ConfigError, LaunchError, WmtpError
 from wmtp.files import sync, temporary_sibling, write_text
@@ -78,6 +78,7 @@ def run_stage(name: str, root: Path) -> None:
         origin.write(temporaries[provenance.output(name)], launched.host())
         for out, path in temporaries.items():
             _finalise(path, root / out)
+        courier.link(_models(root, spec.outs))
         resume.finish(launched.resume)
 
 
@@ -113,6 +114,12 @@ def _finalise(temporary: Path, final: Path) -> None:
     os.rename(temporary, final)
     sync(final.parent)
     _remove([old])
+
+
+def _models(root: Path, outs: Sequence[str]) -> dict[str, Path]:
+    """Those of a stage's outputs that a model can be loaded from, by a name such as `policy-rho1-s0`."""
+    found = [out for out in outs if (root / out / model_files.CONFIG).exists()]
+    return {"-".join(Path(out).parts[1:]): (root / out).resolve() for out in found}
 
 
 # --------------------------------------------------------------------------------------- locks
