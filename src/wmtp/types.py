@@ -24,7 +24,7 @@ VerdictStatus = Literal[
 PASSING: tuple[VerdictStatus, ...] = ("passed", "unverified")
 
 
-Checker = Literal["codecontests", "exact_integers", "exact", "lines"]
+Checker = Literal["codecontests", "exact_integers", "exact", "lines", "apps", "taco"]
 """How printed and expected output are compared, see `wmtp.sandbox.checker`."""
 
 

@@ -9,8 +9,10 @@ may differ by less than 1e-5, absolutely and as doubles, integers too, and other
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
+from wmtp.sandbox.loose_checker import same_as_apps, same_as_taco
 from wmtp.types import Checker
 
 TOLERANCE = 1e-5
@@ -22,10 +24,10 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 
 def same_output(printed: str, expected: str, checker: Checker = "codecontests") -> bool:
     """Compare as CodeContests does; `exact_integers`: integers of any size are the same number; `exact`: tokens the same;
-    `lines`: as LiveCodeBench does, line by line, numbers of one value the same.
+    `lines`: as LiveCodeBench does, line by line, numbers of one value the same; `apps` and `taco`: as those do.
     """
-    if checker == "lines":
-        return _same_lines(printed, expected)
+    if checker in _WHOLE:
+        return _WHOLE[checker](printed, expected)
     ours, theirs = _tokens(printed), _tokens(expected)
     if ours == theirs or checker == "exact":
         return ours == theirs
@@ -37,6 +39,9 @@ def _same_lines(printed: str, expected: str) -> bool:
     """Source: LiveCodeBench, lcb_runner/evaluation/testing_util.py (blanks around lines do not count)."""
     ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (printed, expected))
     return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+_WHOLE: dict[str, Callable[[str, str], bool]] = {"lines": _same_lines, "apps": same_as_apps, "taco": same_as_taco}
 
 
 def _same_numbers(line: str, other: str) -> bool:

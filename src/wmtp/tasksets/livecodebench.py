@@ -9,7 +9,7 @@ from typing import Any
 
 from wmtp.errors import DataError
 from wmtp.problems.published.apps import level
-from wmtp.problems.published.calls import call_test
+from wmtp.problems.published.calls import EQUAL, call_test
 from wmtp.problems.published.plain_pickle import text_in
 from wmtp.problems.records import Notes, Record, json_value, take, take_or_null, unix_newlines
 from wmtp.tasksets.base import TaskSet
@@ -86,7 +86,7 @@ def _test(case: Record, name: Any, where: str) -> Test:
     if not isinstance(name, str):
         raise DataError(f"{where} is of a function, and metadata has no 'func_name'")
     args = [json_value(line, f"{where}: input") for line in given.split("\n")]
-    return call_test(name, args, [json_value(right, f"{where}: output")], where)
+    return call_test(name, args, json_value(right, f"{where}: output"), EQUAL, where)
 
 
 def assemble(problem: Problem, completion: str) -> str:

@@ -6,7 +6,15 @@ import hashlib
 import re
 
 from wmtp.errors import DataError
-from wmtp.problems.published.apps import level, read_prompt, read_solutions, read_tests
+from wmtp.problems.published.apps import (
+    TIME_LIMIT_S,
+    level,
+    read_prompt,
+    read_solutions,
+    read_tests,
+    time_limit_s,
+    with_imports,
+)
 from wmtp.problems.records import Notes, Record, take_or_null
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
@@ -18,13 +26,13 @@ _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ([a-z]+?)s?")
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     """The dataset has no ids: the question's digest is one."""
-    prompt = read_prompt(record, where, notes)
+    prompt, tests = read_prompt(record, where, notes), read_tests(record, where, notes)
     return Problem(
         problem_id=f"taco/{hashlib.sha256(prompt.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}",
         prompt=prompt,
-        tests=read_tests(record, where, notes),
+        tests=tests,
         difficulty=level(record, where, LEVELS, notes),
-        time_limit_s=_amount(record, where, "time_limit", notes) or 4.0,
+        time_limit_s=time_limit_s(tests, _amount(record, where, "time_limit", notes) or TIME_LIMIT_S),
         memory_limit_bytes=int(_amount(record, where, "memory_limit", notes) or 512 * 2**20),
         solutions=read_solutions(record, where, notes),
     )
@@ -43,10 +51,12 @@ def _amount(record: Record, where: str, name: str, notes: Notes) -> float:
 
 TASKSET = TaskSet(
     name="taco",
-    description="TACO: problems from coding websites, on standard input or as functions; output compared as CodeContests does",
-    citation="Li et al. 2023, arXiv 2312.14852",
+    description="TACO: problems from coding websites, on standard input or as functions, judged as its own tester does",
+    citation="Li et al. 2023, arXiv 2312.14852; FlagOpen/TACO, metrics/testing_util.py",
     read=to_problem,
+    assemble=with_imports,
     has_own_limits=True,
+    checker="taco",
     packages=("numpy",),
     has_ids=False,
 )

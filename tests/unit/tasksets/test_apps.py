@@ -14,10 +14,17 @@ from wmtp.types import IOTest, Solution
 def test_a_record_is_read_out_of_its_texts(tmp_path, name):
     one, other = read("apps", tmp_path / name, APPS, CALLED)
     assert (one.problem_id, one.prompt, one.difficulty) == ("apps/7", "Add two numbers.", 2)
-    assert one.tests == (IOTest("1 2\n", "3\n"), IOTest("3 4\n\n", "7\n"))
+    assert one.tests == (IOTest("1 2\n", "3\n"), IOTest("3 4\n", "7"))
     assert one.solutions[0] == Solution("print(sum(map(int, input().split())))", True)
     assert other.prompt == "Pair up.\n\nclass Solution:\n    def pair(self, a, b):"
     assert verdicts("apps", one, one.solutions[1].code, "print(3)") == ["passed", "wrong_answer"]
+
+
+def test_programs_are_judged_as_by_the_benchmarks_own_tester(tmp_path):
+    pairs = {"inputs": ["3\n"], "outputs": ["1 2\n3\n"]}
+    (problem,) = read("apps", tmp_path / "a.jsonl", APPS | {"input_output": json.dumps(pairs)})
+    completions = ["print(3)\nprint(2, 1)", "print(*accumulate([1, 1]))\nprint(floor(3.5))", "print(1, 2, 3)"]
+    assert verdicts("apps", problem, *completions) == ["passed", "passed", "wrong_answer"]
 
 
 def test_functions_and_methods_are_called(tmp_path):

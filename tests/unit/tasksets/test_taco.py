@@ -14,6 +14,14 @@ def test_limits_and_grades(tmp_path, name):
     assert verdicts("taco", problem, problem.solutions[0].code, "print(3)") == ["passed", "wrong_answer"]
 
 
+def test_programs_are_judged_as_by_the_benchmarks_own_tester(tmp_path):
+    (problem,) = read("taco", tmp_path / "a.jsonl", TACO | {"input_output": '{"inputs": [""], "outputs": ["1\\n2\\n"]}'})
+    found = verdicts(
+        "taco", problem, "print(1)\nprint(2)", "print(1, 2)", "print(end='12')", "import math\nprint(1.0)\nprint(2)"
+    )
+    assert found == ["passed", "passed", "passed", "wrong_answer"]
+
+
 def test_what_is_not_told(tmp_path):
     bare = TACO | {"time_limit": None, "memory_limit": "", "difficulty": "UNKNOWN_DIFFICULTY"}
     (problem,) = read("taco", tmp_path / "a.jsonl", bare)

@@ -3,9 +3,9 @@
 import pytest
 
 from wmtp.errors import DataError
-from wmtp.problems.published.calls import call_test
+from wmtp.problems.published.calls import EQUAL, call_test
 
-PAIR = call_test("pair", [1, [2]], [[1, [2]], "either"], "here").code
+PAIR = call_test("pair", [1, 0], [1, [2]], EQUAL, "here", "_args[1] = [2]\n").code
 
 
 class Solution:
@@ -18,7 +18,6 @@ class Solution:
     [
         {"Solution": Solution},
         {"pair": lambda a, b: [a, b]},
-        {"pair": lambda a, b: "either"},
         {"Solution": Solution, "pair": None},
     ],
 )
@@ -31,6 +30,7 @@ def test_right_answers(space):
     [
         ({"pair": lambda a, b: [b, a]}, "returns"),
         ({"pair": lambda a, b: None}, "returns None"),
+        ({"pair": lambda a, b: [1, (2,)]}, "returns"),
         ({"other": print}, "the program defines neither pair nor Solution"),
     ],
 )
@@ -42,4 +42,4 @@ def test_wrong_answers(space, message):
 @pytest.mark.parametrize("name", ["sorted", "a.b", "", "print"])
 def test_a_name_that_a_program_cannot_define_for_itself_is_refused(name):
     with pytest.raises(DataError, match=r"^here: .* is no name of a function"):
-        call_test(name, [], [0], "here")
+        call_test(name, [], 0, EQUAL, "here")
