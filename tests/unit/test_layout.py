@@ -33,7 +33,6 @@ ELSEWHERE = {
     "sandbox/guest/sandbox_watch.py": (GUEST, "unit/sandbox/test_pool.py"),
     "sandbox/isolation.py": (USED, "unit/sandbox/test_pool.py"),
     "sandbox/machine.py": (USED, "unit/sandbox/test_pool.py"),
-    "sandbox/namespaces.py": (USED, "unit/sandbox/test_conformance.py"),
     "sandbox/worker.py": (USED, "unit/sandbox/test_pool.py"),
 }
 """Module -> why it has no file of tests of its name, and the file in which it is tested."""

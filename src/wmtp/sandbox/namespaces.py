@@ -119,9 +119,10 @@ def _subordinate(path: str) -> int | None:
     names = {str(os.getuid())}
     with contextlib.suppress(KeyError):
         names.add(pwd.getpwuid(os.getuid()).pw_name)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError):
         for line in Path(path).read_text(encoding="utf-8").splitlines():
-            name, first, _ = line.split(":")
-            if name in names:
+            name, _, ids = line.partition(":")
+            first = ids.partition(":")[0]
+            if name in names and first.isdecimal():
                 return int(first)
     return None

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.unit.sandbox import subordinate
+
 OTHERS = {"nobody": 65534, "uid 12345": 12345}
+WITH_SUBORDINATE_IDS = "uid 12345 with subordinate ids"
 IDENTITIES = ["this user", *(OTHERS if os.geteuid() == 0 else ())]
 NEEDED = (Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), Path(__file__).resolve().parents[3])
 """The interpreter, its environment and this repository."""
@@ -22,6 +25,8 @@ def become(who):
     """
     if who == "this user":
         return []
+    if who == WITH_SUBORDINATE_IDS:
+        return ["unshare", "--mount", sys.executable, str(Path(subordinate.__file__)), *become("uid 12345")]
     uid = OTHERS[who]
     real = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "env"]  # which finds the command as that user
     opened = ["unshare", "--mount", "sh", "-c", f'{opening_up()}\nexec "$@"', "sh", *real]

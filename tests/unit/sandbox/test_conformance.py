@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.unit.sandbox.identities import IDENTITIES, become
+from tests.unit.sandbox.identities import IDENTITIES, WITH_SUBORDINATE_IDS, become
 from wmtp import doctor
 from wmtp.errors import EvaluationError
 from wmtp.sandbox import conformance
@@ -44,7 +44,7 @@ def failed(mode, who):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("who", IDENTITIES)
+@pytest.mark.parametrize("who", [*IDENTITIES, *([WITH_SUBORDINATE_IDS] if "uid 12345" in IDENTITIES else [])])
 @pytest.mark.parametrize("mode", kinds.MODES)
 def test_every_isolation_conforms(mode, who):
     assert failed(mode, who) == {}
