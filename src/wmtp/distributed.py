@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -34,13 +34,19 @@ class World:
     mesh: DeviceMesh
     timeout: timedelta = timedelta(seconds=TIMEOUT_S)
 
+    @classmethod
+    def alone(cls, device: torch.device) -> World:
+        """A process without a group, and without a mesh: for what needs neither, and leaves generators as they are."""
+        return cls(rank=0, size=1, device=device, mesh=cast("DeviceMesh", None))
+
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def all_reduce(self, tensor: torch.Tensor, *, op: Any = dist.ReduceOp.SUM) -> torch.Tensor:
         """Sum (or `op`) over ranks, in place, and return it."""
-        dist.all_reduce(tensor, op=op)
+        if self.size > 1:
+            dist.all_reduce(tensor, op=op)
         return tensor
 
     def all_gather(self, tensor_N: torch.Tensor) -> torch.Tensor:

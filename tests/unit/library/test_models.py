@@ -1,0 +1,108 @@
+"""What a notebook gets from models, against plain forwards of one text at a time in float64."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import wmtp
+from tests.unit.library.conftest import EXAMPLES
+from wmtp.errors import CheckpointError, ModelError
+from wmtp.tokens.tokenizer import save_tokenizer
+
+
+def ids_of(folder, example):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    prompt, whole = (tokenizer.encode(text).ids for text in (example.prompt, example.prompt + example.solution))
+    assert whole[: len(prompt)] == prompt
+    end = json.loads((folder / "tokenizer_config.json").read_text())["eos_token"]
+    return [*whole, tokenizer.token_to_id(end)], len(prompt)
+
+
+def naive_nll(model, ids):
+    """(T, H): of token t under head h, from the logits."""
+    with torch.inference_mode():
+        logits = model.head_logits(torch.tensor([ids]))
+    table = np.full((len(ids), len(logits)), np.nan)
+    for h, logits_BTV in enumerate(logits):
+        for t in range(h + 1, len(ids)):
+            table[t, h] = -torch.log_softmax(logits_BTV[0, t - 1 - h].double(), dim=-1)[ids[t]]
+    return table
+
+
+def test_every_token_has_its_nll_under_every_head(folders):
+    policy = wmtp.load_model(folders / "policy")
+    frames = policy.nll(EXAMPLES)
+    for example, frame in zip(EXAMPLES, frames, strict=True):
+        ids, prompt_len = ids_of(folders / "policy", example)
+        assert frame["id"].tolist() == ids and frame["is_prompt"].sum() == prompt_len
+        assert "".join(frame["token"][:-1]) == example.prompt + example.solution
+        found = frame[["nll_head0", "nll_head1", "nll_head2"]].to_numpy()
+        np.testing.assert_allclose(found, naive_nll(policy.model, ids), rtol=1e-4)
+
+
+def test_a_model_without_heads_has_one(folders, tmp_path):
+    text = wmtp.load_model(folders / "policy").text
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    plain = LlamaForCausalLM(LlamaConfig(vocab_size=text.vocab_size, **sizes)).eval()
+    plain.save_pretrained(tmp_path)
+    save_tokenizer(text, tmp_path, 64)
+    (frame,) = wmtp.load_model(tmp_path).nll(EXAMPLES[:1])
+    with torch.inference_mode():
+        expected = plain(torch.tensor([frame["id"].tolist()]), labels=torch.tensor([frame["id"].tolist()])).loss
+    assert [name for name in frame if name.startswith("nll")] == ["nll_head0"]
+    assert frame["nll_head0"].mean() == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_greedy_completions_are_the_most_probable_tokens_and_proposals_change_nothing(folders):
+    policy = wmtp.load_model(folders / "policy")
+    prompts = [example.prompt for example in EXAMPLES[:2]]
+    plain = policy.generate(prompts, max_new_tokens=12)
+    drafted = policy.generate(prompts, max_new_tokens=12, num_drafts=2)
+    assert [answer.completion for answer in plain] == [answer.completion for answer in drafted]
+    ids = list(policy.text.encode_prompt(prompts[0]))
+    start = len(ids)
+    with torch.inference_mode():
+        for _ in range(12):
+            ids.append(int(policy.model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] in policy.eos_token_ids:
+                break
+    kept = [token for token in ids[start:] if token not in policy.eos_token_ids]
+    assert plain[0].completion == policy.text.decode(kept)
+
+
+def test_samples_are_as_many_as_asked_for_and_repeat(folders):
+    policy = wmtp.load_model(folders / "policy")
+    drawn = policy.generate(["x"], num_samples=3, max_new_tokens=6, seed=5)
+    assert [answer.sample for answer in drawn] == [0, 1, 2]
+    again = policy.generate(["y", "x"], num_samples=3, max_new_tokens=6, seed=5)
+    assert len(again) == 6
+
+
+def test_a_critic_says_the_value_of_every_token(folders):
+    reference, critic = wmtp.load_model(folders / "reference"), wmtp.load_critic(folders / "critic")
+    frames = critic.values(EXAMPLES, reference)
+    for example, frame in zip(EXAMPLES, frames, strict=True):
+        ids, _ = ids_of(folders / "critic", example)
+        nll = torch.tensor(naive_nll(reference.model, ids)[:, 0], dtype=torch.float32).nan_to_num(0.0)
+        with torch.inference_mode():
+            logits = critic.model(torch.tensor([ids]), nll.unsqueeze(0))[0]
+        expected = [1 / (1 + math.exp(-float(x))) for x in logits]
+        np.testing.assert_allclose(frame["value"], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="give `reference`"):
+        critic.values(EXAMPLES)
+
+
+def test_what_is_no_model_is_said(tmp_path, folders):
+    with pytest.raises(ModelError):
+        wmtp.load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="is not a critic"):
+        wmtp.load_critic(folders / "policy")
+    with pytest.raises(ValueError, match="at least one example"):
+        wmtp.load_model(folders / "policy").nll([])
