@@ -172,7 +172,13 @@ def _run_row(run: Run, config: Config) -> dict[str, Any]:
 
 
 def _as_json(difference: Difference | None) -> dict[str, Any] | None:
-    return None if difference is None else {**dataclasses.asdict(difference), "verdict": difference.verdict}
+    if difference is None:
+        return None
+    return {
+        **dataclasses.asdict(difference),
+        "verdict": difference.verdict,
+        "detectable": difference.detectable,
+    }
 
 
 def _add_differences(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str, num_bootstrap: int) -> None:

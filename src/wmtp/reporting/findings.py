@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 
@@ -108,7 +109,7 @@ def _curve_sentences(report: dict[str, Any]) -> list[str]:
         if reach["mean_frac"] is None:
             rows.append(f"{arm} never reached {report['baseline']}'s final validation nll ({runs}).")
             continue
-        share = f"{100 * reach['mean_frac']:.0f} % of its tokens"
+        share = f"{100 * reach['mean_frac']:.0f} % of {report['baseline']}'s tokens"
         rows.append(
             f"{arm} reached {report['baseline']}'s final validation nll after {share} ({reach['num_reached']} of {runs})."
         )
@@ -173,6 +174,7 @@ def _caveats(report: dict[str, Any]) -> list[str]:
             f"{comparisons} arms are compared with {report['baseline']}: whether one beats it is decided by the joint "
             "intervals, which hold for all of them together."
         )
+    rows += _power(report)
     setting = report["setting"]
     if setting["limit"] is not None:
         rows.append(
@@ -184,6 +186,20 @@ def _caveats(report: dict[str, Any]) -> list[str]:
     return rows
 
 
+def _power(report: dict[str, Any]) -> list[str]:
+    """Which difference from the baseline would be found, by the spreads that were measured: the median over the arms."""
+    found = [entry["difference"] for entry in report["arms"].values() if entry.get("difference") is not None]
+    if not found:
+        return []
+    needed = statistics.median(one["detectable"] for one in found)
+    seeds, tasks = plural(min(one["num_seeds"] for one in found), "seed"), plural(found[0]["num_tasks"], "task")
+    of_runs = " between these runs" if any(one["num_seeds"] == 1 for one in found) else ""
+    return [
+        f"With {seeds} and {tasks} a true difference{of_runs} of {needed:.3f} or more would be found in four of five such "
+        "comparisons (median over the arms); a smaller one is likely to go unseen."
+    ]
+
+
 def _seed_spread(report: dict[str, Any]) -> str:
     """How far the arm whose greedy score varies most moves between seeds."""
     arm, entry = max(report["arms"].items(), key=lambda item: item[1]["greedy"]["seed_max"] - item[1]["greedy"]["seed_min"])
@@ -192,6 +208,13 @@ def _seed_spread(report: dict[str, Any]) -> str:
         f"Greedy scores vary by seed: {arm}'s from {greedy['seed_min']:.3f} to {greedy['seed_max']:.3f} "
         f"(sampled pass@1 {sampled['seed_min']:.3f} to {sampled['seed_max']:.3f})."
     )
+
+
+def _shared_order(report: dict[str, Any]) -> str:
+    apart = [arm for arm, entry in report["arms"].items() if entry["solutions"] != "all"]
+    if not apart:
+        return "all see the same rows in the same order"
+    return f"those that train on all solutions see the same rows in the same order, {' and '.join(apart)} other rows and tokens"
 
 
 def _limits(report: dict[str, Any]) -> str:
@@ -207,7 +230,7 @@ def _limits(report: dict[str, Any]) -> str:
     steps, batch = plural(setting["steps"], "step"), plural(setting["global_batch_size"], "example")
     text = (
         f"These numbers hold for {model}, {steps} of {batch} and {data}; they say nothing about larger models or other text. "
-        "Arms share steps, data order and settings that were not tuned for each arm."
+        f"Arms share steps and settings that were not tuned for each arm; {_shared_order(report)}."
     )
     if report["shared_stages"]:
         wall = sum(stage["wall_s"] or 0 for stage in report["shared_stages"].values())

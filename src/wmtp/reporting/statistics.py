@@ -19,6 +19,7 @@ from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.reporting.inputs import Run, Tasks
 
 _BOOTSTRAP_SEED = 0
+_POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,27 @@ class Difference:
     joint_seed_high: float | None = None
 
     @property
+    def detectable(self) -> float:
+        """A true difference of so much would be found, where runs vary as these do, in four of five repetitions or so: its
+        estimate then lies beyond the half-widths of all intervals that a claim needs. With one seed, of the choice of tasks
+        alone.
+
+        Source: half-width + z(0.8) * standard error, the error taken as half-width / 1.96 of the plain interval over tasks, and
+        as half-width / t of that over seeds; of that one itself the power of the t test, by the noncentral t distribution.
+        """
+        from scipy.special import ndtri, stdtrit
+
+        quantile, power = (1 + LEVEL) / 2, float(ndtri(_POWER))
+        over_tasks = _half(self.low, self.high)
+        needed = [max(over_tasks, _half(self.joint_low, self.joint_high)) + power / float(ndtri(quantile)) * over_tasks]
+        if self.num_seeds > 1:
+            critical = float(stdtrit(self.num_seeds - 1, quantile))
+            error = _half(self.seed_low, self.seed_high) / critical
+            needed.append(_noncentrality(self.num_seeds - 1, critical) * error)
+            needed.append(_half(self.joint_seed_low, self.joint_seed_high) + power * error)
+        return max(needed)
+
+    @property
     def verdict(self) -> str:
         """`single` for one pair of runs, of which nothing follows for a method; else `better`, `worse` or `unclear`: the
         intervals over tasks and over seeds, the joint ones where there are any, must exclude zero."""
@@ -64,6 +86,19 @@ class Difference:
         if min(low for low in lows if low is not None) > 0:
             return "better"
         return "worse" if max(high for high in highs if high is not None) < 0 else "unclear"
+
+
+def _half(low: float | None, high: float | None) -> float:
+    """Half-width of an interval; 0 where there is none."""
+    return 0.0 if low is None or high is None else (high - low) / 2
+
+
+def _noncentrality(freedom: int, critical: float) -> float:
+    """How many standard errors a true mean must be off zero for a t test to find it with probability `_POWER`."""
+    from scipy.optimize import brentq
+    from scipy.special import nctdtr
+
+    return float(brentq(lambda true: nctdtr(freedom, true, critical) - (1 - _POWER), 0.0, 3 * critical))
 
 
 def task_pass_at_k(tasks: Tasks, k: int) -> np.ndarray:

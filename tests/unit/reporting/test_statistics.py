@@ -136,3 +136,28 @@ def test_a_verdict_needs_both_intervals(tasks_interval, seeds_interval, verdict)
 )
 def test_a_verdict_needs_the_joint_intervals_too(joint, verdict):
     assert Difference(0.2, 0.1, 0.3, 0.05, 0.4, 3, 10, *joint).verdict == verdict
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_a_detectable_difference_is_found_in_four_of_five_repetitions(seeds):
+    """Two arms, 200 tasks, normal spreads of tasks and of seeds; found is what both plain intervals say is above zero."""
+    generator = np.random.default_rng(0)
+
+    def repetition(effect):
+        by_task = generator.normal(0.4, 0.2, 200)
+        runs = []
+        for arm, shift in (("a", effect), ("b", 0.0)):
+            for seed in range(seeds):
+                level = by_task + shift + generator.normal(0, 0.03) + generator.normal(0, 0.15, 200)
+                runs.append(make_run(arm, seed, np.clip(np.rint(10_000 * level), 0, 10_000).astype(int), num_samples=10_000))
+        found = compare_runs(runs[:seeds], runs[seeds:], at_1, 200)
+        assert found is not None
+        return found
+
+    effect = float(np.mean([repetition(0.0).detectable ** 2 for _ in range(60)]) ** 0.5)  # variances are what is unbiased
+    shown = [repetition(effect) for _ in range(150)]
+    power = np.mean([found.low > 0 and (found.seed_low is None or found.seed_low > 0) for found in shown])
+    if seeds > 1:
+        assert 0.65 <= power <= 0.95
+    else:  # of the choice of tasks alone: runs vary besides, so it is found less often than that
+        assert 0.5 <= power <= 0.9
