@@ -22,10 +22,13 @@ def add_commands(commands: Any) -> None:
     fetch.add_argument("--revision", type=nonempty, help="of the hub: a branch, tag or commit")
     fetch.set_defaults(run=_fetch)
 
-    convert = commands.add_parser("convert", help="other people's checkpoints")
-    convert.add_argument("kind", choices=("meta-mtp",))
+    convert = commands.add_parser("convert", help="other people's checkpoints, and back")
+    convert.add_argument(
+        "kind", choices=("meta-mtp", "to-meta-mtp"), help="from Meta's files to a Hugging Face folder, or back"
+    )
     convert.add_argument("source", type=path)
-    convert.add_argument("target", type=path)
+    convert.add_argument("target", type=path, help="the folder to write, which must be new")
+    convert.add_argument("--without-tokenizer", action="store_true", help="convert the weights alone")
     convert.set_defaults(run=_convert)
 
     export = commands.add_parser("export", help="a policy's head 0 as a plain model, for vLLM, lm-eval, EvalPlus and the like")
@@ -53,10 +56,14 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from wmtp.models.convert import meta_mtp
+    from wmtp.models.convert import from_meta, to_meta
 
-    model = meta_mtp(arguments.source, arguments.target)
-    print(f"{arguments.target}: {model.num_parameters():,} parameters, {model.config.n_future} heads")
+    wanted = not arguments.without_tokenizer
+    convert = from_meta if arguments.kind == "meta-mtp" else to_meta
+    done = convert(arguments.source, arguments.target, tokenizer=wanted)
+    print(f"{arguments.target}: {done.num_parameters:,} parameters, {done.num_heads} heads")
+    if wanted and not done.has_tokenizer:
+        print(f"{arguments.source} has no tokenizer.model, so {arguments.target} has no tokenizer")
     return 0
 
 

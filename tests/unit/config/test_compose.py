@@ -15,7 +15,7 @@ from wmtp.weightings import Weighting
 
 PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
-FILES = {"mbpp": ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]}
+FILES = dict.fromkeys(("mbpp", "smollm2"), ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"])
 
 
 @pytest.mark.parametrize("profile", PROFILES)
