@@ -15,7 +15,8 @@ from wmtp.weightings import Weighting
 
 PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
-FILES = dict.fromkeys(("mbpp", "smollm2"), ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"])
+GIVEN = ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]
+FILES = {"mbpp": GIVEN, "smollm2": GIVEN}
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -10,7 +10,7 @@ from tests.unit.models.gguf_files import HEADS, KV_HEADS, NAMES, write_gguf
 from wmtp.errors import ModelError
 from wmtp.models.gguf import write_folder
 
-CODE = "def f(x):\n\tif x > 1234:\n        return 'caf\u00e9 \U0001f600'  # \u00b2\u00bd\n\n"
+CODE = "def f(x):\n\tif x > 1234:\n        return '\u00e9t\u00e9 \U0001f600'  # \u00b2\u00bd\n\n"
 
 
 def rows_of_transformers(weight, heads):

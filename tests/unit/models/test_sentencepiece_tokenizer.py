@@ -16,7 +16,7 @@ CODE = [
     "  leading spaces",
     " one",
     "\ttab\t\ttabs\n\n\n",
-    "caf\u00e9 = '\u4f60\u597d \U0001f600'  # \u00b2\u00bd \u00a0\u3000x",
+    "\u00e9t\u00e9 = '\u4f60\u597d \U0001f600'  # \u00b2\u00bd \u00a0\u3000x",
     "print(f'{x:>10.3f}')   \n",
     "x=1;y=12345;z=1_000\r\n",
     "</s><s>[INST] <unk> <0x0A>",
