@@ -316,15 +316,20 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from wmtp.orchestration.pipeline import find_root
+    from wmtp.orchestration.pipeline import find_root, judge_all, read_graph
 
-    folder = find_root() / "artifacts" / "report"
+    root = find_root()
+    folder = root / "artifacts" / "report"
     if not (folder / "report.json").exists():
         raise ConfigError("there is no report yet: run `wmtp run compare`")
     from wmtp.reporting import terminal_table
 
     print(terminal_table(folder / "report.json"))
     print(f"report: {folder / 'index.html'}")
+    stale = [name for name, judgement in judge_all(root, read_graph(root, ["report"])).items() if not judgement.is_fresh]
+    if stale:
+        others = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
+        print(f"It is not of what is here now: {stale[0]}{others} would change (`wmtp run compare --dry` says why).")
     return 0
 
 

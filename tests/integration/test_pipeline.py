@@ -197,6 +197,10 @@ def test_a_missing_dataset_is_refused_by_path(workspace):
 
 
 def test_the_help_of_a_person_in_a_hurry(fresh):
-    assert "wmtp toy" in fresh.run("wmtp", "report")
+    shown = fresh.run("wmtp", "report")
+    assert "wmtp toy" in shown and "not of what is here" not in shown
+    fresh.run("wmtp", "params", "--profile", "toy", "report.title=another")
+    assert "It is not of what is here now: report would change" in fresh.run("wmtp", "report")
+    fresh.run("wmtp", "params", "--profile", "toy")
     assert "--- " in fresh.run("wmtp", "data", "--examples", "1")
     assert "program isolation" in fresh.run("wmtp", "doctor")
