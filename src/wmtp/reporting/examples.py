@@ -45,13 +45,18 @@ def weight_class(weight: float) -> str:
 
 
 def spans(example: dict[str, Any], arm: str) -> list[dict[str, str]]:
-    """The response's tokens as {"text", "css", "title"}, one each, so that every weight can be read off."""
+    """The response's tokens as {"text", "css", "title", "number"}, one each, so that every weight can be read off."""
     rows = []
     columns = zip(example["tokens"], example["weights"][arm], example["is_noise"], strict=True)
     for token, weight, noise in list(columns)[example["prompt_len"] :]:
         css = "" if weight is None else weight_class(weight)
         title = "no weight" if weight is None else f"weight {weight:.2f}"
         rows.append(
-            {"text": token, "css": f"{css} noise".strip() if noise else css, "title": title + (", noise" if noise else "")}
+            {
+                "text": token,
+                "css": f"{css} noise".strip() if noise else css,
+                "title": title + (", noise" if noise else ""),
+                "number": "" if weight is None else f"{weight:.1f}",
+            }
         )
     return rows

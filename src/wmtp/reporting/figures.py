@@ -1,10 +1,10 @@
-"""The report's PNG plots, drawn from `collect`'s dictionary. Each says in its title what is measured and on how much."""
+"""The report's plots, drawn from `collect`'s dictionary. Each says in its title what is measured and on how much."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 WIDTH = 8.0
-"""Inches; 130 dots each."""
+"""Inches; a PNG's have 130 dots each."""
 
 
-def draw_figures(report: Report, theme: Theme = LIGHT) -> dict[str, bytes]:
-    """Name -> PNG of every figure that the report has data for, in page order."""
+def draw_figures(report: Report, theme: Theme = LIGHT, form: Literal["png", "svg"] = "png") -> dict[str, bytes]:
+    """Name -> every figure that the report has data for, in page order. An SVG's text is text, and the same every time."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     with mpl.rc_context(_rc(theme)):
         drawn = {name: draw(report) for name, draw in FIGURES.items()}
-        return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+        return {name: _saved(figure, form) for name, figure in drawn.items() if figure is not None}
 
 
 def _rc(theme: Theme) -> Any:
@@ -47,14 +47,18 @@ def _rc(theme: Theme) -> Any:
         "font.family": "DejaVu Sans",
         "legend.frameon": False,
         "figure.dpi": 130,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "wmtp",
+        "hatch.linewidth": 0.7,
+        "hatch.color": theme.background,
     }
 
 
-def _png(figure: Figure) -> bytes:
+def _saved(figure: Figure, form: str) -> bytes:
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format=form, metadata={"Software": None} if form == "png" else {"Date": None, "Creator": None})
     plt.close(figure)
     return buffer.getvalue()
 
@@ -173,7 +177,8 @@ def _bars(axes: Axes, values: dict[str, list[float | None]], styles: dict[str, A
     for index, (arm, heights) in enumerate(values.items()):
         shown = [(x, height) for x, height in enumerate(heights) if height is not None]
         offset = (index - (len(values) - 1) / 2) * width
-        axes.bar([x + offset for x, _ in shown], [h for _, h in shown], 0.92 * width, color=styles[arm].color, label=arm)
+        xs, tops = [x + offset for x, _ in shown], [height for _, height in shown]
+        axes.bar(xs, tops, 0.92 * width, color=styles[arm].color, hatch=styles[arm].hatch, label=arm)
     axes.grid(False, axis="x")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wmtp.ledger import Ledger
+from wmtp.reporting.alternatives import alternatives
 from wmtp.reporting.examples import spans, weight_class
 from wmtp.reporting.findings import plural, signed
 from wmtp.reporting.style import arm_styles
@@ -26,7 +27,7 @@ FIGURE_NOTES = {
     "Where weights are normalised to mean one, what one token loses another gains.",
     "calibration": "On the diagonal, of the solutions given p a share of p is correct.",
 }
-"""A line under each figure, and its text for those who do not see it."""
+"""A line under each figure."""
 
 
 def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
@@ -34,7 +35,7 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
 
     Args:
         report: `collect`'s dictionary.
-        light, dark: name -> PNG; the reader's colour scheme picks one.
+        light, dark: name -> SVG; the reader's colour scheme picks one.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -46,8 +47,15 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
         lstrip_blocks=True,
     )
     environment.filters |= {"interval": interval_text, "signed": signed, "duration": duration, "size": size, "count": count}
+    texts = alternatives(report)
     figures = {
-        name: {"light": _data_uri(light[name]), "dark": _data_uri(dark[name]), "note": FIGURE_NOTES[name]} for name in light
+        name: {
+            "light": _data_uri(light[name]),
+            "dark": _data_uri(dark[name]),
+            "note": FIGURE_NOTES[name],
+            "alt": texts[name],
+        }
+        for name in light
     }
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -74,8 +82,8 @@ _LEGEND = (
 )
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _data_uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 
 def by_split(statistics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

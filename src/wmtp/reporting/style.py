@@ -1,4 +1,5 @@
-"""One look per arm in every plot and on the page: colour-blind-safe (Okabe and Ito 2008), with a marker as second channel."""
+"""One look per arm in every plot and on the page: colour-blind-safe (Okabe and Ito 2008), with a marker
+(of points) or a hatch (of bars) as second channel."""
 
 from __future__ import annotations
 
@@ -7,25 +8,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _LOOKS = (
-    ("#2f7fd0", "P"),
-    ("#d55e00", "X"),
-    ("#009e73", "D"),
-    ("#e69f00", "v"),
-    ("#cc79a7", "^"),
-    ("#56b4e9", "s"),
-    ("#8c6bb1", "<"),
-    ("#a6761d", ">"),
-    ("#17a2a2", "p"),
-    ("#b2456e", "h"),
-    ("#6b8e23", "*"),
+    ("#2f7fd0", "P", "//"),
+    ("#d55e00", "X", r"\\"),
+    ("#009e73", "D", "xx"),
+    ("#e69f00", "v", "////"),
+    ("#cc79a7", "^", "--"),
+    ("#56b4e9", "s", "++"),
+    ("#8c6bb1", "<", "||"),
+    ("#a6761d", ">", "xxxx"),
+    ("#17a2a2", "p", "---"),
+    ("#b2456e", "h", "|-"),
+    ("#6b8e23", "*", "/-"),
 )
-_BASELINE = ("#808080", "o")
+_BASELINE = ("#808080", "o", "")
 
 
 @dataclass(frozen=True)
 class ArmStyle:
     color: str
     marker: str
+    hatch: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def arm_styles(arms: Iterable[str], baseline: str | None = None) -> dict[str, Ar
     """A style per arm, grey for the baseline. Its name decides an arm's, so that it is the same in most reports; of arms that
     want the same one the first by name gets it, and the next ones look on from there."""
     arms = list(arms)
-    looks: dict[str, tuple[str, str]] = {}
+    looks: dict[str, tuple[str, str, str]] = {}
     for arm in sorted(arms):
         if arm == baseline:
             looks[arm] = _BASELINE

@@ -23,7 +23,7 @@ def run(config: Config, context: StageContext) -> StageResult:
 
     print(f"report reads {len(config.runs)} runs", flush=True)
     report = collect(load_inputs(config, context.root), config)
-    light, dark = draw_figures(report, LIGHT), draw_figures(report, DARK)
+    light, dark = draw_figures(report, LIGHT, "svg"), draw_figures(report, DARK, "svg")
     metrics = metrics_tree(report)
     texts = {
         "index.html": render_page(report, light, dark),
@@ -38,7 +38,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    for name, png in light.items():
+    for name, png in draw_figures(report).items():
         (out / f"{name}.png").write_bytes(png)
     print(f"report wrote {len(texts)} files and {len(light)} plots", flush=True)
     flat = {f"{group}/{key}": float(value) for group, values in metrics.items() for key, value in values.items()}

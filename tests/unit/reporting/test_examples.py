@@ -47,4 +47,4 @@ def test_weight_classes_grow_with_the_weight(index):
 
 def test_spans_leave_the_prompt_out_and_mark_noise():
     chosen = select_examples({"rho1": run_with("rho1", [example("x", "comments", 0.0)])}, 1)[0]
-    assert spans(chosen, "rho1") == [{"text": "x", "css": "w0 noise", "title": "weight 0.00, noise"}]
+    assert spans(chosen, "rho1") == [{"text": "x", "css": "w0 noise", "title": "weight 0.00, noise", "number": "0.0"}]

@@ -23,8 +23,8 @@ def pictures(theme, names=FIGURES):
     return {name: f"{theme} {name}".encode() for name in names}
 
 
-def uri(png):
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def uri(svg):
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def test_every_figure_has_a_note_and_is_shown_once_in_each_theme(report):
@@ -67,8 +67,8 @@ def test_tokens_of_models_are_text_and_coloured_by_their_weight(report):
         "prompt_len": 1, "is_correct": False, "noise_kind": "comments",
     }  # fmt: skip
     page = render_page(report | {"examples": [example]}, {}, {})
-    assert "<script>" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "&amp;amp;" in page
-    shown = dict(re.findall(r'<span class="(w\d[^"]*)"[^>]*>([^<]*)</span>', page[page.index("&lt;script") - 200 :]))
+    assert page.count("<script>") == 1 and "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "&amp;amp;" in page
+    shown = dict(re.findall(r'<span class="(w\d[^"]*)"[^>]*>([^<]*)<sub>', page[page.index("&lt;script") - 200 :]))
     assert shown["w0 noise"] == "&lt;script&gt;alert(1)&lt;/script&gt;" and shown["w6"] == "b"
 
 
@@ -107,3 +107,18 @@ def test_sizes(num_bytes, text):
 )
 def test_counts(value, text):
     assert count(value) == text
+
+
+def test_a_weight_stands_beside_its_token_and_before_a_line_break(report):
+    example = {
+        "tokens": ["a", "b\n"], "weights": {"verifiable": [0.25, 1.5]}, "is_noise": [False, False],
+        "prompt_len": 0, "is_correct": True, "noise_kind": "",
+    }  # fmt: skip
+    page = render_page(report | {"examples": [example]}, {}, {})
+    assert ">a<sub>0.2</sub></span>" in page and "><sub>1.5</sub>b\n</span>" in page
+
+
+def test_tables_lead_to_their_data_and_sort(report):
+    page = render_page(report, {}, {})
+    assert re.findall(r'<a href="(\w+\.csv)">', page) == ["arms.csv", "summary.csv", "curves.csv"]
+    assert page.count("<table") == page.count('<table class="sortable"') > 4

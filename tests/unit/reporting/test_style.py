@@ -12,7 +12,7 @@ from tests.workspaces import PROJECT
 from wmtp.reporting.style import DARK, LIGHT, ArmStyle, arm_styles
 
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
-GREY = ArmStyle("#808080", "o")
+GREY = ArmStyle("#808080", "o", "")
 
 
 def alone(arm):
@@ -28,10 +28,11 @@ def test_the_baseline_is_grey_whatever_its_name_and_nothing_else_is():
 
 @settings(max_examples=200, deadline=None)
 @given(arms=st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=12, unique=True), order=st.randoms())
-def test_up_to_eleven_arms_and_a_baseline_have_a_colour_and_a_marker_of_their_own(arms, order):
+def test_up_to_eleven_arms_and_a_baseline_have_a_colour_a_marker_and_a_hatch_of_their_own(arms, order):
     styles = arm_styles(arms, arms[0])
     assert list(styles) == arms
-    assert len({style.color for style in styles.values()}) == len({style.marker for style in styles.values()}) == len(arms)
+    for channel in ("color", "marker", "hatch"):
+        assert len({getattr(style, channel) for style in styles.values()}) == len(arms)
     shuffled = list(arms)
     order.shuffle(shuffled)
     assert arm_styles(shuffled, arms[0]) == styles, "whatever the order"
