@@ -59,8 +59,8 @@ def test_the_page_needs_nothing_else(folder):
     assert beside == {"arms.csv", "summary.csv", "curves.csv", "report.json"}, (
         "data to take along, which the page does not need"
     )
-    assert "<script" not in page and "url(" not in page
-    assert page.count("data:image/png") == 2 * len(PLOTS)
+    assert "<script src" not in page and page.count("<script>") == 1 and "url(" not in page
+    assert page.count("data:image/svg+xml") == 2 * len(PLOTS)
     anchors = {source[1:] for source in sources if source.startswith("#")}
     assert anchors == {"findings", "scores", "learning", "weights", "critic", "cost", "data"}
     assert anchors <= set(re.findall(r'id="(\w+)"', page))
