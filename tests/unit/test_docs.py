@@ -1,10 +1,14 @@
 """What the documentation shows is what the repository has."""
 
 import re
+import shlex
 
 import pytest
 
+from flows.command import parse
 from tests.workspaces import PROJECT
+from wmtp.cli import _parser
+from wmtp.config import compose
 
 PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
 
@@ -43,3 +47,38 @@ def test_every_oracle_that_the_method_names_exists():
     tests = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", (PROJECT / "docs/method.md").read_text()))
     assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
+def commands():
+    """(page, words) of every wmtp command in the pages' blocks of commands, with what its line's variables stand for."""
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            known = dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
+            text = re.sub(r"\$(\w+)", lambda found, known=known: known.get(found[1], found[0]), block)
+            for line in re.split(r"\n|&&", text):
+                if "wmtp " not in line:
+                    continue
+                words = shlex.split(line, comments=True)
+                while words and re.match(r"[A-Z_]+=", words[0]):
+                    words.pop(0)
+                if words[:1] == ["wmtp"]:
+                    yield page.name, words[1:]
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else " ".join(value)
+)
+def test_every_command_that_a_page_shows_is_one(page, words):
+    if words[0] == "run":
+        given, _ = parse(words[1:])
+        chosen = {key: given.get(key) for key in ("arms", "seeds")}
+        compose(PROJECT, given["profile"], overrides=given.get("overrides", []), **chosen)
+        return
+    found = _parser().parse_args(words)
+    if words[0] == "params":
+        compose(PROJECT, found.profile, overrides=found.overrides)
+
+
+def test_the_readme_shows_the_commands_of_every_trade():
+    shown = {words[0] for page, words in commands() if page == "README.md"}
+    assert {"run", "stage", "params", "evaluate", "score", "model"} <= shown
