@@ -10,7 +10,7 @@ from tests.workspaces import PROJECT
 from wmtp.cli import _parser
 from wmtp.config import compose
 
-PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
+PAGES = sorted([PROJECT / "README.md", PROJECT / "README.ko.md", *(PROJECT / "docs").rglob("*.md")])
 
 
 def shown(page):
@@ -82,3 +82,23 @@ def test_every_command_that_a_page_shows_is_one(page, words):
 def test_the_readme_shows_the_commands_of_every_trade():
     shown = {words[0] for page, words in commands() if page == "README.md"}
     assert {"run", "stage", "params", "evaluate", "score", "model"} <= shown
+
+
+def shape(name):
+    """What a translation leaves as it is: levels of headings, commands, links, names of code, numbers of tables."""
+    text = (PROJECT / name).read_text()
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {
+        "headings": [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)],
+        "commands": [[re.sub(r"\s+#.*", "", line) for line in block.splitlines()] for block in blocks],
+        "links": sorted(set(re.findall(r"\]\(([^)]+)\)", prose)) - {"README.md", "README.ko.md"}),
+        "code": sorted(set(re.findall(r"`([^`\n]+)`", prose))),
+        "rows": [re.findall(r"[-+]?\d+\.\d+", row) for row in re.findall(r"^\|.*\|$", prose, re.MULTILINE)],
+    }
+
+
+def test_the_korean_readme_is_the_readme():
+    ours, theirs = shape("README.md"), shape("README.ko.md")
+    for part in ours:
+        assert theirs[part] == ours[part], part
