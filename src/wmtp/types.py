@@ -112,7 +112,7 @@ class Problem:
 
     `asserts`: tests as a prompt may show them, each as it stands in its record. `num_base_tests`: how many tests, the first,
     are those of a benchmark that the others were added to; None where it is not so. `own_checker`: a Python program that
-    judges what is printed, where more than one output is right.
+    judges what is printed, where more than one output is right. `starter`: code that a solution starts with, beside the prompt.
     `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy. `file` and `row`: where it was
     read, as errors name it (lines from 1, rows of tables from 0); no part of what it is.
     """
@@ -127,8 +127,9 @@ class Problem:
     asserts: tuple[str, ...] = ()
     num_base_tests: int | None = None
     own_checker: str = ""
-    file: str = field(default="", compare=False)
-    row: int = field(default=-1, compare=False)
+    starter: str = ""
+    file: str = field(default="", compare=False, repr=False)
+    row: int = field(default=-1, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class Asking:
         Raises:
             ConfigError: see `prepare`.
         """
-        asked = self._asked(taskset, taskset.format(self.prompt), NO_SHOTS)
-        return asked.of(lambda: self.chat_template == "on")
+        form = taskset.format(self.prompt)
+        return self._asked(taskset, form, NO_SHOTS).of(lambda: self.chat_template == "on" or form.needs_chat)
 
     def _asked(self, taskset: TaskSet, form: PromptFormat, shots: Shots) -> Asked:
         if self.sanitize and taskset.judge is not None:
@@ -73,12 +73,16 @@ class Asked:
         """The tasks as a model with that tokenizer is asked them. `has_template` is called only where it matters.
 
         Raises:
-            ConfigError: a chat is asked for, and there is no template.
+            ConfigError: a chat is asked for, and there is no template; or none may be used for what is nothing but a chat.
         """
-        wanted = self.chat_template == "on" or (self.chat_template == "auto" and self.form.in_chat is not None)
+        is_made_for_one = self.form.needs_chat or self.form.in_chat is not None
+        wanted = self.chat_template == "on" or (self.chat_template == "auto" and is_made_for_one)
         in_chat = wanted and has_template()
         if self.chat_template == "on" and not in_chat:
             raise ConfigError("--chat-template on: the model's tokenizer has no chat template")
+        if self.form.needs_chat and not in_chat:
+            why = "the model's tokenizer has no chat template" if wanted else "leave --chat-template off out"
+            raise ConfigError(f"the prompt format {self.form.name} is a chat: {why}")
         form = self.form.in_chat if in_chat and self.form.in_chat is not None else self.form
         taskset = replace(self.taskset.asked(form, self.shots), in_chat=in_chat)
         if not self.sanitize or taskset.sanitizes:

@@ -1,4 +1,4 @@
-"""Prompts as a chat: the tokenizer's own template around what the user says, and around what the answer starts with."""
+"""Prompts as a chat: the tokenizer's own template around what system and user say, and around what the answer starts with."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ class Chat:
             raise EvaluationError(f"tokenizer of {path_or_hub_id}: {str(error).splitlines()[0]}") from None
         return cls(tokenizer) if tokenizer.chat_template is not None else None
 
-    def text(self, message: str, prefill: str = "") -> str:
-        """What the model is shown: the user's message, and the start of the answer, up to where the model goes on.
+    def text(self, message: str, prefill: str = "", system: str = "") -> str:
+        """What the model is shown: the system's message where there is one, the user's, and the start of the answer, up to
+        where the model goes on.
 
         Raises:
             EvaluationError: the template refuses the messages, or drops what the answer starts with.
         """
         from jinja2 import TemplateError
 
-        messages = [{"role": "user", "content": message}]
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": message})
         if prefill:
             messages.append({"role": "assistant", "content": prefill + _HERE})
         try:
@@ -53,6 +55,6 @@ class Chat:
             raise EvaluationError("the tokenizer's chat template drops what the answer starts with: use another --prompt")
         return shown
 
-    def ids(self, message: str, prefill: str = "") -> tuple[int, ...]:
+    def ids(self, message: str, prefill: str = "", system: str = "") -> tuple[int, ...]:
         """The same as tokens. Special tokens are the template's; the tokenizer adds none of its own."""
-        return tuple(self.tokenizer(self.text(message, prefill), add_special_tokens=False)["input_ids"])
+        return tuple(self.tokenizer(self.text(message, prefill, system), add_special_tokens=False)["input_ids"])

@@ -69,7 +69,7 @@ class Prompter:
         if not taskset.in_chat:
             return self.text.encode_prompt(taskset.prompt(problem))
         assert self.chat is not None, f"{self.path} has no chat template"
-        return self.chat.ids(taskset.prompt(problem), taskset.prefill)
+        return self.chat.ids(taskset.prompt(problem), taskset.prefill, taskset.system)
 
 
 def _tokenizer(path_or_hub_id: str, eos_token_id: int | None, revision: str | None) -> TextTokenizer:

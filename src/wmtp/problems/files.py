@@ -88,6 +88,7 @@ def _require_usable(problem: Problem, where: str) -> None:
     if problem.difficulty is not None and not 0 <= problem.difficulty <= MAX_DIFFICULTY:
         raise DataError(f"{where}: the difficulty must be in [0, {MAX_DIFFICULTY}], not {problem.difficulty}")
     texts = {"the id": problem.problem_id, "the prompt": problem.prompt, "the checker": problem.own_checker}
+    texts["the code to start with"] = problem.starter
     texts |= {f"tests[{i}]": "".join(vars(test).values()) for i, test in enumerate(problem.tests)}
     texts |= {f"solutions[{i}]": solution.code for i, solution in enumerate(problem.solutions)}
     for name, text in texts.items():
@@ -128,7 +129,7 @@ def _to_record(problem: Problem) -> dict[str, Any]:
     }
     record |= {"asserts": list(problem.asserts)} if problem.asserts else {}
     record |= {} if problem.num_base_tests is None else {"num_base_tests": problem.num_base_tests}
-    return record | ({"own_checker": problem.own_checker} if problem.own_checker else {})
+    return record | {name: getattr(problem, name) for name in ("own_checker", "starter") if getattr(problem, name)}
 
 
 def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
@@ -147,6 +148,7 @@ def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
         asserts=tuple(take_strings(record, where, "asserts", [])),
         num_base_tests=take(record, where, "num_base_tests", int, None),
         own_checker=take(record, where, "own_checker", str, ""),
+        starter=take(record, where, "starter", str, ""),
     )
 
 

@@ -37,10 +37,13 @@ class PromptFormat:
         between: what separates an example from what follows.
         num_shots: how many examples, as published.
         shot_ids: which ones, in order: the first of these lists whose problems the examples' file holds.
+        kind: what an example and its question have in common, where the format has examples of several kinds.
         assemble: the program that a completion makes.
         judge: what a text answer is judged by.
         sanitizes: whether completions are cut down to their code first, see `wmtp.problems.sanitize`.
         prefill: what a chat's answer already starts with.
+        system: what a chat's system says.
+        needs_chat: whether it is nothing but a chat.
         in_chat: what takes this format's place where the tokenizer's chat template is used. None: the same text is the
             user's message, and the template is used only where it is asked for.
     """
@@ -54,10 +57,13 @@ class PromptFormat:
     between: str = ""
     num_shots: int = 0
     shot_ids: tuple[tuple[str, ...], ...] = ()
+    kind: Callable[[Problem], str] | None = None
     assemble: Callable[[Problem, str], str] | None = None
     judge: Callable[[Problem, str], Grades] | None = None
     sanitizes: bool = False
     prefill: str = ""
+    system: str = ""
+    needs_chat: bool = False
     in_chat: PromptFormat | None = None
 
     def example(self, shot: Shot) -> str:

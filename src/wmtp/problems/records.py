@@ -74,8 +74,9 @@ def read_rows(path_or_hub_id: str) -> Iterator[Row]:
     if path.is_dir():
         formats = [name for name in _READERS if not name.startswith(".json") or name.startswith(".jsonl")]
         parts = sorted(p for p in path.iterdir() if _format(p) in formats)  # a .json beside tables describes them
+        parts = parts or sorted(p for p in path.iterdir() if _format(p) in _READERS)
         if not parts:
-            raise DataError(f"{path} holds no {', '.join(formats)} file")
+            raise DataError(f"{path} holds no {', '.join(_READERS)} file")
     elif path.is_file():
         if _format(path) not in _READERS:
             raise DataError(f"{path}: unknown format {_format(path)!r}, use one of {', '.join(_READERS)}")

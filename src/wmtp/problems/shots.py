@@ -69,11 +69,16 @@ def choose_shots(
         hint = f"name the file that holds them with --shots, or ask without any by --num-shots 0 (published: {form.num_shots})"
         raise ConfigError(f"the prompt format {form.name} needs {number} solved examples: {hint}")
     pool = _read(source, read)
-    if number > len(pool):
-        raise DataError(f"{source} holds {len(pool)} problems, and {number} solved examples are asked for")
+    kinds = {problem.problem_id: _of_kind(form, pool, problem) for problem in problems}
+    for task, fitting in kinds.items():
+        if number > len(fitting):
+            what = "problems" if form.kind is None else f"problems of the kind of {task}"
+            raise DataError(f"{source} holds {len(fitting)} {what}, and {number} solved examples are asked for")
     if seed is not None:
         draw = random.Random(seed)
-        chosen = Shots(source, by_task={problem.problem_id: tuple(draw.sample(pool, number)) for problem in problems})
+        chosen = Shots(source, by_task={task: tuple(draw.sample(fitting, number)) for task, fitting in kinds.items()})
+    elif form.kind is not None:
+        chosen = Shots(source, by_task={task: tuple(fitting[:number]) for task, fitting in kinds.items()})
     else:
         chosen = Shots(source, _fixed(form, pool, number, source))
     tasks = {problem.problem_id for problem in problems}
@@ -81,6 +86,12 @@ def choose_shots(
         if known := tasks & set(_ids(shots)):
             raise DataError(f"{source}: the solved example {min(known)} is one of the questions")
     return chosen
+
+
+def _of_kind(form: PromptFormat, pool: list[Shot], problem: Problem) -> list[Shot]:
+    """Examples that may stand before that question."""
+    kind = form.kind
+    return pool if kind is None else [shot for shot in pool if kind(shot.problem) == kind(problem)]
 
 
 def _fixed(form: PromptFormat, pool: Sequence[Shot], number: int, source: str) -> tuple[Shot, ...]:

@@ -38,6 +38,7 @@ class TaskSet:
         max_new_tokens: how long a completion may become, as published.
         in_chat: whether the tokenizer's chat template goes around prompts.
         prefill: what a chat's answer already starts with.
+        system: what a chat's system says.
         sanitizes: whether what runs is the code in the completion, see `wmtp.problems.sanitize`.
         packages: libraries that its own environment has: programs and tests are offered those of them that are installed.
         is_generated: the problems come from `wmtp.synthetic`, not from files.
@@ -61,6 +62,7 @@ class TaskSet:
     max_new_tokens: int = 512
     in_chat: bool = False
     prefill: str = ""
+    system: str = ""
     sanitizes: bool = False
     packages: tuple[str, ...] = ()
     is_generated: bool = False
@@ -89,6 +91,7 @@ class TaskSet:
             asked_as=form.name,
             max_new_tokens=form.max_new_tokens,
             prefill=form.prefill,
+            system=form.system,
             sanitizes=form.sanitizes,
         )
 

@@ -66,6 +66,16 @@ def test_a_template_that_is_not_there_is_refused(humaneval):
         asked.of(template(False))
 
 
+def test_what_is_nothing_but_a_chat_is_asked_in_one_or_not_at_all():
+    taskset = tasksets.get("livecodebench")
+    asked = Asking(prompt="lcb-chat").prepare(taskset, [])
+    assert asked.of(template(True)).in_chat and Asking(prompt="lcb-chat").to_score(taskset).in_chat
+    with pytest.raises(ConfigError, match="lcb-chat is a chat: the model's tokenizer has no chat template"):
+        asked.of(template(False))
+    with pytest.raises(ConfigError, match="lcb-chat is a chat: leave --chat-template off out"):
+        Asking(prompt="lcb-chat", chat_template="off").prepare(taskset, []).of(template(None))
+
+
 def test_sanitizing_runs_the_code_of_an_answer_in_a_chat_alone(humaneval):
     taskset, (problem,) = humaneval
     whole = "Sure:\n```python\ndef one():\n    return 1\n```\nThere you go"

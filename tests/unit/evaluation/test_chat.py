@@ -31,6 +31,12 @@ def test_the_users_message_and_what_the_answer_starts_with(tmp_path):
     assert chat.text("How many?", "Well:\n```\n") == "<s><user>How many?</s><assistant>Well:\n```\n"
 
 
+def test_what_the_system_says_comes_first(tmp_path):
+    chat = Chat.load(folder(tmp_path, TEMPLATE))
+    assert chat.text("How many?", system="Count.") == "<s><system>Count.</s><user>How many?</s><assistant>"
+    assert chat.tokenizer.decode(chat.ids("How many?", "Well", "Count.")).endswith("<user>How many?</s><assistant>Well")
+
+
 def test_special_tokens_are_tokens_and_the_first_is_there_once_and_nothing_is_cut(tmp_path):
     chat = Chat.load(folder(tmp_path, TEMPLATE))
     ids = chat.ids("a, b = 1, 2 " * 20)
