@@ -43,6 +43,7 @@ OF_MANY = {
     "library/test_names.py": "`import wmtp`",
     "models/test_auto_classes.py": "the package, and what importing it does to transformers",
     "orchestration/test_dvc_yaml.py": "dvc.yaml against the stages' imports",
+    "orchestration/test_given.py": "dvc.yaml and what the configuration names from outside",
     "reporting/test_make_figures.py": "docs/make_figures.py",
     "sandbox/test_abuse.py": "attacks on the whole sandbox",
     "sandbox/test_asserts.py": "assert tests against what the field's harnesses make of them",

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from wmtp.checks import require
 from wmtp.config.arms import ColumnConfig, RunConfig, load_arm, make_run, needed_columns
 from wmtp.config.arms import plain as plain_tree
-from wmtp.config.schema import Config, InputsConfig, LaunchConfig
+from wmtp.config.data import DataConfig
+from wmtp.config.inputs import DownloadConfig, InputsConfig, compose_downloads, compose_inputs
+from wmtp.config.schema import Config, LaunchConfig
 from wmtp.config.strict import reject_unknown, structured
 from wmtp.errors import ConfigError
 from wmtp.files import write_text
-from wmtp.weightings.base import REFERENCE_NLL, VALUE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -72,31 +73,15 @@ def compose(
     config = build(typing.cast("dict[str, Any]", plain), profile=profile)
     runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
     columns = needed_columns(config.arms, runs.values())
-    return dataclasses.replace(config, runs=runs, columns=columns, inputs=_inputs(config, runs.values()))
-
-
-def _inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
-    """The data files, where the source reads any, its module, and the training records of the models that some arm needs."""
-    default, data = InputsConfig(), config.data
-    runs = list(runs)
-    needed = {column for run in runs for column in config.arms[run.arm].weighting.needs.columns}
-    needs_value = VALUE in needed
-    needs_reference = needs_value or REFERENCE_NLL in needed
-    return InputsConfig(
-        train=data.train_path or default.train,
-        validation=data.validation_path or default.validation,
-        reference_training="artifacts/tuning/reference" if needs_reference else default.reference_training,
-        critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
-        taskset=f"src/wmtp/tasksets/{data.source}.py",
-        published=default.published if data.is_generated else "src/wmtp/problems/published",
-    )
+    inputs = compose_inputs(config, runs.values())
+    return dataclasses.replace(config, runs=runs, columns=columns, inputs=inputs, downloads=compose_downloads(config))
 
 
 def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     """A plain mapping (params.yaml's content) as a checked `Config`."""
     plain = dict(plain)
     profile = str(plain.pop("profile", profile or ""))
-    reject_unknown(plain.keys(), (*SECTIONS, "arms", "columns", "inputs", "runs"), "key")
+    reject_unknown(plain.keys(), (*SECTIONS, "arms", "columns", "downloads", "inputs", "runs"), "key")
     _check_names(plain, profile)
     sections: dict[str, Any] = {}
     for key, cls in _SECTION_TYPES.items():
@@ -104,6 +89,7 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
         if key == "evaluate" and isinstance(tree, Mapping) and tree.get("benchmark") is None:
             tree = {**tree, "benchmark": sections["data"].source}
         sections[key] = structured(cls, tree, key)
+    sections["data"] = _with_tokenizer(sections)
     arms = {name: load_arm(value, name) for name, value in (plain.get("arms") or {}).items()}
     runs = {name: structured(RunConfig, value, f"runs.{name}") for name, value in (plain.get("runs") or {}).items()}
     for name, run in runs.items():
@@ -113,11 +99,22 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
         group: {key: structured(ColumnConfig, value, f"columns.{group}.{key}") for key, value in (keys or {}).items()}
         for group, keys in (plain.get("columns") or {}).items()
     }
+    downloads = {
+        key: structured(DownloadConfig, value, f"downloads.{key}") for key, value in (plain.get("downloads") or {}).items()
+    }
     inputs = structured(InputsConfig, plain.get("inputs") or {}, "inputs")
-    config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, columns=columns, **sections)
+    config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, columns=columns, downloads=downloads, **sections)
     _check_heads(config)
     _check_benchmark(config)
     return config
+
+
+def _with_tokenizer(sections: Mapping[str, Any]) -> DataConfig:
+    """The data's section; the tokenizer is the pretrained models' where none is named."""
+    data: DataConfig = sections["data"]
+    starts = [sections[name].model.pretrained for name in ("train_policy", "tune_reference", "train_critic")]
+    path = data.tokenizer.path or next((start for start in starts if start is not None), None)
+    return dataclasses.replace(data, tokenizer=dataclasses.replace(data.tokenizer, path=path))
 
 
 def _check_names(plain: Mapping[str, Any], profile: str) -> None:
@@ -212,9 +209,12 @@ def dump(config: Config) -> str:
 
 
 def says(path: Path, config: Config) -> bool:
-    """Whether a params.yaml holds this experiment, however it is written (`dvc exp run -S` writes it anew)."""
+    """Whether a params.yaml holds this experiment, however it is written (`dvc exp run -S` writes it anew).
+
+    It has every key: DVC knows no defaults, so one that an older version of wmtp left out is not the same.
+    """
     try:
-        return path.read_text(encoding="utf-8") == dump(config) or to_plain(read_params(path)) == to_plain(config)
+        return path.read_text(encoding="utf-8") == dump(config) or _read_plain(path) == to_plain(config)
     except (FileNotFoundError, ConfigError):
         return False
 
@@ -235,6 +235,10 @@ def read_params(path: Path) -> Config:
     """
     if not path.exists():
         raise ConfigError(f"{path} does not exist: make it with `wmtp params --profile demo`")
+    return build(_read_plain(path))
+
+
+def _read_plain(path: Path) -> dict[str, Any]:
     tree = _read_yaml(path)
     try:
         plain = OmegaConf.to_container(tree, resolve=True)
@@ -242,7 +246,7 @@ def read_params(path: Path) -> Config:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{path} must hold a mapping")
-    return build(typing.cast("dict[str, Any]", plain))
+    return typing.cast("dict[str, Any]", plain)
 
 
 def load_launch(root: Path) -> LaunchConfig:

@@ -12,6 +12,7 @@ from wmtp.checks import one_of, require
 from wmtp.config.arms import ArmConfig, ColumnConfig, RunConfig
 from wmtp.config.data import DataConfig
 from wmtp.config.evaluation import EvaluateConfig, ReportConfig
+from wmtp.config.inputs import DownloadConfig, InputsConfig
 from wmtp.config.training import ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- training
@@ -57,6 +58,9 @@ class CriticConfig:
         require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
         for key in ("lambda_hold_steps", "lambda_ramp_steps"):
             require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
+        hint = "null, or init=scratch: with init=reference the critic starts from the tuned reference and nothing reads it"
+        start = self.model.pretrained
+        require(self.init == "scratch" or start is None, "train_critic.model.pretrained", start, hint)
 
 
 @dataclass(frozen=True)
@@ -79,25 +83,6 @@ class TrainPolicyConfig:
         check_optimizer(self.model, self.optim, "train_policy")
 
 
-# --------------------------------------------------------------------------------------- inputs
-
-
-@dataclass(frozen=True)
-class InputsConfig:
-    """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
-    need is a path that another dependency of the stage already names (DVC needs a path).
-
-    `taskset`: the module of `data.source`, which is loaded by that name. `published`: readers that such modules share.
-    """
-
-    train: str = "src/wmtp/stages/sample.py"
-    validation: str = "src/wmtp/stages/sample.py"
-    reference_training: str = "artifacts/data"
-    critic_training: str = "artifacts/data"
-    taskset: str = "src/wmtp/tasksets/synthetic.py"
-    published: str = "src/wmtp/tasksets/synthetic.py"
-
-
 # --------------------------------------------------------------------------------------- all of it
 
 
@@ -117,6 +102,7 @@ class Config:
     arms: dict[str, ArmConfig]
     runs: dict[str, RunConfig]
     columns: dict[str, dict[str, ColumnConfig]]
+    downloads: dict[str, DownloadConfig]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wmtp import tasksets
 from wmtp.config.data import DataConfig
+from wmtp.config.inputs import located
 from wmtp.errors import DataError
 from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions
@@ -61,9 +62,9 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
     return Splits(_within(root, train), _within(root, reference), _within(root, validation), test)
 
 
-def resolve(path: str, root: Path) -> str:
-    """A file or folder of the workspace if there is one, else the path or hub id as it stands."""
-    return str(root / path) if (root / path).exists() else path
+def resolve(value: str, root: Path, kind: str = "data") -> str:
+    """Where what the configuration names lies: a path, or the folder that a hub id was downloaded to."""
+    return str(root / located(value, kind))
 
 
 def _within(root: Path, problems: Sequence[Problem]) -> list[Problem]:

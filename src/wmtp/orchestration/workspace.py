@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wmtp.config import Config, write_params
 from wmtp.config.compose import says
+from wmtp.config.inputs import require_given
 from wmtp.errors import ConfigError
 from wmtp.files import write_json
 from wmtp.orchestration import processes
@@ -45,7 +46,7 @@ def change_params(root: Path, config: Config) -> bool:
     """Write params.yaml; False when it says the same already.
 
     Raises:
-        ConfigError: it would change under a live run, or a data file that the stages are to read does not exist.
+        ConfigError: it would change under a live run, or something that the stages are to read does not exist.
     """
     with _exclusive(root):
         return _change(root, config)
@@ -75,7 +76,7 @@ def check_params(root: Path, config: Config) -> None:
     Raises:
         ConfigError: as `change_params`.
     """
-    _require_data(root, config)
+    require_given(root, config)
     same = says(root / PARAMS, config)
     others = [] if same else live_runs(root)
     if others:
@@ -88,12 +89,6 @@ def check_params(root: Path, config: Config) -> None:
 def _change(root: Path, config: Config) -> bool:
     check_params(root, config)
     return write_params(config, root / PARAMS)
-
-
-def _require_data(root: Path, config: Config) -> None:
-    for key, path in (("train_path", config.inputs.train), ("validation_path", config.inputs.validation)):
-        if not (root / path).exists():
-            raise ConfigError(f"data.{key}={path} does not exist (paths are relative to {root})")
 
 
 # --------------------------------------------------------------------------------------- pages

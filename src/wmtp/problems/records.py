@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from wmtp.errors import DataError
 from wmtp.files import parse_json
+from wmtp.problems.splits import path_format
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,23 +74,23 @@ def read_rows(path_or_hub_id: str) -> Iterator[Row]:
     path = Path(path_or_hub_id)
     if path.is_dir():
         formats = [name for name in _READERS if not name.startswith(".json") or name.startswith(".jsonl")]
-        parts = sorted(p for p in path.iterdir() if _format(p) in formats)  # a .json beside tables describes them
-        parts = parts or sorted(p for p in path.iterdir() if _format(p) in _READERS)
+        parts = sorted(p for p in path.iterdir() if path_format(p) in formats)  # a .json beside tables describes them
+        parts = parts or sorted(p for p in path.iterdir() if path_format(p) in _READERS)
         if not parts:
             raise DataError(f"{path} holds no {', '.join(_READERS)} file")
     elif path.is_file():
-        if _format(path) not in _READERS:
-            raise DataError(f"{path}: unknown format {_format(path)!r}, use one of {', '.join(_READERS)}")
+        if path_format(path) not in _READERS:
+            raise DataError(f"{path}: unknown format {path_format(path)!r}, use one of {', '.join(_READERS)}")
         parts = [path]
     else:
         hub_id = _HUB_ID.fullmatch(path_or_hub_id)
-        if hub_id is None or _format(path) in _READERS:
+        if hub_id is None or path_format(path) in _READERS:
             hint = "and is not a hub id of the form owner/name:config:split@revision"
             raise DataError(f"{path_or_hub_id} does not exist ({hint})")
         yield from _hub(path_or_hub_id, **hub_id.groupdict())
         return
     for part in parts:
-        yield from _READERS[_format(part)](part)
+        yield from _READERS[path_format(part)](part)
 
 
 def place_of(where: str) -> tuple[str, int]:
@@ -107,17 +108,12 @@ def version_of(path_or_hub_id: str) -> dict[str, str]:
     path = Path(path_or_hub_id)
     if not path.exists():
         return {"name": path_or_hub_id}
-    parts = [path] if path.is_file() else sorted(part for part in path.iterdir() if _format(part) in _READERS)
+    parts = [path] if path.is_file() else sorted(part for part in path.iterdir() if path_format(part) in _READERS)
     digest = hashlib.md5(usedforsecurity=False)
     for part in parts:
         for line in _lines(part):
             digest.update(line)
     return {"name": path.name, "md5": digest.hexdigest()}
-
-
-def _format(path: Path) -> str:
-    """`.jsonl` of `a.b.jsonl`, `.jsonl.gz` of `a.b.jsonl.gz`."""
-    return "".join(path.suffixes[-2:]) if path.suffix in (".gz", ".zst") else path.suffix
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -43,6 +43,11 @@ class StageContext:
     def is_main(self) -> bool:
         return self.rank == 0
 
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of the one that the data is made with."""
+        return self.input("artifacts/data/tokenizer")
+
     def input(self, path: str) -> Path:
         """A dependency, by its path in dvc.yaml."""
         return self.root / path

@@ -153,7 +153,7 @@ def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], f
 
 def copy_tokenizer(context: StageContext, folder: Path) -> None:
     """The tokenizer's files beside the model's, as Hugging Face expects them."""
-    for path in context.input("artifacts/data/tokenizer").iterdir():
+    for path in context.tokenizer.iterdir():
         shutil.copyfile(path, folder / path.name)
 
 

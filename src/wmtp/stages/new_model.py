@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wmtp.config.inputs import located
+from wmtp.model_files import tokenizer_files
 from wmtp.models.build import build_model
 from wmtp.models.mtp import MTPForCausalLM
+from wmtp.same_tokenizer import require_same_tokenizer
 from wmtp.tokens.data import TokenMeta
 
 if TYPE_CHECKING:
     from wmtp.config.training import ModelConfig
 
 
-def new_model(config: ModelConfig, meta: TokenMeta, *, seed: int, n_future: int | None = None) -> MTPForCausalLM:
-    """A language model for the tokens of `meta`; see `build_model`."""
+def new_model(
+    config: ModelConfig, meta: TokenMeta, tokenizer: Path, *, seed: int, n_future: int | None = None
+) -> MTPForCausalLM:
+    """A language model for the tokens of `meta`; see `build_model`.
+
+    Args:
+        tokenizer: the folder of the one that made them.
+    Raises:
+        ConfigError: the pretrained model was made with another tokenizer.
+    """
+    if config.pretrained is not None:
+        where, folder = f"model.pretrained={config.pretrained}", Path(located(config.pretrained, "model"))
+        if folder.is_dir() and not tokenizer_files(folder):
+            print(f"{where} holds no tokenizer: that the data was made with its own cannot be checked", flush=True)
+        require_same_tokenizer(tokenizer, folder, where)
+        config = replace(config, pretrained=str(folder))
     return build_model(
         config,
         vocab_size=meta.vocab_size,

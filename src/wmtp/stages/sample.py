@@ -118,7 +118,7 @@ def _encoded(text: TextTokenizer, examples: Sequence[Example], max_length: int, 
 
 def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder: Path) -> TextTokenizer:
     if data.tokenizer.path is not None:
-        return copy_tokenizer(resolve(data.tokenizer.path, root), folder)
+        return copy_tokenizer(resolve(data.tokenizer.path, root, "tokenizer"), folder)
     tokenizer = train_tokenizer((example.prompt + example.code for example in examples), data.tokenizer.vocab_size)
     save_tokenizer(tokenizer, folder, data.max_length)
     print(f"sample: tokenizer of {tokenizer.vocab_size} tokens learnt from {len(examples)} examples", flush=True)

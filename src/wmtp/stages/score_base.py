@@ -14,7 +14,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     section = config.tune_reference
     return score_nll(
         context,
-        lambda meta: new_model(section.model, meta, seed=section.train.seed),
+        lambda meta: new_model(section.model, meta, context.tokenizer, seed=section.train.seed),
         "base_nll",
         f"artifacts/scores/base/{context.run}",
         batch_tokens=config.score.batch_tokens,

@@ -15,7 +15,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     assert seed is not None, "the start is a run's own"
     return score_nll(
         context,
-        lambda meta: new_model(config.train_policy.model, meta, seed=seed),
+        lambda meta: new_model(config.train_policy.model, meta, context.tokenizer, seed=seed),
         "start_nll",
         f"artifacts/scores/start/{context.run}",
         batch_tokens=config.score.batch_tokens,

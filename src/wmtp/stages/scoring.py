@@ -94,8 +94,8 @@ def load_tuned(context: StageContext, folder: str) -> MTPForCausalLM:
             vocabularies.
     """
     vocabularies: list[Mapping[str, int]] = [
-        json.loads(context.input(path).read_text(encoding="utf-8"))["model"]["vocab"]
-        for path in ("artifacts/data/tokenizer/tokenizer.json", f"{folder}/tokenizer.json")
+        json.loads((place / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+        for place in (context.tokenizer, context.input(folder))
     ]
     if vocabularies[0] != vocabularies[1]:
         raise DataError(f"the vocabulary of {folder} is not the dataset's: tune it on this dataset's tokenizer")

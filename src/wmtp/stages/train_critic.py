@@ -24,12 +24,12 @@ from wmtp.training.scoring import critic_values, score_rows
 from wmtp.types import StageResult
 
 
-def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path) -> ValueModel:
-    """The critic as configured: on the tuned reference's weights, or from scratch."""
+def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path, tokenizer: Path) -> ValueModel:
+    """The critic as configured: on the tuned reference's weights, or on `section.model`, see `new_model`."""
     if section.init == "reference":
         backbone = read_heads(reference, f"the reference {reference.name}")
     else:
-        backbone = new_model(section.model, meta, seed=section.train.seed)
+        backbone = new_model(section.model, meta, tokenizer, seed=section.train.seed)
     return ValueModel(
         backbone,
         head=section.head,
@@ -66,7 +66,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     data = TokenData.open(tables, "critic", columns=scores)
     held_out = TokenData.open(tables, "critic_validation", columns=scores)
     with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
-        model = build_critic(section, data.meta, context.input("artifacts/reference"))
+        model = build_critic(section, data.meta, context.input("artifacts/reference"), context.tokenizer)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
         scratch = context.out("artifacts/critic") / ".values.npy"

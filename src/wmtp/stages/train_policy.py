@@ -30,7 +30,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     data = _data(arm, spec.seed, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
     with join_world(context.launch.device, seed=spec.seed, timeout_s=context.launch.collective_timeout_s) as world:
-        model = new_model(section.model, data.meta, seed=spec.seed, n_future=n_future)
+        model = new_model(section.model, data.meta, context.tokenizer, seed=spec.seed, n_future=n_future)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
         step_function = LanguageModelStep(
@@ -58,7 +58,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         )
         sharded.eval()
         weights = weight_summary(world, step_function, data, state.result_step)
-        tokenizer = context.input("artifacts/data/tokenizer/tokenizer.json")
+        tokenizer = context.tokenizer / "tokenizer.json"
         examples = weight_examples(world, step_function, data, state.result_step, tokenizer)
         tensors = fitting.full_state(sharded)
         if world.is_main:

@@ -22,7 +22,7 @@ def tune(
 ) -> StageResult:
     """Train on `data`, validate on `validation`, and write the result as the output `out` and the training's `record`."""
     with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
-        model = new_model(section.model, data.meta, seed=section.train.seed)
+        model = new_model(section.model, data.meta, context.tokenizer, seed=section.train.seed)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
         state = fitting.fit(

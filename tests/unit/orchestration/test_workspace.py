@@ -1,6 +1,5 @@
 """A workspace's params.yaml under live runs, dead ones, and several of the same parameters."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -78,8 +77,8 @@ def test_a_record_of_a_process_that_is_gone_is_removed(root):
 
 @pytest.mark.parametrize("key", ["train", "validation"])
 def test_a_data_file_that_does_not_exist_is_refused_by_its_key(root, key):
-    given = config(root)
-    broken = dataclasses.replace(given, inputs=dataclasses.replace(given.inputs, **{key: "no/such.jsonl"}))
+    paths = {"train": ".", "validation": ".", key: "no/such.jsonl"}
+    overrides = ["data.source=jsonl", *(f"data.{name}_path={path}" for name, path in paths.items())]
     with pytest.raises(ConfigError, match=f"data.{key}_path=no/such.jsonl does not exist"):
-        change_params(root, broken)
+        change_params(root, config(root, *overrides))
     assert not (root / "params.yaml").exists()

@@ -29,7 +29,7 @@ def test_a_critic_starts_from_the_tuned_reference_or_from_its_seed(data, tmp_pat
     reference.save_pretrained(tmp_path / "reference")
     section = CriticConfig(init=init, head=head, model=SHAPE, dropout=0.25, reference_nll_input=False)
     section = replace(section, train=replace(section.train, seed=4))
-    critic, again = (build_critic(section, data.meta, tmp_path / "reference") for _ in range(2))
+    critic, again = (build_critic(section, data.meta, tmp_path / "reference", tmp_path / "data/tokenizer") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(critic.parameters(), again.parameters(), strict=True))
     own = build_model(SHAPE, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=4)
     source = reference if init == "reference" else own

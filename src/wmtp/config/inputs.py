@@ -1,0 +1,177 @@
+"""What the stages read that no stage made: files and folders that are given, and what is fetched from the hub once.
+
+DVC needs paths, so a hub id becomes a stage that downloads it into a folder, and who reads it depends on that folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wmtp.checks import one_of, require
+from wmtp.errors import ConfigError
+from wmtp.model_files import tokenizer_files
+from wmtp.same_tokenizer import require_same_tokenizer
+from wmtp.weightings.base import REFERENCE_NLL, VALUE
+
+if TYPE_CHECKING:
+    from wmtp.config.arms import RunConfig
+    from wmtp.config.schema import Config
+
+MADE = "artifacts"
+"""What stages make lies here."""
+
+DOWNLOADS = f"{MADE}/downloads"
+
+_HUB_IDS = {
+    "model": re.compile(r"[\w-][\w.-]*/[\w.-]+@[^:@\s]+"),
+    "tokenizer": re.compile(r"[\w-][\w.-]*/[\w.-]+@[^:@\s]+"),
+    "data": re.compile(r"[\w-][\w.-]*/[\w.-]+(:[^:@/\s]+){1,2}@[^:@\s]+"),
+}
+
+
+@dataclass(frozen=True)
+class InputsConfig:
+    """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
+    need is a path that another dependency of the stage already names (DVC needs a path).
+
+    `taskset`: the module of `data.source`, which is loaded by that name. `published`: readers that such modules share.
+    `reference_model`, `critic_model`, `policy_model`: what those trainings start from, where that is given.
+    """
+
+    train: str = "src/wmtp/stages/sample.py"
+    validation: str = "src/wmtp/stages/sample.py"
+    tokenizer: str = "src/wmtp/stages/sample.py"
+    reference_model: str = "artifacts/data"
+    critic_model: str = "artifacts/data"
+    policy_model: str = "artifacts/data"
+    reference_training: str = "artifacts/data"
+    critic_training: str = "artifacts/data"
+    taskset: str = "src/wmtp/tasksets/synthetic.py"
+    published: str = "src/wmtp/tasksets/synthetic.py"
+
+
+@dataclass(frozen=True)
+class DownloadConfig:
+    """Something on the hub: a `model` or `tokenizer` (`owner/name@revision`), or `data` (see docs/data.md); composed."""
+
+    kind: str
+    source: str
+
+    def __post_init__(self) -> None:
+        one_of("downloads.kind", self.kind, tuple(_HUB_IDS))
+        require(is_hub_id(self.source, self.kind), "downloads.source", self.source, f"a hub id, {_pinned(self.kind)}")
+
+    @property
+    def key(self) -> str:
+        """Its stage's, and its folder's name: readable, and another one for another id."""
+        digits = hashlib.sha256(f"{self.kind} {self.source}".encode()).hexdigest()[:8]
+        return f"{self.kind}-{re.sub(r'[^A-Za-z0-9]+', '-', self.source).strip('-')}-{digits}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that a person gave and that names something to read: by its key, of a kind that `DownloadConfig` has."""
+
+    key: str
+    kind: str
+    value: str
+
+    @property
+    def path(self) -> str:
+        """Where a stage finds it: relative to the workspace, or absolute."""
+        return located(self.value, self.kind)
+
+
+def is_hub_id(value: str, kind: str) -> bool:
+    """Told by the form alone, `owner/name@revision`: what a configuration means does not depend on what lies around."""
+    return _HUB_IDS[kind].fullmatch(value) is not None
+
+
+def located(value: str, kind: str) -> str:
+    """The path itself, or the folder that a hub id is downloaded to."""
+    return f"{DOWNLOADS}/{DownloadConfig(kind, value).key}" if is_hub_id(value, kind) else value
+
+
+def given(config: Config) -> Iterator[Given]:
+    """Everything that the configured stages read and that a key of the configuration names."""
+    values = (
+        ("data.train_path", "data", config.data.train_path),
+        ("data.validation_path", "data", config.data.validation_path),
+        ("tune_reference.model.pretrained", "model", config.tune_reference.model.pretrained),
+        ("train_critic.model.pretrained", "model", config.train_critic.model.pretrained),
+        ("train_policy.model.pretrained", "model", config.train_policy.model.pretrained),
+        ("data.tokenizer.path", "tokenizer", config.data.tokenizer.path),  # may be one of these, so an error names them
+    )
+    for key, kind, value in values:
+        if value is not None:
+            yield Given(key, kind, value)
+
+
+def compose_downloads(config: Config) -> dict[str, DownloadConfig]:
+    """What is to be fetched from the hub, by key."""
+    wanted = [DownloadConfig(one.kind, one.value) for one in given(config) if is_hub_id(one.value, one.kind)]
+    return {one.key: one for one in sorted(wanted, key=lambda one: one.key)}
+
+
+def compose_inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
+    """What is given, the module of the source, and the training records of the models that some arm needs."""
+    default, data = InputsConfig(), config.data
+    needed = {column for run in runs for column in config.arms[run.arm].weighting.needs.columns}
+    needs_value = VALUE in needed
+    needs_reference = needs_value or REFERENCE_NLL in needed
+    paths = {one.key: one.path for one in given(config)}
+    return InputsConfig(
+        train=paths.get("data.train_path", default.train),
+        validation=paths.get("data.validation_path", default.validation),
+        tokenizer=paths.get("data.tokenizer.path", default.tokenizer),
+        reference_model=paths.get("tune_reference.model.pretrained", default.reference_model),
+        critic_model=paths.get("train_critic.model.pretrained", default.critic_model),
+        policy_model=paths.get("train_policy.model.pretrained", default.policy_model),
+        reference_training="artifacts/tuning/reference" if needs_reference else default.reference_training,
+        critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
+        taskset=f"src/wmtp/tasksets/{data.source}.py",
+        published=default.published if data.is_generated else "src/wmtp/problems/published",
+    )
+
+
+def require_given(root: Path, config: Config) -> None:
+    """Everything that is to be read is there, or is a hub id with a revision; models that are there have the data's tokenizer.
+
+    Raises:
+        ConfigError: names the first key of which that is not so.
+    """
+    for one in given(config):
+        there = (root / one.value).exists()
+        if is_hub_id(one.value, one.kind):
+            hint = f"both a hub id and a path in {root}: write ./{one.value} for what lies here"
+            require(not there, one.key, one.value, hint)
+        elif not there:
+            hint = f"paths are relative to {root}; of the hub: {_pinned(one.kind)}"
+            raise ConfigError(f"{one.key}={one.value} does not exist ({hint})")
+        made = (root / one.value).resolve().is_relative_to((root / MADE).resolve())
+        hint = f"a path outside of {MADE}/, where stages replace what they make: copy it"
+        require(not made or is_hub_id(one.value, one.kind), one.key, one.value, hint)
+    _require_tokenizer(root, config)
+
+
+def _require_tokenizer(root: Path, config: Config) -> None:
+    """What is on this machine is compared here, before anything starts; what is downloaded, by the stages that read it."""
+    there = {one.key: one for one in given(config) if not is_hub_id(one.value, one.kind)}
+    tokenizer = there.pop("data.tokenizer.path", None)
+    if tokenizer is None:
+        return
+    folder = root / tokenizer.value
+    hint = "a folder with a tokenizer (tokenizer.json, tokenizer_config.json)"
+    require(bool(tokenizer_files(folder)), tokenizer.key, tokenizer.value, hint)
+    for one in there.values():
+        if one.kind == "model" and (root / one.value).is_dir():
+            require_same_tokenizer(folder, root / one.value, f"{one.key}={one.value}")
+
+
+def _pinned(kind: str) -> str:
+    return "owner/name:split@REVISION or owner/name:config:split@REVISION" if kind == "data" else "owner/name@REVISION"

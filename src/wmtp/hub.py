@@ -1,0 +1,53 @@
+"""Files of the Hugging Face hub at one revision, in a folder of one's own. Needs the network, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wmtp.errors import LaunchError, WmtpError
+
+ORIGIN = ".hub.json"
+"""Beside the files: which repository and commit they are of."""
+
+
+def fetch(
+    repo: str, revision: str, folder: Path, choose: Callable[[Sequence[str]], Sequence[str]], *, is_dataset: bool = False
+) -> list[Path]:
+    """Download some files of a repository, as they were at `revision`.
+
+    Args:
+        repo: `owner/name`. revision: a commit, tag or branch.
+        folder: gets the files, each under its path in the repository.
+        choose: of all paths in the repository those to download; may raise what it finds wrong with them.
+    Returns:
+        Where they are, in the order of `choose`.
+    Raises:
+        LaunchError: the hub cannot be reached, or has no such repository or revision.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    kind = "dataset" if is_dataset else "model"
+    try:
+        hub = HfApi()
+        info = (hub.dataset_info if is_dataset else hub.model_info)(repo, revision=revision)
+        wanted = choose(sorted(one.rfilename for one in info.siblings or ()))
+        for name in wanted:
+            hf_hub_download(repo, name, revision=info.sha, repo_type=kind, local_dir=folder)
+    except WmtpError:
+        raise
+    except Exception as error:  # the library raises whatever its transport does
+        raise LaunchError(
+            f"{kind} {repo}@{revision} cannot be fetched from the hub: {_first_line(error)}; without a network, "
+            f"put its files into a folder and name that folder instead"
+        ) from None
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    origin = {"repository": repo, "kind": kind, "revision": revision, "commit": info.sha}
+    (folder / ORIGIN).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
+    return [folder / name for name in wanted]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,69 @@
+"""Which files of a folder are of which split, told from their names as the Hugging Face hub's datasets have them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import TypeVar
+
+from wmtp.errors import DataError
+
+FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet", ".arrow")
+"""Of files with records, by the end of their names."""
+
+SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test", "testing")}
+"""Split -> the words that stand for it. Source: datasets/data_files.py, SPLIT_KEYWORDS."""
+
+_Path = TypeVar("_Path", bound=PurePath)
+_WORDS = {word: split for split, words in SPLITS.items() for word in words}
+_BETWEEN = re.compile(r"[-._ 0-9]+")
+
+
+def path_format(path: PurePath | str) -> str:
+    """`.jsonl` of `a.b.jsonl`, `.jsonl.gz` of `a.b.jsonl.gz`."""
+    path = PurePath(path)
+    return "".join(path.suffixes[-2:]) if path.suffix in (".gz", ".zst") else path.suffix
+
+
+def split_named(word: str) -> str:
+    """`validation` of `valid`; a word of a dataset's own stays as it is."""
+    return _WORDS.get(word, word)
+
+
+def split_of(path: PurePath) -> str | None:
+    """The split that a file's name tells: `train` of `train-00000-of-00004.parquet`, None of `data.jsonl`.
+
+    A split of a dataset's own name is told where shards are numbered, as the hub numbers them: `sanitized-00000-of-00001`.
+    """
+    name = path.name.removesuffix(path_format(path))
+    words = [word for word in _BETWEEN.split(name) if word]
+    found = next((_WORDS[word] for word in words if word in _WORDS), None)
+    shard = re.fullmatch(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?", name)
+    return found or (shard[1] if shard else None)
+
+
+def of_split(paths: Sequence[_Path], split: str | None, where: str) -> list[_Path]:
+    """The files of a split, in the order of their names. Files of a folder without names of splits are of any.
+
+    Args:
+        split: the word for it; None for the only one there is.
+        where: how errors name the folder.
+    Raises:
+        DataError: there are none, several and none is asked for, or some whose names do not tell.
+    """
+    by_split: dict[str | None, list[_Path]] = {}
+    for path in sorted(paths):
+        by_split.setdefault(split_of(path), []).append(path)
+    known = sorted(name for name in by_split if name is not None)
+    if not known:
+        return by_split.get(None, [])
+    if None in by_split:
+        name = by_split[None][0].name
+        raise DataError(f"{where} holds {name} beside files of the splits {', '.join(known)}: name the files by a pattern (*)")
+    if split is None and len(known) > 1:
+        raise DataError(f"{where} holds the splits {', '.join(known)}: say which, {where}:{known[0]}")
+    wanted = known[0] if split is None else split_named(split)
+    if wanted not in by_split:
+        raise DataError(f"{where} holds no split {split}, but {', '.join(known)}")
+    return by_split[wanted]
