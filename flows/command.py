@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flows import HOME
 from flows.choices import CHOSEN, TARGET, stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
@@ -55,6 +56,7 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     if not force and is_up_to_date(root, graph, params=text):
         change_params(root, config)
         return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
+    (root / HOME).mkdir(parents=True, exist_ok=True)
     forget_dead_server(root)
     require_prefect()
     return _flow(root, parameters, only, started)

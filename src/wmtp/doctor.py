@@ -71,7 +71,8 @@ def _isolation() -> list[Finding]:
 def _workspace(folder: Path) -> Finding:
     git = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=folder, capture_output=True, text=True, check=False)
     if git.returncode != 0:
-        return Finding("workspace", False, "not a git repository: git init (DVC needs one)")
+        said = (git.stderr.strip().splitlines() or ["git says nothing"])[0].removeprefix("fatal: ")
+        return Finding("workspace", False, f"no git repository (DVC needs one): {said}")
     if not (Path(git.stdout.strip()) / ".dvc").is_dir():
         return Finding("workspace", False, "no .dvc folder: dvc init")
     return Finding("workspace", True, git.stdout.strip())

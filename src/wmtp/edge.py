@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 the user's input, 141 nobody reads any more.
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import sys
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def run_command(command: Callable[[], int], *, interrupted: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _have_a_user_name()
     try:
         code = command()
         sys.stdout.flush()
@@ -53,6 +55,14 @@ def run_command(command: Callable[[], int], *, interrupted: str) -> int:
         return _failed(": ".join(filter(None, (error.filename, error.strerror))), WmtpError.exit_code)
     except KeyboardInterrupt:
         return _failed(interrupted, 1)
+
+
+def _have_a_user_name() -> None:
+    """In a container a user may be a number alone; DVC asks for a name, and would end with a traceback."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
 
 
 def _failed(line: str, code: int) -> int:

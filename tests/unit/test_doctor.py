@@ -40,7 +40,7 @@ def test_a_package_is_there_with_its_version_or_is_to_be_installed():
 
 
 def test_a_workspace_is_a_git_repository_with_dvc(tmp_path):
-    assert doctor._workspace(tmp_path).detail == "not a git repository: git init (DVC needs one)"
+    assert doctor._workspace(tmp_path).detail.startswith("no git repository (DVC needs one): not a git repo")
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     assert doctor._workspace(tmp_path).detail == "no .dvc folder: dvc init"
     (tmp_path / ".dvc").mkdir()
