@@ -7,7 +7,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, overload
@@ -72,6 +72,12 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Indented, sorted, ends in a newline; whole or not at all (see `whole_file`)."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n", durable=durable)
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line, keys as they come; whole or not at all (see `whole_file`)."""
+    with whole_file(path) as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
 
 
 def parse_json(text: str | bytes) -> Any:

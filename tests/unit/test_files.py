@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from wmtp.files import Journal, parse_json, read_journal, sync, whole_file, write_bytes, write_json, write_text
+from wmtp.files import Journal, parse_json, read_journal, sync, whole_file, write_bytes, write_json, write_lines, write_text
 
 LIMITED = """
 import resource, sys
@@ -41,10 +41,12 @@ def test_what_is_written_is_what_is_read(tmp_path):
     write_text(tmp_path / "text", "a\r\nb\u00e9\n")
     write_bytes(tmp_path / "bytes", b"\0\r\n")
     write_json(tmp_path / "json", {"b": 1, "a": [1.5]})
+    write_lines(tmp_path / "lines", [{"b": 2, "a": [1]}, {}])
+    assert (tmp_path / "lines").read_bytes() == b'{"b": 2, "a": [1]}\n{}\n'
     assert (tmp_path / "text").read_bytes() == b"a\r\nb\xc3\xa9\n"
     assert (tmp_path / "bytes").read_bytes() == b"\0\r\n"
     assert (tmp_path / "json").read_text() == '{\n "a": [\n  1.5\n ],\n "b": 1\n}\n'
-    assert names(tmp_path) == ["bytes", "json", "text"]
+    assert names(tmp_path) == ["bytes", "json", "lines", "text"]
 
 
 def test_a_reader_sees_the_old_file_until_the_block_has_ended(tmp_path):

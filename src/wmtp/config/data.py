@@ -9,6 +9,14 @@ from typing import Optional
 from wmtp import tasksets
 from wmtp.checks import one_of, require
 
+MAX_BENCHMARKS = 4
+"""As many as dvc.yaml has places for."""
+
+
+def benchmark_path(entry: str) -> str:
+    """The file, folder or hub id of an item of `data.benchmarks`."""
+    return entry.partition(":")[2]
+
 
 @dataclass(frozen=True)
 class NoiseConfig:
@@ -50,6 +58,11 @@ class DataConfig:
     as `wrong` or `dropped`. `limit_margin`: the problems' time and memory limits are multiplied by it, so that only who is too
     slow or too large anywhere fails. `max_tests`: tests of a problem that a label is made from, null for all. `mutants`: `any`
     that fails, or `late`: rather one that passes the first test.
+
+    Training problems that are in the validation file or in one of `benchmarks`, each `NAME:PATH` with the name of its task set,
+    are removed: the same statement, one that shares `benchmark_overlap` of the 13-grams of the shorter one, or one whose
+    Jaccard similarity is `benchmark_similarity`; null for either is without. `max_similarity`: of two training problems that
+    are so alike, the later one is removed; null: only the same statement is.
     """
 
     source: str = "synthetic"
@@ -69,6 +82,10 @@ class DataConfig:
     difficulty_weights: list[float] = field(default_factory=list)
     unknown_difficulty_weight: float = 0.0
     max_bad_frac: float = 0.001
+    benchmarks: list[str] = field(default_factory=list)
+    benchmark_overlap: Optional[float] = 0.5
+    benchmark_similarity: Optional[float] = 0.6
+    max_similarity: Optional[float] = None
     heldout_frac: float = 0.2
     mutants_per_solution: int = 1
     mutants: str = "any"
@@ -120,6 +137,7 @@ class DataConfig:
         require(pairs, "data.max_per_problem", self.max_per_problem, "at least 2 where data.pairwise is true")
         single = self.mutants_per_solution <= 1 or not self.pairwise
         require(single, "data.mutants_per_solution", self.mutants_per_solution, "0 or 1 where data.pairwise is true")
+        self._check_leaks()
         ratio = self.correct_ratio
         require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
         if not self.is_generated:
@@ -127,6 +145,20 @@ class DataConfig:
                 require(
                     getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
                 )
+
+    def _check_leaks(self) -> None:
+        for key in ("benchmark_overlap", "benchmark_similarity", "max_similarity"):
+            value = getattr(self, key)
+            require(value is None or 0 < value <= 1, f"data.{key}", value, "a number in (0, 1], or null for none")
+        given, most = self.benchmarks, MAX_BENCHMARKS
+        require(len(given) <= most, "data.benchmarks", given, f"at most {most} files or folders (a folder may hold several)")
+        require(not given or not self.is_generated, "data.benchmarks", given, "[] where the source makes its own problems")
+        for entry in given:
+            name = entry.partition(":")[0]
+            is_file = name in tasksets.names() and not tasksets.get(name).is_generated
+            files = ", ".join(each for each in tasksets.names() if not tasksets.get(each).is_generated)
+            is_whole = is_file and bool(benchmark_path(entry))
+            require(is_whole, "data.benchmarks", entry, f"NAME:PATH, where NAME is one of {files}")
 
     def _check_labels(self) -> None:
         one_of("data.labels", self.labels, ("verified", "trusted", "sampled"))

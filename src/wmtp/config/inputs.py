@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmtp.checks import one_of, require
+from wmtp.config.data import MAX_BENCHMARKS, benchmark_path
 from wmtp.errors import ConfigError
 from wmtp.model_files import tokenizer_files
 from wmtp.same_tokenizer import require_same_tokenizer
@@ -45,6 +46,7 @@ class InputsConfig:
 
     train: str = "src/wmtp/stages/sample.py"
     validation: str = "src/wmtp/stages/sample.py"
+    benchmarks: list[str] = field(default_factory=lambda: ["src/wmtp/stages/sample.py"] * MAX_BENCHMARKS)
     tokenizer: str = "src/wmtp/stages/sample.py"
     reference_model: str = "artifacts/data"
     critic_model: str = "artifacts/data"
@@ -102,6 +104,7 @@ def given(config: Config) -> Iterator[Given]:
     values = (
         ("data.train_path", "data", config.data.train_path),
         ("data.validation_path", "data", config.data.validation_path),
+        *((f"data.benchmarks[{i}]", "data", benchmark_path(entry)) for i, entry in enumerate(config.data.benchmarks)),
         ("tune_reference.model.pretrained", "model", config.tune_reference.model.pretrained),
         ("train_critic.model.pretrained", "model", config.train_critic.model.pretrained),
         ("train_policy.model.pretrained", "model", config.train_policy.model.pretrained),
@@ -128,6 +131,7 @@ def compose_inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
     return InputsConfig(
         train=paths.get("data.train_path", default.train),
         validation=paths.get("data.validation_path", default.validation),
+        benchmarks=[paths.get(f"data.benchmarks[{i}]", unused) for i, unused in enumerate(default.benchmarks)],
         tokenizer=paths.get("data.tokenizer.path", default.tokenizer),
         reference_model=paths.get("tune_reference.model.pretrained", default.reference_model),
         critic_model=paths.get("train_critic.model.pretrained", default.critic_model),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ from wmtp.ledger import Ledger, Line
 from wmtp.tokens.encode import TextTokenizer
 from wmtp.tokens.tables import read_meta, read_table
 from wmtp.tokens.tokenizer import load_tokenizer
+
+REMOVED = "removed.jsonl"
+"""Training problems that were left out because of others, one a line (`wmtp.problems.decontaminate.Removed`)."""
+
+NUM_REMOVED = 20
+"""Of those, how many the card shows."""
 
 CARD_FILES = ("README.md", "index.html")
 """What the card itself is written to."""
@@ -71,7 +79,10 @@ class TableCard:
 
 @dataclass(frozen=True)
 class DataCard:
-    """Everything that the card shows. `files`: name, bytes, sha256 of what is in the folder; `sources`: of what was read."""
+    """Everything that the card shows. `files`: name, bytes, sha256 of what is in the folder; `sources`: of what was read.
+
+    `removed`: the first records of removed.jsonl; `num_removed`: how many there are by (reason, how).
+    """
 
     meta: dict[str, Any]
     ledger: tuple[Line, ...]
@@ -79,6 +90,8 @@ class DataCard:
     examples: tuple[RowCard, ...]
     files: tuple[tuple[str, int, str], ...]
     sources: tuple[tuple[str, int, str], ...]
+    removed: tuple[dict[str, Any], ...] = ()
+    num_removed: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 def read_card(folder: Path) -> DataCard:
@@ -88,6 +101,7 @@ def read_card(folder: Path) -> DataCard:
         DataError: a missing or broken file.
     """
     meta, text = read_meta(folder), load_tokenizer(folder / "tokenizer")
+    removed = [json.loads(line) for line in (folder / REMOVED).read_text(encoding="utf-8").splitlines()]
     tables = {name: read_table(folder / f"{name}.arrow") for name in TABLES}
     return DataCard(
         meta=meta,
@@ -96,6 +110,8 @@ def read_card(folder: Path) -> DataCard:
         examples=tuple(row_card(text, tables["train"], "train", row) for row in one_of_each(tables["train"])),
         files=tuple(hashes(folder, [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in CARD_FILES])),
         sources=tuple((name, size, digest) for name, size, digest in meta["sources"]),
+        removed=tuple(removed[:NUM_REMOVED]),
+        num_removed=dict(sorted(Counter((each["reason"], each["how"]) for each in removed).items())),
     )
 
 

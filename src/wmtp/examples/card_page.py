@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wmtp.examples.card import DataCard, read_card
-from wmtp.examples.card_text import dropped, figure, history_lines, readme
+from wmtp.examples.card_text import because, dropped, figure, history_lines, readme
 from wmtp.files import write_text
 
 
@@ -35,6 +35,7 @@ def render_card(card: DataCard) -> str:
     return environment.get_template("card.html.j2").render(
         card=card,
         dropped=dropped(card.ledger),
+        because=because,
         history_lines=history_lines,
         outcomes=sorted({key for table in card.tables for key in table.outcomes}),
         noise=sorted({kind for table in card.tables for kind in table.noise}),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from wmtp.examples.card import DataCard, Histogram, RowCard, Segment, TableCard
+from wmtp.examples.card import REMOVED, DataCard, Histogram, RowCard, Segment, TableCard
 from wmtp.ledger import Line
 
 BAR = 40
@@ -28,6 +29,7 @@ def card_text(card: DataCard) -> str:
         ("Labels", _outcomes(card.tables)),
         ("Noise", _noise(card.tables)),
         ("What was dropped, and why", dropped_table(card.ledger)),
+        ("What was removed because of another problem", _removed(card)),
         ("Ledger", fenced("\n".join(map(str, card.ledger)))),
         ("Histograms", "\n\n".join(_histograms(table) for table in card.tables)),
         ("Examples", "\n\n".join(row_text(example) for example in card.examples)),
@@ -78,6 +80,23 @@ def dropped(ledger: Sequence[Line]) -> list[tuple[str, str, str, int]]:
 def dropped_table(ledger: Sequence[Line]) -> str:
     rows = [(f"{name} {unit}", reason, f"{number:,}") for name, unit, reason, number in dropped(ledger)]
     return _table(("of", "reason", "number"), rows) if rows else "Nothing."
+
+
+def _removed(card: DataCard) -> str:
+    if not card.num_removed:
+        return "Nothing."
+    numbers = [(reason.replace("_", " "), how, f"{number:,}") for (reason, how), number in card.num_removed.items()]
+    firsts = [
+        (f"{each['problem_id']} ({each['file']}, row {each['row']})", each["how"], f"{each['degree']:.2f}", because(each))
+        for each in card.removed
+    ]
+    head, first = _table(("reason", "how", "problems"), numbers), _table(("removed", "how", "degree", "because of"), firsts)
+    return f"{head}\n\nThe first of them; {REMOVED} has all:\n\n{first}"
+
+
+def because(removed: Mapping[str, Any]) -> str:
+    """The problem because of which another one was removed, and where it stands."""
+    return f"{removed['because']} ({removed['because_file']}, row {removed['because_row']})"
 
 
 def figure(value: float | None) -> str:

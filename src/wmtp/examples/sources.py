@@ -8,36 +8,39 @@ The ledger gets `source/NAME`, what a file or the generator gives, and `split/NA
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wmtp import tasksets
 from wmtp.config.data import DataConfig
-from wmtp.config.inputs import located
 from wmtp.errors import DataError
+from wmtp.examples.survey import Surveyed, candidates_of, read, resolve, survey
 from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions
-from wmtp.problems.decontaminate import normalised
+from wmtp.problems.decontaminate import Removed
 from wmtp.problems.files import Reading
 from wmtp.synthetic.generate import generate
 from wmtp.types import Problem
 
-SHOWN = 10
-"""Bad rows that are shown, of those that are counted."""
-
-Surveyed = Mapping[int, Sequence[Candidate]]
-"""A file's usable problems by their numbers in it: the metadata of each one's solutions, of which there is at least one."""
-
 
 @dataclass(frozen=True)
 class Splits:
-    """Problems by use. `train` and `reference` share none with each other or with `validation` and `test`."""
+    """Problems by use. `train` and `reference` share none with each other or with `validation` and `test`.
+
+    `removed`: problems that are in none because of others that are like them.
+    """
 
     train: list[Problem]
     reference: list[Problem]
     validation: list[Problem]
     test: list[Problem]
+    removed: list[Removed] = field(default_factory=list)
+
+    @property
+    def by_name(self) -> dict[str, list[Problem]]:
+        """The problems of each split."""
+        return {"train": self.train, "reference": self.reference, "validation": self.validation, "test": self.test}
 
 
 def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
@@ -54,44 +57,21 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
         return _from_generator(config, ledger)
     path = resolve(str(config.validation_path), root)
     account = ledger.account("source/validation")
-    held_out = list(_read(config.source, path, account, ledger, Reading(needs_tests=True)))
+    held_out = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
     account.problems.keep(len(held_out))
     account.solutions.keep(_num_solutions(held_out))
     validation, test = _from_held_out(config, held_out, ledger)
-    train, reference = _from_training_file(config, resolve(str(config.train_path), root), held_out, ledger)
-    return Splits(_within(root, train), _within(root, reference), _within(root, validation), test)
-
-
-def resolve(value: str, root: Path, kind: str = "data") -> str:
-    """Where what the configuration names lies: a path, or the folder that a hub id was downloaded to."""
-    return str(root / located(value, kind))
+    train, reference, removed = _from_training_file(config, root, held_out, ledger)
+    return Splits(_within(root, train), _within(root, reference), _within(root, validation), test, removed)
 
 
 def _within(root: Path, problems: Sequence[Problem]) -> list[Problem]:
     """With files of the workspace called what they are called in it, wherever it stands."""
-    return [replace(problem, file=problem.file.removeprefix(f"{root}/")) for problem in problems]
+    return [replace(problem, file=_in(root, problem.file)) for problem in problems]
 
 
-def _read(source: str, path: str, account: Account, ledger: Ledger, reading: Reading) -> Iterator[Problem]:
-    """The problems of a file; `account` is told of each when it is read, and at the end of what the reader left out.
-
-    Fields that say nothing, which a problem can do without, are a line of their own.
-    """
-    for problem in tasksets.load_problems(source, path, reading):
-        account.read(1, len(problem.solutions))
-        yield problem
-    account.problems.read(len(reading.bad_rows))
-    if reading.bad_rows:
-        account.problems.drop("bad_row", len(reading.bad_rows))
-        print("".join(f"sample: left out {row}\n" for row in reading.bad_rows[:SHOWN]), end="", flush=True)
-    for reason, number in reading.notes.left_out.items():
-        account.solutions.read(number)
-        account.solutions.drop(reason, number)
-    if reading.notes.unknown:
-        fields = ledger.line(account.problems.name, "fields")
-        for reason, number in reading.notes.unknown.items():
-            fields.read(number)
-            fields.drop(reason, number)
+def _in(root: Path, file: str) -> str:
+    return file.removeprefix(f"{root}/")
 
 
 def _num_solutions(problems: Sequence[Problem]) -> int:
@@ -108,7 +88,7 @@ def _from_generator(config: DataConfig, ledger: Ledger) -> Splits:
     test = ledger.line("split/test", "problems", "source/test")
     test.read(len(made["test"]))
     test.keep(len(made["test"]))
-    return Splits(**chosen, test=made["test"])
+    return Splits(chosen["train"], chosen["reference"], chosen["validation"], made["test"])
 
 
 def _from_held_out(config: DataConfig, held_out: Sequence[Problem], ledger: Ledger) -> tuple[list[Problem], list[Problem]]:
@@ -132,10 +112,12 @@ def _from_held_out(config: DataConfig, held_out: Sequence[Problem], ledger: Ledg
 
 
 def _from_training_file(
-    config: DataConfig, path: str, benchmark: Sequence[Problem], ledger: Ledger
-) -> tuple[list[Problem], list[Problem]]:
-    """Training and reference problems: decontaminated, distinct, sampled."""
-    surveyed, difficulties = _survey(path, config, benchmark, ledger)
+    config: DataConfig, root: Path, held_out: Sequence[Problem], ledger: Ledger
+) -> tuple[list[Problem], list[Problem], list[Removed]]:
+    """Training and reference problems: decontaminated, distinct, sampled; and what is like others."""
+    path = resolve(str(config.train_path), root)
+    found = survey(path, config, root, held_out, ledger)
+    surveyed, difficulties = found.surveyed, found.difficulties
     numbers = sorted(surveyed)
     random.Random(f"reference {config.seed}").shuffle(numbers)
     reference, rest = numbers[: config.num_reference_problems], sorted(numbers[config.num_reference_problems :])
@@ -159,34 +141,8 @@ def _from_training_file(
     splits = {name: [texts[i] for i in own if i in texts] for name, own in (("train", train), ("reference", reference))}
     for name, problems in splits.items():
         accounts[name].keep(_id_of_each_solution(problems))
-    return splits["train"], splits["reference"]
-
-
-def _survey(
-    path: str, config: DataConfig, benchmark: Sequence[Problem], ledger: Ledger
-) -> tuple[dict[int, list[Candidate]], dict[int, int | None]]:
-    """The usable problems by their number in the file: metadata of their solutions, and difficulty."""
-    account = ledger.account("source/train")
-    known = {normalised(problem.prompt) for problem in benchmark}
-    seen: set[str] = set()
-    surveyed: dict[int, list[Candidate]] = {}
-    difficulties: dict[int, int | None] = {}
-    account.drop("contaminated", 0, 0)
-    for i, problem in enumerate(_read(config.source, path, account, ledger, Reading(config.max_bad_frac))):
-        statement = normalised(problem.prompt)
-        if statement in known:
-            account.drop("contaminated", 1, len(problem.solutions))
-        elif statement in seen:
-            account.drop("duplicate_statement", 1, len(problem.solutions))
-        elif not any(solution.is_correct for solution in problem.solutions):
-            account.drop("without_right_solution", 1, len(problem.solutions))
-        elif not problem.tests:
-            account.drop("without_tests", 1, len(problem.solutions))
-        else:
-            seen.add(statement)
-            surveyed[i], difficulties[i] = candidates_of(i, problem), problem.difficulty
-    account.keep(_of_each_solution(surveyed, surveyed))
-    return surveyed, difficulties
+    removed = [replace(each, file=_in(root, each.file), because_file=_in(root, each.because_file)) for each in found.removed]
+    return splits["train"], splits["reference"], removed
 
 
 def _draw_problems(
@@ -237,14 +193,6 @@ def _with_chosen_solutions(problems: Sequence[Problem], config: DataConfig, spli
     chosen = [_with_solutions(problems[i], keep) for i, keep in _choose(candidates, config, split, account).items()]
     account.keep(_id_of_each_solution(chosen))
     return chosen
-
-
-def candidates_of(number: int, problem: Problem) -> list[Candidate]:
-    """Metadata of the solutions of problem `number`."""
-    return [
-        Candidate(number, j, solution.is_correct, problem.difficulty, len(solution.code))
-        for j, solution in enumerate(problem.solutions)
-    ]
 
 
 def _with_solutions(problem: Problem, keep: Sequence[int]) -> Problem:

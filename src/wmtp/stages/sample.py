@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from wmtp import tasksets
 from wmtp.config import Config
-from wmtp.config.data import DataConfig
-from wmtp.examples.card import hashes
+from wmtp.config.data import DataConfig, benchmark_path
+from wmtp.examples.card import REMOVED, hashes
 from wmtp.examples.card_page import write_card
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
-from wmtp.examples.sources import Splits, load_splits, resolve
-from wmtp.files import write_json
+from wmtp.examples.sources import Splits, load_splits
+from wmtp.examples.survey import resolve
+from wmtp.files import write_json, write_lines
 from wmtp.ledger import Account, Ledger
 from wmtp.orchestration.dvc_cache import cache_folder
 from wmtp.problems.choose import curriculum_order, keep_correct_ratio
@@ -55,9 +56,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
     splits = load_splits(data, context.root, ledger)
-    print(
-        f"sample: {data.source}: " + ", ".join(f"{len(p)} {name}" for name, p in vars(splits).items()) + " problems", flush=True
-    )
+    sizes = ", ".join(f"{len(problems)} {name}" for name, problems in splits.by_name.items())
+    print(f"sample: {data.source}: {sizes} problems", flush=True)
     execute = _executor(context, packages, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
     accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
     examples, checks = _examples(splits, data, execute, accounts)
@@ -68,6 +68,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     print(textwrap.indent(str(ledger), "sample: "), flush=True)
     for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
+    write_lines(out / REMOVED, [each.as_dict() for each in splits.removed])
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
     sources = hashes(context.root, _source_files(data, context.root))
@@ -127,7 +128,8 @@ def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder
 
 def _source_files(data: DataConfig, root: Path) -> list[Path]:
     """What is read of the disk: the files, and all that the folders hold."""
-    places = [] if data.is_generated else [Path(resolve(str(path), root)) for path in (data.train_path, data.validation_path)]
+    named = (*map(benchmark_path, data.benchmarks), str(data.train_path), str(data.validation_path))
+    places = [] if data.is_generated else [Path(resolve(path, root)) for path in named]
     return sorted({file for place in places for file in (place, *place.rglob("*")) if file.is_file()})
 
 

@@ -5,6 +5,8 @@ import pytest
 from wmtp.config.data import DataConfig
 from wmtp.errors import ConfigError
 
+FILES = {"source": "jsonl", "train_path": "a", "validation_path": "b"}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -18,6 +20,13 @@ from wmtp.errors import ConfigError
         ({"mutants_per_solution": 2}, "0 or 1 where data.pairwise"),
         ({"operations": "some"}, "core, all"),
         ({"source": "mbpp"}, "data.train_path"),
+        ({"benchmark_overlap": 0.0}, r"data.benchmark_overlap=0.0 is not allowed: a number in \(0, 1\], or null"),
+        ({"max_similarity": 1.5}, r"data.max_similarity=1.5 is not allowed"),
+        ({"benchmarks": ["mbpp:a"]}, "where the source makes its own problems"),
+        (FILES | {"benchmarks": ["mbpp:a"] * 5}, "at most 4 files or folders"),
+        (FILES | {"benchmarks": ["a.jsonl"]}, "NAME:PATH, where NAME is one of apps, .*mbpp"),
+        (FILES | {"benchmarks": ["synthetic:a"]}, "NAME:PATH"),
+        (FILES | {"benchmarks": ["mbpp:"]}, "NAME:PATH"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, message):

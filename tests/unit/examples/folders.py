@@ -37,7 +37,20 @@ ELSEWHERE = Example(
 TRUSTED = Example("c", "# ```\n", "x = '```'", True, history=History("f.jsonl", 6, "solutions[0]", "right"))
 
 
-def write_folder(folder, examples=(RIGHT, NOISY, ELSEWHERE, TRUSTED)):
+REMOVED = {
+    "problem_id": "d",
+    "file": "f.jsonl",
+    "row": 9,
+    "reason": "contaminated",
+    "how": "overlap",
+    "degree": 0.75,
+    "because": "HumanEval/3",
+    "because_file": "h.jsonl",
+    "because_row": 4,
+}
+
+
+def write_folder(folder, examples=(RIGHT, NOISY, ELSEWHERE, TRUSTED), removed=(REMOVED,)):
     """`train` has the examples, every other table the first one."""
     tokenizer = train_tokenizer((example.prompt + example.code for example in examples), 270)
     save_tokenizer(tokenizer, folder / "tokenizer", 64)
@@ -56,5 +69,6 @@ def write_folder(folder, examples=(RIGHT, NOISY, ELSEWHERE, TRUSTED)):
         "statistics": {"train/labels_checked": 8, "train/label_error_frac": 0.125},
         "sources": [["f.jsonl", 10, "00ff"]],
     }
+    (folder / "removed.jsonl").write_text("".join(json.dumps(each) + "\n" for each in removed))
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder

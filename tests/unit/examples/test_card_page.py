@@ -20,6 +20,7 @@ def test_the_page_has_the_cards_numbers(tmp_path):
     for name, size, digest in (*card.files, *card.sources):
         assert f'<tr><th>{name}</th><td>{size:,}</td><td class="left hash">{digest}</td></tr>' in page
     assert "<td>0.1250</td>" in page and '<td class="left">too long</td><td>2</td>' in page
+    assert "HumanEval/3 (h.jsonl, row 4)" in page
     most = max(card.tables[0].histograms[1].counts)
     assert page.count('style="width: 100.0%"') >= 1 and f"<span>{most}</span>" in page
 

@@ -21,6 +21,8 @@ def test_what_was_dropped_the_hashes_and_the_label_error_are_in_tables_of_even_w
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for lines in tables for line in lines]
     assert ["table/train solutions", "too long", "2"] in cells
     assert ["f.jsonl", "10", "00ff"] in cells
+    assert ["contaminated", "overlap", "1"] in cells
+    assert ["d (f.jsonl, row 9)", "overlap", "0.75", "HumanEval/3 (h.jsonl, row 4)"] in cells
     assert ["share of these that were wrong", "0.1250", "-", "-", "-"] in cells
 
 

@@ -42,7 +42,7 @@ def files(tmp_path):
 def test_files_are_split_without_overlap_decontaminated_and_counted(files, tmp_path):
     ledger = Ledger()
     splits = load_splits(DataConfig(**files), tmp_path, ledger)
-    ids = {name: {p.problem_id for p in problems} for name, problems in vars(splits).items()}
+    ids = {name: {p.problem_id for p in problems} for name, problems in splits.by_name.items()}
     assert len(ids["reference"]) == 3 and not ids["reference"] & ids["train"]
     assert ids["train"] | ids["reference"] == {f"t{i}" for i in range(10)}
     assert len(ids["validation"]) == 4 and ids["validation"] < ids["test"]

@@ -173,7 +173,9 @@ def write_parquet(path, records):
 def small(config, **changes):
     data = {"num_problems": None, "num_reference_problems": 3, "num_validation_problems": 3, "num_test_problems": 5}
     tokenizer = TokenizerConfig(vocab_size=300)
-    return replace(config, data=DataConfig(**data | {"max_length": 160, "tokenizer": tokenizer} | changes))
+    return replace(
+        config, data=DataConfig(**data | {"max_length": 160, "tokenizer": tokenizer, "benchmark_similarity": None} | changes)
+    )
 
 
 def mbpp(folder):
