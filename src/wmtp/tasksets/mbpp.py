@@ -87,4 +87,5 @@ TASKSET = TaskSet(
     citation="Austin et al. 2021, arXiv 2108.07732",
     read=to_problem,
     formats=(DOCSTRING, AUSTIN, evalplus(in_docstring, ('\n"""', "\nassert"))),
+    packages=("numpy",),  # which the harnesses' environments have, and the tests of MBPP+ import
 ).asked(DOCSTRING)

@@ -14,6 +14,5 @@ TASKSET = replace(
     citation="Liu et al. 2023, arXiv 2305.01210; evalplus/evalplus, eval/",
     read=mbpp_plus,
     has_own_limits=True,
-    packages=("numpy",),
     not_for_training="it is a test set",
 )

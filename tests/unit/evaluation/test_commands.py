@@ -106,6 +106,15 @@ def test_limits_can_be_asked_for_and_are_in_the_results(files, tmp_path, capsys)
     assert score(files, "gsm8k", [], tmp_path, "--timeout", "3")[0] == 2
 
 
+def test_the_table_of_mbpp_plus_has_its_numpy_also_where_it_is_read_as_mbpp(files, tmp_path):
+    test = "import numpy as np\nassert all(np.allclose(plus(x), x) for x in range(9))"
+    plus = {"task_id": 3, "prompt": "Add 0.", "code": "def plus(x):\n    return x", "test_list": ["assert plus(1) == 1"]}
+    write(files["mbpp"], [plus | {"test": test, "test_imports": []}])
+    code, metrics = score(files, "mbpp", [{"task_id": "Mbpp/3", "completion": plus["code"]}], tmp_path)
+    assert (code, metrics["pass@1"], metrics["base_pass@1"]) == (0, 1.0, 1.0)
+    assert list(metrics["sandbox"]["packages"]) == ["numpy"]
+
+
 def test_gsm8k_is_judged_strictly_and_flexibly(files, tmp_path):
     answers = [{"task_id": 0, "completion": "#### 1000"}, {"task_id": 1, "completion": "that makes 1,001 in all"}]
     code, metrics = score(files, "gsm8k", answers, tmp_path)

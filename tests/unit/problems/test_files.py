@@ -56,6 +56,16 @@ def test_an_unknown_task_set_is_named():
         list(load_problems("riddles", "x"))
 
 
+def test_code_to_start_with_and_a_checker_are_written_where_they_are(tmp_path):
+    path = lines(
+        tmp_path / "a.jsonl", OWN | {"starter": "class A:\n    "}, OWN | {"problem_id": "q", "own_checker": "print(1)"}
+    )
+    problems = list(load_problems("jsonl", path))
+    assert [(one.starter, one.own_checker) for one in problems] == [("class A:\n    ", ""), ("", "print(1)")]
+    write_problems(tmp_path / "p.jsonl", problems)
+    assert read_problems(tmp_path / "p.jsonl") == problems
+
+
 def test_null_where_a_field_need_not_be_is_as_if_it_were_not_there_and_noted(tmp_path):
     empty = dict.fromkeys(("difficulty", "time_limit_s", "memory_limit_bytes", "solutions"))
     reading = Reading()

@@ -1,6 +1,7 @@
 """The stage on a tiny random policy: real generation, real execution, one and two gloo ranks."""
 
 import gzip
+import hashlib
 import json
 import multiprocessing
 import os
@@ -43,7 +44,7 @@ def workspace(tmp_path_factory):
     save_tokenizer(byte_tokenizer(), policy, 64)
     write_problems(data / "test_problems.jsonl", PROBLEMS)
     meta = {"vocab_size": 258, "eos_token_id": EOS, "pad_token_id": PAD, "max_length": 64, "is_ordered": False}
-    (data / "meta.json").write_text(json.dumps(meta))
+    (data / "meta.json").write_text(json.dumps(meta | {"sources": [["given.jsonl", 7, "abc"]]}))
     write_table(data / "validation.arrow", validation_table())
     return root
 
@@ -135,6 +136,12 @@ def test_metrics_and_samples_say_everything(workspace, tmp_path, source, overrid
         source,
     )
     assert (metrics["num_tasks"], metrics["num_samples"], metrics["limit"]) == (3, 4, 3)
+    content = (workspace / "artifacts/data/test_problems.jsonl").read_bytes()
+    assert metrics["dataset"] == {
+        "name": "test_problems.jsonl",
+        "md5": hashlib.md5(content).hexdigest(),
+        "sources": {"given.jsonl": "abc"},
+    }
     _, counts = json.loads((tmp_path / "resume" / "result.json").read_text())
     tasks = {name.removeprefix("split/test/problems/"): number for name, number in counts.items() if name.startswith("split/")}
     assert tasks == {"read": len(PROBLEMS), "dropped/over_limit": len(PROBLEMS) - 3, "kept": 3}
