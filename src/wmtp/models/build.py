@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,9 +18,11 @@ from wmtp.errors import ConfigError
 from wmtp.models.load import from_causal_lm, prove_heads, read_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.models.slices import open_slices, unread
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+    from transformers import PreTrainedModel
 
     from wmtp.config.training import ModelConfig
 
@@ -45,7 +48,7 @@ def build_model(
     seed_everything(seed)
     heads = n_future if n_future is not None else config.n_future
     if config.pretrained is not None:
-        model = _pretrained(config.pretrained, heads, vocab_size)
+        model = _pretrained(config.pretrained, heads, vocab_size, in_slices=config.lora.rank == 0)
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
@@ -92,9 +95,10 @@ def _draw_parameters(model: MTPForCausalLM) -> None:
             nn.init.normal_(module.weight, mean=0.0, std=std)
 
 
-def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
+def _pretrained(path: str, n_future: int, vocab_size: int, *, in_slices: bool) -> MTPForCausalLM:
     where = f"model.pretrained={path}"
-    model = read_model(path, where, dtype=torch.float32)
+    sliced = open_slices(Path(path), n_future, where) if in_slices and Path(path).is_dir() else None
+    model: PreTrainedModel = read_model(path, where, dtype=torch.float32) if sliced is None else sliced
     embeddings = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     if embeddings < vocab_size:
         raise ConfigError(f"{where}: {embeddings} embeddings, but the tokenizer has {vocab_size} tokens")
@@ -102,7 +106,8 @@ def _pretrained(path: str, n_future: int, vocab_size: int) -> MTPForCausalLM:
         return from_causal_lm(model, n_future, where)
     if model.config.n_future != n_future:
         raise ConfigError(f"{where} has n_future={model.config.n_future}, but n_future={n_future} is configured")
-    prove_heads(model, where)
+    if sliced is None:
+        prove_heads(model, where)
     return model
 
 
@@ -113,7 +118,8 @@ def parallelize(
 
     Activation checkpointing wraps blocks before they are compiled and sharded; the NLL stays outside of it. Parameters
     and reductions are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward
-    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks.
+    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks. A model of `open_slices` is
+    filled and proven here.
     """
     backbone = model if isinstance(model, MTPForCausalLM) else model.backbone
     assert isinstance(backbone, MTPForCausalLM)
@@ -121,7 +127,9 @@ def parallelize(
         param_dtype=torch.bfloat16 if dtype == "bfloat16" else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     keep: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": mesh.device_type != "cpu"}
-    model.to(mesh.device_type)
+    slices = unread(backbone)
+    if slices is None:
+        model.to(mesh.device_type)
     for blocks, index in backbone.blocks():
         wrapped = checkpoint_wrapper(blocks[index]) if activation_checkpointing else blocks[index]
         if compile_backend is not None:
@@ -133,4 +141,7 @@ def parallelize(
         for name in ("nll", "entropy"):
             register_fsdp_forward_method(backbone.unembedding, name)
     fully_shard(model, **keep)
+    if slices is not None:
+        slices.fill(model, torch.device(mesh.device_type))
+        slices.prove(backbone, is_narrow=dtype == "bfloat16")
     return model

@@ -123,17 +123,31 @@ def from_causal_lm(source: PreTrainedModel, n_future: int, where: str = "") -> M
         ModelError: heads cannot be put there, or what they compute is not what the model did.
     """
     where = where or f"{source.config.model_type} model"
+    training = source.training
+    _require_place(source, where)
+    with ready_for_proof(source):
+        expected = proof_logits(source)
+        model = put_heads(source, n_future, where)
+        _compare(model, expected, where)
+    return model.train(training)
+
+
+def put_heads(source: PreTrainedModel, n_future: int, where: str) -> MTPForCausalLM:
+    """The same without a proof, which is the caller's to make.
+
+    Raises:
+        ModelError: heads cannot be put there.
+    """
+    _require_place(source, where)
+    return MTPForCausalLM(_heads_config(source.config, n_future), source)
+
+
+def _require_place(source: PreTrainedModel, where: str) -> None:
     reason = _why_no_heads(source)
     if reason:
         raise ModelError(f"{where}: heads cannot be put on it: {reason} (wmtp evaluate takes it as it is)")
     head, embedding = source.get_output_embeddings(), source.get_input_embeddings()
     source.config.tie_word_embeddings = head.weight is embedding.weight
-    training = source.training
-    with _proof(source):
-        expected = _logits(source)
-        model = MTPForCausalLM(_heads_config(source.config, n_future), source)
-        _compare(model, expected, where)
-    return model.train(training)
 
 
 def _heads_config(config: PreTrainedConfig, n_future: int) -> MTPConfig:
@@ -170,8 +184,8 @@ def prove_heads(model: MTPForCausalLM, where: str) -> None:
     Raises:
         ModelError: what does not.
     """
-    with _proof(model):
-        _compare(model, _logits(model), where)
+    with ready_for_proof(model):
+        _compare(model, proof_logits(model), where)
 
 
 def _compare(model: MTPForCausalLM, expected_BTV: torch.Tensor, where: str) -> None:
@@ -179,22 +193,42 @@ def _compare(model: MTPForCausalLM, expected_BTV: torch.Tensor, where: str) -> N
         found = _of_heads(model, expected_BTV)
     except Exception as error:  # and so do families that are unlike others
         raise ModelError(f"{where}: heads cannot be put on it: {first_line(error)}") from None
+    fault = differing(found, model, is_narrow=model.dtype.itemsize == 2)
+    if fault:
+        raise ModelError(f"{where}: {fault}")
+
+
+_Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""What must be equal: the names of things, what they are, what they must be."""
+
+
+def differing(found: _Pairs, model: PreTrainedModel, *, is_narrow: bool) -> str | None:
+    """What of `found` differs by more than rounding explains; `is_narrow`: in 16 bits."""
     seen_BT = _proof_tokens(model)[1].bool()
-    rtol = _PROOF_RTOL_NARROW if model.dtype.itemsize == 2 else _PROOF_RTOL
+    rtol = _PROOF_RTOL_NARROW if is_narrow else _PROOF_RTOL
     for what, (is_BT, due_BT) in found.items():
         there, due = is_BT[seen_BT].double(), due_BT[seen_BT].double()
         difference = (there - due).abs().max().item()
         if not difference <= rtol * due.abs().max().item():
-            raise ModelError(f"{where}: {what} differs by {difference:.2g} from the model's own on random tokens")
+            return f"{what} differs by {difference:.2g} from the model's own on random tokens"
+    return None
 
 
-def _of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """What must be equal: the names of things, what they are, what they must be."""
+def head_0(model: MTPForCausalLM, expected_BTV: torch.Tensor | None) -> _Pairs:
+    """Logits and NLL of head 0 against the model's own logits; nothing where those are not here, but the model runs."""
     ids_BT, mask_BT = _proof_tokens(model)
     labels_BTH = shift_labels(ids_BT.masked_fill(mask_BT == 0, IGNORE_INDEX), model.config.n_future)
     nll_BTH = model(input_ids=ids_BT, attention_mask=mask_BT, labels_BTH=labels_BTH).nll_BTH
+    logits_BTV = proof_logits(model)
+    if expected_BTV is None:
+        return {}
     due_BT = torch.nn.functional.cross_entropy(expected_BTV.mT.float(), labels_BTH[..., 0], reduction="none")
-    found = {"head 0": (_logits(model), expected_BTV), "head 0's NLL": (nll_BTH[..., 0], due_BT)}
+    return {"head 0": (logits_BTV, expected_BTV), "head 0's NLL": (nll_BTH[..., 0], due_BT)}
+
+
+def _of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor) -> _Pairs:
+    ids_BT, mask_BT = _proof_tokens(model)
+    found = head_0(model, expected_BTV)
     positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     whole = model.head_hidden(ids_BT, mask_BT, positions_BT)
     cache, parts = model.new_cache(), []
@@ -207,7 +241,7 @@ def _of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor) -> dict[str, tu
 
 
 @contextmanager
-def _proof(model: PreTrainedModel) -> Iterator[None]:
+def ready_for_proof(model: PreTrainedModel) -> Iterator[None]:
     """Without dropout and gradients, and with windows that the proof's tokens are longer than."""
     training, config = model.training, model.config.get_text_config(decoder=True)
     with torch.no_grad(), _short_windows(config):
@@ -238,10 +272,12 @@ def _proof_tokens(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:
     ids_BT = torch.randint(vocab_size, (2, _PROOF_LENGTH), generator=generator)
     mask_BT = torch.ones_like(ids_BT)
     mask_BT[0, :5] = 0
-    return ids_BT.to(model.device), mask_BT.to(model.device)
+    device = "cpu" if model.device.type == "meta" else model.device  # one whose parameters are read while it runs
+    return ids_BT.to(device), mask_BT.to(device)
 
 
-def _logits(model: PreTrainedModel) -> torch.Tensor:
+def proof_logits(model: PreTrainedModel) -> torch.Tensor:
+    """Of the proof's random tokens, (B, T, V)."""
     ids_BT, mask_BT = _proof_tokens(model)
     logits: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits
     return logits

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer
 from wmtp.errors import ConfigError
@@ -17,6 +19,7 @@ from wmtp.files import Journal
 from wmtp.models.build import parallelize
 from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.models.shards import SHARD_BYTES, write_shards
 from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
@@ -149,6 +152,40 @@ def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], f
     plain.tie_weights()
     plain.generation_config = model.generation_config
     plain.save_pretrained(folder)
+
+
+def write_language_model(model: nn.Module, folder: Path, *, is_main: bool, shard_bytes: int | None = None) -> None:
+    """Hugging Face format, from a sharded model, in shards that are made one at a time. All ranks call it; rank 0 writes.
+
+    Args:
+        shard_bytes: the largest shard; by default a 16th of the model, from 64 MiB to 1 GiB.
+    """
+    backbone: Any = model
+    if any(".lora_" in name for name, _ in model.named_parameters()):
+        tensors = full_state(model)
+        if is_main:
+            save_language_model(backbone, tensors, folder)
+        return
+    tied = backbone.config.tie_word_embeddings
+    state = {name: tensor for name, tensor in model.state_dict().items() if not (tied and name.startswith("unembedding."))}
+    total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+    def whole(names: Sequence[str]) -> dict[str, torch.Tensor] | None:
+        found = {}
+        for name in names:
+            tensor = state[name].full_tensor() if isinstance(state[name], DTensor) else state[name]
+            if is_main:
+                found[name] = tensor.cpu()
+        return found if is_main else None
+
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    size = shard_bytes or max(2**26, min(SHARD_BYTES, total // 16))
+    write_shards(folder, shapes, next(iter(state.values())).dtype, whole, shard_bytes=size)
+    if is_main:
+        config = copy.deepcopy(backbone.config)
+        config.architectures, config.dtype = [MTPForCausalLM.__name__], next(iter(state.values())).dtype
+        config.save_pretrained(folder)
+        backbone.generation_config.save_pretrained(folder)
 
 
 def copy_tokenizer(context: StageContext, folder: Path) -> None:

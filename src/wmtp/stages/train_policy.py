@@ -60,9 +60,8 @@ def run(config: Config, context: StageContext) -> StageResult:
         weights = weight_summary(world, step_function, data, state.result_step)
         tokenizer = context.tokenizer / "tokenizer.json"
         examples = weight_examples(world, step_function, data, state.result_step, tokenizer)
-        tensors = fitting.full_state(sharded)
+        fitting.write_language_model(sharded, context.out(f"artifacts/policy/{context.run}"), is_main=world.is_main)
         if world.is_main:
-            fitting.save_language_model(model, tensors, context.out(f"artifacts/policy/{context.run}"))
             fitting.copy_tokenizer(context, context.out(f"artifacts/policy/{context.run}"))
             values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)
             values |= {"arm": spec.arm, "seed": spec.seed, "n_future": n_future, "num_examples": len(data), "weights": weights}

@@ -37,9 +37,8 @@ def tune(
             seed=section.train.seed,
             folder=record,
         )
-        tensors = fitting.full_state(sharded)
+        fitting.write_language_model(sharded, context.out(out), is_main=world.is_main)
         if world.is_main:
-            fitting.save_language_model(model, tensors, context.out(out))
             fitting.copy_tokenizer(context, context.out(out))
             values = fitting.summary(context, world, state, num_parameters)
             write_json(context.out(record) / "summary.json", values)
