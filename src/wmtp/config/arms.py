@@ -165,7 +165,7 @@ def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> 
 
 def weighting_modules(weighting: Weighting) -> list[str]:
     """Source files that the weighting's numbers depend on and not every run's: of its own room and of the formulas."""
-    roots = [type(one).__module__ for one in _with_inner(weighting)]
+    roots = [type(one).__module__ for one in with_inner(weighting)]
     found: set[str] = set()
     while roots:
         module = roots.pop()
@@ -175,13 +175,13 @@ def weighting_modules(weighting: Weighting) -> list[str]:
     return sorted(f"src/{module.replace('.', '/')}.py" for module in found)
 
 
-def _with_inner(weighting: Weighting) -> Iterator[Weighting]:
+def with_inner(weighting: Weighting) -> Iterator[Weighting]:
     """A weighting and those that it holds, however deep."""
     yield weighting
     for f in dataclasses.fields(weighting):
         value = getattr(weighting, f.name)
         if isinstance(value, Weighting):
-            yield from _with_inner(value)
+            yield from with_inner(value)
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -13,12 +13,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wmtp.checks import require
-from wmtp.config.arms import ColumnConfig, RunConfig, load_arm, make_run, needed_columns
+from wmtp.config.arms import ArmOptions, ColumnConfig, RunConfig, load_arm, make_run, needed_columns
 from wmtp.config.arms import plain as plain_tree
+from wmtp.config.consistency import require_consistent
 from wmtp.config.data import DataConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig, compose_downloads, compose_inputs
 from wmtp.config.schema import Config, LaunchConfig
-from wmtp.config.strict import reject_unknown, structured
+from wmtp.config.strict import parse_yaml, reject_unknown, structured, type_of
 from wmtp.errors import ConfigError
 from wmtp.files import write_text
 
@@ -50,27 +51,28 @@ def compose(
     overlay = _dotlist(overrides)
     arms = _pop_list(overlay, "arms", str, arms)
     seeds = _pop_list(overlay, "seeds", int, seeds)
-    profile_tree = _load(configs / "profiles", profile, "profile")
-    tree = OmegaConf.merge(_read_yaml(configs / "base.yaml"), profile_tree)
+    profile_tree = _load(configs / "profiles", profile, "profile", Config)
+    tree = OmegaConf.merge(_read_yaml(configs / "base.yaml", Config), profile_tree)
     assert isinstance(tree, DictConfig)
-    arm_names = list(arms if arms is not None else tree.pop("arms"))
-    seed_list = list(seeds if seeds is not None else tree.pop("seeds"))
+    arm_names = arms if arms is not None else _listed(tree, "arms", str)
+    seed_list = seeds if seeds is not None else _listed(tree, "seeds", int)
     tree.pop("arms", None)
     tree.pop("seeds", None)
     arm_overlay = overlay.pop("arms", OmegaConf.create({}))
     reject_unknown(overlay.keys(), SECTIONS, "override")
-    arm_trees = {name: _load(configs / "arms", name, "arm") for name in arm_names}
+    arm_trees = {name: _load(configs / "arms", name, "arm", ArmOptions) for name in arm_names}
     reject_unknown(arm_overlay.keys(), tuple(arm_trees), "arm in an override")
-    plain = OmegaConf.to_container(OmegaConf.merge(tree, overlay), resolve=True)
-    assert isinstance(plain, dict)
+    plain = _merged("the configuration", tree, overlay)
     _check_list(arm_names, "arms")
     _check_list(seed_list, "seeds")
     require(min(seed_list) >= 0, "seeds", seed_list, "0 or more, each of them")
     plain["arms"] = {
-        name: OmegaConf.to_container(OmegaConf.merge(arm, arm_overlay.get(name, {}))) for name, arm in arm_trees.items()
+        name: _merged(f"arms.{name}", arm, arm_overlay.get(name, OmegaConf.create({}))) for name, arm in arm_trees.items()
     }
     plain["runs"] = {}
-    config = build(typing.cast("dict[str, Any]", plain), profile=profile)
+    config = build(plain, profile=profile)
+    baseline, known = config.report.baseline_arm, [path.stem for path in (configs / "arms").glob("*.yaml")]
+    require(baseline in known, "report.baseline_arm", baseline, f"use one of {', '.join(sorted(known))}")
     runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
     columns = needed_columns(config.arms, runs.values())
     inputs = compose_inputs(config, runs.values())
@@ -85,10 +87,11 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     _check_names(plain, profile)
     sections: dict[str, Any] = {}
     for key, cls in _SECTION_TYPES.items():
-        tree = plain.get(key) or {}
+        tree = plain.get(key)
+        tree = {} if tree is None else tree
         if key == "evaluate" and isinstance(tree, Mapping) and tree.get("benchmark") is None:
             tree = {**tree, "benchmark": sections["data"].source}
-        sections[key] = structured(cls, tree, key)
+        sections[key] = _section(cls, tree, key)
     sections["data"] = _with_tokenizer(sections)
     arms = {name: load_arm(value, name) for name, value in (plain.get("arms") or {}).items()}
     runs = {name: structured(RunConfig, value, f"runs.{name}") for name, value in (plain.get("runs") or {}).items()}
@@ -104,9 +107,17 @@ def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:
     }
     inputs = structured(InputsConfig, plain.get("inputs") or {}, "inputs")
     config = Config(profile=profile, inputs=inputs, arms=arms, runs=runs, columns=columns, downloads=downloads, **sections)
-    _check_heads(config)
-    _check_benchmark(config)
+    require_consistent(config)
     return config
+
+
+def _section(cls: type, tree: Any, key: str) -> Any:
+    """One section; errors of what several sections have (a model, an optimizer, the loop) name the section too."""
+    try:
+        return structured(cls, tree, key)
+    except ConfigError as error:
+        shared = str(error).startswith(("model.", "optim.", "train."))
+        raise ConfigError(f"{key}.{error}" if shared else str(error)) from None
 
 
 def _with_tokenizer(sections: Mapping[str, Any]) -> DataConfig:
@@ -127,58 +138,60 @@ def _check_names(plain: Mapping[str, Any], profile: str) -> None:
         require(_NAME.fullmatch(name) is not None, group, name, "a name of letters, digits, _ and - (rename its file)")
 
 
-def _check_heads(config: Config) -> None:
-    """A head that looks past the longest example would never have a target."""
-    longest, shared = config.data.max_length, config.train_policy.model.n_future
-    heads = {"train_policy.model.n_future": shared}
-    heads |= {f"arms.{name}.n_future": arm.n_future for name, arm in config.arms.items() if arm.n_future is not None}
-    for key, n_future in heads.items():
-        require(n_future < longest, key, n_future, f"less than data.max_length={longest}")
-
-
-def _check_benchmark(config: Config) -> None:
-    """Test problems are the source's, so they are asked and judged by its conventions."""
-    source, benchmark = config.data.source, config.evaluate.benchmark
-    rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
-    require(benchmark == source, "evaluate.benchmark", benchmark, rule)
-
-
-def _load(folder: Path, name: str, what: str) -> DictConfig:
+def _load(folder: Path, name: str, what: str, schema: type) -> DictConfig:
     known = [path.stem for path in sorted(folder.glob("*.yaml"))]
     reject_unknown([name], known, what)
-    tree = _read_yaml(folder / f"{name}.yaml")
+    tree = _read_yaml(folder / f"{name}.yaml", schema)
     if not isinstance(tree, DictConfig):
         raise ConfigError(f"{folder / name}.yaml must hold a mapping")
     return tree
 
 
-def _read_yaml(path: Path) -> DictConfig | ListConfig:
+def _read_yaml(path: Path, schema: type) -> DictConfig | ListConfig:
     try:
-        return OmegaConf.load(path)
+        return typing.cast("DictConfig | ListConfig", OmegaConf.create(parse_yaml(path.read_text(encoding="utf-8"), schema)))
     except Exception as error:  # of YAML, of OmegaConf, of text that is no UTF-8, of Python's own depth
         raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
 
 
 def _dotlist(overrides: Sequence[str]) -> DictConfig:
+    tree = OmegaConf.create({})
     for item in overrides:
-        if "=" not in item:
+        key, is_one, value = item.partition("=")
+        if not is_one:
             raise ConfigError(f"override {item!r} is not of the form key=value")
-    try:
-        return OmegaConf.from_dotlist(list(overrides))
-    except Exception as error:
-        raise ConfigError(f"overrides {list(overrides)}: {error}") from None
+        try:
+            OmegaConf.update(tree, key, parse_yaml(value, type_of(Config, key.split("."))))
+        except Exception as error:  # of YAML, of OmegaConf
+            raise ConfigError(f"override {item!r}: {str(error).splitlines()[0]}") from None
+    return tree
 
 
 def _pop_list(overlay: DictConfig, key: str, kind: type, given: Sequence[Any] | None) -> Sequence[Any] | None:
     """`arms=[…]` and `seeds=[…]` among the overrides replace the profile's list; `arms.rho1.x=…` stays an override."""
     if key not in overlay or OmegaConf.is_dict(overlay[key]):
         return given
-    value = overlay.pop(key)
+    found = _listed(overlay, key, kind)
+    overlay.pop(key)
+    return found
+
+
+def _listed(tree: DictConfig, key: str, kind: type) -> Sequence[Any]:
+    value = tree[key]
     if not OmegaConf.is_list(value) or not all(isinstance(item, kind) for item in value):
-        raise ConfigError(
-            f"{key}={value} is not a list of {kind.__name__}, e.g. {key}=[{'0,1' if kind is int else 'baseline,rho1'}]"
-        )
+        example = "0,1" if kind is int else "baseline,rho1"
+        raise ConfigError(f"{key}={value} is not a list of {kind.__name__}, e.g. {key}=[{example}]")
     return list(value)
+
+
+def _merged(where: str, *trees: Any) -> dict[str, Any]:
+    """As one plain mapping, references resolved."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.merge(*trees), resolve=True)
+    except Exception as error:  # of OmegaConf: a reference to nothing, a section that is a number
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
+    require(isinstance(found, dict), where, found, "a mapping")
+    return typing.cast("dict[str, Any]", found)
 
 
 def _check_list(values: Sequence[Any], key: str) -> None:
@@ -239,7 +252,7 @@ def read_params(path: Path) -> Config:
 
 
 def _read_plain(path: Path) -> dict[str, Any]:
-    tree = _read_yaml(path)
+    tree = _read_yaml(path, Config)
     try:
         plain = OmegaConf.to_container(tree, resolve=True)
     except Exception as error:
@@ -251,7 +264,7 @@ def _read_plain(path: Path) -> dict[str, Any]:
 
 def load_launch(root: Path) -> LaunchConfig:
     """`configs/launch/$WMTP_LAUNCH.yaml` (default `local`), then `WMTP_NPROC`, `WMTP_SLOTS`, `MLFLOW_TRACKING_URI`."""
-    tree = _load(root / "configs" / "launch", os.environ.get("WMTP_LAUNCH", "local"), "launch configuration")
+    tree = _load(root / "configs" / "launch", os.environ.get("WMTP_LAUNCH", "local"), "launch configuration", LaunchConfig)
     for variable, key in (("WMTP_NPROC", "nproc_per_node"), ("WMTP_SLOTS", "slots"), ("MLFLOW_TRACKING_URI", "tracking_uri")):
         if variable in os.environ:
             tree[key] = os.environ[variable]

@@ -110,6 +110,7 @@ class DataConfig:
             self.num_problems,
             "positive, or null for all",
         )
+        require(self.seed >= 0, "data.seed", self.seed, "0 or more")
         require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
         one_of("data.mutants", self.mutants, ("any", "late"))
         one_of("data.timeouts", self.timeouts, ("wrong", "dropped"))

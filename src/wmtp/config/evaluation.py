@@ -75,6 +75,8 @@ class EvaluateConfig:
             self.k,
             f"every k in [1, num_samples={self.num_samples}]",
         )
+        listed = 1 in self.k and len(set(self.k)) == len(self.k)
+        require(listed, "evaluate.k", self.k, "1 and any others, each once: arms are compared by pass@1")
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,7 @@ class ReportConfig:
     baseline_arm: str = "baseline"
     num_examples: int = 3
     num_bootstrap: int = 2000
+
+    def __post_init__(self) -> None:
+        require(self.num_examples >= 0, "report.num_examples", self.num_examples, "0 or more")
+        require(self.num_bootstrap > 0, "report.num_bootstrap", self.num_bootstrap, "a positive whole number")

@@ -41,7 +41,7 @@ class CriticConfig:
     dropout: float = 0.0
     loss: str = "mse"
     gamma: float = 1.0
-    lambda_final: float = 0.997
+    lambda_final: float = 1.0
     lambda_hold_steps: int = 300
     lambda_ramp_steps: int = 600
     model: ModelConfig = field(default_factory=ModelConfig)

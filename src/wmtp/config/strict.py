@@ -7,7 +7,9 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from wmtp.checks import nearest, require
@@ -16,7 +18,7 @@ from wmtp.errors import ConfigError
 
 def structured(cls: type, tree: Any, where: str) -> Any:
     """`tree` as an instance of dataclass `cls`; unknown keys and wrong types raise ConfigError naming `where`."""
-    require(isinstance(tree, Mapping), where, tree, f"a mapping with keys of {', '.join(_known_keys(cls, []))}")
+    _require_mappings(cls, tree, where)
     try:
         return OmegaConf.to_object(OmegaConf.merge(_writable(OmegaConf.structured(cls)), tree))
     except ConfigKeyError as error:
@@ -27,6 +29,58 @@ def structured(cls: type, tree: Any, where: str) -> Any:
         raise ConfigError(f"{where}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def _require_mappings(cls: type, tree: Any, where: str) -> None:
+    """Where sections are within sections, there are mappings."""
+    require(isinstance(tree, Mapping), where, tree, f"a mapping with keys of {', '.join(_known_keys(cls, []))}")
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint) and name in tree:
+            _require_mappings(typing.cast(type, hint), tree[name], f"{where}.{name}")
+
+
+def parse_yaml(text: str, hint: Any) -> Any:
+    """What YAML holds, with scalars left as they are written where `hint` has texts: `1.10`, `on`, `0123`; null stays null.
+
+    Args:
+        hint: a type: a dataclass, a list or mapping of a type, `str`, or anything else.
+    Raises:
+        yaml.YAMLError: the text is none.
+    """
+    loader = get_yaml_loader()(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _keep_texts(node, hint)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def type_of(hint: Any, path: Sequence[str]) -> Any:
+    """The type at dotted keys below a type; None where there is none."""
+    for name in path:
+        hint = _inner_type(hint, name)
+    return hint
+
+
+def _inner_type(hint: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return typing.get_type_hints(hint).get(name)
+    return typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
+
+
+def _keep_texts(node: yaml.Node, hint: Any) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _keep_texts(value, _inner_type(hint, str(key.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
+        for value in node.value:
+            _keep_texts(value, inner)
+    elif (hint is str or str in typing.get_args(hint)) and typing.get_origin(hint) not in (list, dict):
+        node.tag = node.tag if node.tag == "tag:yaml.org,2002:null" else "tag:yaml.org,2002:str"
 
 
 def _writable(node: DictConfig) -> DictConfig:

@@ -44,15 +44,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         require(self.n_future >= 1, "model.n_future", self.n_future, "at least 1 (1 is a plain next-token model)")
-        require(
-            self.n_layers >= self.n_future,
-            "model.n_layers",
-            self.n_layers,
-            f"at least n_future={self.n_future}: it counts the heads",
-        )
-        require(
-            self.hidden_size % self.n_heads == 0, "model.hidden_size", self.hidden_size, f"a multiple of n_heads={self.n_heads}"
-        )
+        for key in ("hidden_size", "intermediate_size", "n_layers", "n_heads", "n_kv_heads"):
+            require(getattr(self, key) > 0, f"model.{key}", getattr(self, key), "a positive whole number")
+        require(self.rope_theta > 0, "model.rope_theta", self.rope_theta, "a positive number")
+        least = self.n_future if self.n_future == 1 else self.n_future + 1
+        rule = f"at least {least} with n_future={self.n_future}: it counts the heads, and they need a trunk"
+        require(self.n_layers >= least or self.pretrained is not None, "model.n_layers", self.n_layers, rule)
+        even = self.hidden_size % (2 * self.n_heads) == 0
+        rule = f"a multiple of 2 * n_heads={2 * self.n_heads}: heads are of one, even width"
+        require(even, "model.hidden_size", self.hidden_size, rule)
         require(
             self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}"
         )

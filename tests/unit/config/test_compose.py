@@ -79,7 +79,12 @@ def test_the_committed_params_yaml_is_the_demo():
         ("demo", ["sstoken"], ["arms.sstoken.n_future=2"], "arms.sstoken.n_future=2 is not allowed: weighting sstoken"),
         ("demo", ["gae"], ["arms.gae.weighting.alpha=0.05"], "weighting.alpha=0.05 is not allowed: null, or lam=null"),
         ("demo", None, ["evaluate.temperature"], "is not of the form key=value"),
-        ("demo", None, ["tune_reference.model.n_future=2"], "the reference is a next-token model"),
+        (
+            "demo",
+            None,
+            ["tune_reference.model.n_future=2", "tune_reference.model.n_layers=3"],
+            "the reference is a next-token model",
+        ),
         ("demo", None, ["data.max_length=4"], "train_policy.model.n_future=4 is not allowed: less than data.max_length=4"),
         ("mbpp", None, [], "data.train_path=None is not allowed: source=mbpp reads this file"),
     ],

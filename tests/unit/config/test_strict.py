@@ -1,11 +1,14 @@
 """A mapping becomes a dataclass as it is, or an error that names the key."""
 
+import shutil
 from dataclasses import FrozenInstanceError, dataclass, field
 from typing import Optional
 
 import pytest
 
-from wmtp.config.strict import reject_unknown, structured
+from tests.workspaces import PROJECT
+from wmtp.config import LaunchConfig, compose, read_params, write_params
+from wmtp.config.strict import parse_yaml, reject_unknown, structured
 from wmtp.errors import ConfigError
 
 
@@ -68,3 +71,24 @@ def test_the_first_unknown_name_is_refused():
     reject_unknown(["a", "b"], ("a", "b", "c"), "arm")
     with pytest.raises(ConfigError, match="unknown arm 'x': known are a, b"):
         reject_unknown(["a", "x", "y"], ("a", "b"), "arm")
+
+
+@pytest.mark.parametrize("text", ["1.10", "on", "0123", "yes", "1e3", "2020-01-01", "0x1F", "~x"])
+def test_a_text_is_what_is_written(text, tmp_path):
+    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
+    path = tmp_path / "configs/profiles/own.yaml"
+    toy = (PROJECT / "configs/profiles/toy.yaml").read_text()
+    path.write_text(toy.replace("title: wmtp toy", f"title: {text}"))
+    assert compose(tmp_path, "own").report.title == text
+    config = compose(tmp_path, "toy", overrides=[f"report.title={text}"])
+    write_params(config, tmp_path / "params.yaml")
+    assert config.report.title == read_params(tmp_path / "params.yaml").report.title == text
+
+
+def test_texts_in_lists_and_mappings_too_and_null_is_none():
+    assert parse_yaml("env: {A: on, B: 0123}\nsrun: [1.10]\ntracking_uri: null\nslots: 2", LaunchConfig) == {
+        "env": {"A": "on", "B": "0123"},
+        "srun": ["1.10"],
+        "tracking_uri": None,
+        "slots": 2,
+    }

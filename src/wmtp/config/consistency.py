@@ -1,0 +1,92 @@
+"""What no section can see for itself: values that contradict each other across sections, and numbers that are none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wmtp.checks import require
+from wmtp.config.arms import plain, with_inner
+from wmtp.weightings.base import VALUE
+
+if TYPE_CHECKING:
+    from wmtp.config.schema import Config
+
+
+def require_consistent(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: names the first key that does not go with the others, its value, and what would.
+    """
+    for key, value in _leaves(plain(config), ""):
+        require(not isinstance(value, float) or math.isfinite(value), key, value, "a finite number")
+    _require_heads(config)
+    _require_schedules(config)
+    _require_gamma(config)
+    _require_batches(config)
+    source, benchmark = config.data.source, config.evaluate.benchmark
+    rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
+    require(benchmark == source, "evaluate.benchmark", benchmark, rule)
+    for name in ("train_path", "validation_path") if config.data.is_generated else ():
+        value = getattr(config.data, name)
+        require(value is None, f"data.{name}", value, f"null: data.source={source} makes its problems itself and reads no file")
+
+
+def _leaves(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for position, value in enumerate(tree):
+            yield from _leaves(value, f"{key}[{position}]")
+    else:
+        yield key, tree
+
+
+def _require_heads(config: Config) -> None:
+    """A head that looks past the longest example would never have a target; heads are counted among the layers."""
+    model, longest = config.train_policy.model, config.data.max_length
+    heads = {"train_policy.model.n_future": model.n_future}
+    heads |= {f"arms.{name}.n_future": arm.n_future for name, arm in config.arms.items() if arm.n_future is not None}
+    for key, n_future in heads.items():
+        require(n_future < longest, key, n_future, f"less than data.max_length={longest}")
+        has_trunk = n_future == 1 or n_future < model.n_layers or model.pretrained is not None
+        require(
+            has_trunk, key, n_future, f"1, or less than train_policy.model.n_layers={model.n_layers}, which counts the heads"
+        )
+
+
+def _require_schedules(config: Config) -> None:
+    """Schedules over steps that come to what they are for."""
+    for name in ("tune_reference", "train_critic", "train_policy"):
+        section = getattr(config, name)
+        warmup, steps = section.optim.warmup_steps, section.train.steps
+        require(warmup <= steps, f"{name}.optim.warmup_steps", warmup, f"at most {name}.train.steps={steps}")
+    critic = config.train_critic
+    begins = critic.lambda_final == 1 or critic.lambda_hold_steps < critic.train.steps
+    rule = f"less than train_critic.train.steps={critic.train.steps}, or train_critic.lambda_final=1.0"
+    require(begins, "train_critic.lambda_hold_steps", critic.lambda_hold_steps, rule)
+
+
+def _require_gamma(config: Config) -> None:
+    """Advantages discount as the values that they are made of did."""
+    for name, arm in config.arms.items():
+        for one in with_inner(arm.weighting):
+            gamma = getattr(one, "gamma", None)
+            fits = gamma is None or VALUE not in one.needs.columns or gamma == config.train_critic.gamma
+            rule = f"train_critic.gamma={config.train_critic.gamma}, which the values are trained with"
+            require(fits, f"arms.{name}.weighting.gamma", gamma, rule)
+
+
+def _require_batches(config: Config) -> None:
+    """Where the number of problems is known, so is the most examples that they can make."""
+    data = config.data
+    most = max(data.max_per_problem, 1 + data.mutants_per_solution)
+    known = {"tune_reference": data.num_reference_problems * most}
+    if data.num_problems is not None:
+        known |= dict.fromkeys(("train_critic", "train_policy"), data.num_problems * most)
+    for name, number in known.items():
+        batch = getattr(config, name).train.global_batch_size
+        rule = f"at most {number}, the examples that the configured problems can make"
+        require(batch <= number, f"{name}.train.global_batch_size", batch, rule)

@@ -1,0 +1,70 @@
+"""Sections that contradict each other are refused when the configuration is composed, in one line with key, value and range."""
+
+import pytest
+
+from tests.workspaces import PROJECT
+from wmtp.config import compose
+from wmtp.errors import ConfigError
+
+CASES = [
+    ("evaluate.k=[10]", "evaluate.k=[10] is not allowed: 1 and any others, each once"),
+    ("evaluate.k=[]", "evaluate.k=[] is not allowed: 1 and any others"),
+    ("evaluate.k=[1,1]", "evaluate.k=[1, 1] is not allowed"),
+    ("train_policy.model.n_future=7", "train_policy.model.n_layers=7 is not allowed: at least 8 with n_future=7"),
+    ("arms.baseline.n_future=7", "arms.baseline.n_future=7 is not allowed: 1, or less than train_policy.model.n_layers=7"),
+    ("arms.baseline.n_future=192", "arms.baseline.n_future=192 is not allowed: less than data.max_length=192"),
+    ("train_policy.model.hidden_size=100", "train_policy.model.hidden_size=100 is not allowed: a multiple of 2 * n_heads=8"),
+    ("train_policy.model.hidden_size=12", "train_policy.model.hidden_size=12 is not allowed: a multiple of 2 * n_heads=8"),
+    ("tune_reference.model.n_heads=0", "tune_reference.model.n_heads=0 is not allowed: a positive whole number"),
+    ("train_critic.model.intermediate_size=-1", "train_critic.model.intermediate_size=-1 is not allowed"),
+    ("train_policy.model.rope_theta=0", "train_policy.model.rope_theta=0.0 is not allowed: a positive number"),
+    ("data.seed=-1", "data.seed=-1 is not allowed: 0 or more"),
+    ("train_critic.train.seed=-1", "train_critic.train.seed=-1 is not allowed: 0 or more"),
+    ("seeds=[-1]", "seeds=[-1] is not allowed: 0 or more"),
+    (
+        "train_policy.optim.warmup_steps=301",
+        "train_policy.optim.warmup_steps=301 is not allowed: at most train_policy",
+    ),
+    (
+        "train_critic.lambda_final=0.9",
+        "train_critic.lambda_hold_steps=300 is not allowed: less than train_critic",
+    ),
+    ("train_critic.gamma=0.9", "arms.verifiable.weighting.gamma=1.0 is not allowed: train_critic.gamma=0.9"),
+    ("report.baseline_arm=nobody", "report.baseline_arm='nobody' is not allowed: use one of"),
+    ("report.num_bootstrap=0", "report.num_bootstrap=0 is not allowed: a positive whole number"),
+    ("train_policy.train.global_batch_size=16384", "train_policy.train.global_batch_size=16384 is not allowed: at most 12000"),
+    ("data.train_path=some.jsonl", "data.train_path='some.jsonl' is not allowed: null: data.source=synthetic makes"),
+    ("train_policy.optim.lr=.inf", "train_policy.optim.lr=inf is not allowed: a finite number"),
+    ("train_policy.optim.lr=.nan", "train_policy.optim.lr=nan is not allowed"),
+    ("arms.rho1.weighting.keep_frac=.nan", "keep_frac"),
+    ("report.title=${nothing}", "Interpolation key 'nothing' not found"),
+    ("arms.rho1.solutions=${nothing}", "arms.rho1: Interpolation key 'nothing' not found"),
+    ("train_policy=3", "train_policy=3 is not allowed: a mapping"),
+    ("data=0", "data=0 is not allowed: a mapping"),
+    ("train_policy.model=3", "train_policy.model=3 is not allowed: a mapping with keys of pretrained, hidden_size"),
+    ("data.noise=null", "data.noise=None is not allowed: a mapping"),
+    ("arms.rho1=3", "arms.rho1"),
+    ("arms=3", "arms=3 is not a list of str"),
+]
+
+
+@pytest.mark.parametrize(("override", "said"), CASES)
+def test_a_contradiction_is_one_line_with_key_value_and_range(override, said):
+    overrides = [override, "train_policy.train.micro_batch_size=1"] if "global_batch" in override else [override]
+    with pytest.raises(ConfigError) as caught:
+        compose(PROJECT, "demo", overrides=overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_only_looks_like_a_contradiction_is_taken():
+    overrides = [
+        "tune_reference.model.n_layers=1",
+        "train_policy.optim.warmup_steps=300",
+        "train_critic.lambda_final=0.9",
+        "train_critic.lambda_hold_steps=299",
+        "report.baseline_arm=mtp2",
+    ]
+    assert compose(PROJECT, "demo", overrides=overrides).train_critic.lambda_final == 0.9
+    values = ["train_critic.gamma=0.9", "arms.verifiable.weighting.gamma=0.9"]
+    assert compose(PROJECT, "demo", overrides=values).train_critic.gamma == 0.9
+    assert compose(PROJECT, "demo", arms=["rho1"], overrides=values[:1]).train_critic.gamma == 0.9, "no arm reads values"
