@@ -37,12 +37,15 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """`path`: a Hugging Face tokenizer (folder or hub id); without it, byte-pair merges are learnt from the data."""
+    """`path`: a Hugging Face tokenizer (folder or hub id); without it, byte-pair merges are learnt from the data, from at most
+    `max_texts` of the training examples, drawn by the data's seed."""
 
     path: Optional[str] = None
     vocab_size: int = 768
+    max_texts: int = 100000
 
     def __post_init__(self) -> None:
+        require(self.max_texts > 0, "data.tokenizer.max_texts", self.max_texts, "a positive whole number")
         require(self.vocab_size >= 260, "data.tokenizer.vocab_size", self.vocab_size, "at least 260 (256 bytes + specials)")
 
 

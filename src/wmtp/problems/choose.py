@@ -13,7 +13,7 @@ UNKNOWN = -1
 """Number of the bin of those whose difficulty is unknown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """What sampling knows of one solution. `problem` and `solution` are its place in the source; `length` in characters."""
 

@@ -294,4 +294,4 @@ def take_strings(record: Record, where: str, name: str, default: Any = _MISSING)
 
 def unix_newlines(text: str) -> str:
     """Windows line ends (MBPP has them) as `\\n`."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -29,7 +29,15 @@ from wmtp.problems.render import Example
 from wmtp.sandbox.store import OnVerdict, VerdictStore
 from wmtp.stages.context import StageContext
 from wmtp.tokens.tables import write_table
-from wmtp.tokens.tokenizer import TextTokenizer, copy_tokenizer, encode_examples, folder_sha256, save_tokenizer, train_tokenizer
+from wmtp.tokens.tokenizer import (
+    TextTokenizer,
+    copy_tokenizer,
+    encode_examples,
+    folder_sha256,
+    learnt_from,
+    save_tokenizer,
+    train_tokenizer,
+)
 from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 
 if TYPE_CHECKING:
@@ -120,6 +128,7 @@ def _encoded(text: TextTokenizer, examples: Sequence[Example], max_length: int, 
 def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder: Path) -> TextTokenizer:
     if data.tokenizer.path is not None:
         return copy_tokenizer(resolve(data.tokenizer.path, root, "tokenizer"), folder)
+    examples = learnt_from(examples, data.tokenizer.max_texts, f"{data.seed}")
     tokenizer = train_tokenizer((example.prompt + example.code for example in examples), data.tokenizer.vocab_size)
     save_tokenizer(tokenizer, folder, data.max_length)
     print(f"sample: tokenizer of {tokenizer.vocab_size} tokens learnt from {len(examples)} examples", flush=True)

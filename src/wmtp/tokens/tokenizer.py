@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 PAD, EOS = "<|pad|>", "<|eos|>"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+
+
+def learnt_from(examples: Sequence[Example], most: int, seed: str) -> Sequence[Example]:
+    """The examples that merges are learnt from: all, or `most` of them, drawn by the seed, in their order."""
+    if len(examples) <= most:
+        return examples
+    return [examples[i] for i in sorted(random.Random(f"tokenizer {seed}").sample(range(len(examples)), most))]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:

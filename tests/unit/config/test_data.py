@@ -2,7 +2,7 @@
 
 import pytest
 
-from wmtp.config.data import DataConfig
+from wmtp.config.data import DataConfig, TokenizerConfig
 from wmtp.errors import ConfigError
 
 FILES = {"source": "jsonl", "train_path": "a", "validation_path": "b"}
@@ -32,3 +32,8 @@ FILES = {"source": "jsonl", "train_path": "a", "validation_path": "b"}
 def test_settings_that_contradict_each_other_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         DataConfig(**changes)
+
+
+def test_a_tokenizer_is_learnt_from_something():
+    with pytest.raises(ConfigError, match=r"data\.tokenizer\.max_texts=0 is not allowed: a positive whole number"):
+        TokenizerConfig(max_texts=0)

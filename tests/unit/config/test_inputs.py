@@ -49,6 +49,13 @@ def test_every_given_path_is_a_dependency_and_one_that_is_missing_is_refused(roo
     assert "\n" not in str(caught.value)
 
 
+def test_benchmarks_are_dependencies_too_and_places_that_are_not_needed_name_what_is_there(root):
+    config = configured(root, **{"data.benchmarks": "['mbpp:b.jsonl','jsonl:no/such']"})
+    assert config.inputs.benchmarks == ["b.jsonl", "no/such", *["src/wmtp/stages/sample.py"] * 2]
+    with pytest.raises(ConfigError, match=r"data\.benchmarks\[1\]=no/such does not exist"):
+        require_given(root, config)
+
+
 def test_without_any_nothing_is_read_and_nothing_downloaded(root):
     config = compose(root, "toy")
     assert list(given(config)) == [] and config.downloads == {}

@@ -20,6 +20,7 @@ from wmtp.tokens.tokenizer import (
     copy_tokenizer,
     encode_examples,
     folder_sha256,
+    learnt_from,
     load_tokenizer,
     save_tokenizer,
     train_tokenizer,
@@ -56,6 +57,14 @@ def test_digits_and_newlines_stand_alone_and_merges_cross_spaces(trained):
     vocab = [trained.tokenizer.decode([i], skip_special_tokens=False) for i in range(2, trained.vocab_size)]
     assert all(len(token) == 1 for token in vocab if any(c.isdigit() or c == "\n" for c in token))
     assert any(" " in token.strip() for token in vocab)
+
+
+def test_merges_are_learnt_from_all_texts_or_from_so_many_drawn_by_seed_in_their_order():
+    examples = [Example(str(i), "", "", True) for i in range(50)]
+    assert learnt_from(examples, 50, "0") == examples
+    drawn = [learnt_from(examples, 20, seed) for seed in ("0", "0", "1")]
+    assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 20 == len({e.problem_id for e in drawn[0]})
+    assert drawn[0] == [example for example in examples if example in drawn[0]]
 
 
 def test_the_same_texts_give_the_same_file(trained, texts, tmp_path):
