@@ -16,6 +16,7 @@ from wmtp.checks import one_of, require
 from wmtp.config.data import MAX_BENCHMARKS, benchmark_path
 from wmtp.errors import ConfigError
 from wmtp.model_files import tokenizer_files
+from wmtp.problems.splits import base_of
 from wmtp.same_tokenizer import require_same_tokenizer
 from wmtp.weightings.base import REFERENCE_NLL, VALUE
 
@@ -85,8 +86,9 @@ class Given:
 
     @property
     def path(self) -> str:
-        """Where a stage finds it: relative to the workspace, or absolute."""
-        return located(self.value, self.kind)
+        """The file or folder that stages depend on: relative to the workspace, or absolute."""
+        there = located(self.value, self.kind)
+        return base_of(there) if self.kind == "data" else there
 
 
 def is_hub_id(value: str, kind: str) -> bool:
@@ -150,7 +152,7 @@ def require_given(root: Path, config: Config) -> None:
         ConfigError: names the first key of which that is not so.
     """
     for one in given(config):
-        there = (root / one.value).exists()
+        there = (root / (one.value if is_hub_id(one.value, one.kind) else one.path)).exists()
         if is_hub_id(one.value, one.kind):
             hint = f"both a hub id and a path in {root}: write ./{one.value} for what lies here"
             require(not there, one.key, one.value, hint)

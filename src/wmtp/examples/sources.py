@@ -20,6 +20,7 @@ from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions
 from wmtp.problems.decontaminate import Removed
 from wmtp.problems.files import Reading
+from wmtp.problems.splits import with_split
 from wmtp.synthetic.generate import generate
 from wmtp.types import Problem
 
@@ -55,7 +56,7 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
     """
     if config.is_generated:
         return _from_generator(config, ledger)
-    path = resolve(str(config.validation_path), root)
+    path = with_split(resolve(str(config.validation_path), root), "validation")
     account = ledger.account("source/validation")
     held_out = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
     account.problems.keep(len(held_out))
@@ -115,7 +116,7 @@ def _from_training_file(
     config: DataConfig, root: Path, held_out: Sequence[Problem], ledger: Ledger
 ) -> tuple[list[Problem], list[Problem], list[Removed]]:
     """Training and reference problems: decontaminated, distinct, sampled; and what is like others."""
-    path = resolve(str(config.train_path), root)
+    path = with_split(resolve(str(config.train_path), root), "train")
     found = survey(path, config, root, held_out, ledger)
     surveyed, difficulties = found.surveyed, found.difficulties
     numbers = sorted(surveyed)

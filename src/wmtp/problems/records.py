@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from wmtp.errors import DataError
 from wmtp.files import parse_json
-from wmtp.problems.splits import path_format
+from wmtp.problems.splits import files_of, path_format
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +62,8 @@ def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:
 
 
 def read_rows(path_or_hub_id: str) -> Iterator[Row]:
-    """Rows of a .jsonl or .json (.gz or .zst), .parquet or .arrow file, of a folder of them, or of a hub dataset.
+    """Rows of a .jsonl or .json (.gz or .zst), .parquet or .arrow file, of a folder or pattern of them (see `files_of`), or
+    of a hub dataset.
 
     `where` is `file:line` (or row) for error messages. A hub dataset is `owner/name`, `owner/name:SPLIT` or
     `owner/name:CONFIG:SPLIT` (split `train` where none is named), with `@REVISION` behind it for one of its versions; it
@@ -71,20 +72,10 @@ def read_rows(path_or_hub_id: str) -> Iterator[Row]:
     Raises:
         DataError: nothing there, an unknown format, or a file that cannot be read on.
     """
-    path = Path(path_or_hub_id)
-    if path.is_dir():
-        formats = [name for name in _READERS if not name.startswith(".json") or name.startswith(".jsonl")]
-        parts = sorted(p for p in path.iterdir() if path_format(p) in formats)  # a .json beside tables describes them
-        parts = parts or sorted(p for p in path.iterdir() if path_format(p) in _READERS)
-        if not parts:
-            raise DataError(f"{path} holds no {', '.join(_READERS)} file")
-    elif path.is_file():
-        if path_format(path) not in _READERS:
-            raise DataError(f"{path}: unknown format {path_format(path)!r}, use one of {', '.join(_READERS)}")
-        parts = [path]
-    else:
+    parts = files_of(path_or_hub_id)
+    if not parts:
         hub_id = _HUB_ID.fullmatch(path_or_hub_id)
-        if hub_id is None or path_format(path) in _READERS:
+        if hub_id is None or path_format(path_or_hub_id) in _READERS:
             hint = "and is not a hub id of the form owner/name:config:split@revision"
             raise DataError(f"{path_or_hub_id} does not exist ({hint})")
         yield from _hub(path_or_hub_id, **hub_id.groupdict())
@@ -105,15 +96,14 @@ def version_of(path_or_hub_id: str) -> dict[str, str]:
 
     Of a hub dataset the id, with the revision where one was asked for.
     """
-    path = Path(path_or_hub_id)
-    if not path.exists():
+    parts = files_of(path_or_hub_id)
+    if not parts:
         return {"name": path_or_hub_id}
-    parts = [path] if path.is_file() else sorted(part for part in path.iterdir() if path_format(part) in _READERS)
     digest = hashlib.md5(usedforsecurity=False)
     for part in parts:
         for line in _lines(part):
             digest.update(line)
-    return {"name": path.name, "md5": digest.hexdigest()}
+    return {"name": Path(path_or_hub_id).name, "md5": digest.hexdigest()}
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from wmtp.errors import DataError
@@ -67,3 +67,60 @@ def of_split(paths: Sequence[_Path], split: str | None, where: str) -> list[_Pat
     if wanted not in by_split:
         raise DataError(f"{where} holds no split {split}, but {', '.join(known)}")
     return by_split[wanted]
+
+
+def base_of(value: str) -> str:
+    """The file or folder that a value stands in, told by its form: `data` of `data:valid` and of `data/train-*.parquet`."""
+    folder = _divided(value)[0]
+    parts = PurePath(folder).parts
+    fixed = next((i for i, part in enumerate(parts) if _is_pattern(part)), len(parts))
+    return str(PurePath(*parts[:fixed])) if fixed < len(parts) else folder
+
+
+def files_of(value: str) -> list[Path]:
+    """The files that a value names: a file, a folder (also one whose files lie in folders of it), `FOLDER:SPLIT`, or a pattern.
+
+    Returns:
+        In order; none where there is no such path, so that it may be something else.
+    Raises:
+        DataError: a folder or a pattern without any, a format that cannot be read, or what `of_split` refuses.
+    """
+    path, split = (Path(value), None) if Path(value).exists() else (Path(_divided(value)[0]), _divided(value)[1])
+    base = Path(base_of(value))
+    if _is_pattern(value) and not path.exists() and base.is_dir():
+        found = sorted(one for one in base.glob(str(PurePath(value).relative_to(base))) if one.is_file())
+        if not found:
+            raise DataError(f"{value}: no file has such a name")
+    elif path.is_dir():
+        return of_split(_in_folder(path), split, str(path))
+    else:
+        found = [path] if path.is_file() and split is None else []
+    for one in found:
+        if path_format(one) not in FORMATS:
+            raise DataError(f"{one}: unknown format {path_format(one)!r}, use one of {', '.join(FORMATS)}")
+    return found
+
+
+def with_split(value: str, split: str) -> str:
+    """A folder whose files are of splits, with the one that is meant where none is named."""
+    is_divided = Path(value).is_dir() and any(split_of(path) is not None for path in _in_folder(Path(value)))
+    return f"{value}:{split}" if is_divided else value
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Its files with records, or those in folders of it. A .json beside tables describes them."""
+    for paths in (folder.iterdir(), folder.rglob("*")):
+        readable = [path for path in paths if path_format(path) in FORMATS and not path.name.startswith(".") and path.is_file()]
+        tables = [path for path in readable if not path_format(path).startswith(".json") or ".jsonl" in path_format(path)]
+        if readable:
+            return sorted(tables or readable)
+    raise DataError(f"{folder} holds no {', '.join(FORMATS)} file")
+
+
+def _divided(value: str) -> tuple[str, str | None]:
+    match = re.fullmatch(r"(.+):([A-Za-z][\w-]*)", value)
+    return (match[1], match[2]) if match else (value, None)
+
+
+def _is_pattern(text: str) -> bool:
+    return any(mark in text for mark in "*?[")

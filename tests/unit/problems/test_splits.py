@@ -5,8 +5,8 @@ from pathlib import PurePath
 import pytest
 
 from wmtp.errors import DataError
-from wmtp.problems.records import _READERS
-from wmtp.problems.splits import FORMATS, of_split, path_format, split_named, split_of
+from wmtp.problems.records import _READERS, read_records
+from wmtp.problems.splits import FORMATS, base_of, files_of, of_split, path_format, split_named, split_of, with_split
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,52 @@ def test_formats_are_those_that_can_be_read():
         ".parquet",
         ".md",
     ]
+
+
+@pytest.fixture
+def hub_folder(tmp_path):
+    """A dataset as it is cloned from the hub, or as a download leaves it."""
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "valid-00000-of-00001", "test-00000-of-00001"):
+        path = tmp_path / "set/data" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{"from": "{name[:7]}"}}\n')
+    (tmp_path / "set/.hub.json").write_text("{}")
+    (tmp_path / "set/README.md").write_text("about")
+    return tmp_path / "set"
+
+
+def test_a_folder_with_every_split_gives_each_key_its_own(hub_folder):
+    def read(value):
+        return [record["from"] for _, record in read_records(value)]
+
+    assert read(with_split(str(hub_folder), "train")) == ["train-0", "train-0"]
+    assert read(with_split(str(hub_folder), "validation")) == ["valid-0"]
+    assert read(f"{hub_folder}:test") == ["test-00"]
+    assert read(f"{hub_folder}/data/train-*.jsonl") == ["train-0", "train-0"]
+    with pytest.raises(DataError, match=r"holds the splits test, train, validation: say which"):
+        read(str(hub_folder))
+    with pytest.raises(DataError, match=r"train-9\*: no file has such a name"):
+        read(f"{hub_folder}/data/train-9*")
+
+
+def test_a_folder_of_files_that_tell_no_split_is_as_it_was(tmp_path):
+    for name in ("b.jsonl", "a.jsonl", "dataset_info.json"):
+        (tmp_path / name).write_text("{}\n")
+    assert with_split(str(tmp_path), "train") == str(tmp_path)
+    assert [path.name for path in files_of(str(tmp_path))] == ["a.jsonl", "b.jsonl"]
+    assert files_of(str(tmp_path / "nothing")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "base"),
+    [
+        ("data", "data"),
+        ("data:valid", "data"),
+        ("data/train-*.parquet", "data"),
+        ("/abs/data/[ab].jsonl", "/abs/data"),
+        ("data/*/x.jsonl", "data"),
+        ("a/file.jsonl", "a/file.jsonl"),
+    ],
+)
+def test_what_a_value_depends_on_is_told_by_its_form(value, base):
+    assert base_of(value) == base
