@@ -173,3 +173,10 @@ def test_params_that_dvc_wrote_anew_are_the_same_experiment(tmp_path):
     assert not says(path, compose(PROJECT, "toy", overrides=["evaluate.seed=9"]))
     path.write_text("{broken")
     assert not says(path, config) and write_params(config, path)
+
+
+@pytest.mark.parametrize("profile", FILES)
+def test_validation_is_never_the_test_set_in_a_profile_for_mbpp(profile):
+    """Both are drawn from the ends of one order of the 90 problems of MBPP's validation split."""
+    data = compose(PROJECT, profile, overrides=FILES[profile]).data
+    assert data.num_validation_problems + data.num_test_problems <= 90
