@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ from wmtp.config.compose import dump, says, to_plain
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError
 from wmtp.orchestration import processes
+from wmtp.orchestration.experiments import keep
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import PARAMS, Judgement, expand, find_root, is_up_to_date, judge_all, read_graph
 from wmtp.orchestration.workspace import PAGES, change_params, check_params, served
+from wmtp.orchestration.workspaces import served_environment
+from wmtp.places import home, workspace_name
 
 CANCELLED = "cancelled; the next run goes on where this one stopped"
 
@@ -55,11 +58,20 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
         return _explain(root, config, graph, {name for one in force for name in expand(only if one == CHOSEN else one, graph)})
     if not force and is_up_to_date(root, graph, params=text):
         change_params(root, config)
+        _record(root, only, graph)
         return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
     (root / HOME).mkdir(parents=True, exist_ok=True)
-    forget_dead_server(root)
+    forget_dead_server(home(root))
+    os.environ.update(served_environment(root))
     require_prefect()
+    parameters["workspace"] = workspace_name(root)
     return _flow(root, parameters, only, started)
+
+
+def _record(root: Path, only: str, graph: Iterable[str]) -> None:
+    """Where nothing had to be done, it may have been done by DVC alone."""
+    if only == TARGET:
+        print(f"Saved    experiment {keep(root, graph)}")
 
 
 def _flow(root: Path, parameters: dict[str, Any], only: str, started: float) -> int:

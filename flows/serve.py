@@ -35,6 +35,8 @@ _MARK = "# Written by `make serve`, which removes it when it ends."
 
 POOL = "wmtp"
 _JSON = {"Content-Type": "application/json"}
+RUNS_AT_ONCE = 8
+"""Flow runs that the worker has a process for, those in line for their workspace among them; more stay `Late` in the queue."""
 READY_SECONDS = 600.0
 """Long, for a busy machine: one that has ended is noticed at once."""
 
@@ -65,6 +67,7 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
     prefect = [sys.executable, "-m", "prefect"]
     server = [*prefect, "server", "start", "--host", HOST, "--port", str(ports["prefect"])]
     worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--name", f"local-{ports['prefect']}"]
+    worker += ["--limit", str(RUNS_AT_ONCE)]
     store = load_launch(root).tracking_uri or tracking.default_uri(root)
     pages = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     has_pages = not store.startswith("http")  # otherwise somebody else serves them

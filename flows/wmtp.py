@@ -16,23 +16,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from prefect import flow, runtime
+from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Failed, Running
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.choices import CHOSEN, TARGET, arm_names, profile_names, stage_names
 from tasks.params import compose_params
-from tasks.stage import begin, run_stage, stop_all
+from tasks.stage import begin, run_stage, show_flow_state, stop_all
 from wmtp.config import Config
 from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
+from wmtp.orchestration.experiments import keep
 from wmtp.orchestration.pipeline import expand, find_root, read_graph
 from wmtp.orchestration.resume import forget_recorded
 from wmtp.orchestration.workspace import claimed
+from wmtp.orchestration.workspaces import open_workspace, require_same_flow
 
 THREADS = 64
 """One per stage that is waited for; how many run at once is the tasks' business."""
@@ -62,7 +64,8 @@ def _run_name() -> str:
     """`demo: baseline, rho1`, what a list of runs is read for."""
     given = runtime.flow_run.parameters
     arms = ", ".join(given.get("arms") or ["all arms"])
-    return f"{given['profile']}: {arms}" + (f", only {given['only']}" if given.get("only") else "")
+    where = f"{given['workspace']}, " if given.get("workspace") else ""
+    return f"{where}{given['profile']}: {arms}" + (f", only {given['only']}" if given.get("only") else "")
 
 
 @flow(
@@ -75,6 +78,7 @@ def wmtp(
     overrides: list[str] | None = None,
     force: list[Annotated[str, _offer((CHOSEN, *stage_names()))]] | None = None,
     only: Annotated[str, _offer(stage_names())] | None = None,
+    workspace: str | None = None,
 ) -> State[Any]:
     """Bring the comparison up to date: every stage that the report needs, or the one stage you choose and what it needs.
 
@@ -85,24 +89,48 @@ def wmtp(
         overrides: Any setting as key=value, e.g. evaluate.temperature=0.6 or arms.rho1.weighting.keep_frac=0.7.
         force: Stages to run although they are up to date. "evaluate" stands for every evaluate@run, "only" for the one below.
         only: Stop at this stage instead of the report.
+        workspace: Run in .wmtp/workspaces/NAME, which is made where there is none: beside runs with other parameters.
     """
     _end_with_worker()
     begin()
     try:
-        root = find_root()
+        root = _root(workspace)
         composed = compose_params(str(root), profile, arms or None, seeds or None, overrides or [], return_state=True)
         if not composed.is_completed():
             return Failed(message=composed.message)
         config = cast(Config, composed.result())
-        with claimed(root, config, f"flow run of {', '.join(config.runs)}"):
+        with claimed(root, config, f"flow run of {', '.join(config.runs)}", waits=_show_waiting):
             graph = read_graph(root, [only or TARGET])
             states = _run_stages(graph, root, forced_stages(graph, force or [], only))
             forget_recorded(root)
-            return _summary(states)
+            summary = _summary(states)
+            if summary.is_completed() and (only or TARGET) == TARGET:
+                get_run_logger().info("experiment %s", keep(root, graph))
+            return summary
     except WmtpError as error:
         return Failed(message=str(error))
     finally:
         stop_all()
+
+
+def _root(workspace: str | None) -> Path:
+    """The workspace to run in: this one, or the named one beside it."""
+    root = find_root()
+    if not workspace:
+        return root
+    found = open_workspace(root, workspace, get_run_logger().info)
+    if found != root:
+        require_same_flow(root, found)
+    return found
+
+
+def _show_waiting(others: str) -> None:
+    if not others:
+        show_flow_state(Running())
+        return
+    message = f"for its turn in this workspace, after {others}"
+    get_run_logger().info("waits %s", message)
+    show_flow_state(Running(name="Waiting", message=message))
 
 
 def _end_with_worker() -> None:

@@ -22,6 +22,7 @@ from uuid import UUID
 import httpx
 from prefect import get_client, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Completed, Failed, Running
@@ -187,9 +188,21 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
 
 def _show_state(state: State[Any]) -> None:
     """For whoever looks at the task in the UI; it goes on, or ends, whatever becomes of this."""
+    with _best_effort() as client:
+        client.set_task_run_state(UUID(str(runtime.task_run.id)), state, force=True)
+
+
+def show_flow_state(state: State[Any]) -> None:
+    """The same for the flow run."""
+    with _best_effort() as client:
+        client.set_flow_run_state(UUID(str(runtime.flow_run.id)), state, force=True)
+
+
+@contextmanager
+def _best_effort() -> Iterator[SyncPrefectClient]:
     try:
         with get_client(sync_client=True) as client:
-            client.set_task_run_state(UUID(str(runtime.task_run.id)), state, force=True)
+            yield client
     except (httpx.HTTPError, PrefectException) as error:
         get_run_logger().debug("the state could not be shown: %s", error)
 

@@ -32,6 +32,7 @@ class Workspace:
             else:
                 shutil.copy(source, target)
         subprocess.run(["git", "init", "--quiet", str(self.root)], check=True)
+        (self.root / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
         self.slots = self.root / ".wmtp-slots"
 
     def environment(self, **extra):

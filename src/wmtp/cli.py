@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import subprocess
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 from wmtp import __version__, cli_models
 from wmtp.arguments import Parser, names, nonempty, positive, whole, wholes
 from wmtp.edge import run_command
-from wmtp.errors import ConfigError, LaunchError
+from wmtp.errors import ConfigError
 
 PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
 
@@ -55,6 +52,7 @@ def _parser() -> Parser:
     stage.set_defaults(run=_stage)
 
     run = commands.add_parser("run", help="run a flow without a server", add_help=True)
+    run.add_argument("--workspace", metavar="NAME", help="run in .wmtp/workspaces/NAME, beside runs with other parameters")
     run.add_argument("preset", choices=PRESETS)
     run.add_argument("rest", nargs=argparse.REMAINDER, help="--profile, --arms, --seeds, --force, --only, --dry, key=value ...")
     run.set_defaults(run=_run)
@@ -77,6 +75,7 @@ def _parser() -> Parser:
     report = commands.add_parser("report", help="print the newest report's table and path")
     report.set_defaults(run=_report)
 
+    _add_experiments(commands)
     _add_evaluation(commands)
 
     cli_models.add_commands(commands)
@@ -86,6 +85,33 @@ def _parser() -> Parser:
     doctor.add_argument("--cache", action="store_true", help="read all that DVC holds, and remove what is damaged")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_experiments(commands: Any) -> None:
+    kept = commands.add_parser("experiments", help="what has been run: list, compare A B..., restore A")
+    kept.add_argument("--json", action="store_true", help="the list as JSON")
+    kept.set_defaults(run=_experiments, action="list")
+    actions = kept.add_subparsers(dest="action", metavar="ACTION")
+    compare = actions.add_parser("compare", help="one report over several")
+    compare.add_argument("names", nargs="+", metavar="NAME")
+    compare.add_argument("--out", type=cli_models.path, help="the report's folder (default: one in .wmtp/comparisons)")
+    restore = actions.add_parser("restore", help="bring one back: code, params.yaml and outputs")
+    restore.add_argument("name", metavar="NAME")
+    restore.add_argument("--workspace", help="into .wmtp/workspaces/NAME instead of here")
+
+
+def _experiments(arguments: argparse.Namespace) -> int:
+    from wmtp import experiments
+    from wmtp.orchestration.pipeline import find_root
+
+    root = find_root()
+    if arguments.action == "compare":
+        experiments.compare(root, arguments.names, arguments.out)
+    elif arguments.action == "restore":
+        experiments.restore(root, arguments.name, arguments.workspace)
+    else:
+        experiments.show(root, as_json=arguments.json)
+    return 0
 
 
 def _add_lists(commands: Any) -> None:
@@ -262,28 +288,16 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """The flow lives outside this package (which never imports Prefect): run it as its own process, and end all of it."""
-    from wmtp.orchestration import own_code, processes
-    from wmtp.orchestration.launch import OWNER
+    from wmtp.orchestration.foreground import run_module
     from wmtp.orchestration.pipeline import find_root
+    from wmtp.orchestration.workspaces import open_workspace
 
-    token = uuid.uuid4().hex
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    marks = {"PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
-    environment = own_code.environment(find_root(), os.environ) | marks
-    command = [sys.executable, "-m", "flows.command", arguments.preset, *arguments.rest]
-    process = subprocess.Popen(command, cwd=find_root(), env=environment, start_new_session=True)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the flow ends its stages, and then itself
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda number, frame: process.send_signal(number))
-    processes.pause_with_terminal(lambda: process.send_signal(signal.SIGTSTP), lambda: process.send_signal(signal.SIGCONT))
-    try:
-        code = process.wait()
-        if code < 0:
-            raise LaunchError(f"the flow was killed by {signal.Signals(-code).name}; the next run goes on where it stopped")
-        return code
-    finally:
-        processes.kill_tree(process, token)
+    root, which = find_root(), Parser(prog="wmtp run", add_help=False, allow_abbrev=False)
+    which.add_argument("--workspace", default=arguments.workspace)
+    chosen, rest = which.parse_known_args(arguments.rest)
+    if chosen.workspace is not None:
+        root = open_workspace(root, chosen.workspace, print)
+    return run_module(root, "flows.command", [arguments.preset, *rest])
 
 
 def _params(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from wmtp import run_views
 from wmtp.files import Journal, read_journal, write_json
+from wmtp.places import home
 
 FLUSH_SECONDS = 2.0
 CLOSE_SECONDS = 60.0
@@ -104,8 +105,8 @@ def _last_run_path(folder: Path, stage: str) -> Path:
 
 
 def default_uri(root: Path) -> str:
-    """SQLite in the workspace, as an absolute URI."""
-    return f"sqlite:///{(root / '.wmtp' / 'mlflow.db').resolve()}"
+    """SQLite in the clone that the workspace belongs to, as an absolute URI."""
+    return f"sqlite:///{home(root) / '.wmtp' / 'mlflow.db'}"
 
 
 class Courier:

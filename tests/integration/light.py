@@ -39,6 +39,13 @@ class LightWorkspace(Workspace):
         shutil.copy(PROJECT / "tests/integration/work.py", self.root)
         self.write_pipeline(PIPELINE)
 
+    def commit(self, message="first"):
+        """All but what steers and records the stages of the test."""
+        (self.root / ".git/info/exclude").write_text("*.log\nseconds\nbreak\nsay\n.wmtp-slots/\n.wmtp-*/\n")
+        who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+        self.run("git", *who, "add", "--all")
+        self.run("git", *who, "commit", "--quiet", "--message", message)
+
     def write_pipeline(self, stages):
         plots = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["plots"]
         (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "plots": plots}, sort_keys=False))

@@ -59,7 +59,7 @@ def test_the_form_offers_what_there_is(served):
     deployment = served.api("deployments/name/wmtp/compare")
     fields = deployment["parameter_openapi_schema"]["properties"]
     assert fields["profile"]["enum"] == ["demo", "mbpp", "toy"] and "configs/profiles" in fields["profile"]["description"]
-    assert set(fields) == {"profile", "arms", "seeds", "overrides", "force", "only"}
+    assert set(fields) == {"profile", "arms", "seeds", "overrides", "force", "only", "workspace"}
     refused = served.workspace.run("prefect", "deployment", "run", "wmtp/compare", "--param", "profile=toi", code=1)
     assert "'toi' is not one of ['demo', 'mbpp', 'toy']" in refused
 
@@ -67,6 +67,32 @@ def test_the_form_offers_what_there_is(served):
 def test_a_mistake_is_said_in_the_runs_state(served):
     served.deploy_run("--param", 'overrides=["evaluate.temprature=1"]')
     assert "evaluate.temprature: did you mean temperature?" in served.wait_for_state("FAILED")["state"]["message"]
+
+
+def test_a_run_with_other_parameters_waits_its_turn_and_one_in_a_workspace_runs_beside_it(served):
+    workspace = served.workspace
+    workspace.commit()
+    served.deploy_slow_run("evaluate.seed=11")
+    first = served.newest_run()["id"]
+    served.deploy_run("--param", 'overrides=["evaluate.seed=12"]')
+    second = served.newest_run()["id"]
+    wait_for(lambda: served.api(f"flow_runs/{second}")["state_name"] == "Waiting", 120, "the state")
+    said = served.api(f"flow_runs/{second}")["state"]["message"]
+    assert said.startswith("for its turn in this workspace, after flow run of baseline-s0, rho1-s0 (process "), said
+    served.deploy_run("--param", 'overrides=["evaluate.seed=13"]', "--param", "workspace=beside")
+    assert served.wait_for_state("COMPLETED", 240)["name"] == "beside, toy: baseline, rho1"
+    beside = workspace.root / ".wmtp/workspaces/beside"
+    assert "seed: 13" in (beside / "params.yaml").read_text()
+    assert not any(name == "sample" for name, *_ in trace_of(beside)), "it was computed in the clone, and is restored"
+    assert served.api(f"flow_runs/{second}")["state_name"] == "Waiting"
+    workspace.slow_down(0)
+    workspace.run("prefect", "flow-run", "cancel", first)
+    wait_for(lambda: served.api(f"flow_runs/{second}")["state_type"] == "COMPLETED", 240, "the second run's turn")
+    assert "seed: 12" in (workspace.root / "params.yaml").read_text() and workspace.stale() == []
+
+
+def trace_of(root):
+    return [line.split() for line in (root / "trace.log").read_text().splitlines()]
 
 
 def test_a_cancelled_run_leaves_no_stage_and_the_next_goes_on(served):

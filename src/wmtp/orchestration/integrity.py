@@ -130,12 +130,12 @@ def _users(repo: Any) -> dict[str, tuple[str, ...]]:
             value, name = str(out.hash_info.value), os.path.relpath(out.fs_path, repo.root_dir)
             found.setdefault(value, []).append(name)
             if value.endswith(_DIR):
-                for entry in _listed(cache / value[:2] / value[2:]):
+                for entry in listed(cache / value[:2] / value[2:]):
                     found.setdefault(str(entry["md5"]), []).append(f"{name}/{entry['relpath']}")
     return {value: tuple(names) for value, names in found.items()}
 
 
-def _listed(path: Path) -> list[dict[str, Any]]:
+def listed(path: Path) -> list[dict[str, Any]]:
     """A folder's files; none where its object is missing or cannot be read."""
     try:
         entries = json.loads(path.read_bytes())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from wmtp.errors import ConfigError
 from wmtp.files import write_json
 from wmtp.orchestration import processes
 from wmtp.orchestration.pipeline import PARAMS
+from wmtp.places import home
+
+_LINE = "waiting"
+_TURN_SECONDS = 1.0
 
 
 def _folder(root: Path) -> Path:
@@ -32,11 +37,16 @@ def _exclusive(root: Path) -> Iterator[None]:
 
 def live_runs(root: Path) -> list[str]:
     """The runs that have claimed the workspace and are alive, as text for a message. Records of dead ones are removed."""
+    return [what for _, what in _alive(_folder(root))]
+
+
+def _alive(folder: Path) -> list[tuple[Path, str]]:
+    """Records of live processes, in the order of their names, and what they say."""
     found = []
-    for path in sorted(_folder(root).glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         if processes.is_alive(record["process"]):
-            found.append(f"{record['what']} (process {record['process'].partition(':')[0]})")
+            found.append((path, f"{record['what']} (process {record['process'].partition(':')[0]})"))
         else:
             path.unlink(missing_ok=True)
     return found
@@ -53,21 +63,48 @@ def change_params(root: Path, config: Config) -> bool:
 
 
 @contextmanager
-def claimed(root: Path, config: Config, what: str) -> Iterator[None]:
+def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], None]) -> Iterator[None]:
     """Write params.yaml and keep it for as long as the block lasts. Several runs of the same parameters may share it.
 
+    Where others stand in line, or use it with other parameters, this one waits behind them.
+
+    Args:
+        what: for the others to read; waits: gets the names of those that are waited for, whenever they change, and
+            then nothing, when it is this one's turn.
     Raises:
-        ConfigError: as `change_params`.
+        ConfigError: a data file that the stages are to read does not exist.
     """
     who = processes.identity()
+    record = {"process": who, "what": what}
     path = _folder(root) / f"{who.replace(':', '-')}.json"
-    with _exclusive(root):
-        _change(root, config)
-        write_json(path, {"process": who, "what": what})
+    ticket = _folder(root) / _LINE / f"{time.time_ns()}-{path.name}"
+    ticket.parent.mkdir(exist_ok=True)
     try:
+        write_json(ticket, record)
+        before = ""
+        while others := _claim(root, config, path, record, ticket):
+            if others != before:
+                waits(before := others)
+            time.sleep(_TURN_SECONDS)
+        ticket.unlink()
+        if before:
+            waits("")
         yield
     finally:
+        ticket.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
+
+
+def _claim(root: Path, config: Config, path: Path, record: dict[str, str], ticket: Path) -> str:
+    """Whom this run has to wait for; nobody, and the workspace is its own."""
+    with _exclusive(root):
+        _require_data(root, config)
+        ahead = [what for one, what in _alive(ticket.parent) if one.name < ticket.name]
+        others = [] if says(root / PARAMS, config) else live_runs(root)
+        if not ahead and not others:
+            write_params(config, root / PARAMS)
+            write_json(path, record)
+        return ", ".join([*others, *ahead])
 
 
 def check_params(root: Path, config: Config) -> None:
@@ -82,7 +119,7 @@ def check_params(root: Path, config: Config) -> None:
     if others:
         raise ConfigError(
             f"params.yaml is in use by {', '.join(others)}, which was started with other parameters: "
-            f"wait for it, cancel it, or use another clone of this repository"
+            f"wait for it, cancel it, or run beside it in a workspace of its own (--workspace NAME)"
         )
 
 
@@ -110,7 +147,7 @@ def serving(root: Path, pages: dict[str, str]) -> Iterator[None]:
 
 
 def served(root: Path) -> dict[str, str] | None:
-    """The pages of the workspace's `make serve`, by name as in `PAGES`; None when none is at work."""
+    """The pages of `make serve` in the workspace's home, by name as in `PAGES`; None when none is at work."""
     try:
         record = json.loads(_pages_path(root).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,4 +157,4 @@ def served(root: Path) -> dict[str, str] | None:
 
 
 def _pages_path(root: Path) -> Path:
-    return root / ".wmtp" / "serve" / "pages.json"
+    return home(root) / ".wmtp" / "serve" / "pages.json"

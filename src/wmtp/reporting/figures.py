@@ -25,12 +25,12 @@ def draw_figures(report: Report, theme: Theme = LIGHT, form: Literal["png", "svg
     import matplotlib as mpl
 
     mpl.use("Agg")
-    with mpl.rc_context(_rc(theme)):
+    with mpl.rc_context(theme_settings(theme)):
         drawn = {name: draw(report) for name, draw in FIGURES.items()}
-        return {name: _saved(figure, form) for name, figure in drawn.items() if figure is not None}
+        return {name: saved(figure, form) for name, figure in drawn.items() if figure is not None}
 
 
-def _rc(theme: Theme) -> Any:
+def theme_settings(theme: Theme) -> Any:
     keys = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     return {
         **dict.fromkeys(keys, theme.text),
@@ -54,7 +54,7 @@ def _rc(theme: Theme) -> Any:
     }
 
 
-def _saved(figure: Figure, form: str) -> bytes:
+def saved(figure: Figure, form: str) -> bytes:
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
@@ -63,7 +63,7 @@ def _saved(figure: Figure, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def _new(height: float, columns: int = 1, **keys: Any) -> tuple[Figure, Any]:
+def new_figure(height: float, columns: int = 1, **keys: Any) -> tuple[Figure, Any]:
     import matplotlib.pyplot as plt
 
     return plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", **keys)
@@ -74,13 +74,13 @@ def _scope(report: Report) -> str:
     return f"{plural(setting['num_tasks'], 'task')}, {plural(len(setting['seeds']), 'seed')}"
 
 
-def _rows(axes: Axes, report: Report, arms: list[str]) -> None:
-    axes.set_yticks(range(len(arms)), arms)
-    axes.set_ylim(len(arms) - 0.4, -0.6)
+def row_labels(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
 
 
-def _interval(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -> None:
+def interval_bar(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -> None:
     axes.plot([entry["low"], entry["high"]], [y, y], color=style.color, lw=2.5, solid_capstyle="round")
     axes.plot(entry["mean"], y, style.marker, color=style.color, ms=9)
 
@@ -88,17 +88,17 @@ def _interval(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -> N
 def pass_at_1(report: Report) -> Figure:
     """Sampled and greedy pass@1 of every arm, with intervals over tasks and a dot per seed."""
     arms, styles = list(report["arms"]), arm_styles(report["arms"], report["baseline"])
-    figure, axes = _new(1.3 + 0.5 * len(arms))
+    figure, axes = new_figure(1.3 + 0.5 * len(arms))
     for y, arm in enumerate(arms):
         entry = report["arms"][arm]
-        _interval(axes, y - 0.12, entry["pass_at_k"]["1"], styles[arm])
+        interval_bar(axes, y - 0.12, entry["pass_at_k"]["1"], styles[arm])
         greedy = entry["greedy"]
         axes.plot([greedy["low"], greedy["high"]], [y + 0.2, y + 0.2], color=styles[arm].color, lw=1)
         axes.plot(greedy["mean"], y + 0.2, "o", mfc="none", mec=styles[arm].color, ms=6)
         seeds = [row["pass@1"] for row in report["runs"] if row["arm"] == arm]
         if len(seeds) > 1:
             axes.plot(seeds, [y - 0.12] * len(seeds), "|", color=axes.xaxis.label.get_color(), ms=9, mew=1)
-    _rows(axes, report, arms)
+    row_labels(axes, arms)
     axes.set_xlim(0, None)
     axes.set_xlabel("pass@1 (share of programs that pass every test)")
     intervals = f"95 % intervals over tasks, ticks are seeds ({_scope(report)})"
@@ -112,14 +112,14 @@ def difference(report: Report) -> Figure | None:
     if not arms:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
-    figure, axes = _new(1.3 + 0.45 * len(arms))
+    figure, axes = new_figure(1.3 + 0.45 * len(arms))
     axes.axvline(0, color=axes.xaxis.label.get_color(), lw=1)
     for y, arm in enumerate(arms):
         entry = report["arms"][arm]["difference"]
         if entry["seed_low"] is not None:
             axes.plot([entry["seed_low"], entry["seed_high"]], [y, y], color=styles[arm].color, lw=8, alpha=0.25)
-        _interval(axes, y, entry, styles[arm])
-    _rows(axes, report, arms)
+        interval_bar(axes, y, entry, styles[arm])
+    row_labels(axes, arms)
     axes.set_xlabel(f"pass@1 minus {report['baseline']}'s, same tasks and seeds")
     intervals = f"95 % intervals over tasks, bands over seeds ({_scope(report)})"
     axes.set_title(f"Paired difference from {report['baseline']} in sampled pass@1\n{intervals}")
@@ -131,7 +131,7 @@ def pass_at_k(report: Report) -> Figure | None:
     styles = arm_styles(report["arms"], report["baseline"])
     if max(len(entry["pass_at_k"]) for entry in report["arms"].values()) < 2:
         return None
-    figure, axes = _new(4.0)
+    figure, axes = new_figure(4.0)
     for arm, entry in report["arms"].items():
         ks = sorted(int(k) for k in entry["pass_at_k"])
         rows = [entry["pass_at_k"][str(k)] for k in ks]
@@ -158,7 +158,7 @@ def by_difficulty(report: Report) -> Figure | None:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
     counts = next(iter(report["arms"].values()))["by_difficulty"]
-    figure, axes = _new(3.4)
+    figure, axes = new_figure(3.4)
     _bars(axes, {arm: [e["by_difficulty"][level]["pass@1"] for level in levels] for arm, e in report["arms"].items()}, styles)
     axes.set_xticks(range(len(levels)), [f"difficulty {level}\n({counts[level]['num_tasks']} tasks)" for level in levels])
     axes.set(ylabel="pass@1")
@@ -188,7 +188,7 @@ def nll_per_head(report: Report) -> Figure:
     heads = sorted(
         {head for entry in report["arms"].values() for head in entry["nll"]}, key=lambda head: int(head.removeprefix("head"))
     )
-    figure, axes = _new(3.4)
+    figure, axes = new_figure(3.4)
     _bars(
         axes,
         {arm: [e["nll"].get(head) for head in heads] for arm, e in report["arms"].items()},
@@ -207,7 +207,7 @@ def learning_curves(report: Report) -> Figure | None:
     from matplotlib.ticker import LogLocator
 
     styles = arm_styles(report["arms"], report["baseline"])
-    figure, panels = _new(3.8, columns=2)
+    figure, panels = new_figure(3.8, columns=2)
     for axes, key in zip(panels, ("validation", "train"), strict=True):
         for arm, entry in report["arms"].items():
             curves = [report["curves"][run][key] for run in entry["runs"] if report["curves"][run][key]]
@@ -217,7 +217,7 @@ def learning_curves(report: Report) -> Figure | None:
                 marker = styles[arm].marker if key == "validation" else None
                 axes.plot(*_mean_curve(curves), color=styles[arm].color, lw=1.8, marker=marker, ms=4, label=arm)
         axes.set_xlabel("training tokens seen")
-        axes.xaxis.set_major_formatter(_short)
+        axes.xaxis.set_major_formatter(short_number)
     panels[0].set_yscale("log")
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].yaxis.set_major_formatter("{x:g}")
@@ -238,7 +238,7 @@ def _mean_curve(curves: list[list[dict[str, float]]]) -> tuple[np.ndarray, np.nd
     return tokens, np.mean([np.interp(tokens, *_xy(curve)) for curve in curves], axis=0)
 
 
-def _short(value: float, _position: int) -> str:
+def short_number(value: float, _position: int) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
@@ -251,7 +251,7 @@ def weights(report: Report) -> Figure | None:
     if not shown:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
-    figure, panels = _new(3.6, columns=2, gridspec_kw={"width_ratios": [2, 3]})
+    figure, panels = new_figure(3.6, columns=2, gridspec_kw={"width_ratios": [2, 3]})
     means = {arm: [w.get("signal_mean"), w.get("noise_mean")] for arm, w in shown.items()}
     _bars(panels[0], means, styles)
     panels[0].set_xticks([0, 1], ["signal tokens", "noise tokens"])
@@ -275,7 +275,7 @@ def calibration(report: Report) -> Figure | None:
         return None
     points = sorted(critic["calibration"], key=lambda point: point["p"])
     sizes = np.array([point["n"] for point in points], dtype=float)
-    figure, axes = _new(4.4)
+    figure, axes = new_figure(4.4)
     axes.plot([0, 1], [0, 1], ":", color=axes.xaxis.label.get_color(), lw=1, label="perfectly calibrated")
     axes.plot([p["p"] for p in points], [p["y"] for p in points], color="#2f7fd0", lw=1.5)
     area = 20 + 220 * sizes / sizes.max()

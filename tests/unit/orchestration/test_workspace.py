@@ -36,7 +36,7 @@ def test_params_are_written_once_and_then_are_already_that(root):
 
 def test_a_claim_keeps_the_parameters_for_as_long_as_it_lasts(root):
     mine, others = config(root), config(root, "score.batch_tokens=64")
-    with claimed(root, mine, "flow run of a"):
+    with claimed(root, mine, "flow run of a", waits=pytest.fail):
         assert live_runs(root) == [f"flow run of a (process {os.getpid()})"]
         change_params(root, mine)
         with pytest.raises(
@@ -54,17 +54,63 @@ def test_two_runs_of_the_same_parameters_share_them(root):
         "import sys; from pathlib import Path; from wmtp.config import compose\n"
         "from wmtp.orchestration.workspace import claimed\n"
         "root = Path(sys.argv[1])\n"
-        "with claimed(root, compose(root, 'toy'), 'another'): print('ready', flush=True); sys.stdin.read()"
+        "with claimed(root, compose(root, 'toy'), 'another', waits=print): print('ready', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
-    with claimed(root, config(root), "mine"):
+    with claimed(root, config(root), "mine", waits=pytest.fail):
         assert len(live_runs(root)) == 2
         process.kill()  # its record stays, and is nobody's
         process.wait()
         assert live_runs(root) == [f"mine (process {os.getpid()})"]
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from wmtp.config import compose
+from wmtp.orchestration.workspace import claimed
+root, what, *overrides = sys.argv[1:]
+say = lambda who: print(f"waits for {who}" if who else "goes on", flush=True)
+with claimed(Path(root), compose(Path(root), "toy", overrides=overrides), what, waits=say):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def claims(root):
+    """Starts processes that claim the workspace; what each says is read line by line."""
+    started = []
+
+    def start(what, *overrides):
+        command = [sys.executable, "-c", CLAIM, str(root), what, *overrides]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_runs_with_other_parameters_go_one_after_the_other_in_the_order_they_came(root, claims):
+    first = claims("a", "evaluate.seed=1")
+    assert first.stdout.readline() == "ready\n"
+    second = claims("b", "evaluate.seed=2")
+    assert second.stdout.readline() == f"waits for a (process {first.pid})\n"
+    third = claims("c", "evaluate.seed=1")  # the first one's parameters: it must not overtake
+    assert third.stdout.readline() == f"waits for b (process {second.pid})\n"
+    first.kill()
+    assert [second.stdout.readline() for _ in range(2)] == ["goes on\n", "ready\n"]
+    assert "seed: 2" in (root / "params.yaml").read_text()
+    second.stdin.close()
+    said = [next(line for line in iter(third.stdout.readline, "") if line == "goes on\n"), third.stdout.readline()]
+    assert said == ["goes on\n", "ready\n"]
+    assert live_runs(root) == [f"c (process {third.pid})"]
 
 
 def test_a_record_of_a_process_that_is_gone_is_removed(root):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.reporting.artifacts import make_config, write_artifacts
 from wmtp.reporting.collect import collect
-from wmtp.reporting.figures import FIGURES, _mean_curve, _short, draw_figures
+from wmtp.reporting.figures import FIGURES, _mean_curve, draw_figures, short_number
 from wmtp.reporting.inputs import load_inputs
 from wmtp.reporting.style import DARK, LIGHT, arm_styles
 
@@ -145,7 +145,7 @@ def test_a_mean_curve_is_at_the_first_runs_tokens():
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (999, "999"), (1500, "1.5k"), (2e6, "2M"), (3.5e9, "3.5G")])
 def test_large_numbers_are_short(value, text):
-    assert _short(value, 0) == text
+    assert short_number(value, 0) == text
 
 
 def test_a_figure_is_a_picture_on_its_themes_background_and_repeats_itself(report, monkeypatch):

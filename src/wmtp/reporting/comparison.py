@@ -1,0 +1,293 @@
+"""Several experiments side by side: what their arms scored, against their own baseline and against the first experiment.
+
+All differences of one comparison are one family: beside the plain intervals stand those that hold for all of them together.
+No torch, no matplotlib.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmtp.errors import DataError
+from wmtp.reporting.collect import group_by_arm
+from wmtp.reporting.curves import tokens_to_reach
+from wmtp.reporting.findings import plural, signed
+from wmtp.reporting.statistics import Difference, Pair, compare_family, pool, score_matrix, task_pass_at_k
+from wmtp.reporting.tables import interval_text, verdict_text
+
+if TYPE_CHECKING:
+    from wmtp.config import Config
+    from wmtp.reporting.inputs import Inputs, Run
+
+Comparison = Mapping[str, Any]
+
+STEPS = "train_policy.train.steps"
+"""Where it alone differs, every point is a whole training of another length: tokens are the axis."""
+_KINDS = ("baseline", "first")
+"""What an arm is compared with: its experiment's own baseline; the same arm of the first experiment."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An experiment of a comparison.
+
+    `contents`: by run, the hash of its evaluation: runs of the same content are one and the same, in whichever experiment.
+    """
+
+    name: str
+    config: Config
+    inputs: Inputs
+    contents: Mapping[str, str]
+
+    @property
+    def baseline(self) -> str | None:
+        arm = self.config.report.baseline_arm
+        return arm if arm in {run.arm for run in self.inputs.runs} else None
+
+    def arms(self) -> dict[str, list[Run]]:
+        """Runs by arm, each named by its content."""
+        runs = [dataclasses.replace(run, name=self.contents[run.name]) for run in self.inputs.runs]
+        return group_by_arm(runs, self.config, self.baseline)
+
+
+def compare(members: Sequence[Member], differing: Mapping[str, Sequence[Any]], num_bootstrap: int) -> dict[str, Any]:
+    """The comparison's data, JSON types only.
+
+    Args:
+        differing: settings in which the experiments differ, with each one's value.
+    Raises:
+        DataError: nothing to compare with, or experiments on different tasks.
+    """
+    _require_same_tasks(members)
+    arms = [member.arms() for member in members]
+    differences = _differences(members, arms, num_bootstrap)
+    rows = []
+    for index, (member, by_arm) in enumerate(zip(members, arms, strict=True)):
+        for arm, runs in by_arm.items():
+            row = {"experiment": member.name, "arm": arm, "point": index, **_scores(runs, num_bootstrap)}
+            rows.append(row | {f"against_{kind}": differences.get((index, arm, kind)) for kind in _KINDS})
+    first = members[0].inputs.runs[0].metrics
+    comparison: dict[str, Any] = {
+        "title": f"{plural(len(members), 'experiment')} side by side",
+        "experiments": [member.name for member in members],
+        "baselines": [member.baseline for member in members],
+        "differing": {key: list(values) for key, values in differing.items()},
+        "setting": {"benchmark": first["benchmark"], "num_tasks": first["num_tasks"], "level": 0.95},
+        "num_differences": sum(found is not None for found in differences.values()),
+        "rows": rows,
+        "axis": axis(differing),
+    }
+    comparison["tokens_to_baseline"] = _tokens_to_baseline(comparison)
+    return comparison
+
+
+def _require_same_tasks(members: Sequence[Member]) -> None:
+    first = members[0].inputs.runs[0]
+    for member in members[1:]:
+        other = member.inputs.runs[0]
+        if (other.tasks.task_ids, other.metrics["benchmark"]) != (first.tasks.task_ids, first.metrics["benchmark"]):
+            raise DataError(
+                f"{members[0].name} and {member.name} were not evaluated on the same tasks, so their scores cannot be compared"
+            )
+
+
+def _scores(runs: Sequence[Run], num_bootstrap: int) -> dict[str, Any]:
+    """Of one arm of one experiment: over its seeds and the tasks."""
+    return {
+        "seeds": [run.seed for run in runs],
+        "pass@1": dataclasses.asdict(pool(score_matrix(runs, partial(task_pass_at_k, k=1)), num_bootstrap)),
+        "greedy": dataclasses.asdict(pool(score_matrix(runs, lambda tasks: tasks.greedy_correct.astype(float)), num_bootstrap)),
+        "nll": float(np.mean([run.metrics["nll"]["head0"] for run in runs])),
+        "nll_by_seed": [float(run.metrics["nll"]["head0"]) for run in runs],
+        "tokens": float(np.mean([run.summary["tokens"] for run in runs])),
+        "steps": float(np.mean([run.summary["steps"] for run in runs])),
+    }
+
+
+def _differences(
+    members: Sequence[Member], arms: Sequence[Mapping[str, list[Run]]], num_bootstrap: int
+) -> dict[tuple[int, str, str], dict[str, Any] | None]:
+    """Of all that there is to compare, by experiment, arm and kind, with intervals that hold for all of it together."""
+    pairs: dict[tuple[int, str, str], Pair] = {}
+    for index, (member, by_arm) in enumerate(zip(members, arms, strict=True)):
+        for arm, runs in by_arm.items():
+            if member.baseline is not None and arm != member.baseline:
+                pairs[index, arm, "baseline"] = runs, by_arm[member.baseline]
+            other = arms[0].get(arm)
+            if index and other is not None and _contents(runs) != _contents(other):
+                pairs[index, arm, "first"] = runs, other
+    unique = {(_contents(one), _contents(other)): (one, other) for one, other in pairs.values()}
+    found = compare_family(list(unique.values()), partial(task_pass_at_k, k=1), num_bootstrap)
+    by_content = dict(zip(unique, found, strict=True))
+    return {key: _as_json(by_content[_contents(one), _contents(other)]) for key, (one, other) in pairs.items()}
+
+
+def _contents(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(run.name for run in runs)
+
+
+def _as_json(difference: Difference | None) -> dict[str, Any] | None:
+    return None if difference is None else {**dataclasses.asdict(difference), "verdict": difference.verdict}
+
+
+def axis(differing: Mapping[str, Sequence[Any]]) -> dict[str, Any] | None:
+    """What a curve can be drawn against: the one setting that differs, where it is a number; tokens for lengths of training."""
+    if len(differing) != 1:
+        return None
+    ((key, values),) = differing.items()
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return None
+    return {"key": key, "label": "training tokens" if key == STEPS else key, "is_tokens": key == STEPS, "values": numbers}
+
+
+def _tokens_to_baseline(comparison: Comparison) -> dict[str, dict[str, Any]] | None:
+    """By arm: the share of the longest baseline's tokens after which whole trainings reach its nll, and its pass@1.
+
+    Between two points it is interpolated linearly; None where no point gets there. Only where lengths of training are compared.
+    """
+    of = comparison["axis"]
+    baselines = set(comparison["baselines"])
+    if of is None or not of["is_tokens"] or len(baselines) != 1 or None in baselines:
+        return None
+    (baseline,) = baselines
+    found: dict[str, dict[str, Any]] = {}
+    for name, sign, value in (("nll", 1, lambda row: row["nll"]), ("pass@1", -1, lambda row: row["pass@1"]["mean"])):
+        target = max(_points(comparison, baseline, sign, value), key=lambda point: point["tokens"])
+        for arm in {row["arm"] for row in comparison["rows"]} - {baseline}:
+            reached = tokens_to_reach(_points(comparison, arm, sign, value), target)
+            found.setdefault(arm, {})[name] = {"tokens": reached["tokens"], "frac": reached["frac_of_baseline"]}
+    return dict(sorted(found.items()))
+
+
+def _points(comparison: Comparison, arm: str | None, sign: int, value: Any) -> list[dict[str, float]]:
+    rows = [row for row in comparison["rows"] if row["arm"] == arm]
+    points = [{"step": row["steps"], "tokens": row["tokens"], "value": sign * value(row)} for row in rows]
+    return sorted(points, key=lambda point: point["tokens"])
+
+
+# --------------------------------------------------------------------------------------- as text
+
+
+def label(comparison: Comparison, index: int) -> str:
+    """What tells an experiment apart: its values of what differs, `keep_frac=0.4`; its name where nothing does."""
+    values = [(key.rpartition(".")[2], row[index]) for key, row in comparison["differing"].items()]
+    return ", ".join(f"{key}={value_text(value)}" for key, value in values if value is not None) or str(
+        comparison["experiments"][index]
+    )
+
+
+def value_text(value: Any) -> str:
+    """As one would type it."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(value_text, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Header and cells, as text."""
+    header = [
+        "experiment",
+        "differs in",
+        "arm",
+        "seeds",
+        "pass@1",
+        "greedy",
+        "nll",
+        "tokens",
+        "minus its baseline",
+        "minus the first",
+    ]
+    rows = []
+    for row in comparison["rows"]:
+        scores = [interval_text(row["pass@1"]), f"{row['greedy']['mean']:.3f}", f"{row['nll']:.4f}", f"{row['tokens']:,.0f}"]
+        told = label(comparison, row["point"]) if comparison["differing"] else ""
+        differences = [difference_text(row[f"against_{kind}"]) for kind in _KINDS]
+        rows.append([row["experiment"], told, row["arm"], str(len(row["seeds"])), *scores, *differences])
+    return header, rows
+
+
+def difference_text(difference: Mapping[str, Any] | None) -> str:
+    """`+0.210 [+0.100, +0.320], jointly [+0.050, +0.370]: cannot tell`; nothing where there is none."""
+    if difference is None:
+        return ""
+    text = f"{signed(difference['mean'])} [{signed(difference['low'])}, {signed(difference['high'])}]"
+    if difference["joint_low"] is not None:
+        text += f", jointly [{signed(difference['joint_low'])}, {signed(difference['joint_high'])}]"
+    return f"{text}: {verdict_text(difference)}"
+
+
+def note(comparison: Comparison) -> str:
+    setting, number = comparison["setting"], comparison["num_differences"]
+    text = f"{setting['benchmark']}: {plural(setting['num_tasks'], 'task')}. Brackets: 95 % over tasks"
+    if number > 1:
+        text += f"; jointly: for all {number} differences of this table together"
+    text += ". nll: head 0 on clean held-out solutions."
+    if comparison["axis"] is not None and comparison["axis"]["is_tokens"]:
+        text += " Every point is a whole training with a schedule of its own."
+    return text
+
+
+def reach_lines(comparison: Comparison) -> list[str]:
+    """What lengths of training tell of tokens to the baseline, a sentence for each arm."""
+    lines = []
+    for arm, found in (comparison["tokens_to_baseline"] or {}).items():
+        parts = [
+            f"{what} after {100 * one['frac']:.0f} % of its tokens" if one["frac"] is not None else f"{what} at no length tried"
+            for what, one in found.items()
+        ]
+        lines.append(f"{arm} reaches the longest {comparison['baselines'][0]}'s {' and '.join(parts)} (whole trainings).")
+    return lines
+
+
+def markdown(comparison: Comparison) -> str:
+    header, rows = table(comparison)
+    lines = [f"# {comparison['title']}", "", note(comparison), ""]
+    lines += ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+    lines += ["", *(f"- {text}" for text in reach_lines(comparison))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def terminal(comparison: Comparison, width: int = 150) -> str:
+    """The table for a terminal; what would only repeat the row above is left empty."""
+    from rich.console import Console
+    from rich.table import Table
+
+    header, rows = table(comparison)
+    keep = [i for i, name in enumerate(header) if name in ("experiment", "arm") or any(row[i] for row in rows)]
+    shown = Table(title=comparison["title"], caption=note(comparison), title_justify="left", caption_justify="left")
+    for i in keep:
+        shown.add_column(header[i], justify="left" if i < 3 else "right", overflow="fold")
+    before: list[str] = []
+    for row in rows:
+        cells = ["" if i < 2 and before[:2] == row[:2] else row[i].replace(" [", "\n[").replace(": ", "\n") for i in keep]
+        shown.add_row(*cells)
+        before = row
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(shown)
+    for line in reach_lines(comparison):
+        console.print(line, highlight=False)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """One for each experiment and arm: the lines of comparison.csv."""
+    rows = []
+    for row in comparison["rows"]:
+        flat: dict[str, Any] = {key: row[key] for key in ("experiment", "arm", "nll", "tokens", "steps")}
+        flat |= {key: value_text(values[row["point"]]) for key, values in comparison["differing"].items()}
+        for name in ("pass@1", "greedy"):
+            flat |= {name: row[name]["mean"], f"{name}_low": row[name]["low"], f"{name}_high": row[name]["high"]}
+        for kind in _KINDS:
+            flat |= {f"against_{kind}_{key}": value for key, value in (row[f"against_{kind}"] or {}).items()}
+        rows.append(flat)
+    return rows

@@ -1,0 +1,122 @@
+"""The comparison of experiments as files: one page with its plots, a table as CSV and markdown, the numbers as JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmtp.files import write_bytes, write_text
+from wmtp.reporting.comparison import Comparison, flat_rows, label, markdown, note, reach_lines, table
+from wmtp.reporting.figures import interval_bar, new_figure, row_labels, saved, short_number, theme_settings
+from wmtp.reporting.style import DARK, LIGHT, ArmStyle, Theme, arm_styles
+from wmtp.reporting.tables import csv_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NOTES = {
+    "scores": "Sampled pass@1 of every experiment's arms.",
+    "curves": "Left: share of programs that pass every test. Right: never weighted, the same clean solutions for all. "
+    "A point is a run of its own, not a moment of a longer one.",
+}
+
+
+def write(comparison: Comparison, folder: Path) -> Path:
+    """Write all files of a comparison; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {theme.name: draw(comparison, theme) for theme in (LIGHT, DARK)}
+    for name, png in drawn["light"].items():
+        write_bytes(folder / f"{name}.png", png)
+    write_text(folder / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+    write_text(folder / "comparison.csv", csv_text(flat_rows(comparison)))
+    write_text(folder / "comparison.md", markdown(comparison))
+    write_text(folder / "index.html", _page(comparison, drawn))
+    return folder / "index.html"
+
+
+def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    header, rows = table(comparison)
+    figures = [
+        {"name": name, "note": _NOTES[name], **{theme: _uri(drawn[theme][name]) for theme in drawn}} for name in drawn["light"]
+    ]
+    environment = Environment(
+        loader=PackageLoader("wmtp.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("comparison.html.j2").render(
+        comparison=comparison, header=header, rows=rows, note=note(comparison), reach=reach_lines(comparison), figures=figures
+    )
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+# --------------------------------------------------------------------------------------- plots
+
+
+def draw(comparison: Comparison, theme: Theme = LIGHT) -> dict[str, bytes]:
+    """Name -> PNG: all scores, and curves where there is something to draw them against."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    with mpl.rc_context(theme_settings(theme)):
+        figures = {"scores": _scores(comparison)}
+        if comparison["axis"] is not None:
+            figures["curves"] = _curves(comparison)
+        return {name: saved(figure, "png") for name, figure in figures.items()}
+
+
+def _styles(comparison: Comparison) -> dict[str, ArmStyle]:
+    return arm_styles(dict.fromkeys(row["arm"] for row in comparison["rows"]), comparison["baselines"][0])
+
+
+def _scores(comparison: Comparison) -> Figure:
+    styles, rows = _styles(comparison), comparison["rows"]
+    figure, axes = new_figure(1.4 + 0.34 * len(rows))
+    for y, row in enumerate(rows):
+        interval_bar(axes, y, row["pass@1"], styles[row["arm"]])
+    row_labels(axes, [f"{label(comparison, row['point'])}: {row['arm']}" for row in rows])
+    axes.set_xlim(0, None)
+    axes.set_xlabel("pass@1 (share of programs that pass every test)")
+    axes.set_title(f"Sampled pass@1, 95 % intervals over {comparison['setting']['num_tasks']:,} tasks")
+    return figure
+
+
+def _curves(comparison: Comparison) -> Figure:
+    styles, of = _styles(comparison), comparison["axis"]
+    figure, panels = new_figure(3.8, columns=2)
+    for arm, style in styles.items():
+        rows = [row for row in comparison["rows"] if row["arm"] == arm]
+        rows = sorted(rows, key=lambda row: _x(of, row))
+        xs = [_x(of, row) for row in rows]
+        low, high = ([row["pass@1"][key] for row in rows] for key in ("low", "high"))
+        panels[0].fill_between(xs, low, high, color=style.color, alpha=0.12, lw=0)
+        _line(panels[0], xs, (row["pass@1"]["mean"] for row in rows), style, arm)
+        _line(panels[1], xs, (row["nll"] for row in rows), style, arm)
+    for axes in panels:
+        axes.set_xlabel(of["label"])
+        if of["is_tokens"]:
+            axes.xaxis.set_major_formatter(short_number)
+    panels[0].set_ylim(0, None)
+    panels[0].set_title("pass@1, bands 95 % over tasks")
+    panels[1].set_title("nll of head 0, clean held-out")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(styles), 6))
+    return figure
+
+
+def _x(of: dict[str, Any], row: dict[str, Any]) -> float:
+    return float(row["tokens"] if of["is_tokens"] else of["values"][row["point"]])
+
+
+def _line(axes: Axes, xs: list[float], ys: Iterable[float], style: ArmStyle, arm: str) -> None:
+    axes.plot(xs, list(ys), color=style.color, marker=style.marker, lw=1.8, ms=6, label=arm)

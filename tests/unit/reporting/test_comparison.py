@@ -1,0 +1,166 @@
+"""Experiments side by side: against differences taken by hand, on simulated results."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.unit.reporting.artifacts import SKILL, make_config, write_artifacts
+from wmtp.errors import DataError
+from wmtp.reporting.comparison import (
+    STEPS,
+    Member,
+    axis,
+    compare,
+    difference_text,
+    flat_rows,
+    label,
+    markdown,
+    note,
+    reach_lines,
+    table,
+    terminal,
+)
+from wmtp.reporting.inputs import load_inputs, read_tasks
+
+ARMS, SEEDS = ["baseline", "rho1"], [0, 1]
+
+
+def member(folder, name, *, skill=0.0, arms=ARMS, contents=None, overrides=(), **how):
+    config = make_config(arms, SEEDS, *overrides)
+    write_artifacts(folder / name, config, skill={arm: value + skill for arm, value in SKILL.items()}, **how)
+    return Member(name, config, load_inputs(config, folder / name), contents or {run: f"{name}/{run}" for run in config.runs})
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiments")
+    return folder, [member(folder, "first"), member(folder, "second", skill=0.8, overrides=[f"{STEPS}=600"])]
+
+
+@pytest.fixture(scope="module")
+def comparison(pair):
+    return compare(pair[1], {STEPS: [300, 600]}, 300)
+
+
+def row(comparison, point, arm):
+    (found,) = [one for one in comparison["rows"] if (one["point"], one["arm"]) == (point, arm)]
+    return found
+
+
+def by_hand(folder, ours, others):
+    """Mean over seeds and tasks of the shares of right samples, ours minus theirs, read from the files."""
+
+    def scores(name, arm):
+        read = [read_tasks(folder / name / f"artifacts/evaluation/{arm}-s{seed}/per_task.csv") for seed in SEEDS]
+        return np.mean([tasks.num_correct / tasks.num_samples for tasks in read])
+
+    return scores(*ours) - scores(*others)
+
+
+def test_every_arm_is_compared_with_its_own_baseline_and_with_the_first_experiment(pair, comparison):
+    folder = pair[0]
+    assert [(one["experiment"], one["arm"]) for one in comparison["rows"]] == [
+        (name, arm) for name in ("first", "second") for arm in ARMS
+    ]
+    assert row(comparison, 0, "baseline")["against_baseline"] is row(comparison, 0, "rho1")["against_first"] is None
+    for point, name in enumerate(("first", "second")):
+        found = row(comparison, point, "rho1")["against_baseline"]["mean"]
+        assert found == pytest.approx(by_hand(folder, (name, "rho1"), (name, "baseline")))
+    for arm in ARMS:
+        found = row(comparison, 1, arm)["against_first"]["mean"]
+        assert found == pytest.approx(by_hand(folder, ("second", arm), ("first", arm)))
+
+
+def test_intervals_hold_together_for_all_differences_and_are_wider_than_the_plain_ones(comparison):
+    assert comparison["num_differences"] == 4
+    found = [one[kind] for one in comparison["rows"] for kind in ("against_baseline", "against_first") if one[kind]]
+    for one in found:
+        assert one["joint_high"] - one["joint_low"] > (one["high"] - one["low"]) * 0.98
+        assert one["joint_seed_high"] is not None
+    widths = [[one[f"{kind}high"] - one[f"{kind}low"] for one in found] for kind in ("joint_", "")]
+    assert np.mean(widths[0]) > np.mean(widths[1])
+    assert "jointly: for all 4 differences of this table together" in note(comparison)
+
+
+def test_what_two_experiments_share_is_one_and_is_not_compared_with_itself(tmp_path):
+    shared = {f"baseline-s{seed}": f"shared-{seed}" for seed in SEEDS}
+    contents = [shared | {f"rho1-s{seed}": f"{name}-{seed}" for seed in SEEDS} for name in "ab"]
+    found = compare([member(tmp_path, name, contents=one) for name, one in zip("ab", contents, strict=True)], {}, 50)
+    assert row(found, 1, "baseline")["against_first"] is None
+    assert row(found, 1, "rho1")["against_first"] is not None and found["num_differences"] == 3
+    assert [label(found, point) for point in (0, 1)] == ["a", "b"]
+
+
+def test_experiments_on_other_tasks_are_refused_by_name(tmp_path):
+    members = [member(tmp_path, "a"), member(tmp_path, "b", num_tasks=20)]
+    with pytest.raises(DataError, match=r"^a and b were not evaluated on the same tasks"):
+        compare(members, {}, 50)
+
+
+@pytest.mark.parametrize(
+    ("differing", "expected"),
+    [
+        ({STEPS: [1, 2]}, ("training tokens", True)),
+        ({"arms.rho1.weighting.keep_frac": [0.5, 1]}, ("arms.rho1.weighting.keep_frac", False)),
+        ({"a": [1, None]}, None),
+        ({"a": [True, False]}, None),
+        ({"a": ["x", "y"]}, None),
+        ({"a": [1, 2], "b": [1, 2]}, None),
+        ({}, None),
+    ],
+)
+def test_a_curve_has_one_number_to_be_drawn_against(differing, expected):
+    found = axis(differing)
+    assert (None if found is None else (found["label"], found["is_tokens"])) == expected
+
+
+def test_whole_trainings_tell_after_how_many_tokens_the_baselines_result_is_reached(comparison):
+    """nll does not move between the two lengths, so rho1 is below the baseline's from its first point on."""
+    tokens = [row(comparison, point, "rho1")["tokens"] for point in (0, 1)]
+    assert comparison["tokens_to_baseline"]["rho1"]["nll"] == {"tokens": tokens[0], "frac": tokens[0] / tokens[1]}
+    (line,) = reach_lines(comparison)
+    assert line.startswith("rho1 reaches the longest baseline's nll after 50 % of its tokens and pass@1 ")
+    assert "whole training with a schedule of its own" in note(comparison)
+    never = {"tokens_to_baseline": {"x": {"nll": {"tokens": None, "frac": None}}}, "baselines": ["b"]}
+    assert reach_lines(never) == ["x reaches the longest b's nll at no length tried (whole trainings)."]
+
+
+def test_between_two_points_tokens_are_interpolated(pair):
+    """The baseline's result lies in the middle of what rho1 has at its two lengths."""
+    first, second = pair[1]
+
+    def with_nll(one, values):
+        runs = [dataclasses.replace(run, metrics={**run.metrics, "nll": {"head0": values[run.arm]}}) for run in one.inputs.runs]
+        return dataclasses.replace(one, inputs=dataclasses.replace(one.inputs, runs=runs))
+
+    members = [with_nll(first, {"baseline": 5.0, "rho1": 3.0}), with_nll(second, {"baseline": 2.0, "rho1": 1.0})]
+    found = compare(members, {STEPS: [300, 600]}, 20)["tokens_to_baseline"]["rho1"]["nll"]
+    assert found["frac"] == pytest.approx(0.75)
+
+
+def test_texts_say_the_same_in_every_form(comparison):
+    header, rows = table(comparison)
+    assert len(rows) == 4 and all(len(one) == len(header) for one in rows)
+    assert [one[1] for one in rows] == ["steps=300"] * 2 + ["steps=600"] * 2
+    assert markdown(comparison).count("\n|") == 6 and "| second | steps=600 | rho1 | 2 |" in markdown(comparison)
+    shown = terminal(comparison)
+    assert "steps=600" in shown and "jointly" in shown and max(map(len, shown.splitlines())) <= 150
+    flat = flat_rows(comparison)
+    assert [one[STEPS] for one in flat] == ["300", "300", "600", "600"]
+    assert flat[3]["against_first_mean"] == rows_mean(comparison)
+    json.dumps(comparison, allow_nan=False)
+
+
+def rows_mean(comparison):
+    return row(comparison, 1, "rho1")["against_first"]["mean"]
+
+
+def test_a_difference_alone_has_no_joint_interval():
+    alone = {"mean": 0.1, "low": 0.05, "high": 0.15, "joint_low": None, "joint_high": None, "verdict": "unclear"}
+    assert difference_text(alone) == "+0.100 [+0.050, +0.150]: cannot tell"
+    assert difference_text({**alone, "joint_low": 0.0, "joint_high": 0.2}) == (
+        "+0.100 [+0.050, +0.150], jointly [0.000, +0.200]: cannot tell"
+    )
+    assert difference_text(None) == ""

@@ -1,0 +1,37 @@
+"""The files of a comparison, read back."""
+
+import csv
+import json
+
+import pytest
+
+from tests.unit.reporting.test_comparison import member
+from wmtp.reporting.comparison import STEPS, compare
+from wmtp.reporting.comparison_page import draw, write
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiments")
+    return [member(folder, "first"), member(folder, "second <b>", skill=0.5, overrides=[f"{STEPS}=600"])]
+
+
+def test_all_files_are_there_and_say_what_was_compared(members, tmp_path):
+    comparison = compare(members, {STEPS: [300, 600]}, 50)
+    page = write(comparison, tmp_path / "out")
+    text = page.read_text()
+    assert {path.name for path in page.parent.iterdir()} == {
+        *("index.html", "comparison.json", "comparison.csv", "comparison.md", "scores.png", "curves.png")
+    }
+    assert json.loads((page.parent / "comparison.json").read_text()) == comparison
+    with (page.parent / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["experiment"], row["arm"], row[STEPS]) for row in rows] == [
+        (name, arm, steps) for name, steps in (("first", "300"), ("second <b>", "600")) for arm in ("baseline", "rho1")
+    ]
+    assert "second &lt;b&gt;" in text and "<b>" not in text and text.count("data:image/png;base64,") == 4
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_without_a_number_to_draw_against_there_are_no_curves(members):
+    assert set(draw(compare(members, {"a": ["x", "y"]}, 20))) == {"scores"}
