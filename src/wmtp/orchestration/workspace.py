@@ -71,8 +71,6 @@ def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], Non
     Args:
         what: for the others to read; waits: gets the names of those that are waited for, whenever they change, and
             then nothing, when it is this one's turn.
-    Raises:
-        ConfigError: a data file that the stages are to read does not exist.
     """
     who = processes.identity()
     record = {"process": who, "what": what}
@@ -98,7 +96,6 @@ def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], Non
 def _claim(root: Path, config: Config, path: Path, record: dict[str, str], ticket: Path) -> str:
     """Whom this run has to wait for; nobody, and the workspace is its own."""
     with _exclusive(root):
-        _require_data(root, config)
         ahead = [what for one, what in _alive(ticket.parent) if one.name < ticket.name]
         others = [] if says(root / PARAMS, config) else live_runs(root)
         if not ahead and not others:
