@@ -86,9 +86,10 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
         },
     }
     seeded = {**shared, "train": {**shared["train"], "seed": seed}}
+    critic = {**seeded, "model": model if init == "scratch" else {"n_future": 1}}  # what nothing reads is refused
     sections = {
         "tune_reference": seeded,
-        "train_critic": {**seeded, "init": init, "head": "mlp", "dropout": 0.2},
+        "train_critic": {**critic, "init": init, "head": "mlp", "dropout": 0.2},
         "train_policy": shared,
         "arms": {"rho1": {"weighting": {"name": "rho1"}}},
     }
