@@ -58,7 +58,12 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
         return _from_generator(config, ledger)
     path = with_split(resolve(str(config.validation_path), root), "validation")
     account = ledger.account("source/validation")
-    held_out = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
+    split = tasksets.get(config.source).split
+    everything = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
+    held_out = [problem for problem in everything if split(problem) not in ("train", "prompt")]
+    number = len(everything) - len(held_out)
+    if number:
+        account.drop("of_another_split", number, _num_solutions(everything) - _num_solutions(held_out))
     account.problems.keep(len(held_out))
     account.solutions.keep(_num_solutions(held_out))
     validation, test = _from_held_out(config, held_out, ledger)

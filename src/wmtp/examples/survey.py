@@ -66,10 +66,11 @@ def survey(path: str, config: DataConfig, root: Path, held_out: Sequence[Problem
         similarity=config.benchmark_similarity,
     )
     seen = Statements([], overlap_frac=None, similarity=config.max_similarity)
-    found = Survey()
+    found, split = Survey(), tasksets.get(config.source).split
     account.drop("contaminated", 0, 0)
     for i, problem in enumerate(read(config.source, path, account, ledger, Reading(config.max_bad_frac))):
-        reason = _reason(problem, known, seen, found.removed)
+        other = split(problem) not in ("", "train")
+        reason = "of_another_split" if other else _reason(problem, known, seen, found.removed)
         if reason:
             account.drop(reason, 1, len(problem.solutions))
             continue

@@ -41,6 +41,7 @@ class TaskSet:
         system: what a chat's system says.
         sanitizes: whether what runs is the code in the completion, see `wmtp.problems.sanitize`.
         packages: libraries that its own environment has: programs and tests are offered those of them that are installed.
+        split: the split that a problem is of, where the dataset is published in one file; "" where that does not say.
         is_generated: the problems come from `wmtp.synthetic`, not from files.
         not_for_training: why it cannot be `data.source`; empty where it can.
     """
@@ -64,6 +65,7 @@ class TaskSet:
     prefill: str = ""
     system: str = ""
     sanitizes: bool = False
+    split: Callable[[Problem], str] = lambda problem: ""
     packages: tuple[str, ...] = ()
     is_generated: bool = False
     not_for_training: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wmtp.errors import DataError
 from wmtp.problems.formats import PromptFormat, Shot, evalplus
 from wmtp.problems.published.evalplus import is_plus, mbpp_plus
@@ -37,6 +39,17 @@ def to_problem(record: Record, where: str, notes: Notes) -> Problem:
         tests=tuple(AssertTest(head + line) for line in asserts),
         time_limit_s=TIME_LIMIT_S,
         solutions=(Solution(clean_code(code), True),),
+    )
+
+
+def split(problem: Problem) -> str:
+    """By the number: 1 to 10 are for prompts, 11 to 510 the test set, 511 to 600 validation, 601 to 974 for training.
+
+    Source: google-research, mbpp/README.md, and Austin et al. 2021, section 2.1.
+    """
+    number = int(problem.problem_id.rpartition("/")[2])
+    return next(
+        name for last, name in ((10, "prompt"), (510, "test"), (600, "validation"), (math.inf, "train")) if number <= last
     )
 
 
@@ -86,6 +99,7 @@ TASKSET = TaskSet(
     description="MBPP: short Python functions from one sentence and an assert, full or sanitized",
     citation="Austin et al. 2021, arXiv 2108.07732",
     read=to_problem,
+    split=split,
     formats=(DOCSTRING, AUSTIN, evalplus(in_docstring, ('\n"""', "\nassert"))),
     packages=("numpy",),  # which the harnesses' environments have, and the tests of MBPP+ import
 ).asked(DOCSTRING)

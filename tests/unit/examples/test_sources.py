@@ -1,5 +1,6 @@
 """Splits from files: no overlap, nothing leaks, nothing vanishes uncounted."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -174,3 +175,37 @@ def test_fields_that_say_nothing_are_a_line_of_the_ledger(files, tmp_path):
     load_splits(DataConfig(**files), tmp_path, ledger)
     ledger.check()
     assert str(ledger.lines["source/train", "fields"]) == "source/train fields: 2 read = 2 null_time_limit_s + 0 kept"
+
+
+def test_mbpp_in_one_file_gives_training_what_is_published_for_it(tmp_path):
+    """974 records in one file: 601 to 974 are for training, 1 to 10 for prompts, and what lies between is held out."""
+    path = tmp_path / "mbpp.jsonl"
+    record = {"code": "def f(): pass", "test_list": ["assert True"]}
+    numbers = {
+        5: "red",
+        11: "green",
+        510: "blue",
+        511: "grey",
+        600: "white",
+        601: "black",
+        700: "brown",
+        974: "pink",
+        10: "gold",
+    }
+    path.write_text("".join(json.dumps({**record, "task_id": n, "text": f"{word} " * 9}) + "\n" for n, word in numbers.items()))
+    config = DataConfig(
+        source="mbpp",
+        train_path=path.name,
+        validation_path=path.name,
+        num_problems=None,
+        num_reference_problems=1,
+        num_validation_problems=2,
+        num_test_problems=2,
+    )
+    ledger = Ledger()
+    splits = load_splits(config, tmp_path, ledger).by_name
+    ids = {name: {int(p.problem_id.removeprefix("mbpp/")) for p in problems} for name, problems in splits.items()}
+    assert ids["train"] | ids["reference"] == {601, 700, 974}
+    assert ids["validation"] | ids["test"] == {11, 510, 511, 600}
+    assert "source/train problems: 9 read = 6 of_another_split + 3 kept" in str(ledger).replace("0 contaminated + ", "")
+    assert "source/validation problems: 9 read = 5 of_another_split + 4 kept" in str(ledger)

@@ -75,3 +75,21 @@ def test_a_sanitized_answer_is_the_code_that_the_asserts_need(tmp_path):
     taskset = replace(tasksets.get("mbpp"), sanitizes=True)
     answer = "Here:\n```python\ndef add(a, b):\n    return a + b\nprint(add(1, 2))\n```\nBye, now"
     assert taskset.program(problem, answer).source == "def add(a, b):\n    return a + b"
+
+
+@pytest.mark.parametrize(
+    ("number", "split"),
+    [
+        (1, "prompt"),
+        (10, "prompt"),
+        (11, "test"),
+        (510, "test"),
+        (511, "validation"),
+        (600, "validation"),
+        (601, "train"),
+        (974, "train"),
+    ],
+)
+def test_the_number_tells_the_split(number, split, tmp_path):
+    (problem,) = load_problems("mbpp", lines(tmp_path / "m.jsonl", {**MBPP, "task_id": number}))
+    assert tasksets.get("mbpp").split(problem) == split
