@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wmtp.checks import require
+from wmtp.config import devices
 from wmtp.config.arms import ArmOptions, ColumnConfig, RunConfig, load_arm, make_run, needed_columns
 from wmtp.config.arms import plain as plain_tree
 from wmtp.config.consistency import require_consistent
@@ -268,4 +269,5 @@ def load_launch(root: Path) -> LaunchConfig:
     for variable, key in (("WMTP_NPROC", "nproc_per_node"), ("WMTP_SLOTS", "slots"), ("MLFLOW_TRACKING_URI", "tracking_uri")):
         if variable in os.environ:
             tree[key] = os.environ[variable]
+    devices.resolve(tree)
     return typing.cast(LaunchConfig, structured(LaunchConfig, tree, "launch"))

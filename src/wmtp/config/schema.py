@@ -109,7 +109,9 @@ class Config:
 class LaunchConfig:
     """Where and how processes run. Reaches no hash; results do not depend on it. See configs/launch/.
 
-    `slots`: stages with accelerators at once (Slurm: jobs); `srun`: options of srun's; `sandbox_workers`: for each node;
+    `devices`: ids of this machine's, of which a stage takes one for each rank (`auto`: all of them, as `nproc_per_node`
+    may be); without them, `slots`: stages with accelerators at once (Slurm: jobs);
+    `srun`: options of srun's; `sandbox_workers`: for each node;
     `collective_timeout_s`: how long a rank waits for the others before the stage fails, in seconds.
     """
 
@@ -118,6 +120,7 @@ class LaunchConfig:
     threads_per_process: int = 1
     device: str = "auto"
     slots: int = 1
+    devices: list[str] = field(default_factory=list)
     launcher: str = "local"
     tracking_uri: Optional[str] = None
     sandbox_workers: int = 2
@@ -133,4 +136,10 @@ class LaunchConfig:
         one_of("launch.launcher", self.launcher, ("local", "slurm"))
         is_slurm = self.launcher == "slurm"
         require(is_slurm or self.nnodes == 1, "launch.nnodes", self.nnodes, "1, or launch.launcher=slurm")
+        require(not (is_slurm and self.devices), "launch.devices", self.devices, "empty with Slurm, which gives a job its own")
+        repeated = len(set(self.devices)) != len(self.devices)
+        require(not repeated, "launch.devices", self.devices, "every device once")
+        fits = not self.devices or (self.nproc_per_node <= len(self.devices) and self.slots == 1)
+        allowed = f"at most {len(self.devices)} ranks, one for each of launch.devices, and no launch.slots beside them"
+        require(fits, "launch.nproc_per_node", self.nproc_per_node, allowed)
         require(is_slurm or not self.srun, "launch.srun", self.srun, "empty, or launch.launcher=slurm")

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from wmtp import model_files, tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
 from wmtp.errors import ConfigError, LaunchError, WmtpError
 from wmtp.files import sync, temporary_sibling, write_text
-from wmtp.orchestration import causes, cluster, own_code, processes, provenance, resume
+from wmtp.orchestration import causes, cluster, own_code, processes, provenance, resume, slots
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.causes import Remains
 from wmtp.orchestration.console import Console
@@ -58,14 +57,13 @@ def run_stage(name: str, root: Path) -> None:
         if (root / PARAMS).read_text(encoding="utf-8") != params_text:
             raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
         require_intact(root, name, spec.deps)
-        if spec.is_distributed:
-            stack.enter_context(_slot(launch.slots))
+        devices = stack.enter_context(slots.taken(launch)) if spec.is_distributed else {}
         temporaries = {out: temporary_sibling(root / out, spec.fingerprint[:8]) for out in spec.outs}
         stack.callback(_remove, list(temporaries.values()))
         for out, path in temporaries.items():
             _clear_leftovers(root / out)
             path.mkdir(parents=True)
-        launched = _Launch(root, spec, launch)
+        launched = _Launch(root, spec, launch, devices)
         write_text(launched.folder / PARAMS, params_text)
         origin = Provenance(root, spec, launch)
         launched.run(temporaries, courier.journal)
@@ -143,32 +141,6 @@ def _locked(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _slot(slots: int) -> Iterator[None]:
-    """One of the machine's accelerator slots: file locks outside the workspace, released by the kernel on any death."""
-    from filelock import FileLock, Timeout
-
-    folder = Path(os.environ.get("WMTP_SLOT_DIR", f"/tmp/wmtp-slots-{os.getuid()}"))
-    folder.mkdir(parents=True, exist_ok=True)
-    locks = [FileLock(folder / f"{number}.lock", timeout=0) for number in range(slots)]
-    told = False
-    while True:
-        for lock in locks:
-            try:
-                lock.acquire()
-            except Timeout:
-                continue
-            try:
-                yield
-            finally:
-                lock.release()
-            return
-        if not told:
-            print(f"waiting for one of {slots} accelerator slot(s)", flush=True)
-            told = True
-        time.sleep(0.2)
-
-
-@contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM, a closed terminal and the death of whoever asked for the stage end the block as Ctrl-C does: cleaned up."""
     previous = processes.interrupt_on_sigterm() | {signal.SIGTSTP: signal.getsignal(signal.SIGTSTP)}
@@ -204,8 +176,8 @@ def _tracked(root: Path, launch: LaunchConfig, name: str) -> Iterator[tracking.C
 class _Launch:
     """One start of a stage's process tree."""
 
-    def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig) -> None:
-        self.root, self.spec, self.launch = root, spec, launch
+    def __init__(self, root: Path, spec: StageSpec, launch: LaunchConfig, devices: dict[str, str]) -> None:
+        self.root, self.spec, self.launch, self.devices = root, spec, launch, devices
         self.name = spec.name
         self.is_distributed = spec.is_distributed
         self.is_slurm = self.is_distributed and launch.launcher == "slurm"
@@ -345,6 +317,7 @@ class _Launch:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TRANSFORMERS_VERBOSITY": "error",
             **self.launch.env,
+            **self.devices,
             processes.TOKEN: self.token,
             ENVIRONMENT: assignment.to_json(),
         }
