@@ -19,6 +19,7 @@ from wmtp.config.arms import ColumnConfig, make_run
 from wmtp.config.compose import build
 from wmtp.config.training import ModelConfig
 from wmtp.models.build import build_model
+from wmtp.models.export import plain_model
 from wmtp.stages import (
     score_base,
     score_reference,
@@ -47,6 +48,8 @@ STAGES = {
 }
 TRAININGS = ("tune_reference", "train_critic", f"train_policy@{RUN}")
 
+FURTHER = {"n_future": 3, "n_layers": 3}
+
 _MEASURED = ("time_s", "wall_s", "tokens_per_s", "perf/", "peak_memory_bytes")
 
 
@@ -64,11 +67,15 @@ def make_workspace(root):
     model = build_model(shape, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=9)
     model.config.decoder_config.attention_dropout = 0.2
     model.save_pretrained(root / "pretrained")
+    plain_model(model).save_pretrained(root / "plain")
     return root
 
 
-def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4):
-    """Three trainings with dropout, all from `root/pretrained` but for a critic that starts from the reference."""
+def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4, heads=None):
+    """Three trainings with dropout, all from `root/pretrained` but for a critic that starts from the reference.
+
+    heads: how the policy's are trained; it has two more then, on a plain model that is in `root/plain`.
+    """
     model = {"pretrained": str(root / "pretrained"), "n_future": 1, "n_layers": 2}
     if adapters:
         model["lora"] = {"rank": 2, "dropout": 0.2}
@@ -85,12 +92,13 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
             **dict(train),
         },
     }
+    further = {**model, **FURTHER, "pretrained": str(root / "plain")}
     seeded = {**shared, "train": {**shared["train"], "seed": seed}}
     critic = {**seeded, "model": model if init == "scratch" else {"n_future": 1}}  # what nothing reads is refused
     sections = {
         "tune_reference": seeded,
         "train_critic": {**critic, "init": init, "head": "mlp", "dropout": 0.2},
-        "train_policy": shared,
+        "train_policy": shared if heads is None else {**shared, "model": further, "heads": heads},
         "arms": {"rho1": {"weighting": {"name": "rho1"}}},
     }
     config = build(sections, profile="test")

@@ -49,8 +49,13 @@ def _require_heads(config: Config) -> None:
     model, longest = config.train_policy.model, config.data.max_length
     heads = {"train_policy.model.n_future": model.n_future}
     heads |= {f"arms.{name}.n_future": arm.n_future for name, arm in config.arms.items() if arm.n_future is not None}
+    stride, numbers = model.head_stride, config.train_policy.heads
     for key, n_future in heads.items():
-        require(n_future < longest, key, n_future, f"less than data.max_length={longest}")
+        named = n_future <= model.n_future or not (numbers.loss_weights.final or numbers.lr_factors.final)
+        require(named, key, n_future, f"at most {model.n_future}, which train_policy.heads has numbers for")
+        reach = 1 + (n_future - 1) * stride
+        strides = f" (with a stride of {stride} its last head looks {reach} tokens ahead)" if stride > 1 else ""
+        require(reach < longest, key, n_future, f"less than data.max_length={longest}{strides}")
         has_trunk = n_future == 1 or n_future < model.n_layers or model.pretrained is not None
         require(
             has_trunk, key, n_future, f"1, or less than train_policy.model.n_layers={model.n_layers}, which counts the heads"

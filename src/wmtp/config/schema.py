@@ -13,7 +13,7 @@ from wmtp.config.arms import ArmConfig, ColumnConfig, RunConfig
 from wmtp.config.data import DataConfig
 from wmtp.config.evaluation import EvaluateConfig, ReportConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig
-from wmtp.config.training import ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
+from wmtp.config.training import HeadsConfig, ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- training
 
@@ -78,9 +78,11 @@ class TrainPolicyConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
 
     def __post_init__(self) -> None:
         check_optimizer(self.model, self.optim, "train_policy")
+        self.heads.check(self.model, self.train.steps)
 
 
 # --------------------------------------------------------------------------------------- all of it

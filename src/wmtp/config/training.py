@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from wmtp.checks import one_of, require
@@ -10,26 +11,33 @@ from wmtp.checks import one_of, require
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the decoder blocks' matrices; `rank` 0 trains all weights."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the decoder blocks' matrices; `rank` 0 trains all weights.
+
+    `targets`: the last part of matrices' names, as the family has them. `full_heads`: further heads are trained whole, and
+    adapters are on the trunk and head 0 alone.
+    """
 
     rank: int = 0
     alpha: int = 16
     dropout: float = 0.0
     targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"])
+    full_heads: bool = True
 
     def __post_init__(self) -> None:
         require(self.rank >= 0, "model.lora.rank", self.rank, "0 (no adapters) or more")
         require(self.alpha > 0, "model.lora.alpha", self.alpha, "a positive whole number")
         require(0 <= self.dropout < 1, "model.lora.dropout", self.dropout, "a number in [0, 1)")
-        known = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-        require(bool(self.targets), "model.lora.targets", self.targets, "at least one of " + ", ".join(known))
-        for target in self.targets:
-            one_of("model.lora.targets", target, known)
+        named = bool(self.targets) and all(target.isidentifier() for target in self.targets)
+        require(named, "model.lora.targets", self.targets, "names of the blocks' matrices, such as q_proj or down_proj")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`n_layers` counts trunk layers plus all heads (the paper's convention). `pretrained` overrides the shape."""
+    """`n_layers` counts trunk layers plus all heads (the paper's convention). `pretrained` overrides the shape.
+
+    `head_variant`: `parallel`, `sequential`, or `stride` with a `head_stride` of 2 or more. `head_init`: how heads start that a
+    pretrained model does not have: see `wmtp.models.start`. Null is what fits the variant.
+    """
 
     pretrained: Optional[str] = None
     hidden_size: int = 96
@@ -40,6 +48,9 @@ class ModelConfig:
     n_future: int = 4
     rope_theta: float = 10000.0
     tie_embeddings: bool = True
+    head_variant: str = "parallel"
+    head_stride: int = 1
+    head_init: Optional[str] = None
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
@@ -57,9 +68,85 @@ class ModelConfig:
             self.n_heads % self.n_kv_heads == 0, "model.n_kv_heads", self.n_kv_heads, f"a divisor of n_heads={self.n_heads}"
         )
         adapts = self.pretrained is not None or self.lora.rank == 0
+        self._check_heads()
         require(
             adapts, "model.lora.rank", self.lora.rank, "0 unless model.pretrained is given: adapters change trained weights"
         )
+
+    def _check_heads(self) -> None:
+        one_of("model.head_variant", self.head_variant, ("parallel", "sequential", "stride"))
+        strides = self.head_stride >= 2 if self.head_variant == "stride" else self.head_stride == 1
+        require(strides, "model.head_stride", self.head_stride, "2 or more with model.head_variant=stride, otherwise 1")
+        several = self.n_future > 1 or self.head_variant == "parallel"
+        require(several, "model.head_variant", self.head_variant, "parallel: there is no head but the model's own")
+        if self.head_init is not None:
+            one_of("model.head_init", self.head_init, ("copy", "identity", "zero_residual", "random"))
+            require(self.n_future > 1, "model.head_init", self.head_init, "null: there is no head but the model's own")
+            has_source = self.pretrained is not None or self.head_init == "random"
+            require(has_source, "model.head_init", self.head_init, "random, or null, unless model.pretrained is given")
+            apart = self.head_variant != "sequential" or self.head_init != "zero_residual"
+            require(apart, "model.head_init", self.head_init, "identity: sequential heads read the head before them, no trunk")
+
+
+@dataclass(frozen=True)
+class HeadNumbers:
+    """One number a head, head 0's first: from `start` in a line to `final` over `ramp_steps`; all 1 where `final` is empty.
+
+    Without `start` they are `final` from the first step on. An arm with fewer heads takes the first ones.
+    """
+
+    final: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+    ramp_steps: int = 0
+
+    def check(self, key: str, n_future: int) -> None:
+        """Raises ConfigError for numbers that are not one for each of so many heads, or that nothing could come of."""
+        for name, values in (("final", self.final), ("start", self.start)):
+            fits = len(values) in (0, n_future) and all(0 <= value < math.inf for value in values)
+            require(fits, f"{key}.{name}", values, f"{n_future} numbers, 0 or more, one for each head; or none")
+            require(not values or max(values) > 0, f"{key}.{name}", values, "not all 0: nothing would be learnt")
+        ramps = (self.ramp_steps > 0) == bool(self.start) and (bool(self.final) or not self.start) and self.ramp_steps >= 0
+        require(ramps, f"{key}.ramp_steps", self.ramp_steps, "a positive whole number with start and final, otherwise 0")
+
+
+def at_step(numbers: HeadNumbers, step: int) -> list[float] | None:
+    """The numbers at a 0-based step; None for all 1."""
+    if not numbers.final or not numbers.start or step >= numbers.ramp_steps:
+        return numbers.final or None
+    done = step / numbers.ramp_steps
+    return [a + (b - a) * done for a, b in zip(numbers.start, numbers.final, strict=True)]
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """How further heads are trained beside what was there before them.
+
+    `warmup_steps`: so many first steps move further heads alone; the trunk, head 0, embeddings and unembedding stay as they
+    are, and begin afterwards. `loss_weights`: of each head's part of the loss. `lr_factors`: of each head's own layers.
+    """
+
+    warmup_steps: int = 0
+    loss_weights: HeadNumbers = field(default_factory=HeadNumbers)
+    lr_factors: HeadNumbers = field(default_factory=HeadNumbers)
+
+    def of(self, n_future: int) -> HeadsConfig:
+        """For an arm with so many heads: the first ones' numbers, and no warm-up where there is no further head."""
+        some = {
+            key: replace(value, final=value.final[:n_future], start=value.start[:n_future]) for key, value in self._numbers()
+        }
+        return replace(self, warmup_steps=self.warmup_steps if n_future > 1 else 0, **some)
+
+    def _numbers(self) -> list[tuple[str, HeadNumbers]]:
+        return [("loss_weights", self.loss_weights), ("lr_factors", self.lr_factors)]
+
+    def check(self, model: ModelConfig, steps: int) -> None:
+        """Raises ConfigError for what does not fit the model or the number of steps."""
+        for key, value in self._numbers():
+            value.check(f"train_policy.heads.{key}", model.n_future)
+        fits = 0 <= self.warmup_steps < steps
+        require(fits, "train_policy.heads.warmup_steps", self.warmup_steps, f"0 or more, and less than train.steps={steps}")
+        some = model.n_future > 1 or not self.warmup_steps
+        require(some, "train_policy.heads.warmup_steps", self.warmup_steps, "0: there is no head but the model's own")
 
 
 @dataclass(frozen=True)

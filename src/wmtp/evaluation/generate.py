@@ -94,7 +94,7 @@ def generate_batches(
 
     Raises:
         ValueError: an empty prompt.
-        EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`.
+        EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`, or whose heads make none.
     """
     rows: list[tuple[Prompt, int | str]] = []
     for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
@@ -132,6 +132,11 @@ class _Batch:
         self.cache_argument = cache_argument(model)
         self.cache = growing_cache(model, 1 + self.num_drafts)
         num_slots = max(len(prompt.input_ids) for prompt, _ in rows) + decoding.max_new_tokens * (1 + self.num_drafts)
+        layout = getattr(model.config, "layout", None)
+        if self.num_drafts and layout is not None and layout.variant != "parallel":
+            raise EvaluationError(
+                f"num_drafts={decoding.num_drafts}: heads of variant {layout.variant} propose no tokens: use 0"
+            )
         if self.num_drafts and not takes_back(self.cache, num_slots):
             raise EvaluationError(
                 f"num_drafts={decoding.num_drafts}: proposals that are rejected cannot be taken back from this model's windows "

@@ -18,7 +18,8 @@ from wmtp.errors import ConfigError
 from wmtp.models.load import from_causal_lm, prove_heads, read_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
-from wmtp.models.slices import open_slices, unread
+from wmtp.models.slices import is_on_plain, open_slices, unread
+from wmtp.models.start import default_start, layout_of
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -48,10 +49,11 @@ def build_model(
     seed_everything(seed)
     heads = n_future if n_future is not None else config.n_future
     if config.pretrained is not None:
-        model = _pretrained(config.pretrained, heads, vocab_size, in_slices=config.lora.rank == 0)
+        model = _pretrained(config.pretrained, config, heads, vocab_size)
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
+    layout = layout_of(config.head_variant, config.head_stride, "random")
     with no_init_weights():
         model = MTPForCausalLM(
             MTPConfig(
@@ -72,6 +74,9 @@ def build_model(
                     pad_token_id=pad_token_id,
                 ),
                 n_future=heads,
+                head_variant=layout.variant,
+                head_stride=layout.stride,
+                head_reads=layout.reads,
             )
         )
     model.tie_weights()
@@ -95,20 +100,38 @@ def _draw_parameters(model: MTPForCausalLM) -> None:
             nn.init.normal_(module.weight, mean=0.0, std=std)
 
 
-def _pretrained(path: str, n_future: int, vocab_size: int, *, in_slices: bool) -> MTPForCausalLM:
+def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int) -> MTPForCausalLM:
     where = f"model.pretrained={path}"
-    sliced = open_slices(Path(path), n_future, where) if in_slices and Path(path).is_dir() else None
+    start = config.head_init or default_start(config.head_variant)
+    layout = layout_of(config.head_variant, config.head_stride, start)
+    in_slices = config.lora.rank == 0 and (n_future == 1 or (start == "copy" and not layout.is_chain))
+    sliced = open_slices(Path(path), n_future, where, layout) if in_slices and Path(path).is_dir() else None
     model: PreTrainedModel = read_model(path, where, dtype=torch.float32) if sliced is None else sliced
     embeddings = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     if embeddings < vocab_size:
         raise ConfigError(f"{where}: {embeddings} embeddings, but the tokenizer has {vocab_size} tokens")
     if not isinstance(model, MTPForCausalLM):
-        return from_causal_lm(model, n_future, where)
-    if model.config.n_future != n_future:
-        raise ConfigError(f"{where} has n_future={model.config.n_future}, but n_future={n_future} is configured")
+        return from_causal_lm(model, n_future, where, layout=layout, start=start)
+    if not is_on_plain(model):
+        _take_heads(model, config, n_future, where)
     if sliced is None:
         prove_heads(model, where)
     return model
+
+
+def _take_heads(model: MTPForCausalLM, config: ModelConfig, n_future: int, where: str) -> None:
+    """The first `n_future` heads of a multi-token model, which are what is configured."""
+    found = model.config
+    if found.n_future < n_future:
+        raise ConfigError(f"{where} has n_future={found.n_future}, but n_future={n_future} is configured: at most as many")
+    if n_future > 1 and (found.head_variant, found.head_stride) != (config.head_variant, config.head_stride):
+        raise ConfigError(
+            f"{where} has heads of model.head_variant={found.head_variant} and model.head_stride={found.head_stride}, but "
+            f"{config.head_variant} and {config.head_stride} are configured"
+        )
+    if config.head_init is not None and n_future > 1:
+        raise ConfigError(f"{where} has heads of its own: model.head_init={config.head_init} is not allowed, use null")
+    model.keep_heads(n_future)
 
 
 def parallelize(

@@ -19,6 +19,7 @@ from transformers import GenerationConfig, LlamaConfig
 from wmtp import model_files
 from wmtp.errors import ModelError
 from wmtp.files import write_json
+from wmtp.models.heads import HeadLayout
 from wmtp.models.meta_files import FREQUENCIES, MetaFiles
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.new_folder import new_folder
@@ -203,6 +204,9 @@ def _llama_with_heads(source: Path) -> MTPConfig:
     llama = config.decoder_config
     if llama.model_type != "llama":
         raise ModelError(f"{source} has heads on a {llama.model_type} model, and Meta's files are of Llamas")
+    if config.n_future > 1 and config.layout != HeadLayout():
+        kind = f"{config.head_variant} heads that read {config.head_reads}"
+        raise ModelError(f"{source} has {kind}, and Meta's files are of parallel ones that read the trunk")
     rope = llama.rope_parameters
     same = {key: float(_SCALED[key]) for key in ("low_freq_factor", "original_max_position_embeddings")}
     if rope["rope_type"] not in ("default", "llama3") or any(float(rope.get(k, v)) != v for k, v in same.items()):

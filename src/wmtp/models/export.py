@@ -136,5 +136,5 @@ def _write_heads(model: MTPForCausalLM, folder: Path, replaces: str) -> None:
         if number
     }
     save_file(tensors, folder / "heads.safetensors", metadata={"format": "pt"})
-    about = {"format": 1, "n_future": model.config.n_future, "replaces": replaces}
+    about = {"format": 1, "n_future": model.config.n_future, "replaces": replaces, **vars(model.config.layout)}
     write_json(folder / "heads.json", about)

@@ -18,8 +18,9 @@ from torch import nn
 
 from wmtp.errors import ModelError
 from wmtp.model_files import require_model
-from wmtp.models.heads import layers_name, norm_name
+from wmtp.models.heads import HeadLayout, layers_name, norm_name
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.models.start import start_heads
 from wmtp.objectives.shift import shift_labels
 from wmtp.types import IGNORE_INDEX
 
@@ -112,13 +113,16 @@ def _say_unread(model: PreTrainedModel, path: str, where: str) -> None:
         print(f"{where}: {len(found)} tensors have no place in transformers' model and are not read, the first is {found[0]}")
 
 
-def from_causal_lm(source: PreTrainedModel, n_future: int, where: str = "") -> MTPForCausalLM:
-    """Put heads on a causal language model: its last layer becomes head 0, and a copy of it every further head.
+def from_causal_lm(
+    source: PreTrainedModel, n_future: int, where: str = "", *, layout: HeadLayout | None = None, start: str = "copy"
+) -> MTPForCausalLM:
+    """Put heads on a causal language model: its last layer becomes head 0.
 
     Takes `source`'s modules over. Head 0 then computes exactly what the model did, and is proven to.
 
     Args:
         where: how errors name it.
+        layout: what further heads are, and start: their parameters, see `start_heads`.
     Raises:
         ModelError: heads cannot be put there, or what they compute is not what the model did.
     """
@@ -127,19 +131,23 @@ def from_causal_lm(source: PreTrainedModel, n_future: int, where: str = "") -> M
     _require_place(source, where)
     with ready_for_proof(source):
         expected = proof_logits(source)
-        model = put_heads(source, n_future, where)
+        model = put_heads(source, n_future, where, layout)
+        start_heads(model, start, where)
         _compare(model, expected, where)
     return model.train(training)
 
 
-def put_heads(source: PreTrainedModel, n_future: int, where: str) -> MTPForCausalLM:
-    """The same without a proof, which is the caller's to make.
+def put_heads(source: PreTrainedModel, n_future: int, where: str, layout: HeadLayout | None = None) -> MTPForCausalLM:
+    """The same without a proof, which is the caller's to make; further heads are copies of the last layer.
 
     Raises:
         ModelError: heads cannot be put there.
     """
     _require_place(source, where)
-    return MTPForCausalLM(_heads_config(source.config, n_future), source)
+    try:
+        return MTPForCausalLM(_heads_config(source.config, n_future, layout or HeadLayout()), source)
+    except ValueError as error:
+        raise ModelError(f"{where}: heads cannot be put on it: {error}") from None
 
 
 def _require_place(source: PreTrainedModel, where: str) -> None:
@@ -150,10 +158,16 @@ def _require_place(source: PreTrainedModel, where: str) -> None:
     source.config.tie_word_embeddings = head.weight is embedding.weight
 
 
-def _heads_config(config: PreTrainedConfig, n_future: int) -> MTPConfig:
+def _heads_config(config: PreTrainedConfig, n_future: int, layout: HeadLayout) -> MTPConfig:
     """Around the same object, which the modules keep reading, and which a new configuration would make forget how."""
     how = {key: getattr(config, key) for key in ("_attn_implementation_internal", "_experts_implementation_internal")}
-    made = MTPConfig(text_config=config, n_future=n_future)
+    made = MTPConfig(
+        text_config=config,
+        n_future=n_future,
+        head_variant=layout.variant,
+        head_stride=layout.stride,
+        head_reads=layout.reads,
+    )
     for key, value in how.items():
         setattr(config, key, value)
     return made
@@ -217,7 +231,9 @@ def differing(found: _Pairs, model: PreTrainedModel, *, is_narrow: bool) -> str 
 def head_0(model: MTPForCausalLM, expected_BTV: torch.Tensor | None) -> _Pairs:
     """Logits and NLL of head 0 against the model's own logits; nothing where those are not here, but the model runs."""
     ids_BT, mask_BT = _proof_tokens(model)
-    labels_BTH = shift_labels(ids_BT.masked_fill(mask_BT == 0, IGNORE_INDEX), model.config.n_future)
+    labels_BTH = shift_labels(
+        ids_BT.masked_fill(mask_BT == 0, IGNORE_INDEX), model.config.n_future, stride=model.config.head_stride
+    )
     nll_BTH = model(input_ids=ids_BT, attention_mask=mask_BT, labels_BTH=labels_BTH).nll_BTH
     logits_BTV = proof_logits(model)
     if expected_BTV is None:
@@ -231,12 +247,43 @@ def _of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor) -> _Pairs:
     found = head_0(model, expected_BTV)
     positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     whole = model.head_hidden(ids_BT, mask_BT, positions_BT)
-    cache, parts = model.new_cache(), []
-    for places in torch.arange(ids_BT.shape[1]).split([_PROOF_PREFIX, *[1] * (_PROOF_LENGTH - _PROOF_PREFIX)]):
-        seen = mask_BT[:, : places[-1] + 1]
-        parts.append(model.head_hidden(ids_BT[:, places], seen, positions_BT[:, places], cache))
-    for h, hidden_BTD in enumerate(whole):
-        found[f"head {h} with a cache"] = (torch.cat([part[h] for part in parts], dim=1), hidden_BTD)
+    for h, cached_BTD in enumerate((_chain_in_parts if model.config.layout.is_chain else _in_parts)(model, positions_BT)):
+        found[f"head {h} with a cache"] = (cached_BTD, whole[h])
+    return found
+
+
+def _places(model: MTPForCausalLM, positions_BT: torch.Tensor) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+    """The proof's tokens a part at a time: where they are, and the mask and positions of them."""
+    _, mask_BT = _proof_tokens(model)
+    for places in torch.arange(_PROOF_LENGTH, device=model.device).split(
+        [_PROOF_PREFIX, *[1] * (_PROOF_LENGTH - _PROOF_PREFIX)]
+    ):
+        yield places, {"attention_mask": mask_BT[:, : places[-1] + 1], "position_ids": positions_BT[:, places]}
+
+
+def _in_parts(model: MTPForCausalLM, positions_BT: torch.Tensor) -> list[torch.Tensor]:
+    """Every head's hidden states of the proof's tokens, with a cache."""
+    ids_BT, _ = _proof_tokens(model)
+    cache = model.new_cache()
+    parts = [model.head_hidden(ids_BT[:, at], **how, past_key_values=cache) for at, how in _places(model, positions_BT)]
+    return [torch.cat(of_head, dim=1) for of_head in zip(*parts, strict=True)]
+
+
+def _chain_in_parts(model: MTPForCausalLM, positions_BT: torch.Tensor) -> list[torch.Tensor]:
+    """The same of a chain, whose heads run one by one when tokens are proposed."""
+    ids_BT, _ = _proof_tokens(model)
+    cache = model.new_cache(1)
+    starts = [model.chain_start(ids_BT[:, at], **how, past_key_values=cache) for at, how in _places(model, positions_BT)]
+    first_BTD, read_BTD = (torch.cat(parts, dim=1) for parts in zip(*starts, strict=True))
+    found = [first_BTD]
+    for head in range(1, model.config.n_future):
+        cache, ahead_BT = model.new_cache(), ids_BT.roll(-head, dims=1)
+        parts = [
+            model.chained(head, read_BTD[:, at], ahead_BT[:, at], **how, past_key_values=cache)
+            for at, how in _places(model, positions_BT)
+        ]
+        read_BTD, normed_BTD = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
+        found.append(normed_BTD)
     return found
 
 

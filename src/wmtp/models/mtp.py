@@ -1,4 +1,4 @@
-"""Multi-token prediction on any of transformers' decoders: one trunk, H parallel heads, one norm, one unembedding.
+"""Multi-token prediction on any of transformers' decoders: one trunk, H heads, one norm, one unembedding.
 
 Shapes: B batch, T sequence, H heads, D width, V vocabulary.
 """
@@ -20,7 +20,7 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 
-from wmtp.models.heads import ParallelHeads, layers_name, norm_name
+from wmtp.models.heads import HeadLayout, Heads, layers_name, norm_name, passed_by
 from wmtp.models.unembedding import LogitRule, Unembedding
 from wmtp.objectives.linear_nll import ScaleGuess
 from wmtp.objectives.loss import mtp_loss
@@ -40,7 +40,7 @@ class MTPConfig(PreTrainedConfig):
     """`n_future` heads on a decoder.
 
     `text_config` is the whole configuration of the causal language model that head 0 is; its last layer is head 0. Further
-    heads are further layers of that kind, which it does not count.
+    heads are further layers of that kind, which it does not count. `head_*`: see `HeadLayout`.
     """
 
     model_type = "wmtp_mtp"
@@ -48,6 +48,9 @@ class MTPConfig(PreTrainedConfig):
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     n_future: int = 1
+    head_variant: str = "parallel"
+    head_stride: int = 1
+    head_reads: str = "trunk"
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None and "hidden_size" in kwargs:
@@ -57,6 +60,11 @@ class MTPConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """With an `auto_map`, whose repository transformers names before it refuses a model type that it does not know."""
         return {**super().to_dict(), "auto_map": {"AutoConfig": f"{_IMPORT_FIRST}--wmtp.MTPConfig"}}
+
+    @property
+    def layout(self) -> HeadLayout:
+        """What its further heads are."""
+        return HeadLayout(self.head_variant, self.head_stride, self.head_reads)
 
     @property
     def decoder_config(self) -> PreTrainedConfig:
@@ -100,7 +108,7 @@ class MTPOutput(CausalLMOutputWithPast):
 
 
 class MTPForCausalLM(PreTrainedModel, GenerationMixin):
-    """Head h at position t predicts token t+1+h. Without `labels_BTH` only the trunk and head 0 run.
+    """Head h at position t predicts token t+1+h, with a stride t+1+h*stride. Without `labels_BTH` only head 0 runs.
 
     Args:
         source: a causal language model of `config.text_config`'s kind, whose modules this one takes over; made anew without it.
@@ -126,7 +134,9 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
                 module._is_hf_initialized = True  # its weights stay
         self.model: PreTrainedModel = source.get_decoder()
         self._layers, self._norm = layers_name(self.model), norm_name(self.model)
-        self.layers[-1] = ParallelHeads(self.layers[-1], config.n_future, len(self.layers))
+        self.layers[-1] = Heads(
+            self.layers[-1], config.n_future, len(self.layers), config.layout, self.norm, config.hidden_size
+        )
         self.unembedding = Unembedding(source.get_output_embeddings(), LogitRule.of(config.decoder_config))
         self.generation_config = source.generation_config
         embedding = self.get_input_embeddings()
@@ -148,7 +158,11 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
     @property
     def heads(self) -> nn.ModuleList:
         """One decoder layer each."""
-        return cast(ParallelHeads, self.layers[-1]).blocks
+        return self._heads.blocks
+
+    @property
+    def _heads(self) -> Heads:
+        return cast(Heads, self.layers[-1])
 
     @property
     def norm(self) -> nn.Module:
@@ -159,6 +173,11 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         """Where every decoder layer is, the trunk's and the heads', as a list and a place in it."""
         yield from ((self.layers, index) for index in range(len(self.layers) - 1))
         yield from ((self.heads, index) for index in range(len(self.heads)))
+
+    def keep_heads(self, n_future: int) -> None:
+        """Let go of all heads but the first `n_future`."""
+        del self.heads[n_future:]
+        self.config.n_future = n_future
 
     def new_cache(self, num_heads: int | None = None) -> DynamicCache:
         """An empty cache for the trunk and the first `num_heads` heads (all by default), of the family's kinds of layers."""
@@ -181,11 +200,22 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
 
     # ------------------------------------------------------------------------------- forward
 
-    def _run(self, num_heads: int, **inputs: Any) -> tuple[list[torch.Tensor], Any]:
+    def _run(self, num_heads: int, *, frozen: bool = False, **inputs: Any) -> tuple[list[torch.Tensor], Any]:
         """The first heads' normalised outputs, each (B, T, D), and the caches."""
-        with cast(ParallelHeads, self.layers[-1]).running(num_heads) as outputs:
+        heads, ahead = self._heads, self._ahead(num_heads, inputs)
+        with heads.running(num_heads, ahead) as outputs, torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             decoded = self.model(**inputs)
-        return [decoded.last_hidden_state, *(self.norm(output) for output in outputs[1:])], decoded.get("past_key_values")
+        further = outputs[1:] if heads.layout.is_chain else [self.norm(output) for output in outputs[1:]]
+        return [decoded.last_hidden_state, *further], decoded.get("past_key_values")
+
+    def _ahead(self, num_heads: int, inputs: dict[str, Any]) -> list[torch.Tensor]:
+        """For every further head of a chain the embeddings (B, T, D) of the tokens it is told, past the end any."""
+        if num_heads == 1 or not self._heads.layout.is_chain:
+            return []
+        if inputs.get("input_ids") is None or inputs.get("past_key_values") is not None:
+            raise ValueError("sequential heads read the tokens ahead of them: give whole texts as input_ids, see `chained`")
+        embedded_BTD = self.get_input_embeddings()(inputs["input_ids"])
+        return [embedded_BTD.roll(-h, dims=1) for h in range(1, num_heads)]
 
     def features(self, input_ids: torch.Tensor, clue_BTD: torch.Tensor | None = None) -> torch.Tensor:
         """Head 0's normalised hidden states for right-padded tokens, (B, T, D); what the critic's value head reads.
@@ -212,6 +242,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         scale_BTH: torch.Tensor | None = None,
         guess: ScaleGuess | None = None,
         return_entropy: bool = False,
+        frozen_trunk: bool = False,
         **kwargs: Any,
     ) -> MTPOutput:
         """Next-token logits, or the NLL of every head.
@@ -225,19 +256,20 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
                 spares the backward pass a quarter of the unembedding's work, see `linear_nll`.
             guess: the same for what can only be told on the way, see `Unembedding.nll`.
             return_entropy: also return each head's predictive entropy (no gradient).
+            frozen_trunk: no gradient is recorded for the trunk and head 0.
             logits_to_keep: logits of the last positions only (0 for all).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if labels is not None and labels_BTH is None:
-            labels_BTH = shift_labels(labels, self.config.n_future)
+            labels_BTH = shift_labels(labels, self.config.n_future, stride=self.config.head_stride)
         inputs: dict[str, Any] = {"attention_mask": attention_mask, "position_ids": position_ids, **kwargs}
         inputs |= {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         if labels_BTH is None:
             use_cache = bool(use_cache) or past_key_values is not None
             (hidden_BTD,), caches = self._run(1, past_key_values=past_key_values, use_cache=use_cache, **inputs)
             return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=caches)
-        hidden_HBTD, _ = self._run(labels_BTH.shape[-1], use_cache=False, **inputs)
+        hidden_HBTD, _ = self._run(labels_BTH.shape[-1], frozen=frozen_trunk, use_cache=False, **inputs)
         nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess)
         entropies = [self.unembedding.entropy(hidden_BTD) for hidden_BTD in hidden_HBTD] if return_entropy else []
         return MTPOutput(
@@ -264,6 +296,47 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             use_cache=past_key_values is not None,
         )
         return tuple(hidden_HBTD)
+
+    def chain_start(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What head 0 hands to the unembedding, and what the chain behind it reads, both (B, T, D)."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+        with self._heads.running(1) as outputs:
+            decoded = self.model(**inputs, past_key_values=past_key_values, use_cache=past_key_values is not None)
+        return decoded.last_hidden_state, self._heads.first_of_chain(outputs[0])
+
+    def chained(
+        self,
+        head: int,
+        hidden_BTD: torch.Tensor,
+        ahead_BT: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One head of a chain alone: what the next one reads, and what goes to the unembedding, both (B, T, D).
+
+        Args:
+            hidden_BTD: what the head before hands on; ahead_BT: the tokens that that one predicts.
+            past_key_values: a cache that is this head's own, of `new_cache`.
+        """
+        embedded_BTD = self.get_input_embeddings()(ahead_BT)
+        trunk = self.layers[:-1]
+        with self._heads.running_alone(head, hidden_BTD, embedded_BTD) as outputs, passed_by(trunk, self._heads.gives_tuples):
+            self.model(
+                inputs_embeds=torch.zeros_like(hidden_BTD),
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=past_key_values is not None,
+            )
+        handed_on_BTD, normed_BTD = outputs
+        return handed_on_BTD, normed_BTD
 
     def head_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """Logits of every head, H tensors (B, T, V): for small evaluations and tests."""

@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from wmtp import model_files
 from wmtp.errors import ModelError
-from wmtp.models.heads import layers_name
+from wmtp.models.heads import HeadLayout, layers_name
 from wmtp.models.load import differing, first_line, head_0, proof_logits, put_heads, ready_for_proof
 from wmtp.models.mtp import MTPForCausalLM
 
@@ -93,14 +93,14 @@ class Unread:
             raise ModelError(f"{self.where}: {fault[0]}")
 
 
-def open_slices(folder: Path, n_future: int | None, where: str) -> MTPForCausalLM | None:
+def open_slices(folder: Path, n_future: int | None, where: str, layout: HeadLayout | None = None) -> MTPForCausalLM | None:
     """A model without parameters, which `parallelize` shards and then fills; None where it has to be read whole.
 
     That is so where its files name or hold tensors otherwise than its modules do (transformers converts some families'), are
     no safetensors, or there is but one rank. Whatever is wrong with them is then found by `read_model`.
 
     Args:
-        n_future: heads to put on a plain model; None: it must have its own.
+        n_future: heads to put on a plain model, of this layout, copies of its last layer; None: it must have its own.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return None
@@ -115,12 +115,18 @@ def open_slices(folder: Path, n_future: int | None, where: str) -> MTPForCausalL
         return None
     else:
         theirs = _plain_names(source)
-        model = put_heads(source, n_future, where)
+        model = put_heads(source, n_future, where, layout)
         found = _found(model, places, lambda name: theirs(name, model.last_layer_name))
     if found is None:
         return None
     setattr(model, _UNREAD, Unread(folder, where, found, plain))
     return model
+
+
+def is_on_plain(model: nn.Module) -> bool:
+    """Whether this is a plain model that heads were put on, still to be filled."""
+    found: Unread | None = model.__dict__.get(_UNREAD)
+    return found is not None and found.plain is not None
 
 
 def unread(model: nn.Module) -> Unread | None:

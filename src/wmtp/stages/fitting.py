@@ -26,7 +26,7 @@ from wmtp.tokens.loader import TrainLoader
 from wmtp.training.loop import LoopState, MetricsRow, TrainStep, train
 
 if TYPE_CHECKING:
-    from wmtp.config.training import OptimConfig, TrainConfig
+    from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
     from wmtp.distributed import World
     from wmtp.stages.context import StageContext
 
@@ -65,12 +65,14 @@ def fit(
     section: Section,
     seed: int,
     folder: str,
+    heads: HeadsConfig | None = None,
 ) -> LoopState:
     """Train, tell everyone, and write history.jsonl to the output `folder`.
 
     Args:
         objective: the validation metric that early stopping minimises.
         seed: of the data's order and of what is drawn while training.
+        heads: how further heads are trained.
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
     """
@@ -94,6 +96,7 @@ def fit(
         objective=objective,
         on_row=on_row,
         seed=seed,
+        heads=heads,
     )
     progress.close()
     if world.is_main:

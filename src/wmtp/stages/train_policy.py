@@ -26,6 +26,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     spec = config.runs[context.run]
     arm = config.arms[spec.arm]
     n_future = arm.n_future if arm.n_future is not None else section.model.n_future
+    heads, stride = section.heads.of(n_future), section.model.head_stride
     folder = f"artifacts/training/{context.run}"
     data = _data(arm, spec.seed, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
@@ -40,8 +41,12 @@ def run(config: Config, context: StageContext) -> StageResult:
             n_future,
             num_steps=section.train.steps,
             seed=spec.seed,
-            statistics=measure(arm, n_future, data, seed=spec.seed, num_steps=section.train.steps),
+            statistics=measure(arm, n_future, data, seed=spec.seed, num_steps=section.train.steps, stride=stride),
+            stride=stride,
+            heads=heads,
         )
+        if world.is_main and section.heads.warmup_steps > heads.warmup_steps:
+            print("the model's own head is the only one: nothing to warm up", flush=True)
         state = fitting.fit(
             context,
             world,
@@ -49,12 +54,19 @@ def run(config: Config, context: StageContext) -> StageResult:
             step_function=step_function,
             data=data,
             validate=partial(
-                validation_nll, world, sharded, validation, n_future, batch_tokens=fitting.VALIDATION_BATCH_TOKENS
+                validation_nll,
+                world,
+                sharded,
+                validation,
+                n_future,
+                batch_tokens=fitting.VALIDATION_BATCH_TOKENS,
+                stride=stride,
             ),
             objective="val/nll_head0",
             section=section,
             seed=spec.seed,
             folder=folder,
+            heads=heads,
         )
         sharded.eval()
         weights = weight_summary(world, step_function, data, state.result_step)

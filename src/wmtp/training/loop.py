@@ -15,13 +15,13 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer, TrainState
-from wmtp.config.training import OptimConfig, TrainConfig
+from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig, at_step
 from wmtp.distributed import World, seed_everything
 from wmtp.errors import NumericsError
 from wmtp.tokens.data import Batch
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
-from wmtp.training.optim import build_optimizers, lr_factor, set_learning_rates
+from wmtp.training.optim import HeadWarmup, build_optimizers, lr_factor, set_learning_rates
 
 SPIKE, SPIKE_WINDOW = 6.0, 10
 """A flush's loss so many standard deviations above the mean of so many flushes before it is reported."""
@@ -77,6 +77,7 @@ def train(
     objective: str,
     on_row: Callable[[MetricsRow], None],
     seed: int,
+    heads: HeadsConfig | None = None,
 ) -> LoopState:
     """Run `config.steps` optimizer steps, from the newest checkpoint if there is one.
 
@@ -85,13 +86,16 @@ def train(
         objective: the one of them that early stopping minimises.
         on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
         seed: of what is drawn while training (dropout): a stream for each rank.
+        heads: how further heads are trained, where there are any.
     Returns:
         the final state; its `rows` go back to step 0, also over restarts. The model is that of `result_step`.
     Raises:
         NumericsError: NaN or Inf in the loss, the gradients or a validation, or weights that break their invariants; on
             every rank at once, no later than the next flush. The last checkpoint is kept.
     """
-    train_state = TrainState(model, build_optimizers(model, optim))
+    heads = heads or HeadsConfig()
+    train_state = TrainState(model, build_optimizers(model, optim, heads))
+    warmup = HeadWarmup(model, train_state.optimizers, heads)
     seed_everything(seed, world.rank)
     state = _resumed(checkpointer, train_state, world, seed)
     meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
@@ -99,12 +103,14 @@ def train(
     with checkpointer:
         while state.step < config.steps and not _is_exhausted(state, config):
             factor = lr_factor(optim, state.step, config.steps)
-            set_learning_rates(train_state.optimizers, factor)
+            set_learning_rates(warmup.early, factor, at_step(heads.lr_factors, state.step))
+            set_learning_rates(warmup.late, factor * warmup.ramp(optim, state.step), at_step(heads.lr_factors, state.step))
             metrics = step_function(loader.micro_batches(state.step), state.step)
+            moving = warmup.moving(state.step)
             norm = _clip(model, optim.clip_norm)
             metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
             gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": _is_not_finite(metrics, norm)}, state.step)
-            for optimizer in train_state.optimizers:
+            for optimizer in moving:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             meters.add(metrics)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from wmtp.config.training import OptimConfig
+from wmtp.config.training import HeadsConfig, OptimConfig
 
 _NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NS_STEPS = 5
@@ -59,10 +61,10 @@ class Muon(torch.optim.Optimizer):
     are exchanged once.
 
     Args:
-        params: 2-D parameters, DTensors sharded on dimension 0 over one mesh, or plain tensors.
+        params: 2-D parameters, DTensors sharded on dimension 0 over one mesh, or plain tensors; or groups of them.
     """
 
-    def __init__(self, params: Iterable[torch.Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(self, params: Iterable[Any], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -166,29 +168,105 @@ def _parameters(model: nn.Module) -> Iterator[tuple[nn.Parameter, bool, bool]]:
                 yield parameter, is_matrix, is_linear and not _NOT_OF_A_BLOCK.search(name)
 
 
-def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(model: nn.Module, config: OptimConfig, heads: HeadsConfig | None = None) -> list[torch.optim.Optimizer]:
     """AdamW on every trainable parameter; with `muon`, Muon takes the decoder blocks' matrices.
 
     Vectors (norms' gains, biases) and embeddings (and an unembedding tied to them) do not decay.
+
+    Args:
+        heads: with a warm-up, further heads have optimizers of their own, after those that rest meanwhile; with learning-rate
+            factors every head has groups of its own.
     """
-    adamw: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-    matrices: list[torch.Tensor] = []
+    heads = heads or HeadsConfig()
+    head_of = _heads_of(model)
+    parts: dict[bool, list[_Owned]] = {False: [], True: []}
     for parameter, decays, is_block_matrix in _parameters(model):
-        (matrices if config.name == "muon" and is_block_matrix else adamw[decays]).append(parameter)
-    groups = [{"params": some, "weight_decay": config.weight_decay * decays} for decays, some in adamw.items() if some]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
-    ]
-    if matrices:
-        optimizers.append(Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
+        head = head_of.get(parameter, TRUNK)
+        is_muons = config.name == "muon" and is_block_matrix
+        parts[bool(heads.warmup_steps) and head > 0].append(
+            _Owned(parameter, is_muons, decays, head if heads.lr_factors.final else TRUNK)
+        )
+    optimizers = [optimizer for owned in parts.values() if owned for optimizer in _optimizers(owned, config)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
 
 
-def set_learning_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    """Scale every group's peak learning rate by `factor`."""
+@dataclass(frozen=True)
+class _Owned:
+    """A parameter, and what decides its group."""
+
+    parameter: nn.Parameter
+    is_muons: bool
+    decays: bool
+    head: int
+
+
+def _optimizers(parameters: Iterable[_Owned], config: OptimConfig) -> list[torch.optim.Optimizer]:
+    groups: dict[bool, dict[tuple[int, bool], list[nn.Parameter]]] = {False: defaultdict(list), True: defaultdict(list)}
+    for one in parameters:
+        groups[one.is_muons][one.head, one.decays].append(one.parameter)
+    adamw, muon = (
+        [
+            {"params": some, "weight_decay": config.weight_decay * decays, "head": head}
+            for (head, decays), some in sorted(by_kind.items(), key=lambda item: (item[0][0], not item[0][1]))
+        ]
+        for by_kind in groups.values()
+    )
+    made: list[torch.optim.Optimizer] = []
+    if adamw:
+        made.append(torch.optim.AdamW(adamw, lr=config.lr, betas=(config.beta1, config.beta2), fused=True))
+    if muon:
+        made.append(Muon(muon, lr=config.muon_lr, weight_decay=config.weight_decay))
+    return made
+
+
+TRUNK = -1
+"""The `head` of a group of parameters that are no head's own."""
+
+
+def _heads_of(model: nn.Module) -> dict[nn.Parameter, int]:
+    """The number of the head that a parameter belongs to, 0 for the pretrained one; empty for what has no heads."""
+    heads = getattr(model, "heads", ())
+    return {parameter: number for number, head in enumerate(heads) for parameter in head.parameters()}
+
+
+class HeadWarmup:
+    """The first steps, in which everything rests but further heads.
+
+    What rests keeps its bits, and starts afterwards as if it were step 0: its optimizers remember nothing, and its learning
+    rate warms up from there.
+
+    Args:
+        optimizers: of `build_optimizers` with the same `heads`.
+    """
+
+    def __init__(self, model: nn.Module, optimizers: list[torch.optim.Optimizer], heads: HeadsConfig) -> None:
+        further = {parameter for parameter, head in _heads_of(model).items() if head > 0}
+        self.steps = heads.warmup_steps if further else 0
+        self.late = [o for o in optimizers if self.steps and further.isdisjoint(o.param_groups[0]["params"])]
+        self.early = [optimizer for optimizer in optimizers if optimizer not in self.late]
+
+    def moving(self, step: int) -> list[torch.optim.Optimizer]:
+        """The optimizers of this step; the others' gradients are dropped, and their states when they begin."""
+        if step < self.steps:
+            for optimizer in self.late:
+                optimizer.zero_grad(set_to_none=True)
+            return self.early
+        if step == self.steps:
+            for optimizer in self.late:
+                optimizer.state.clear()
+        return [*self.late, *self.early]
+
+    def ramp(self, config: OptimConfig, step: int) -> float:
+        """Factor of what rested: it warms up as everything did at step 0."""
+        return min(1.0, (step - self.steps + 1) / max(config.warmup_steps, 1)) if self.steps and step >= self.steps else 1.0
+
+
+def set_learning_rates(optimizers: list[torch.optim.Optimizer], factor: float, head_factors: list[float] | None = None) -> None:
+    """Scale every group's peak learning rate by `factor`, and a head's own groups by the head's."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+            own = head_factors[group["head"]] if head_factors and group["head"] != TRUNK else 1.0
+            group["lr"] = group["peak_lr"] * factor * own

@@ -95,12 +95,18 @@ def write_scores(path: Path, data: TokenData, name: str, flat: np.ndarray) -> No
     write_table(path, pa.table({name: column}).replace_schema_metadata({FINGERPRINT: data.fingerprint}))
 
 
-def validation_nll(world: World, model: nn.Module, data: TokenData, n_future: int, *, batch_tokens: int) -> dict[str, float]:
-    """`val/nll_head<h>`: mean NLL of the response tokens of every row, per head. All ranks call it."""
+def validation_nll(
+    world: World, model: nn.Module, data: TokenData, n_future: int, *, batch_tokens: int, stride: int = 1
+) -> dict[str, float]:
+    """`val/nll_head<h>`: mean NLL of the response tokens of every row, per head. All ranks call it.
+
+    Args:
+        stride: of the model's heads.
+    """
     sums = torch.zeros(2, n_future, dtype=torch.float64, device=world.device)
     for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=world.rank, world_size=world.size):
         batch = batch.to(world.device)
-        labels_BTH = shift_labels(batch.labels_BT, n_future)
+        labels_BTH = shift_labels(batch.labels_BT, n_future, stride=stride)
         nll_BTH = model(input_ids=batch.input_ids, labels_BTH=labels_BTH).nll_BTH
         sums[0] += nll_BTH.double().sum(dim=(0, 1))
         sums[1] += (labels_BTH != IGNORE_INDEX).sum(dim=(0, 1))

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from wmtp.config import ArmConfig
+from wmtp.config.training import HeadsConfig, at_step
 from wmtp.distributed import World
 from wmtp.objectives import scaled_loss, shift_labels
 from wmtp.objectives.linear_nll import ScaleGuess
@@ -50,20 +51,26 @@ class LanguageModelStep:
         num_steps: int,
         seed: int = 0,
         statistics: Any = None,
+        stride: int = 1,
+        heads: HeadsConfig | None = None,
     ) -> None:
         """
         Args:
             model: returns `nll_BTH` for `labels_BTH`, see `MTPForCausalLM`.
             num_steps: of the whole training; seed: of the run; statistics: what the weighting measured of the dataset.
+            stride: of the model's heads; heads: how they are trained.
         """
         self.world, self.model, self.arm, self.n_future = world, model, arm, n_future
-        self.num_steps, self.seed, self.statistics = num_steps, seed, statistics
+        self.num_steps, self.seed, self.statistics, self.stride = num_steps, seed, statistics, stride
+        self.heads = heads or HeadsConfig()
+        self._frozen: dict[str, bool] = {}
         self.weighting = arm.weighting
         self.needs = self.weighting.needs
         self.loss = LossShape(arm.reduction, arm.normalise)
 
     def __call__(self, batches: Sequence[Batch], step: int) -> StepMetrics:
         batches = [batch.to(self.world.device) for batch in batches]
+        self._frozen = {"frozen_trunk": True} if step < self.heads.warmup_steps else {}
         inputs = self._inputs(join_batches(batches), step)
         if not self.needs.policy:
             weighted = self._weigh(inputs)
@@ -116,7 +123,12 @@ class LanguageModelStep:
             part = (slice(start, start + rows), slice(width))
             labels_BTH, scale_BTH = weighted.labels_BTH[part], all_scales_BTH[part]
             learnt_BTH = labels_BTH if nll_BTH is None else labels_BTH.masked_fill(scale_BTH == 0, IGNORE_INDEX)
-            output = self.model(input_ids=batch.input_ids, labels_BTH=learnt_BTH, scale_BTH=scale_BTH.float() * self.world.size)
+            output = self.model(
+                input_ids=batch.input_ids,
+                labels_BTH=learnt_BTH,
+                scale_BTH=scale_BTH.float() * self.world.size,
+                **self._frozen,
+            )
             new_BTH = output.nll_BTH
             yield labels_BTH, new_BTH if nll_BTH is None else torch.where(scale_BTH == 0, nll_BTH[part], new_BTH), scale_BTH
             start += rows
@@ -126,7 +138,7 @@ class LanguageModelStep:
         guess = None
         if torch.is_grad_enabled():
             counts_H = self.world.all_reduce(inputs.valid_BTH.sum(dim=(0, 1)).double())
-            guess = self.weighting.guess(inputs, counts_H, self.loss)
+            guess = self._by_head(self.weighting.guess(inputs, counts_H, self.loss), inputs)
         nll_BTH, entropy_BTH = self._forward(batch, inputs.labels_BTH, guess)
         return nll_BTH, replace(inputs, nll_BTH=nll_BTH.detach(), entropy_BTH=entropy_BTH)
 
@@ -149,13 +161,16 @@ class LanguageModelStep:
         self, batch: Batch, labels_BTH: torch.Tensor, guess: ScaleGuess | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What weights are made from: NLL and, where it is needed, entropy."""
-        output = self.model(input_ids=batch.input_ids, labels_BTH=labels_BTH, guess=guess, return_entropy=self.needs.entropy)
+        output = self.model(
+            input_ids=batch.input_ids, labels_BTH=labels_BTH, guess=guess, return_entropy=self.needs.entropy, **self._frozen
+        )
         return output.nll_BTH, output.entropy_BTH
 
     def _inputs(self, batch: Batch, step: int) -> WeightInputs:
         return batch_inputs(
             batch,
             self.n_future,
+            stride=self.stride,
             seed=self.seed,
             step=step,
             num_steps=self.num_steps,
@@ -165,13 +180,27 @@ class LanguageModelStep:
         )
 
     def _weigh(self, inputs: WeightInputs) -> Weighted:
-        return weigh(self.world, inputs.labels_BTH, target_weights(self.weighting, inputs), self.loss)
+        head_weights = at_step(self.heads.loss_weights, inputs.step)
+        return weigh(self.world, inputs.labels_BTH, target_weights(self.weighting, inputs), self.loss, head_weights)
+
+    def _by_head(self, guess: ScaleGuess | None, inputs: WeightInputs) -> ScaleGuess | None:
+        """A guess with every head's own part of the loss; rows are in `heads_first` order."""
+        head_weights = at_step(self.heads.loss_weights, inputs.step)
+        if guess is None or head_weights is None:
+            return guess
+        weights_H, rows_per_head = torch.tensor(head_weights, device=self.world.device), inputs.labels_BTH[..., 0].numel()
+
+        def weighted(rows_R: torch.Tensor, nll_R: torch.Tensor) -> torch.Tensor:
+            return guess(rows_R, nll_R) * weights_H[rows_R // rows_per_head]
+
+        return weighted
 
 
-def batch_inputs(batch: Batch, n_future: int, **rest: Any) -> WeightInputs:
+def batch_inputs(batch: Batch, n_future: int, *, stride: int = 1, **rest: Any) -> WeightInputs:
     """A batch as weightings see it; `rest`: the fields of `WeightInputs` that no batch has."""
     return WeightInputs(
-        labels_BTH=shift_labels(batch.labels_BT, n_future),
+        labels_BTH=shift_labels(batch.labels_BT, n_future, stride=stride),
+        stride=stride,
         rows_B=batch.rows_B,
         slots_B=batch.slots_B,
         prompt_lens_B=batch.prompt_lens_B,

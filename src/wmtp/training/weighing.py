@@ -5,6 +5,7 @@ Shapes: B batch, T sequence, H heads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ class Weighted:
         weights_BTH: as the weighting gave them; None for ones.
         normaliser: of the global batch, see `local_normaliser`.
         counts_H: valid targets of each head of the global batch; num_positions: positions with any.
+        head_weights: of each head's part of the loss; None for ones. Not part of the weights, which are reported without them.
         sums_3H: of the global batch, per head: amount, amount x log(amount), amount x weight, where a target's amount is
             its weight in the loss's sum: the weight itself or, under `position_mean`, its position's share of it.
     """
@@ -35,16 +37,18 @@ class Weighted:
     counts_H: torch.Tensor
     num_positions: torch.Tensor
     sums_3H: torch.Tensor
+    head_weights: Sequence[float] | None = None
 
     def scale(self) -> torch.Tensor:
         """The factor of every target's NLL in the global loss, float64 (B, T, H)."""
-        return target_scale(
+        scale_BTH = target_scale(
             self.labels_BTH,
             self.weights_BTH,
             reduction=self.loss.reduction,
             normalise=self.loss.normalise,
             normaliser=self.normaliser,
         )
+        return scale_BTH if self.head_weights is None else scale_BTH * scale_BTH.new_tensor(self.head_weights)
 
     def factors(self) -> torch.Tensor:
         """What the loss's normalisation multiplies the weights of each head with, float64 (H,)."""
@@ -65,7 +69,13 @@ class Weighted:
         return broken if self.weights_BTH is None else broken | (self.weights_BTH < 0).any()
 
 
-def weigh(world: World, labels_BTH: torch.Tensor, weights_BTH: torch.Tensor | None, loss: LossShape) -> Weighted:
+def weigh(
+    world: World,
+    labels_BTH: torch.Tensor,
+    weights_BTH: torch.Tensor | None,
+    loss: LossShape,
+    head_weights: Sequence[float] | None = None,
+) -> Weighted:
     """Everything that must be known of the global batch, in one all-reduce."""
     valid_BTH = labels_BTH != IGNORE_INDEX
     weights = valid_BTH.double() if weights_BTH is None else weights_BTH.double()
@@ -77,7 +87,7 @@ def weigh(world: World, labels_BTH: torch.Tensor, weights_BTH: torch.Tensor | No
     parts = [local, valid_BTH.sum(dim=(0, 1)).double(), num_positions, sums_3H.flatten()]
     joined = world.all_reduce(torch.cat(parts))
     normaliser, counts_H, num_positions, sums = joined.split([len(part) for part in parts])
-    return Weighted(labels_BTH, weights_BTH, loss, normaliser, counts_H, num_positions, sums.view(3, -1))
+    return Weighted(labels_BTH, weights_BTH, loss, normaliser, counts_H, num_positions, sums.view(3, -1), head_weights)
 
 
 def weight_metrics(weighted: Weighted) -> StepMetrics:

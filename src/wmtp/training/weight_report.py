@@ -25,7 +25,7 @@ MAX_EXAMPLES, BATCH_SIZE = 512, 64
 _PART = 1024
 
 
-def measure(arm: ArmConfig, n_future: int, data: TokenData, *, seed: int, num_steps: int) -> Any:
+def measure(arm: ArmConfig, n_future: int, data: TokenData, *, seed: int, num_steps: int, stride: int = 1) -> Any:
     """The statistics of the whole dataset that the arm's weighting asks for.
 
     Raises:
@@ -37,7 +37,14 @@ def measure(arm: ArmConfig, n_future: int, data: TokenData, *, seed: int, num_st
             part = data.selected[start : start + _PART]
             batch = data.collate(part, np.arange(len(part)))
             yield batch_inputs(
-                batch, n_future, seed=seed, step=0, num_steps=num_steps, alignment=arm.alignment, gather=lambda here: here
+                batch,
+                n_future,
+                stride=stride,
+                seed=seed,
+                step=0,
+                num_steps=num_steps,
+                alignment=arm.alignment,
+                gather=lambda here: here,
             )
 
     try:

@@ -91,6 +91,7 @@ class WeightInputs:
         columns: the columns that `Needs` names, (B, T), 0 on padding.
         nll_BTH (nats, detached), entropy_BTH (nats): only for a weighting that needs them.
         statistics: what the weighting's `measure` returned.
+        stride: tokens from one head's target to the next one's.
     """
 
     labels_BTH: torch.Tensor
@@ -108,6 +109,7 @@ class WeightInputs:
     nll_BTH: torch.Tensor | None = None
     entropy_BTH: torch.Tensor | None = None
     statistics: Any = None
+    stride: int = 1
 
     @property
     def valid_BTH(self) -> torch.Tensor:  # noqa: N802
@@ -148,10 +150,10 @@ class WeightInputs:
         return self.columns[column.name]
 
     def of_targets(self, x_BT: torch.Tensor) -> torch.Tensor:
-        """A per-token quantity as seen from each head: entry (b, t, h) is token t+1+h's."""
+        """A per-token quantity as seen from each head: entry (b, t, h) is token t+1+h*stride's."""
         from wmtp.objectives.shift import expand_weights
 
-        return expand_weights(x_BT, self.labels_BTH, "target")
+        return expand_weights(x_BT, self.labels_BTH, "target", stride=self.stride)
 
     def by_head(self, x_BTH: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Each head that has targets in the global batch, with its values at all of them (N), the same on every rank."""
@@ -164,7 +166,7 @@ class WeightInputs:
         """Weights of positions as weights of targets, (B, T, H), the way the arm aligns them."""
         from wmtp.objectives.shift import expand_weights
 
-        return expand_weights(weights_BT, self.labels_BTH, self.alignment)
+        return expand_weights(weights_BT, self.labels_BTH, self.alignment, stride=self.stride)
 
 
 def _places(rows_B: torch.Tensor, labels_BTH: torch.Tensor) -> torch.Tensor:

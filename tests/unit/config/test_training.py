@@ -2,7 +2,18 @@
 
 import pytest
 
-from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
+from wmtp.config.schema import TrainPolicyConfig
+from wmtp.config.training import (
+    HeadNumbers,
+    HeadsConfig,
+    LoraConfig,
+    ModelConfig,
+    OptimConfig,
+    SeededTrainConfig,
+    TrainConfig,
+    at_step,
+    check_optimizer,
+)
 from wmtp.errors import ConfigError
 
 
@@ -12,8 +23,28 @@ from wmtp.errors import ConfigError
         (LoraConfig, {"rank": -1}, "model.lora.rank=-1 is not allowed: 0 (no adapters) or more"),
         (LoraConfig, {"alpha": 0}, "model.lora.alpha=0"),
         (LoraConfig, {"dropout": 1.0}, "model.lora.dropout=1.0 is not allowed: a number in [0, 1)"),
-        (LoraConfig, {"targets": []}, "model.lora.targets=[] is not allowed: at least one of q_proj, k_proj"),
-        (LoraConfig, {"targets": ["qproj"]}, "model.lora.targets='qproj' is not allowed: use one of q_proj"),
+        (LoraConfig, {"targets": []}, "model.lora.targets=[] is not allowed: names of the blocks' matrices"),
+        (LoraConfig, {"targets": ["q proj"]}, "model.lora.targets=['q proj'] is not allowed: names of the blocks' matrices"),
+        (ModelConfig, {"head_variant": "medusa"}, "model.head_variant='medusa' is not allowed: use one of parallel, sequ"),
+        (ModelConfig, {"head_variant": "stride"}, "model.head_stride=1 is not allowed: 2 or more with model.head_variant=st"),
+        (ModelConfig, {"head_stride": 2}, "model.head_stride=2 is not allowed: 2 or more with model.head_variant=stride, oth"),
+        (
+            ModelConfig,
+            {"head_variant": "sequential", "n_future": 1},
+            "model.head_variant='sequential' is not allowed: parallel",
+        ),
+        (ModelConfig, {"head_init": "zero", "pretrained": "x"}, "model.head_init='zero' is not allowed: use one of copy"),
+        (ModelConfig, {"head_init": "copy"}, "model.head_init='copy' is not allowed: random, or null, unless model.pretrained"),
+        (
+            ModelConfig,
+            {"head_init": "copy", "pretrained": "x", "n_future": 1},
+            "model.head_init='copy' is not allowed: null: there",
+        ),
+        (
+            ModelConfig,
+            {"head_init": "zero_residual", "pretrained": "x", "head_variant": "sequential"},
+            "model.head_init='zero_residual' is not allowed: identity: sequential heads read the head before them",
+        ),
         (ModelConfig, {"n_future": 0}, "model.n_future=0 is not allowed: at least 1"),
         (ModelConfig, {"n_layers": 3}, "model.n_layers=3 is not allowed: at least 5 with n_future=4: it counts the heads"),
         (ModelConfig, {"hidden_size": 98}, "model.hidden_size=98 is not allowed: a multiple of 2 * n_heads=8"),
@@ -75,3 +106,32 @@ def test_adapters_are_trained_by_adamw():
         ConfigError, match=r"tune_reference\.optim\.name='muon' is not allowed: adamw with model\.lora\.rank > 0"
     ):
         check_optimizer(adapted, OptimConfig(name="muon"), "tune_reference")
+
+
+@pytest.mark.parametrize(
+    ("heads", "said"),
+    [
+        ({"warmup_steps": 300}, "train_policy.heads.warmup_steps=300 is not allowed: 0 or more, and less than train.steps=300"),
+        ({"loss_weights": HeadNumbers([1.0])}, "train_policy.heads.loss_weights.final=[1.0] is not allowed: 4 numbers, 0 or"),
+        (
+            {"loss_weights": HeadNumbers([0.0] * 4)},
+            "train_policy.heads.loss_weights.final=[0.0, 0.0, 0.0, 0.0] is not allowed: not",
+        ),
+        ({"lr_factors": HeadNumbers([1.0, 1, 1, -1])}, "train_policy.heads.lr_factors.final=[1.0, 1, 1, -1] is not allowed"),
+        ({"lr_factors": HeadNumbers([1.0] * 4, ramp_steps=3)}, "train_policy.heads.lr_factors.ramp_steps=3 is not allowed"),
+        ({"lr_factors": HeadNumbers([1.0] * 4, [2.0] * 4)}, "train_policy.heads.lr_factors.ramp_steps=0 is not allowed"),
+    ],
+)
+def test_numbers_of_heads_that_cannot_be_are_refused_with_the_key(heads, said):
+    with pytest.raises(ConfigError) as caught:
+        TrainPolicyConfig(heads=HeadsConfig(**heads))
+    assert said in str(caught.value)
+
+
+def test_a_warm_up_needs_a_further_head_and_an_arm_takes_the_first_numbers():
+    with pytest.raises(ConfigError, match="warmup_steps=3 is not allowed: 0: there is no head but the model's own"):
+        TrainPolicyConfig(model=ModelConfig(n_future=1), heads=HeadsConfig(warmup_steps=3))
+    heads = HeadsConfig(3, HeadNumbers([1.0, 0.5]), HeadNumbers([1.0, 2.0], [3.0, 4.0], 5))
+    assert heads.of(2) == heads
+    assert heads.of(1) == HeadsConfig(0, HeadNumbers([1.0]), HeadNumbers([1.0], [3.0], 5))
+    assert at_step(HeadNumbers(), 0) is None and at_step(HeadNumbers([2.0]), 0) == [2.0]

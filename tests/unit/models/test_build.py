@@ -1,6 +1,7 @@
 """A configured model: what decides its numbers, what it is refused for, and that its layout on ranks changes nothing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,14 +57,30 @@ def test_its_seed_alone_decides_a_models_numbers():
     assert not torch.equal(first.get_input_embeddings().weight, other.get_input_embeddings().weight)
 
 
-def test_a_multi_token_model_keeps_its_heads_and_other_numbers_of_them_are_refused(tmp_path):
+def test_a_multi_token_model_keeps_its_heads_and_what_it_has_not_is_refused(tmp_path):
     source = tiny(n_future=3)
     source.save_pretrained(tmp_path)
     config = ModelConfig(pretrained=str(tmp_path), n_future=3)
     model = build_model(config, seed=0, **TOKENS)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), source.parameters(), strict=True))
-    with pytest.raises(ConfigError, match="has n_future=3, but n_future=1 is configured"):
-        build_model(config, seed=0, n_future=1, **TOKENS)
+    with pytest.raises(ConfigError, match="has n_future=3, but n_future=4 is configured: at most as many"):
+        build_model(config, seed=0, n_future=4, **TOKENS)
+    with pytest.raises(ConfigError, match=r"has heads of its own: model.head_init=copy is not allowed, use null"):
+        build_model(replace(config, head_init="copy"), seed=0, **TOKENS)
+    with pytest.raises(
+        ConfigError, match=r"model.head_variant=parallel and model.head_stride=1, but sequential and 1 are conf"
+    ):
+        build_model(replace(config, head_variant="sequential"), seed=0, **TOKENS)
+
+
+def test_an_arm_with_fewer_heads_takes_the_first_ones(ids, tmp_path):
+    source = tiny(n_future=3)
+    source.save_pretrained(tmp_path)
+    for n_future in (1, 2):
+        model = build_model(ModelConfig(pretrained=str(tmp_path), n_future=3), seed=0, n_future=n_future, **TOKENS).eval()
+        assert model.config.n_future == len(model.heads) == n_future
+        due = source.head_logits(ids)[:n_future]
+        assert all(torch.equal(a, b) for a, b in zip(model.head_logits(ids), due, strict=True))
 
 
 def loss_and_gradients(model, ids):

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from tests.unit.models.families import FAMILIES, family, padded_tokens
-from wmtp.models.heads import ParallelHeads, layers_name, norm_name
+from wmtp.models.heads import HeadLayout, Heads, layers_name, norm_name, unit_norm
 from wmtp.models.load import from_causal_lm
 from wmtp.objectives import shift_labels
 from wmtp.types import IGNORE_INDEX
@@ -76,8 +76,9 @@ def test_only_the_heads_that_are_asked_for_run():
 
 
 def test_what_a_decoder_asks_of_its_last_layer_the_heads_answer():
-    last = family("gemma2").model.layers[-1]
-    heads = ParallelHeads(last, 2, 3)
+    decoder = family("gemma2").model
+    last = decoder.layers[-1]
+    heads = Heads(last, 2, 3, HeadLayout(), decoder.norm, 32)
     assert heads.self_attn is last.self_attn
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = heads.nothing_of_the_kind
@@ -99,3 +100,32 @@ def test_a_cache_has_a_layer_of_the_last_ones_kind_for_every_further_head():
     kinds = [type(layer) for layer in DynamicCache(config=model.config.decoder_config).layers]
     assert [type(layer) for layer in model.new_cache().layers] == [*kinds, kinds[-1], kinds[-1]]
     assert len(model.new_cache(1).layers) == 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+def test_a_norm_without_gain_has_none_whatever_its_weight_means(name):
+    decoder = family(name).get_decoder()
+    norm = getattr(decoder, norm_name(decoder))
+    for parameter in norm.parameters():
+        parameter.fill_(3.0)
+    x = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    centred = x - x.mean(-1, keepdim=True) if name == "gpt2" else x
+    due = centred / centred.square().mean(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(unit_norm(norm)(x), due, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(norm(x), due, atol=0.1)
+
+
+@torch.no_grad()
+def test_heads_that_read_head_0_are_layers_behind_it():
+    """Written out with the last layer's own forward, on a family without masks or windows to speak of."""
+    source, (ids, _) = family("llama"), padded_tokens()
+    model = differing(from_causal_lm(source, 3, layout=HeadLayout(reads="head0")))
+    caught = []
+    model.layers[-1].register_forward_pre_hook(lambda module, args, kwargs: caught.append((args, kwargs)), with_kwargs=True)
+    found = model.head_hidden(ids)
+    (args, kwargs) = caught[0]
+    behind = model.heads[0](*args, **kwargs)
+    for h in (1, 2):
+        due = model.norm(model.heads[h](behind, *args[1:], **kwargs))
+        torch.testing.assert_close(found[h], due)

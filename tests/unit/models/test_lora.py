@@ -24,7 +24,7 @@ def adapted(path, **lora):
 
 
 def test_only_adapters_train_and_they_start_at_nothing(pretrained):
-    model, plain = adapted(pretrained), MTPForCausalLM.from_pretrained(pretrained)
+    model, plain = adapted(pretrained, full_heads=False), MTPForCausalLM.from_pretrained(pretrained)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable and all(".lora_" in name for name in trainable)
     assert len(trainable) == 3 * 4 * 2  # blocks x projections x factors
@@ -33,7 +33,7 @@ def test_only_adapters_train_and_they_start_at_nothing(pretrained):
 
 
 def test_merged_weights_compute_what_the_adapters_did(pretrained):
-    model = adapted(pretrained, alpha=7, targets=["q_proj", "down_proj"]).eval()
+    model = adapted(pretrained, alpha=7, targets=["q_proj", "down_proj"], full_heads=False).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -58,3 +58,25 @@ def test_adapters_need_trained_weights_and_adamw():
         ModelConfig(lora=LoraConfig(rank=2))
     with pytest.raises(ConfigError, match=r"train_policy.optim.name='muon' is not allowed: adamw"):
         TrainPolicyConfig(model=ModelConfig(pretrained="x", lora=LoraConfig(rank=2)), optim=OptimConfig(name="muon"))
+
+
+def test_further_heads_are_whole_beside_adapters_on_the_trunk(pretrained):
+    model = adapted(pretrained)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    whole = {name for name, _ in model.named_parameters() if ".blocks.1." in name}
+    assert whole <= trainable and not any(".lora_" in name for name in whole)
+    assert len(trainable - whole) == 2 * 4 * 2 and all(".lora_" in name for name in trainable - whole)
+
+
+def test_targets_that_a_family_does_not_have_are_refused_with_those_it_has():
+    from tests.unit.models.families import family
+    from wmtp.models.load import from_causal_lm
+    from wmtp.models.lora import add_adapters
+
+    model = from_causal_lm(family("phi3"), 2)
+    with pytest.raises(
+        ConfigError, match=r"model.lora.targets='q_proj' is not allowed: one of down_proj, gate_up_proj, o_proj, qkv"
+    ):
+        add_adapters(model, LoraConfig(rank=2), 0)
+    add_adapters(model, LoraConfig(rank=2, targets=["qkv_proj", "o_proj"]), 0)
+    assert sum(".lora_A." in name for name, _ in model.named_parameters()) == 3 * 2

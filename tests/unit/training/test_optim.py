@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
-from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig
+from wmtp.config.training import HeadNumbers, HeadsConfig, LoraConfig, ModelConfig, OptimConfig, at_step
 from wmtp.models.build import build_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.value import ValueModel
-from wmtp.training.optim import Muon, build_optimizers, lr_factor, orthogonalise, set_learning_rates
+from wmtp.training.optim import HeadWarmup, Muon, build_optimizers, lr_factor, orthogonalise, set_learning_rates
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (8, 20), (20, 8)])
@@ -133,3 +133,68 @@ def test_schedule_warms_up_and_ends_at_its_floor(schedule):
 def test_a_schedule_of_hardly_any_steps_still_ends_at_its_floor(warmup, steps):
     config = OptimConfig(warmup_steps=warmup, min_lr_frac=0.25)
     assert lr_factor(config, steps - 1, steps) == 0.25
+
+
+def three_heads():
+    shape = ModelConfig(hidden_size=8, intermediate_size=12, n_layers=4, n_heads=2, n_kv_heads=2, n_future=3)
+    return build_model(shape, vocab_size=20, max_length=8, pad_token_id=0, eos_token_id=1, seed=0)
+
+
+def test_a_heads_learning_rate_is_scaled_and_nobody_elses():
+    model = three_heads()
+    factors = HeadNumbers(final=[0.5, 2.0, 3.0], start=[1.0, 4.0, 3.0], ramp_steps=2)
+    optimizers = build_optimizers(model, OptimConfig(), HeadsConfig(lr_factors=factors))
+    set_learning_rates(optimizers, 0.1, at_step(factors, 1))
+    rates = {id(p): (g["lr"] / g["peak_lr"]) for o in optimizers for g in o.param_groups for p in g["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    due = {".blocks.0.": 0.075, ".blocks.1.": 0.3, ".blocks.2.": 0.3}
+    for name, p in model.named_parameters():
+        assert rates[id(p)] == pytest.approx(next((due[part] for part in due if part in name), 0.1)), name
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_what_rests_keeps_its_bits_and_begins_as_if_it_were_the_first_step(name):
+    """Weight decay, too. Afterwards its optimizers are those of a model that never rested."""
+    config, heads = OptimConfig(name=name, weight_decay=0.1, warmup_steps=2), HeadsConfig(warmup_steps=3)
+    model, fresh = three_heads(), three_heads()
+    optimizers, plain = build_optimizers(model, config, heads), build_optimizers(fresh, config)
+    warmup, before = HeadWarmup(model, optimizers, heads), {n: p.detach().clone() for n, p in model.named_parameters()}
+    generator, is_further = torch.Generator().manual_seed(0), {n: ".blocks.1." in n or ".blocks.2." in n for n in before}
+
+    def step(step_number):
+        gradients = {n: torch.randn(p.shape, generator=generator) for n, p in model.named_parameters()}
+        for n, p in model.named_parameters():
+            p.grad = gradients[n].clone()
+        set_learning_rates(warmup.early, 1.0)
+        set_learning_rates(warmup.late, warmup.ramp(config, step_number))
+        for optimizer in warmup.moving(step_number):
+            optimizer.step()
+            optimizer.zero_grad()
+        return gradients
+
+    for number in range(3):
+        step(number)
+    for n, p in model.named_parameters():
+        assert torch.equal(p, before[n]) != is_further[n], n
+    with torch.no_grad():
+        for n, p in fresh.named_parameters():
+            p.copy_(model.get_parameter(n))
+    for number, factor in ((3, 0.5), (4, 1.0)):
+        gradients = step(number)
+        for n, p in fresh.named_parameters():
+            p.grad = None if is_further[n] else gradients[n]
+        set_learning_rates(plain, factor)
+        for optimizer in plain:
+            optimizer.step()
+    for n, p in model.named_parameters():
+        if not is_further[n]:
+            torch.testing.assert_close(p, fresh.get_parameter(n), msg=n)
+
+
+def test_without_further_heads_nothing_rests():
+    shape = ModelConfig(hidden_size=8, intermediate_size=12, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
+    model = build_model(shape, vocab_size=20, max_length=8, pad_token_id=0, eos_token_id=1, seed=0)
+    heads = HeadsConfig(warmup_steps=3)
+    optimizers = build_optimizers(model, OptimConfig(), heads)
+    warmup = HeadWarmup(model, optimizers, heads)
+    assert not warmup.late and warmup.moving(0) == optimizers and warmup.ramp(OptimConfig(), 0) == 1.0

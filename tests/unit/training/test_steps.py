@@ -15,7 +15,7 @@ from torch import nn
 
 from tests.tables import VOCAB
 from wmtp.config.arms import load_arm
-from wmtp.config.training import ModelConfig
+from wmtp.config.training import HeadNumbers, HeadsConfig, ModelConfig, at_step
 from wmtp.models.build import build_model
 from wmtp.tokens.data import TokenData
 from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
@@ -293,3 +293,39 @@ def test_the_batchs_own_counts_are_reported(world, data, rows):
     assert (above.item(), below.item()) == (tokens, sum(batch.input_ids.numel() for batch in batches))
     above, below = metrics.ratios["data/correct_frac"]
     assert (above.item(), below.item()) == (correct, len(rows))
+
+
+# --------------------------------------------------------------------------------------- what further heads count for
+
+
+HEAD_WEIGHTS = [1.0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(("name", "num_micro"), [("uniform", 2), ("rho1", 1), ("rho1", 3)])
+def test_each_heads_part_of_the_loss_is_scaled_by_its_own_number(world, data, rows, name, num_micro):
+    """The mean over heads of number x mean weighted NLL, by hand, at a step in the middle of a ramp."""
+    ramp = HeadNumbers(final=[1.0, 0.5, 0.0], start=[1.0, 0.0, 1.0], ramp_steps=6)
+    assert [at_step(ramp, step) for step in (STEP, 0, 6, 99)] == [HEAD_WEIGHTS, ramp.start, ramp.final, ramp.final]
+    arm = load_arm({"weighting": {"name": name}}, name)
+    model = make_model()
+    targets = targets_of(model, data, rows)
+    chosen = dict.fromkeys(targets.nll, 1.0)
+    if name == "rho1":
+        scores = surprises(data, rows, targets)
+        for h in range(HEADS):
+            places = sorted((p for p in scores if p[2] == h), key=lambda p: -scores[p])
+            chosen |= {p: float(i < math.ceil(0.6 * len(places))) for i, p in enumerate(places)}
+    total = 0.0
+    for h in range(HEADS):
+        of_head = {p: w for p, w in chosen.items() if p[2] == h}
+        total = total + HEAD_WEIGHTS[h] * sum(w * targets.nll[p] for p, w in of_head.items()) / sum(of_head.values()) / HEADS
+    total.backward()
+    due = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    heads = HeadsConfig(loss_weights=ramp)
+    step = LanguageModelStep(world, model, arm, HEADS, num_steps=NUM_STEPS, seed=SEED, heads=heads)
+    metrics = step(make_batches(data, rows, num_micro), STEP)
+    above, below = metrics.ratios["train/loss"]
+    torch.testing.assert_close(above / below, total.detach(), rtol=1e-6, atol=0)
+    for n, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, due[n], rtol=1e-5, atol=1e-6, msg=n)
