@@ -7,6 +7,7 @@ import dataclasses
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
@@ -117,10 +118,11 @@ def load_weighting(tree: Any, where: str) -> Weighting:
         ConfigError: as `load_arm`.
     """
     if not isinstance(tree, Mapping) or "name" not in tree:
-        raise ConfigError(f"{where} needs a name: one of {', '.join(weightings.names())}")
+        raise ConfigError(f"{where} needs a name: one of {', '.join([*weightings.names(), *weightings.foreign()])}")
     keys = dict(tree)
-    reject_unknown([keys["name"]], weightings.names(), "weighting")
+    reject_unknown([keys["name"]], [*weightings.names(), *weightings.foreign()], "weighting")
     kind = weightings.kind(keys.pop("name"))
+    _check_source(kind, keys.pop("source", None), where)
     hints = typing.get_type_hints(kind)
     inner = [f.name for f in dataclasses.fields(kind) if hints[f.name] is Weighting]
     nested = {key: load_weighting(keys.pop(key), f"{where}.{key}") for key in inner if key in keys}
@@ -133,11 +135,24 @@ def load_weighting(tree: Any, where: str) -> Weighting:
     return kind(**vars(own), **nested)
 
 
+def _check_source(kind: type[Weighting], recorded: str | None, where: str) -> None:
+    """`source` is composed, never chosen: it makes an arm stale when another package's weighting changes."""
+    digest = weightings.source_digest(kind)
+    if recorded is not None and recorded != digest:
+        raise ConfigError(
+            f"{where}.source: the code of {kind.__module__} is not what params.yaml was composed with: compose it again "
+            "(`wmtp params`, `wmtp run`)"
+        )
+
+
 def plain(value: Any) -> Any:
     """Configuration as plain mappings, as params.yaml has it: the inverse of what is loaded."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         tree = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"name": value.name, **tree} if isinstance(value, Weighting) else tree
+        if not isinstance(value, Weighting):
+            return tree
+        digest = weightings.source_digest(type(value))
+        return {"name": value.name, **tree} | ({} if digest is None else {"source": digest})
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -153,7 +168,8 @@ def make_run(arm: ArmConfig, name: str, seed: int) -> RunConfig:
 
 def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> dict[str, dict[str, ColumnConfig]]:
     """Per group of columns (see `Column`) the keys that these runs need; every group that some weighting knows is there."""
-    known = {column.group for name in weightings.names() for column in weightings.kind(name)().needs.columns}
+    names = [*weightings.names(), *weightings.foreign()]
+    known = {column.group for name in names for column in weightings.kind(name)().needs.columns}
     needed: dict[str, dict[str, ColumnConfig]] = {group: {} for group in sorted(known - {""})}
     for run in runs:
         for column in arms[run.arm].weighting.needs.columns:
@@ -164,7 +180,7 @@ def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> 
 
 
 def weighting_modules(weighting: Weighting) -> list[str]:
-    """Source files that the weighting's numbers depend on and not every run's: of its own room and of the formulas."""
+    """Source files of wmtp's that the weighting's numbers depend on and not every run's: its own, and the formulas."""
     roots = [type(one).__module__ for one in with_inner(weighting)]
     found: set[str] = set()
     while roots:
@@ -172,7 +188,7 @@ def weighting_modules(weighting: Weighting) -> list[str]:
         if module not in found:
             found.add(module)
             roots += _imports(module)
-    return sorted(f"src/{module.replace('.', '/')}.py" for module in found)
+    return sorted(f"src/{module.replace('.', '/')}.py" for module in found if module.startswith("wmtp."))
 
 
 def with_inner(weighting: Weighting) -> Iterator[Weighting]:
@@ -190,7 +206,15 @@ _OF_EVERY_RUN = ("wmtp.weightings.base", "wmtp.objectives.linear_nll", "wmtp.obj
 
 def _imports(module: str) -> list[str]:
     """Modules of weightings and objectives that `module` imports, anywhere in it; those of every run left out."""
-    source = _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     named = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return [name for name in named if name.startswith(("wmtp.weightings.", "wmtp.objectives.")) and name not in _OF_EVERY_RUN]
+
+
+def _file(module: str) -> Path:
+    """A module's source. wmtp's own is not looked up, which would import what its packages import."""
+    if module.startswith("wmtp."):
+        return _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None, f"{module} was imported from somewhere"
+    return Path(spec.origin)

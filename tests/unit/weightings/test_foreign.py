@@ -1,0 +1,97 @@
+"""A weighting of another package: found by its entry point, trained with, and stale when its package changes."""
+
+import sys
+
+import pytest
+
+from tests.unit.weightings.inputs import make_inputs
+from wmtp import weightings
+from wmtp.config.arms import load_arm, make_run, plain
+from wmtp.errors import ConfigError
+from wmtp.weightings.base import target_weights
+
+CODE = """
+from dataclasses import dataclass
+from wmtp.weightings import Weighting
+
+@dataclass(frozen=True)
+class Late(Weighting):
+    \"\"\"Twice the weight from a place on.\"\"\"
+    place: int = 3
+
+    def weights(self, inputs):
+        from wmtp.objectives.selection import num_to_keep
+        from wmtp_late.numbers import TWICE
+        weights = inputs.valid_BTH.float()
+        weights[:, self.place :] *= TWICE
+        return weights
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package that offers the weighting `late`; a function that writes its entry points anew."""
+    folder, info = tmp_path / "wmtp_late", tmp_path / "wmtp_late-1.0.dist-info"
+    folder.mkdir()
+    info.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "late.py").write_text(CODE)
+    (folder / "numbers.py").write_text("TWICE = 2.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wmtp-late\nVersion: 1.0\n")
+
+    def offer(text):
+        (info / "entry_points.txt").write_text(f"[wmtp.weightings]\n{text}\n")
+        weightings.foreign.cache_clear()
+        return folder
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield offer
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wmtp_late"]:
+        del sys.modules[name]
+    weightings.foreign.cache_clear()
+
+
+def test_it_is_an_arm_like_any_other(package):
+    package("late = wmtp_late.late:Late")
+    assert list(weightings.foreign()) == ["late"] and "late" not in weightings.names()
+    arm = load_arm({"weighting": {"name": "late", "place": 2}}, "mine")
+    inputs = make_inputs()
+    weights = target_weights(arm.weighting, inputs)
+    assert weights[:, :2][inputs.valid_BTH[:, :2]].unique().tolist() == [1.0]
+    assert weights[:, 2:][inputs.valid_BTH[:, 2:]].unique().tolist() == [2.0]
+    with pytest.raises(ConfigError, match=r"unknown key arms\.mine\.weighting\.plaice: did you mean place\?"):
+        load_arm({"weighting": {"name": "late", "plaice": 2}}, "mine")
+
+
+def test_its_package_is_in_params_and_wmtps_formulas_are_dependencies(package):
+    folder = package("late = wmtp_late.late:Late")
+    arm = load_arm({"weighting": {"name": "late"}}, "mine")
+    before = plain(arm)
+    assert load_arm(before, "mine") == arm
+    assert "src/wmtp/objectives/selection.py" in make_run(arm, "mine", 0).deps
+    assert not any("late" in path for path in make_run(arm, "mine", 0).deps), "it is elsewhere on every machine"
+    (folder / "numbers.py").write_text("TWICE = 3.0\n")
+    assert plain(arm)["weighting"]["source"] != before["weighting"]["source"]
+    with pytest.raises(ConfigError, match=r"arms\.mine\.weighting\.source: the code of wmtp_late\.late is not what"):
+        load_arm(before, "mine")
+
+
+def test_wmtps_own_have_no_source():
+    assert "source" not in plain(load_arm({"weighting": {"name": "rho1"}}, "rho1"))["weighting"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        ("rho1 = wmtp_late.late:Late", "weighting 'rho1' of wmtp_late.late is one of wmtp itself, too"),
+        ("late = wmtp_late.nothing:Late", "weighting 'late' cannot be had from wmtp_late.nothing:Late: No module named"),
+        ("late = wmtp_late.late:Nothing", "weighting 'late' cannot be had from wmtp_late.late:Nothing: module"),
+        ("late = wmtp_late.late:dataclass", "weighting 'late': wmtp_late.late:dataclass is no subclass of"),
+        ("early = wmtp_late.late:Late", "weighting 'early' is defined in wmtp_late.late: its module has to have its name"),
+    ],
+)
+def test_an_entry_point_that_leads_nowhere_is_said(package, offered, said):
+    package(offered)
+    with pytest.raises(ConfigError) as caught:
+        load_arm({"weighting": {"name": offered.split()[0]}}, "mine")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
