@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +53,19 @@ class System:
         return tuple(sorted({str(parent) for path in made for parent in Path(path).parents} - {"/"}))
 
 
-@functools.cache
+_alone = threading.Lock()
+
+
 def python_system() -> System:
     """The interpreter without its site-packages, the shared libraries that it loads, and the time zones."""
+    with (
+        _alone
+    ):  # workers start side by side, and sysconfig shows a second thread its settings while the first still reads them
+        return _found()
+
+
+@functools.cache
+def _found() -> System:
     scheme = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix, "installed_base": sys.base_prefix}
     library = {Path(sysconfig.get_path(name, "posix_prefix", scheme)).resolve() for name in ("stdlib", "platstdlib")}
     modules = [path for folder in library for path in sorted((folder / "lib-dynload").glob("*.so"))]
