@@ -27,7 +27,8 @@ def read_answers(path: Path, taskset: TaskSet, problems: Sequence[Problem]) -> l
             file, line and field.
     """
     if not path.is_file():
-        raise DataError(f"{path} {'is a folder: name a file of JSON lines' if path.is_dir() else 'does not exist'}")
+        what = "a folder" if path.is_dir() else "no file"
+        raise DataError(f"{path} is {what}: name a file of JSON lines" if path.exists() else f"{path} does not exist")
     names = _names(taskset, problems)
     answers: dict[SampleKey, Answer] = {}
     drawn = {problem.problem_id: 0 for problem in problems}

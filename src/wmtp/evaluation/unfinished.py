@@ -117,8 +117,8 @@ class Unfinished:
         """A lock that ends with this process, however it ends."""
         path = self.folder / _LOCK
         while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             except FileNotFoundError:  # whoever had it removed the folder just now
                 continue

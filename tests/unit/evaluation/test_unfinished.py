@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -179,3 +180,9 @@ def test_a_second_run_is_refused_while_the_first_lives_and_goes_on_once_it_is_ki
         holder.stdout.close()
     with Unfinished(out) as place, place.journal({"a": 1}) as journal:
         assert len(journal.samples) == 1
+
+
+@pytest.mark.parametrize("out", ["/proc/x", "/proc/x/y"])
+def test_where_no_folder_can_be_made_is_refused_at_once(out):
+    with pytest.raises(ConfigError, match=f"^--out {out}: No such file or directory: /proc/"):
+        Unfinished(Path(out))
