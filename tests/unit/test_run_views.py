@@ -1,4 +1,4 @@
-"""Views of runs in MLflow, kept in a real store. That its UI reads them: docs/screenshots/take.py shows it."""
+"""Views of runs in MLflow, kept in a real store. That its UI reads them: docs/screenshots/mlflow_runs.png."""
 
 import json
 import re
