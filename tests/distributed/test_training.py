@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.distributed.harness import run_on_ranks
 from tests.tables import VOCAB, make_tables
@@ -277,6 +278,43 @@ def test_the_critic_starts_at_a_half_learns_and_does_not_depend_on_ranks(tables,
     last_epoch = sum(one[-3:]) / 3
     assert one[0] == pytest.approx(0.25) and last_epoch < 0.21
     assert two[0] == two[1] and two[0] == pytest.approx(one, abs=1e-3)
+
+
+def train_narrow_critic(world, folder, resume, pretrained):
+    """Two steps in bfloat16 from a checkpoint in bfloat16: the losses, and the dtypes of the weights that are trained."""
+    data = TokenData.open(folder / "data", "train", columns={"reference_nll": folder / "reference"})
+    config = ModelConfig(pretrained=pretrained, n_future=1)
+    backbone = build_model(config, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=0, whole=True)
+    sharded = parallelize(ValueModel(backbone), world.mesh, dtype="bfloat16", activation_checkpointing=False)
+    loader = TrainLoader(data, batch_size=4, num_micro=1, seed=0, rank=world.rank, world_size=world.size)
+    state = train(
+        world=world,
+        model=sharded,
+        step_function=CriticStep(world, sharded, CriticConfig()),
+        loader=loader,
+        config=TrainConfig(steps=2, global_batch_size=4, micro_batch_size=4, log_interval=1, dtype="bfloat16"),
+        optim=OptimConfig(warmup_steps=1),
+        checkpointer=Checkpointer(folder / resume, world),
+        validate=dict,
+        objective="",
+        on_row=lambda row: None,
+        seed=0,
+    )
+    return [row["train/loss"] for row in state.rows], {str(p.dtype) for p in sharded.parameters()}
+
+
+def test_a_bfloat16_checkpoint_is_trained_as_a_critic_in_bfloat16_with_float32_weights(tables, tmp_path):
+    shape = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, **shape)).bfloat16().save_pretrained(tmp_path / "model")
+    found = run_on_ranks(2, train_narrow_critic, tables, str(tmp_path / "bf"), str(tmp_path / "model"), tmp_path=tmp_path)
+    assert found[0] == found[1] and found[0][1] == {"torch.float32"}
+    assert found[0][0][0] == pytest.approx(0.25, abs=0.01) and len(found[0][0]) == 2
 
 
 def score(world, folder, scratch):

@@ -37,19 +37,21 @@ def build_model(
     eos_token_id: int,
     seed: int,
     n_future: int | None = None,
+    whole: bool = False,
 ) -> MTPForCausalLM:
     """A model on the CPU, the same on every rank.
 
     Args:
         seed: of every number that is drawn for it; all ranks' generators start from it here.
         n_future: overrides `config.n_future` (arm `ntp` is the same number of layers with one head).
+        whole: it becomes a part of another model, so a pretrained one has its parameters now, and not when it is sharded.
     Raises:
         ConfigError: the pretrained model's vocabulary is smaller than the tokenizer's.
     """
     seed_everything(seed)
     heads = n_future if n_future is not None else config.n_future
     if config.pretrained is not None:
-        model = _pretrained(config.pretrained, config, heads, vocab_size)
+        model = _pretrained(config.pretrained, config, heads, vocab_size, whole)
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
@@ -100,11 +102,11 @@ def _draw_parameters(model: MTPForCausalLM) -> None:
             nn.init.normal_(module.weight, mean=0.0, std=std)
 
 
-def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int) -> MTPForCausalLM:
+def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int, whole: bool) -> MTPForCausalLM:
     where = f"model.pretrained={path}"
     start = config.head_init or default_start(config.head_variant)
     layout = layout_of(config.head_variant, config.head_stride, start)
-    in_slices = config.lora.rank == 0 and (n_future == 1 or (start == "copy" and not layout.is_chain))
+    in_slices = not whole and config.lora.rank == 0 and (n_future == 1 or (start == "copy" and not layout.is_chain))
     sliced = open_slices(Path(path), n_future, where, layout) if in_slices and Path(path).is_dir() else None
     model: PreTrainedModel = read_model(path, where, dtype=torch.float32) if sliced is None else sliced
     embeddings = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def new_model(
-    config: ModelConfig, meta: TokenMeta, tokenizer: Path, *, seed: int, n_future: int | None = None
+    config: ModelConfig, meta: TokenMeta, tokenizer: Path, *, seed: int, n_future: int | None = None, whole: bool = False
 ) -> MTPForCausalLM:
     """A language model for the tokens of `meta`; see `build_model`.
 
@@ -41,4 +41,5 @@ def new_model(
         eos_token_id=meta.eos_token_id,
         seed=seed,
         n_future=n_future,
+        whole=whole,
     )

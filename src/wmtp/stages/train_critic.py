@@ -29,7 +29,7 @@ def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path, tokeni
     if section.init == "reference":
         backbone = read_heads(reference, f"the reference {reference.name}")
     else:
-        backbone = new_model(section.model, meta, tokenizer, seed=section.train.seed)
+        backbone = new_model(section.model, meta, tokenizer, seed=section.train.seed, whole=True)
     return ValueModel(
         backbone,
         head=section.head,
