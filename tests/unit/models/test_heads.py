@@ -129,3 +129,37 @@ def test_heads_that_read_head_0_are_layers_behind_it():
     for h in (1, 2):
         due = model.norm(model.heads[h](behind, *args[1:], **kwargs))
         torch.testing.assert_close(found[h], due)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["qwen3", "gemma2", "mixtral"])
+def test_a_chain_is_transformers_own_module_on_the_tokens_ahead(name):
+    """Each head's joining, block and norm written out one by one, with what the decoder handed to its last layer."""
+    torch.manual_seed(0)
+    model = differing(from_causal_lm(family(name), 3, layout=HeadLayout("sequential", reads="head0"), start="copy"))
+    caught, (ids, _) = [], padded_tokens()
+    model.layers[-1].register_forward_pre_hook(lambda module, args, kwargs: caught.append((args, kwargs)), with_kwargs=True)
+    found = model.head_hidden(ids)
+    (args, kwargs) = caught[0]
+    rest = {key: value for key, value in kwargs.items() if key != "hidden_states"}
+    made = model.heads[0](*args, **kwargs)
+    for h in (1, 2):
+        head = model.heads[h]
+        told = model.get_input_embeddings()(ids.roll(-h, dims=1))
+        joined = head.enorm(told) @ head.eh_proj.weight[:, :32].T + head.hnorm(made) @ head.eh_proj.weight[:, 32:].T
+        made = head.mtp_block(joined, *args[1:], **rest)
+        torch.testing.assert_close(found[h], head.post_norm(made), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_head_of_a_chain_knows_the_tokens_before_its_target_and_no_others():
+    torch.manual_seed(0)
+    model = differing(from_causal_lm(family("llama"), 3, layout=HeadLayout("sequential", reads="head0"), start="copy"))
+    ids, _ = padded_tokens()
+    before, place = model.head_logits(ids), 20
+    other = ids.clone()
+    other[:, place] = (other[:, place] + 1) % 50
+    for h, (a, b) in enumerate(zip(before, model.head_logits(other), strict=True)):
+        changed = (a - b).abs().amax(dim=(0, 2)) > 1e-6
+        inside = torch.arange(ids.shape[1] - h)
+        assert torch.equal(changed[: len(inside)], inside >= place - h), h

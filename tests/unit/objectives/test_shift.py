@@ -23,3 +23,17 @@ def test_expand_weights_alignment_by_hand():
     assert expand_weights(weights, labels, "source").tolist() == [[[1, 1], [2, 0], [0, 0]]]
     with pytest.raises(ValueError, match="alignment"):
         expand_weights(weights, labels, "both")
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_stride_is_the_distance_between_two_heads_targets(stride):
+    labels = torch.arange(20).view(2, 10)
+    weights = labels.double() + 0.5
+    found = shift_labels(labels, 3, stride=stride)
+    expanded = expand_weights(weights, found, "target", stride=stride)
+    for b in range(2):
+        for t in range(10):
+            for h in range(3):
+                target = t + 1 + h * stride
+                assert found[b, t, h] == (labels[b, target] if target < 10 else IGNORE_INDEX)
+                assert expanded[b, t, h] == (weights[b, target] if target < 10 else 0)
