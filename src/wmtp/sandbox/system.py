@@ -58,9 +58,7 @@ _alone = threading.Lock()
 
 def python_system() -> System:
     """The interpreter without its site-packages, the shared libraries that it loads, and the time zones."""
-    with (
-        _alone
-    ):  # workers start side by side, and sysconfig shows a second thread its settings while the first still reads them
+    with _alone:  # workers start side by side, and sysconfig is half read to a second thread
         return _found()
 
 
