@@ -62,6 +62,9 @@ class DataConfig:
     slow or too large anywhere fails. `max_tests`: tests of a problem that a label is made from, null for all. `mutants`: `any`
     that fails, or `late`: rather one that passes the first test.
 
+    `seed` draws training and reference problems and all solutions; `heldout_seed` the problems of validation and test, so that
+    several seeds of the data are compared on the same ones.
+
     Training problems that are in the validation file or in one of `benchmarks`, each `NAME:PATH` with the name of its task set,
     are removed: the same statement, one that shares `benchmark_overlap` of the 13-grams of the shorter one, or one whose
     Jaccard similarity is `benchmark_similarity`; null for either is without. `max_similarity`: of two training problems that
@@ -73,6 +76,7 @@ class DataConfig:
     train_path: Optional[str] = None
     validation_path: Optional[str] = None
     seed: int = 0
+    heldout_seed: int = 0
     num_problems: Optional[int] = 6000
     num_reference_problems: int = 1500
     num_validation_problems: int = 300

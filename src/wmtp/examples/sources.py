@@ -104,7 +104,7 @@ def _from_held_out(config: DataConfig, held_out: Sequence[Problem], ledger: Ledg
         if number > len(held_out):
             raise DataError(f"data.{key}={number}, but {config.validation_path} has {len(held_out)} problems")
     order = list(range(len(held_out)))
-    random.Random(f"held out {config.seed}").shuffle(order)
+    random.Random(f"held out {config.heldout_seed}").shuffle(order)
     validation = [held_out[i] for i in sorted(order[-config.num_validation_problems :])]
     test = [held_out[i] for i in sorted(order[: config.num_test_problems])]
     account = ledger.account("split/validation", "source/validation")

@@ -131,7 +131,7 @@ class Generator:
         self.bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights)
         operations, self.reducers = CATALOGUES[config.operations]
         self.operations = {operation.name: operation for operation in operations}
-        self.train, self.heldout = split_tuples(operations, config.heldout_frac, config.seed)
+        self.train, self.heldout = split_tuples(operations, config.heldout_frac, config.heldout_seed)
         self.statements: set[str] = set()
 
     def problems(self, split: str, number: int, *, heldout: bool) -> list[Problem]:
@@ -140,7 +140,7 @@ class Generator:
         Raises:
             DataError: there are not that many.
         """
-        draw = random.Random(f"problems {self.config.seed} {split}")
+        draw = random.Random(f"problems {self.config.heldout_seed if heldout else self.config.seed} {split}")
         tuples = self.heldout if heldout else self.train
         weights = [DEPTH_WEIGHTS[d] * self.bins.weight(d) for d in tuples]
         drawn, depths = self.ledger.account(f"source/{split}"), self.ledger.line(f"source/{split}", "depths")

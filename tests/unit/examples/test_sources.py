@@ -209,3 +209,18 @@ def test_mbpp_in_one_file_gives_training_what_is_published_for_it(tmp_path):
     assert ids["validation"] | ids["test"] == {11, 510, 511, 600}
     assert "source/train problems: 9 read = 6 of_another_split + 3 kept" in str(ledger).replace("0 contaminated + ", "")
     assert "source/validation problems: 9 read = 5 of_another_split + 4 kept" in str(ledger)
+
+
+def test_another_seed_keeps_what_is_held_out_and_another_one_of_that_changes_nothing_else(files, tmp_path):
+    files |= {"num_test_problems": 3, "num_validation_problems": 3, "max_per_problem": 4}
+
+    def ids(**seeds):
+        splits = load_splits(DataConfig(**files | seeds), tmp_path, Ledger())
+        return {name: [p.problem_id for p in problems] for name, problems in splits.by_name.items()}
+
+    first, other = ids(), [ids(seed=seed) for seed in range(1, 4)]
+    assert all(each["test"] == first["test"] and each["validation"] == first["validation"] for each in other)
+    assert any(each["reference"] != first["reference"] for each in other)
+    redrawn = [ids(heldout_seed=seed) for seed in range(1, 4)]
+    assert all(each["train"] == first["train"] and each["reference"] == first["reference"] for each in redrawn)
+    assert any(each["test"] != first["test"] for each in redrawn)

@@ -113,3 +113,12 @@ def test_asking_for_more_than_there_is_says_how_many_there_are():
         Generator(config).problems("train", 100000, heldout=False)
     with pytest.raises(DataError, match="give a number"):
         generate(DataConfig(num_problems=None))
+
+
+def test_another_seed_keeps_the_held_out_problems():
+    made = {seed: generate(DataConfig(num_problems=20, num_reference_problems=5, seed=seed)) for seed in (0, 1)}
+    for split in ("test", "validation"):
+        assert made[0][split] == made[1][split]
+    assert {p.prompt for p in made[0]["train"]} != {p.prompt for p in made[1]["train"]}
+    held_out = {p.prompt for split in ("test", "validation") for p in made[1][split]}
+    assert not held_out & {p.prompt for split in ("train", "reference") for p in made[1][split]}
