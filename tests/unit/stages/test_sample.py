@@ -179,13 +179,12 @@ def small(config, **changes):
 
 
 def mbpp(folder):
-    records = [mbpp_record(i) for i in range(1, 13)]
+    records = [mbpp_record(i, task_id=600 + i) for i in range(1, 13)]  # training's numbers, in MBPP's one file
     records[3]["test_list"] = ["assert f(1) == 0"]  # its solution fails
     records[4]["code"] = "def f(x):\n" + "    x = x + 0  # nothing\n" * 40 + "    return x + 5"  # too long
     held_out = [mbpp_record(i, "other") for i in range(101, 106)]
-    write_lines(
-        folder / "train.jsonl", [*records, mbpp_record(77, text=held_out[0]["text"]), mbpp_record(78, text=records[0]["text"])]
-    )
+    copies = [mbpp_record(i, task_id=600 + i, text=text) for i, text in ((77, held_out[0]["text"]), (78, records[0]["text"]))]
+    write_lines(folder / "train.jsonl", [*records, *copies])
     write_lines(folder / "held_out.jsonl", held_out)
     return (
         {"mutants_per_solution": 2, "max_per_problem": 3, "pairwise": False},
