@@ -138,14 +138,15 @@ def encode(value: Any, refer: Refer) -> Any:
 
 
 def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
-    tag = _TAG_OF.get((kind.__module__, kind.__qualname__))
+    home = getattr(kind, "__module__", None)  # a class that `type` made where there is no `__name__` has none
+    tag = _TAG_OF.get((home, kind.__qualname__))
     if tag is not None:
         module, name, parts, _ = STANDARD[tag]
         if name.startswith("dict_") or kind is getattr(sys.modules.get(module), name, None):
             return {tag: [encode(part, refer) for part in parts(value)]}
     if isinstance(value, tuple) and isinstance(fields := getattr(kind, "_fields", None), tuple):
         return {"named": [kind.__name__, [str(name) for name in fields], encode(tuple(tuple.__iter__(value)), refer)]}
-    if kind.__module__ == "numpy" and (encoded := _encode_numpy(value, kind, refer)) is not None:
+    if home == "numpy" and (encoded := _encode_numpy(value, kind, refer)) is not None:
         return encoded
     for plain, convert in _PLAIN:
         if isinstance(value, plain):

@@ -97,6 +97,13 @@ def test_a_subclass_is_its_plain_value_and_its_own_methods_stay_at_home():
         assert same(found, expected)
 
 
+def test_a_class_that_says_of_no_module_that_it_is_its_home_is_one_all_the_same():
+    space = {}
+    exec("made = type('Own', (list,), {})([1, 2])", space)
+    assert not hasattr(type(space["made"]), "__module__")
+    assert same(there_and_back(space["made"]), [1, 2])
+
+
 def test_all_else_is_a_reference_that_its_owner_resolves():
     thing = object()
     data = encode([1, thing], lambda value: {"ref": 7})
