@@ -26,6 +26,7 @@ ELSEWHERE = {
     "stages/tuning.py": (WIRING, "distributed/test_determinism.py"),
     "sandbox/guest/sandbox_candidate.py": (GUEST, "unit/sandbox/test_asserts.py"),
     "sandbox/guest/sandbox_clock.py": (GUEST, "unit/sandbox/test_busy.py"),
+    "sandbox/guest/sandbox_memory.py": (GUEST, "unit/sandbox/test_pool.py"),
     "sandbox/guest/sandbox_program.py": (GUEST, "unit/sandbox/test_script.py"),
     "sandbox/guest/sandbox_root.py": (GUEST, "unit/sandbox/test_conformance.py"),
     "sandbox/guest/sandbox_seccomp.py": (GUEST, "unit/sandbox/test_abuse.py"),

@@ -6,7 +6,7 @@ import functools
 import shutil
 
 from wmtp.errors import EvaluationError
-from wmtp.sandbox.worker import Worker
+from wmtp.sandbox.worker import StalledError, Worker
 from wmtp.types import IOTest, Program
 
 MODES = {"bubblewrap": "bwrap", "unshare": "unshare"}
@@ -42,7 +42,7 @@ def problem_with(mode: str) -> str:
     try:
         probe = worker.run(Program("print(input())", (IOTest("ok\n", "ok\n"),)))
         return "" if probe.passed else f"{probe.status} {probe.detail}"
-    except OSError as error:
+    except (OSError, StalledError) as error:
         return worker.last_words(error)
     finally:
         worker.close()

@@ -200,7 +200,7 @@ class Worker:
         pipe, parts = self.process.stdout.fileno(), bytearray()
         while len(parts) < size:
             if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise StalledError
+                raise StalledError("it does not answer")
             chunk = os.read(pipe, size - len(parts))
             if not chunk:
                 raise OSError("the sandbox's server died")
@@ -214,8 +214,8 @@ class Worker:
                 return self.process.wait(timeout=1)
         return None
 
-    def last_words(self, error: OSError) -> str:
-        """Why it did not start, or died: the error, and what it wrote to its standard error."""
+    def last_words(self, error: Exception) -> str:
+        """Why it did not start, died or stalled: the error, and what it wrote to its standard error."""
         if self.process is None or self.errors is None:
             return str(error)
         self._exit_code()

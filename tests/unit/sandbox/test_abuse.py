@@ -166,6 +166,49 @@ def test_folders_are_as_new_for_every_sample(mark):
     assert all(v.passed for v in verdicts), verdicts
 
 
+STATE = """
+import os, resource, signal
+limits = [(name, resource.getrlimit(getattr(resource, name))) for name in dir(resource) if name.startswith("RLIMIT_")]
+umask = os.umask(0o22)
+folders = [(os.stat(f).st_mode, os.stat(f).st_uid, os.listxattr(f)) for f in ("/tmp", "/dev/shm", "/program")]
+handled = [signal.getsignal(one) is signal.SIG_DFL for one in sorted({*signal.Signals})]
+seen = [limits, umask, folders, handled, os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.getcwd(), hash("x")]
+seen += [sorted(os.sched_getaffinity(0)), sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())), sorted(os.environ.items())]
+"""
+CHANGES = """
+def tried(act, *how):
+    try: act(*how)
+    except (OSError, ValueError): pass
+for pid in (os.getppid(), 1, 0):
+    tried(os.sched_setaffinity, pid, {min(os.sched_getaffinity(0))})
+    tried(os.sched_setscheduler, pid, os.SCHED_IDLE, os.sched_param(0))
+    tried(os.setpriority, os.PRIO_PROCESS, pid, 19)
+    for name, _ in limits: tried(resource.prlimit, pid, getattr(resource, name), (1, 1))
+for which in (os.PRIO_PGRP, os.PRIO_USER): tried(os.setpriority, which, 0, 19)
+for one in ({*signal.Signals} - {signal.SIGCHLD, signal.SIGCONT}):
+    for pid in (os.getppid(), 1): tried(os.kill, pid, one)
+    tried(signal.signal, one, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+for folder in ("/tmp", "/dev/shm", "/program"):
+    tried(os.setxattr, folder, "user.x", b"x")
+    tried(os.utime, folder, (1, 1))
+    tried(os.chmod, folder, 0)
+os.umask(0o777)
+tried(os.chdir, "/")
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_program_starts_as_the_first_did(mode, monkeypatch):
+    """Whatever those before it did to themselves, to who started them and to where they were."""
+    monkeypatch.setattr(sandbox, "isolation", lambda allow_unsafe=False: mode)
+    show = f"{STATE}import zlib\nprint(zlib.crc32(repr(seen).encode()))"
+    hostile = Program(f"{STATE}{CHANGES}os.write(1, b'5')", SUM)
+    first, *others = run_tests([Program(show, SUM), hostile] * 3, limits=QUICK, num_workers=1)
+    assert first.status == "wrong_answer" and [v.detail for v in others[1::2]] == [first.detail] * 2
+    assert all(v.passed for v in others[::2]), others
+
+
 def test_samples_cannot_see_each_other():
     """Two at once: neither finds the other's processes or files."""
     looks = (
@@ -240,8 +283,8 @@ def command_of(process):
 @pytest.mark.parametrize(
     ("who", "tests", "count"),
     [
-        ("nobody", "in_one_sandbox or test_state or test_folders", len(MODES) + 1 + len(MARKS)),
-        ("uid 12345", "in_one_sandbox", len(MODES)),
+        ("nobody", "in_one_sandbox or starts_as or test_state or test_folders", 2 * len(MODES) + 1 + len(MARKS)),
+        ("uid 12345", "in_one_sandbox or starts_as", 2 * len(MODES)),
     ],
 )
 @pytest.mark.skipif(os.geteuid() != 0, reason="already without privileges")

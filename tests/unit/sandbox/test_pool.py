@@ -187,3 +187,40 @@ def test_a_sandbox_that_never_starts_says_why_and_for_which_task(monkeypatch):
     monkeypatch.setattr(worker, "command", lambda *how: ["sh", "-c", "echo no such luck >&2; exit 1"])
     with pytest.raises(EvaluationError, match=r"^task 3: the sandbox .* could not run it: .*no such luck"):
         run_tests([Program(RIGHT, SQUARE, name="task 3")], limits=QUICK, num_workers=1)
+
+
+def test_an_isolation_that_does_not_answer_is_a_problem_in_one_line(monkeypatch):
+    monkeypatch.setattr(worker, "command", lambda *how: ["sh", "-c", "echo still mounting >&2; exec sleep 600"])
+    monkeypatch.setattr(worker, "STALLED_S", 0.5)
+    monkeypatch.setattr(worker, "WALL_FACTOR", 0)
+    kinds.problem_with.cache_clear()
+    try:
+        assert kinds.problem_with("unshare") == "it does not answer: still mounting"
+    finally:
+        kinds.problem_with.cache_clear()
+
+
+FILLED_MEANWHILE = """
+import os, time
+read, write = os.pipe()
+for _ in range(6):
+    if os.fork() == 0:
+        os.read(read, 1)
+        kept = b"x" * (80 * 2**20)
+        time.sleep(0.3)
+        os._exit(0)
+def f(x):
+    if x == 2:
+        os.write(write, b"x" * 6)
+    else:
+        for _ in range(6): os.wait()
+    return x * x
+"""
+
+
+def test_memory_is_looked_at_while_the_test_works():
+    """A program's children take it, and give it back, between two calls of the program's function."""
+    tests = (AssertTest("import time\nassert f(2) == 4\ntime.sleep(1.5)\nassert f(3) == 9"),)
+    programs = [Program(FILLED_MEANWHILE.replace("80", each), tests) for each in ("80", "8")]
+    limits = Limits(time_limit_s=10.0, memory_limit_bytes=256 * 2**20)
+    assert [verdict.status for verdict in run_tests(programs, limits=limits, num_workers=1)] == ["memory_limit", "passed"]

@@ -84,3 +84,15 @@ def test_libraries_are_found_by_the_names_that_the_loader_asks_for():
     names = {Path(path).name for path in libraries_of([])}
     assert {name for name in names if name.startswith("libc.")} == {"libc.so.6"}
     assert "libgcc_s.so.1" in names, "the end of a thread loads it"
+
+
+def test_threads_that_ask_at_once_are_all_told():
+    asked = (
+        "import concurrent.futures, sysconfig, time\nfrom wmtp.sandbox.system import python_system\n"
+        "real = sysconfig._init_posix\n"  # reads, as slowly as it gets on a busy machine
+        "sysconfig._init_posix = lambda found: (time.sleep(1), real(found))\n"
+        "with concurrent.futures.ThreadPoolExecutor(8) as pool:\n"
+        "    print(len({*pool.map(lambda _: python_system(), range(8))}))"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n", done.stderr

@@ -22,8 +22,9 @@ from typing import Any
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sandbox_calls
 from sandbox_clock import Clock, alarm, die_of
+from sandbox_memory import Guard
 from sandbox_program import ASKED, NATIVE, SCRIPT, message_of
-from sandbox_spawner import LIBC, PR_SET_DUMPABLE, start_spawner
+from sandbox_spawner import FIRST_OWN, LIBC, PR_SET_DUMPABLE, start_spawner
 from sandbox_tests import UnfitTest, visible_defect
 from sandbox_values import NotAValueError
 from sandbox_watch import Ended, Spawning, Watch
@@ -35,8 +36,9 @@ SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008
 
 def serve(isolated: bool) -> None:
     """Run programs until the host closes the channel."""
-    orders, pid = start_spawner(isolated)
-    spawning = Spawning(orders, {str(os.getpid()), str(pid)} if isolated else None)
+    guard = Guard(FIRST_OWN)
+    orders, pid = start_spawner(isolated, guard)
+    spawning = Spawning(orders, {str(os.getpid()), str(pid)} if isolated else None, guard)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- what tests print; messages go to the descriptor itself
     warm_up()
@@ -160,6 +162,7 @@ def examined(program: dict, spawning: Spawning) -> tuple[str, str, int, bool]:
     """
     passed, status, detail = 0, "", ""
     watch = start_candidate(program, "", spawning, ASKED)
+    spawning.guard.begin(program["limits"]["memory_limit_bytes"])
     examiner = sandbox_calls.Examiner(watch.exchange, program["defines"])
     try:
         for code in judges_own(program):
@@ -170,6 +173,7 @@ def examined(program: dict, spawning: Spawning) -> tuple[str, str, int, bool]:
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
     watch.close()  # where the spawner has died, there is no verdict
+    spawning.guard.begin(0)
     return status, detail, len(program["tests"]) if status == "unverified" else passed, examiner.builtins is not None
 
 

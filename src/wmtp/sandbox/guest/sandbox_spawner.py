@@ -20,6 +20,7 @@ import gc
 import io
 import os
 import resource
+import select
 import signal
 import site
 import struct
@@ -30,6 +31,7 @@ import sandbox_calls
 import sandbox_candidate
 import sandbox_program
 import sandbox_seccomp
+from sandbox_memory import Guard
 from sandbox_program import CHANNEL, LIBC, SOURCE
 from sandbox_root import READ_ONLY, check, protect
 
@@ -56,7 +58,7 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": TEMPORARY, "P
 MAX_ANSWER_BYTES = 4096
 
 
-def start_spawner(isolated: bool) -> tuple[_socket.socket, int]:
+def start_spawner(isolated: bool, guard: Guard) -> tuple[_socket.socket, int]:
     """The socket for orders, and the pid of the process between this one and the spawner, which lives as long as this one."""
     ours, theirs = high_pair()
     alive, held = os.pipe()  # the second end is this process's alone, as long as it lives
@@ -80,13 +82,15 @@ def start_spawner(isolated: bool) -> tuple[_socket.socket, int]:
         theirs.send(str(error).encode())
         os._exit(1)
     wanted, empty = high_pair()
-    if os.fork() == 0:
+    spawner = os.fork()
+    if spawner == 0:
         empty.close()
+        guard.close()
         serve_orders(theirs, wanted, folders)
     theirs.close()
     wanted.close()
     if folders is None:
-        empty_folders(empty)
+        stand_by(empty, guard, {str(pid) for pid in (os.getppid(), os.getpid(), spawner)})
     keep_folders(folders, alive)
 
 
@@ -110,10 +114,17 @@ def receive_fds(source: _socket.socket, size: int, count: int) -> tuple[bytes, t
     return data, struct.unpack(f"{len(extra[0][2]) // 4}i", extra[0][2]) if extra else ()
 
 
-def empty_folders(orders: _socket.socket) -> NoReturn:
-    """Mount /tmp and /dev/shm anew whenever the spawner, which may not mount any more, asks for it."""
+def stand_by(orders: _socket.socket, guard: Guard, own: set[str]) -> NoReturn:
+    """Mount /tmp and /dev/shm anew whenever the spawner, which may not mount any more, asks for it; and keep the guard.
+
+    `own`: pids that are no program's.
+    """
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    while orders.recv(1):
+    while True:
+        if not select.select([orders], [], [], guard.look(own))[0]:
+            continue
+        if not orders.recv(1):
+            break
         try:
             for folder in (b"/dev/shm", *(folder.encode() for folder in (TEMPORARY, PROGRAM))):
                 check(LIBC.umount2(folder, MNT_DETACH), "umount")

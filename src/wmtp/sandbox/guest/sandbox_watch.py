@@ -16,17 +16,13 @@ from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
 from sandbox_clock import Clock
+from sandbox_memory import MEMORY_TICK_S, TICK_S, Guard, excess
 from sandbox_program import MEMORY_STATUS
 from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, ORDER, READY, STATUS, receive_fds, send_fds
 from sandbox_values import NotAValueError
 
-TICK_S, MEMORY_TICK_S = 0.05, 0.01
-"""Between two looks at its time, and at the memory of several processes, who can take a lot of it in a short time."""
 HOST = 0
 """What the host's messages come over: none does while a program runs, so there is something to read when the host is gone."""
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
 FAILURES = ("compile_error", "wrong_answer", "runtime_error")
 
 
@@ -57,8 +53,9 @@ def _no_alarm() -> Iterator[None]:
 class Spawning:
     """The spawner, as those see it who give it orders. `own`: pids that are no program's; None without isolation."""
 
-    def __init__(self, orders: _socket.socket, own: set[str] | None) -> None:
+    def __init__(self, orders: _socket.socket, own: set[str] | None, guard: Guard) -> None:
         self.orders, self.own, self.process, self.peak_bytes = orders, own, -1, 0
+        self.guard = guard
         answer = orders.recv(MAX_ANSWER_BYTES)
         if answer != READY:
             raise OSError(answer.decode() or "the spawner died")
@@ -222,8 +219,9 @@ class Watch:
     def _raise_end(self) -> None:
         said, status = self._take_message(), self.exit_status
         assert status is not None
-        if self.spawning.peak_bytes > self.limits["memory_limit_bytes"]:
-            raise Ended("memory_limit", f"{self.spawning.peak_bytes:,} bytes")
+        most_bytes = max(self.spawning.peak_bytes, self.spawning.guard.found())
+        if most_bytes > self.limits["memory_limit_bytes"]:
+            raise Ended("memory_limit", f"{most_bytes:,} bytes")
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             raise Ended("timeout" if number == signal.SIGXCPU else "runtime_error", f"killed by signal {number}")
@@ -238,35 +236,11 @@ class Watch:
         raise Ended("runtime_error", f"exit code {code}")
 
     def _check_memory(self) -> None:
-        """Limits that no single process would reach, or that address space does not show.
-
-        What several processes have together is what they have each, and their parts of what they share: with one another, as
-        memory that was there when they were forked and as mappings, and with the spawner.
-        """
-        pids, most = self.spawning.pids(), self.limits["memory_limit_bytes"]
+        """Limits that no single process would reach, or that address space does not show."""
+        pids = self.spawning.pids()
         self.tick_s = MEMORY_TICK_S if len(pids) > 1 else TICK_S
         if len(pids) > 2 * MAX_PROCESSES:
             raise Ended("runtime_error", f"more than {MAX_PROCESSES} processes")
-        resident = [resident_bytes(pid) for pid in pids]
-        if max(resident, default=0) > most:
-            raise Ended("memory_limit", f"{max(resident):,} bytes")
-        if sum(resident) > most:
-            together = sum(map(proportional_bytes, pids))
-            if together > most:
-                raise Ended("memory_limit", f"{together:,} bytes of all its processes")
-
-
-def resident_bytes(pid: str) -> int:
-    """Memory of a process, all that it shares with others included."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * PAGE_BYTES
-    return 0
-
-
-def proportional_bytes(pid: str) -> int:
-    """Memory of a process, of each page its part (proc(5), Pss). It takes a while, so it is asked for only where it matters."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
-        for line in file:
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        too_much = excess(pids, self.limits["memory_limit_bytes"])
+        if too_much:
+            raise Ended("memory_limit", f"{too_much:,} bytes")
