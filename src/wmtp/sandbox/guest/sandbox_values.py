@@ -138,7 +138,7 @@ def encode(value: Any, refer: Refer) -> Any:
 
 
 def _encode_rare(value: Any, kind: type, refer: Refer) -> Any:
-    home = getattr(kind, "__module__", None)  # a class that `type` made where there is no `__name__` has none
+    home = getattr(kind, "__module__", "")  # a class that `type` made where there is no `__name__` has none
     tag = _TAG_OF.get((home, kind.__qualname__))
     if tag is not None:
         module, name, parts, _ = STANDARD[tag]
