@@ -69,17 +69,17 @@ def agrees(answer: Any, expected: Any, inp: Any, entry_point: str, dataset: str,
     """Whether an answer is right."""
     if dataset == "humaneval" and entry_point == "find_zero":
         return abs(sum(factor * math.pow(answer, power) for power, factor in enumerate(inp[0]))) <= atol
-    same = bool(answer == expected)
+    same: Any = answer == expected  # what that is of arrays, some tasks' own rules do not ask
     if dataset == "mbpp":
         same = by_its_own_rule(same, answer, expected, inp, entry_point, atol)
     if same or atol == 0:
-        return same
+        return bool(same)
     if type(answer) is not type(expected):
         return False
     return all_close(answer, expected, atol)
 
 
-def by_its_own_rule(same: bool, answer: Any, expected: Any, inp: Any, entry_point: str, atol: float) -> bool:
+def by_its_own_rule(same: Any, answer: Any, expected: Any, inp: Any, entry_point: str, atol: float) -> Any:
     """MBPP's tasks that have more than one right answer."""
     if entry_point == "are_equivalent":
         return True
