@@ -202,5 +202,5 @@ def test_the_help_of_a_person_in_a_hurry(fresh):
     fresh.run("wmtp", "params", "--profile", "toy", "report.title=another")
     assert "It is not of what is here now: report would change" in fresh.run("wmtp", "report")
     fresh.run("wmtp", "params", "--profile", "toy")
-    assert "--- " in fresh.run("wmtp", "data", "--examples", "1")
+    assert "### train row 0: " in fresh.run("wmtp", "data", "--examples", "1")
     assert "program isolation" in fresh.run("wmtp", "doctor")
