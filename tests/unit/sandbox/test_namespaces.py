@@ -33,7 +33,7 @@ while thread.is_alive():
             pass
     seen.append(found)
 worker.close()
-print(json.dumps([verdicts, sorted(max(seen, key=len))]))
+print(json.dumps([verdicts, sorted(max(reversed(seen), key=len))]))  # the last: a program is born as the spawner is
 """
 
 
