@@ -99,7 +99,8 @@ class LanguageModel:
             per example a row for every token (`id`, `token`, `is_prompt`) with a column `nll_head<h>` for every head: the
             token's NLL given all tokens but the last h before it; NaN where a head sees nothing before it.
         """
-        data, frames = table_of(self.text, examples), [frame_of(self.text, example) for example in examples]
+        data = table_of(self.text, examples)
+        frames = frames_of(self.text, data)
         for batch in _batches(self.model, data):
             nll_BTH = all_token_nll(self.model, batch).float().cpu().numpy()
             for row, length, nll_TH in zip(batch.rows_B.tolist(), batch.lengths_B.tolist(), nll_BTH, strict=True):
@@ -126,8 +127,8 @@ class Critic:
         Raises:
             ValueError: this critic reads the reference's NLL, and there is none.
         """
-        columns = self.inputs(examples, reference)
-        data, frames = table_of(self.text, examples, columns), [frame_of(self.text, example) for example in examples]
+        data = table_of(self.text, examples, self._inputs(examples, reference))
+        frames = frames_of(self.text, data)
         score: ScoreFunction = critic_values(self.model)
         for batch in _batches(self.model, data):
             values_BT = score(batch).float().cpu().numpy()
@@ -135,7 +136,7 @@ class Critic:
                 frames[row]["value"] = values_T[:length]
         return frames
 
-    def inputs(self, examples: Sequence[Example], reference: LanguageModel | None) -> dict[str, np.ndarray]:
+    def _inputs(self, examples: Sequence[Example], reference: LanguageModel | None) -> dict[str, np.ndarray]:
         """The score columns that this critic reads, flat over all tokens."""
         if self.model.nll_projection is None:
             return {}
@@ -195,18 +196,16 @@ def table_of(text: TextTokenizer, examples: Sequence[Example], columns: Mapping[
     )
 
 
-def frame_of(text: TextTokenizer, example: Example) -> pd.DataFrame:
-    """One row for every token: `id`, `token` (its text), `is_prompt`."""
+def frames_of(text: TextTokenizer, data: TokenData) -> list[pd.DataFrame]:
+    """Per example a row for every token: `id`, `token` (its text), `is_prompt`."""
     import pandas as pd
 
-    (row,) = text.encode_rows([(example.prompt, example.solution)])
-    return pd.DataFrame(
-        {
-            "id": row.ids,
-            "token": [text.decode([token]) for token in row.ids],
-            "is_prompt": np.arange(len(row.ids)) < row.prompt_len,
-        }
-    )
+    frames = []
+    for row, prompt_len in enumerate(data.prompt_lens.tolist()):
+        ids = data.tokens[data.offsets[row] : data.offsets[row + 1]]
+        tokens = [text.decode([token]) for token in ids.tolist()]
+        frames.append(pd.DataFrame({"id": ids, "token": tokens, "is_prompt": np.arange(len(ids)) < prompt_len}))
+    return frames
 
 
 def all_token_nll(model: MTPForCausalLM, batch: Batch) -> torch.Tensor:

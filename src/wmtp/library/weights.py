@@ -12,7 +12,7 @@ import numpy as np
 
 from wmtp.config.arms import ArmConfig, load_arm
 from wmtp.distributed import World
-from wmtp.library.models import Critic, Example, LanguageModel, flat_nll, frame_of, table_of
+from wmtp.library.models import Critic, Example, LanguageModel, flat_nll, frames_of, table_of
 from wmtp.training.steps import LanguageModelStep
 from wmtp.training.weight_report import measure
 
@@ -57,7 +57,7 @@ def token_weights(
     weigher = LanguageModelStep(world, policy.model, chosen, n_future, num_steps=num_steps, seed=seed, statistics=statistics)
     batch = data.collate(data.selected, np.arange(len(data)))
     weights_BTH = weigher.weights(batch, step).float().cpu().numpy()
-    frames = [frame_of(policy.text, example) for example in examples]
+    frames = frames_of(policy.text, data)
     for row, frame in enumerate(frames):
         for h in range(n_future):
             ahead = np.concatenate([[np.nan] * min(h + 1, len(frame)), weights_BTH[row, : len(frame) - 1 - h, h]])

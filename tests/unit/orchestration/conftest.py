@@ -31,6 +31,11 @@ stages:
 PARAMS = "size: {n: 1, m: 2}\nruns:\n  a: {lr: 1}\n  b: {lr: 2}\n"
 
 
+def git(root, *command):
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    return subprocess.run(["git", *who, *command], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def dvc(root, *command):
     return subprocess.run(["dvc", *command], cwd=root, check=True, capture_output=True, text=True).stdout
 

@@ -1,10 +1,10 @@
 """Experiments of a real DVC repository: recorded here, and read by DVC's own commands; and the other way round."""
 
 import json
-import subprocess
 
 import pytest
 
+from tests.unit.orchestration.conftest import dvc, git
 from wmtp.errors import ConfigError
 from wmtp.orchestration.experiments import cached_files, differing, find, find_all, keep, record, restore
 from wmtp.orchestration.pipeline import read_graph
@@ -16,15 +16,6 @@ runs:
   a: {{arm: base, seed: 0}}
   b: {{arm: other, seed: 0}}
 """
-
-
-def git(root, *command):
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    return subprocess.run(["git", *who, *command], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def dvc(root, *command):
-    return subprocess.run(["dvc", *command], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

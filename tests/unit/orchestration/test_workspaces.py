@@ -4,17 +4,9 @@ import subprocess
 
 import pytest
 
+from tests.unit.orchestration.conftest import dvc, git
 from wmtp.errors import ConfigError
 from wmtp.orchestration.workspaces import check_name, open_workspace, require_same_flow, served_environment
-
-
-def git(root, *command):
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    return subprocess.run(["git", *who, *command], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def dvc(root, *command):
-    return subprocess.run(["dvc", *command], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
