@@ -15,13 +15,13 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer, TrainState
-from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig, at_step
+from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
 from wmtp.distributed import World, seed_everything
 from wmtp.errors import NumericsError
 from wmtp.tokens.data import Batch
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
-from wmtp.training.optim import HeadWarmup, build_optimizers, lr_factor, set_learning_rates
+from wmtp.training.optim import HeadWarmup, build_optimizers, lr_factor
 
 SPIKE, SPIKE_WINDOW = 6.0, 10
 """A flush's loss so many standard deviations above the mean of so many flushes before it is reported."""
@@ -103,16 +103,9 @@ def train(
     with checkpointer:
         while state.step < config.steps and not _is_exhausted(state, config):
             factor = lr_factor(optim, state.step, config.steps)
-            set_learning_rates(warmup.early, factor, at_step(heads.lr_factors, state.step))
-            set_learning_rates(warmup.late, factor * warmup.ramp(optim, state.step), at_step(heads.lr_factors, state.step))
+            warmup.set_learning_rates(factor, optim, state.step)
             metrics = step_function(loader.micro_batches(state.step), state.step)
-            moving = warmup.moving(state.step)
-            norm = _clip(model, optim.clip_norm)
-            metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
-            gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": _is_not_finite(metrics, norm)}, state.step)
-            for optimizer in moving:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            _move(model, warmup, optim, metrics, gate, state.step)
             meters.add(metrics)
             state.tokens += loader.num_tokens(state.step)
             state.step += 1
@@ -130,6 +123,17 @@ def train(
     if state.result_step != state.step:
         checkpointer.load(state.result_step, train_state)
     return state
+
+
+def _move(model: nn.Module, warmup: HeadWarmup, optim: OptimConfig, metrics: StepMetrics, gate: _Gate, step: int) -> None:
+    """Take the optimizer step that the gradients on the model say, and watch what must never be."""
+    moving = warmup.moving(step)
+    norm = _clip(model, optim.clip_norm)
+    metrics.ratios["train/grad_norm"] = (norm, torch.ones_like(norm))
+    gate.watch(metrics.broken | {"loss or gradient is NaN or Inf": _is_not_finite(metrics, norm)}, step)
+    for optimizer in moving:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def _resumed(checkpointer: Checkpointer, train_state: TrainState, world: World, seed: int) -> LoopState:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from wmtp.config.training import HeadsConfig, OptimConfig
+from wmtp.config.training import HeadsConfig, OptimConfig, at_step
 
 _NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NS_STEPS = 5
@@ -245,6 +245,7 @@ class HeadWarmup:
     def __init__(self, model: nn.Module, optimizers: list[torch.optim.Optimizer], heads: HeadsConfig) -> None:
         further = {parameter for parameter, head in _heads_of(model).items() if head > 0}
         self.steps = heads.warmup_steps if further else 0
+        self._lr_factors = heads.lr_factors
         self.late = [o for o in optimizers if self.steps and further.isdisjoint(o.param_groups[0]["params"])]
         self.early = [optimizer for optimizer in optimizers if optimizer not in self.late]
 
@@ -259,12 +260,18 @@ class HeadWarmup:
                 optimizer.state.clear()
         return [*self.late, *self.early]
 
-    def ramp(self, config: OptimConfig, step: int) -> float:
+    def set_learning_rates(self, factor: float, config: OptimConfig, step: int) -> None:
+        """For this step: `factor` of the peaks, of a head's own groups its own number, and what rested warms up from there."""
+        head_factors = at_step(self._lr_factors, step)
+        _scale(self.early, factor, head_factors)
+        _scale(self.late, factor * self._ramp(config, step), head_factors)
+
+    def _ramp(self, config: OptimConfig, step: int) -> float:
         """Factor of what rested: it warms up as everything did at step 0."""
         return min(1.0, (step - self.steps + 1) / max(config.warmup_steps, 1)) if self.steps and step >= self.steps else 1.0
 
 
-def set_learning_rates(optimizers: list[torch.optim.Optimizer], factor: float, head_factors: list[float] | None = None) -> None:
+def _scale(optimizers: list[torch.optim.Optimizer], factor: float, head_factors: list[float] | None) -> None:
     """Scale every group's peak learning rate by `factor`, and a head's own groups by the head's."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:

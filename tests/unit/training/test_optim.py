@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
-from wmtp.config.training import HeadNumbers, HeadsConfig, LoraConfig, ModelConfig, OptimConfig, at_step
+from wmtp.config.training import HeadNumbers, HeadsConfig, LoraConfig, ModelConfig, OptimConfig
 from wmtp.models.build import build_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.value import ValueModel
-from wmtp.training.optim import HeadWarmup, Muon, build_optimizers, lr_factor, orthogonalise, set_learning_rates
+from wmtp.training.optim import HeadWarmup, Muon, build_optimizers, lr_factor, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (8, 20), (20, 8)])
@@ -46,7 +46,7 @@ def test_every_parameter_has_exactly_one_optimizer_and_block_matrices_have_muon(
     names = {id(p): name for name, p in model.named_parameters()}
     assert all("_proj" in names[id(p)] for p in muon.param_groups[0]["params"])
     assert len(build_optimizers(model, OptimConfig(name="adamw"))) == 1
-    set_learning_rates([adamw, muon], 0.5)
+    HeadWarmup(model, [adamw, muon], HeadsConfig()).set_learning_rates(0.5, OptimConfig(), 0)
     assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (2e-3, 0.01)
 
 
@@ -143,8 +143,8 @@ def three_heads():
 def test_a_heads_learning_rate_is_scaled_and_nobody_elses():
     model = three_heads()
     factors = HeadNumbers(final=[0.5, 2.0, 3.0], start=[1.0, 4.0, 3.0], ramp_steps=2)
-    optimizers = build_optimizers(model, OptimConfig(), HeadsConfig(lr_factors=factors))
-    set_learning_rates(optimizers, 0.1, at_step(factors, 1))
+    optimizers = build_optimizers(model, OptimConfig(), heads := HeadsConfig(lr_factors=factors))
+    HeadWarmup(model, optimizers, heads).set_learning_rates(0.1, OptimConfig(), 1)
     rates = {id(p): (g["lr"] / g["peak_lr"]) for o in optimizers for g in o.param_groups for p in g["params"]}
     assert len(rates) == len(list(model.parameters()))
     due = {".blocks.0.": 0.075, ".blocks.1.": 0.3, ".blocks.2.": 0.3}
@@ -165,8 +165,7 @@ def test_what_rests_keeps_its_bits_and_begins_as_if_it_were_the_first_step(name)
         gradients = {n: torch.randn(p.shape, generator=generator) for n, p in model.named_parameters()}
         for n, p in model.named_parameters():
             p.grad = gradients[n].clone()
-        set_learning_rates(warmup.early, 1.0)
-        set_learning_rates(warmup.late, warmup.ramp(config, step_number))
+        warmup.set_learning_rates(1.0, config, step_number)
         for optimizer in warmup.moving(step_number):
             optimizer.step()
             optimizer.zero_grad()
@@ -183,8 +182,9 @@ def test_what_rests_keeps_its_bits_and_begins_as_if_it_were_the_first_step(name)
         gradients = step(number)
         for n, p in fresh.named_parameters():
             p.grad = None if is_further[n] else gradients[n]
-        set_learning_rates(plain, factor)
         for optimizer in plain:
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["peak_lr"]
             optimizer.step()
     for n, p in model.named_parameters():
         if not is_further[n]:
@@ -197,4 +197,6 @@ def test_without_further_heads_nothing_rests():
     heads = HeadsConfig(warmup_steps=3)
     optimizers = build_optimizers(model, OptimConfig(), heads)
     warmup = HeadWarmup(model, optimizers, heads)
-    assert not warmup.late and warmup.moving(0) == optimizers and warmup.ramp(OptimConfig(), 0) == 1.0
+    warmup.set_learning_rates(0.5, OptimConfig(), 4)
+    assert not warmup.late and warmup.moving(0) == optimizers
+    assert all(group["lr"] == 0.5 * group["peak_lr"] for optimizer in optimizers for group in optimizer.param_groups)
