@@ -56,7 +56,7 @@ def token_weights(
     statistics = measure(chosen, n_future, data, seed=seed, num_steps=num_steps)
     weigher = LanguageModelStep(world, policy.model, chosen, n_future, num_steps=num_steps, seed=seed, statistics=statistics)
     batch = data.collate(data.selected, np.arange(len(data)))
-    weights_BTH = weigher.weights(batch, step).float().cpu().numpy()
+    weights_BTH = weigher.weights([batch], step).float().cpu().numpy()
     frames = frames_of(policy.text, data)
     for row, frame in enumerate(frames):
         for h in range(n_future):

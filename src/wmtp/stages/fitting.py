@@ -77,7 +77,7 @@ def fit(
         ConfigError: the batch cannot be dealt out to the ranks.
     """
     config = section.train
-    loader = _loader(world, data, config, seed)
+    loader = train_loader(world, data, config, seed, shuffle=not data.is_ordered)
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 
     def on_row(row: MetricsRow) -> None:
@@ -105,14 +105,19 @@ def fit(
     return state
 
 
-def _loader(world: World, data: TokenData, config: TrainConfig, seed: int) -> TrainLoader:
+def train_loader(world: World, data: TokenData, config: TrainConfig, seed: int, *, shuffle: bool) -> TrainLoader:
+    """This rank's micro-batches as configured; `shuffle`: see `TrainLoader`.
+
+    Raises:
+        ConfigError: the batch cannot be dealt out to the ranks.
+    """
     try:
         return TrainLoader(
             data,
             batch_size=config.global_batch_size,
             num_micro=1 if config.micro_batch_tokens else config.global_batch_size // config.micro_batch_size,
             micro_tokens=config.micro_batch_tokens,
-            shuffle=not data.is_ordered,
+            shuffle=shuffle,
             seed=seed,
             rank=world.rank,
             world_size=world.size,

@@ -16,7 +16,7 @@ from wmtp.stages.new_model import new_model
 from wmtp.tokens.data import Solutions, TokenData
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
-from wmtp.training.weight_report import measure, weight_examples, weight_summary
+from wmtp.training.weight_report import measure, weight_report
 from wmtp.types import StageResult
 
 
@@ -69,9 +69,15 @@ def run(config: Config, context: StageContext) -> StageResult:
             heads=heads,
         )
         sharded.eval()
-        weights = weight_summary(world, step_function, data, state.result_step)
-        tokenizer = context.tokenizer / "tokenizer.json"
-        examples = weight_examples(world, step_function, data, state.result_step, tokenizer)
+        weights, examples = weight_report(
+            world,
+            step_function,
+            fitting.train_loader(world, data, section.train, seed=0, shuffle=True),
+            context.tokenizer / "tokenizer.json",
+            step=state.result_step,
+            num_trained=state.step * section.train.global_batch_size,
+            say=partial(print, flush=True),
+        )
         fitting.write_language_model(sharded, context.out(f"artifacts/policy/{context.run}"), is_main=world.is_main)
         if world.is_main:
             fitting.copy_tokenizer(context, context.out(f"artifacts/policy/{context.run}"))

@@ -98,12 +98,12 @@ class LanguageModelStep:
         return metrics
 
     @torch.no_grad()
-    def weights(self, batch: Batch, step: int) -> torch.Tensor:
-        """The scaled weights that this batch would get now, (B, T, H): for reports. All ranks call it."""
-        batch = batch.to(self.world.device)
-        inputs = self._inputs(batch, step)
+    def weights(self, batches: Sequence[Batch], step: int) -> torch.Tensor:
+        """The scaled weights that a global batch would get now, (B, T, H): for reports. All ranks call it."""
+        batches = [batch.to(self.world.device) for batch in batches]
+        inputs = self._inputs(join_batches(batches), step)
         if self.needs.policy:
-            _, inputs = self._guessed(batch, inputs)
+            inputs = self._first_pass(batches, inputs)
         return self._weigh(inputs).scaled()
 
     # ------------------------------------------------------------------------------- the three regimes

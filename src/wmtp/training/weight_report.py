@@ -5,7 +5,9 @@ Shapes: B batch, T sequence, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ import torch
 from wmtp.config import ArmConfig
 from wmtp.distributed import World
 from wmtp.errors import DataError
-from wmtp.tokens.data import Batch, TokenData
+from wmtp.tokens.data import TokenData
+from wmtp.tokens.loader import TrainLoader
 from wmtp.training.steps import LanguageModelStep, batch_inputs
 from wmtp.weightings.base import WeightInputs
 
-MAX_EXAMPLES, BATCH_SIZE = 512, 64
-"""What the report looks at: so many examples at most, so many of them weighed together."""
+MAX_EXAMPLES, FORWARD_SHARE, SHOWN = 512, 0.25, 8
+"""What the report looks at: so many examples at most; this share of the examples trained on where each costs a forward pass, a
+third of a training step's work; and so many of them token by token."""
 
 _PART = 1024
 
@@ -58,46 +62,122 @@ def _token_weights(weights_BTH: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(weights_BTH[:, :-1, 0], (1, 0))
 
 
-def _sample(world: World, data: TokenData) -> Iterator[Batch]:
-    """This rank's rows of a few global batches, as many batches for every rank."""
-    order = np.random.default_rng(0).permutation(data.selected)
-    order = np.resize(order, max(world.size, min(len(order), MAX_EXAMPLES) // world.size * world.size))
-    per_rank = max(1, BATCH_SIZE // world.size)
-    for start in range(0, len(order), per_rank * world.size):
-        slots = np.arange(len(order[start : start + per_rank * world.size]))[world.rank :: world.size]
-        yield data.collate(order[start + slots], slots)
+def weight_report(
+    world: World,
+    step_function: LanguageModelStep,
+    loader: TrainLoader,
+    tokenizer: Path,
+    *,
+    step: int,
+    num_trained: int,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the trained policy's weights are: of noise and of signal tokens on average, and of a few examples token by token.
 
+    Looks once at whole global batches in the loader's micro-batches: at `MAX_EXAMPLES` examples at most and, where weights
+    need a forward pass, at `FORWARD_SHARE` of the examples trained on; at one global batch at least. All ranks call it.
 
-def weight_summary(world: World, step_function: LanguageModelStep, data: TokenData, step: int) -> dict[str, Any]:
-    """Mean head-0 weight of noise and of signal tokens under the trained policy. All ranks call it.
-
+    Args:
+        loader: of the examples, see `TrainLoader`; step: at which the weights are asked for.
+        num_trained: examples that the training read.
+        say: progress lines, called on rank 0: at the start, and every two seconds at most.
     Returns:
-        signal_mean, noise_mean (None without noise), prompt_frac and by_noise_kind {kind: mean weight of its noise
-        tokens; `clean`: of clean solutions' tokens}, over `MAX_EXAMPLES` examples.
+        the same on every rank: head 0's signal_mean, noise_mean (None without noise), prompt_frac, num_examples and
+        by_noise_kind {kind: mean weight of its noise tokens; `clean`: of clean solutions' tokens}; and the first example of
+        each noise kind and label, with the weight of each token (None on the prompt).
     """
-    kinds = data.arrow["noise_kind"].to_numpy(zero_copy_only=False)
-    names = ["clean", *sorted({str(kind) for kind in kinds} - {""})]
-    # per kind: [weight on noise, noise tokens, weight on signal, signal tokens]; last row: prompt tokens, all tokens
-    sums = torch.zeros(len(names) + 1, 4, dtype=torch.float64)
-    for batch in _sample(world, data):
-        weights = _token_weights(step_function.weights(batch, step)).cpu().numpy()
-        for row, length, prompt, weight in zip(
-            batch.rows_B.tolist(), batch.lengths_B.tolist(), batch.prompt_lens_B.tolist(), weights, strict=True
-        ):
-            noise = _noise(data, row)[prompt:length]
-            weight = weight[prompt:length]
-            place = names.index(str(kinds[row]) or "clean")
-            sums[place] += torch.tensor([weight[noise].sum(), noise.sum(), weight[~noise].sum(), (~noise).sum()])
-            sums[-1, :2] += torch.tensor([prompt, length])
-    world.all_reduce(sums)
-    total = sums[:-1].sum(dim=0)
-    by_kind = {name: _ratio(sums[i, 0], sums[i, 1]) for i, name in enumerate(names) if name != "clean"}
-    return {
-        "signal_mean": _ratio(total[2], total[3]),
-        "noise_mean": _ratio(total[0], total[1]),
-        "prompt_frac": _ratio(sums[-1, 0], sums[-1, 1]),
-        "by_noise_kind": {"clean": _ratio(sums[0, 2], sums[0, 3]), **by_kind},
-    }
+    data, most = loader.data, MAX_EXAMPLES
+    if step_function.needs.policy:
+        most = min(most, int(num_trained * FORWARD_SHARE))
+    num_batches = max(1, min(most, len(data)) // loader.batch_size)
+    tally, first = _Tally(data), _First(data)
+    spoken = -math.inf
+    for number in range(num_batches):
+        if world.is_main and time.monotonic() - spoken > 2:
+            say(f"weights of {number * loader.batch_size}/{num_batches * loader.batch_size} examples looked at")
+            spoken = time.monotonic()
+        batches = loader.micro_batches(number)
+        weights_BT = _token_weights(step_function.weights(batches, step)).cpu().numpy()
+        rows = np.concatenate([batch.rows_B.numpy() for batch in batches])
+        for row, weight_T in zip(rows.tolist(), weights_BT, strict=True):
+            tally.add(row, weight_T)
+            first.add(row, weight_T)
+    return {**tally.means(world), "num_examples": num_batches * loader.batch_size}, first.shown(world, tokenizer)
+
+
+class _Tally:
+    """Sums of weights, per kind of noise."""
+
+    def __init__(self, data: TokenData) -> None:
+        self._data = data
+        self._kinds = data.arrow["noise_kind"].to_numpy(zero_copy_only=False)
+        self._names = ["clean", *sorted({str(kind) for kind in self._kinds} - {""})]
+        # per kind: [weight on noise, noise tokens, weight on signal, signal tokens]; last row: prompt tokens, all tokens
+        self._sums = torch.zeros(len(self._names) + 1, 4, dtype=torch.float64)
+
+    def add(self, row: int, weight_T: np.ndarray) -> None:
+        prompt, length = _span(self._data, row)
+        noise, weight = _noise(self._data, row)[prompt:length], weight_T[prompt:length]
+        place = self._names.index(str(self._kinds[row]) or "clean")
+        self._sums[place] += torch.tensor([weight[noise].sum(), noise.sum(), weight[~noise].sum(), (~noise).sum()])
+        self._sums[-1, :2] += torch.tensor([prompt, length])
+
+    def means(self, world: World) -> dict[str, Any]:
+        """Over all ranks."""
+        sums = world.all_reduce(self._sums.to(world.device)).cpu()
+        total = sums[:-1].sum(dim=0)
+        by_kind = {name: _ratio(sums[i, 0], sums[i, 1]) for i, name in enumerate(self._names) if name != "clean"}
+        return {
+            "signal_mean": _ratio(total[2], total[3]),
+            "noise_mean": _ratio(total[0], total[1]),
+            "prompt_frac": _ratio(sums[-1, 0], sums[-1, 1]),
+            "by_noise_kind": {"clean": _ratio(sums[0, 2], sums[0, 3]), **by_kind},
+        }
+
+
+class _First:
+    """Of each noise kind and label the first example that was seen, in the table's order."""
+
+    def __init__(self, data: TokenData) -> None:
+        self._data = data
+        self._kinds = data.arrow["noise_kind"].to_numpy(zero_copy_only=False)
+        self._found: dict[tuple[str, bool], tuple[int, list[float]]] = {}
+
+    def add(self, row: int, weight_T: np.ndarray) -> None:
+        key = (str(self._kinds[row]), bool(self._data.is_correct[row]))
+        if key not in self._found or row < self._found[key][0]:
+            prompt, length = _span(self._data, row)
+            self._found[key] = row, [round(float(weight), 4) for weight in weight_T[prompt:length]]
+
+    def shown(self, world: World, tokenizer: Path) -> list[dict[str, Any]]:
+        """Of all ranks, at most `SHOWN`."""
+        from tokenizers import Tokenizer
+
+        decode = Tokenizer.from_file(str(tokenizer)).decode
+        first: dict[tuple[str, bool], tuple[int, list[float]]] = {}
+        for part in world.gather_objects(self._found):
+            first |= {key: found for key, found in part.items() if key not in first or found[0] < first[key][0]}
+        items = []
+        for (kind, is_correct), (row, weights) in sorted(first.items(), key=lambda item: item[1][0])[:SHOWN]:
+            prompt, length = _span(self._data, row)
+            ids = self._data.tokens[self._data.offsets[row] : self._data.offsets[row] + length]
+            items.append(
+                {
+                    "row": row,
+                    "tokens": [decode([int(i)], skip_special_tokens=False) for i in ids],
+                    "weights": [None] * prompt + weights,
+                    "is_noise": _noise(self._data, row).tolist(),
+                    "prompt_len": prompt,
+                    "is_correct": is_correct,
+                    "noise_kind": kind,
+                }
+            )
+        return items
+
+
+def _span(data: TokenData, row: int) -> tuple[int, int]:
+    """Tokens of a row's prompt, and of the whole row."""
+    return int(data.prompt_lens[row]), int(data.offsets[row + 1] - data.offsets[row])
 
 
 def _ratio(a: torch.Tensor, b: torch.Tensor) -> float | None:
@@ -106,42 +186,3 @@ def _ratio(a: torch.Tensor, b: torch.Tensor) -> float | None:
 
 def _noise(data: TokenData, row: int) -> np.ndarray:
     return np.asarray(data.arrow["is_noise"][row].values.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def weight_examples(
-    world: World, step_function: LanguageModelStep, data: TokenData, step: int, tokenizer: Path, num: int = 8
-) -> list[dict[str, Any]]:
-    """A few examples with the weight of each token (None on the prompt): the first of each noise kind and label.
-
-    All ranks call it; every rank returns the same list.
-    """
-    from tokenizers import Tokenizer
-
-    decode = Tokenizer.from_file(str(tokenizer)).decode
-    batch = next(_sample(world, data))
-    weights = _token_weights(step_function.weights(batch, step)).cpu().numpy()
-    mine = []
-    for row, length, prompt, weight in zip(
-        batch.rows_B.tolist(), batch.lengths_B.tolist(), batch.prompt_lens_B.tolist(), weights, strict=True
-    ):
-        ids = data.tokens[data.offsets[row] : data.offsets[row] + length]
-        mine.append(
-            {
-                "row": row,
-                "tokens": [decode([int(i)], skip_special_tokens=False) for i in ids],
-                "weights": [None] * prompt + [round(float(w), 4) for w in weight[prompt:length]],
-                "is_noise": _noise(data, row).tolist(),
-                "prompt_len": prompt,
-                "is_correct": bool(data.is_correct[row]),
-                "noise_kind": str(data.arrow["noise_kind"][row].as_py()),
-            }
-        )
-    everyone = sorted((item for part in world.gather_objects(mine) for item in part), key=lambda item: item["row"])
-    seen: set[tuple[str, bool]] = set()
-    chosen = []
-    for item in everyone:
-        key = (item["noise_kind"], item["is_correct"])
-        if key not in seen:
-            seen.add(key)
-            chosen.append(item)
-    return chosen[:num]

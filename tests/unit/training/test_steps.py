@@ -228,12 +228,12 @@ def test_gradients_and_loss_are_those_of_the_definition(world, data, rows, case,
     assert not any(bool(flag) for flag in metrics.broken.values())
 
 
+@pytest.mark.parametrize("num_micro", [1, 3])
 @pytest.mark.parametrize("case", CASES)
-def test_the_report_is_told_the_weights_of_the_loss(world, data, rows, case):
+def test_the_report_is_told_the_weights_of_the_loss(world, data, rows, case, num_micro):
     model = make_model()
     weighting, _, options, _ = CASES[case]
-    (batch,) = make_batches(data, rows, 1)
-    found = make_step(world, model, data, case).weights(batch, STEP)
+    found = make_step(world, model, data, case).weights(make_batches(data, rows, num_micro), STEP)
     targets = targets_of(model, data, rows)
     weights = weighting(data, rows, targets, options.get("alignment", "target"))
     _, seen = loss_of(targets.nll, weights, options.get("reduction", "head_mean"), options.get("normalise", "mean_one"))

@@ -2,6 +2,7 @@
 
 import statistics
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from tests.distributed.harness import run_on_ranks
 from tests.tables import make_tables
 from wmtp.config.arms import load_arm
+from wmtp.distributed import join_world
 from wmtp.errors import DataError
 from wmtp.tokens.data import TokenData
-from wmtp.training.weight_report import measure, weight_examples, weight_summary
+from wmtp.tokens.loader import TrainLoader
+from wmtp.training.weight_report import measure, weight_report
 
 
 def weight_of(row, position):
@@ -21,32 +24,52 @@ def weight_of(row, position):
 
 
 class Step:
-    """A step function whose head 0 gives every token `weight_of` it, as a target."""
+    """A step function whose head 0 gives every token `weight_of` it, as a target, and which remembers what it was shown."""
 
-    def weights(self, batch, step):
+    def __init__(self, needs_forward=False):
+        self.needs = SimpleNamespace(policy=needs_forward)
+        self.seen = []
+
+    def weights(self, batches, step):
         assert step == 6
-        length = batch.input_ids.shape[1]
-        return torch.tensor([[[weight_of(row, t + 1)] for t in range(length)] for row in batch.rows_B.tolist()])
+        self.seen += [batch.rows_B.tolist() for batch in batches]
+        length = max(batch.input_ids.shape[1] for batch in batches)
+        rows = [row for batch in batches for row in batch.rows_B.tolist()]
+        return torch.tensor([[[weight_of(row, t + 1)] for t in range(length)] for row in rows])
 
 
-def summarise(world, folder):
-    return weight_summary(world, Step(), TokenData.open(folder / "data", "train"), 6)
+def loader_of(world, folder, **options):
+    data = TokenData.open(folder / "data", "train")
+    return TrainLoader(data, seed=0, rank=world.rank, world_size=world.size, **options)
+
+
+def report(world, folder):
+    loader = loader_of(world, folder, batch_size=16, num_micro=2)
+    return weight_report(world, Step(), loader, folder / "tokenizer.json", step=6, num_trained=64, say=lambda line: None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    from wmtp.tokens.tokenizer import train_tokenizer
+
+    make_tables(tmp_path)
+    train_tokenizer(["some text to learn from"], 300).tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_noise_and_signal_weigh_what_their_tokens_weigh_on_average(ranks, tmp_path):
-    make_tables(tmp_path)
-    found = run_on_ranks(ranks, summarise, tmp_path, tmp_path=tmp_path)
-    table = TokenData.open(tmp_path / "data", "train").arrow.to_pylist()
-    noise, signal, clean, prompt, tokens = [], [], [], 0, 0
+def test_noise_and_signal_weigh_what_their_tokens_weigh_on_average(ranks, folder):
+    found = run_on_ranks(ranks, report, folder, tmp_path=folder)
+    table = TokenData.open(folder / "data", "train").arrow.to_pylist()
+    noise, signal, prompt, tokens = [], [], 0, 0
     for row, record in enumerate(table):
         prompt, tokens = prompt + record["prompt_len"], tokens + len(record["input_ids"])
         for t in range(record["prompt_len"], len(record["input_ids"])):
             (noise if record["is_noise"][t] else signal).append((record["noise_kind"], weight_of(row, t)))
-            if not record["noise_kind"] and not record["is_noise"][t]:
-                clean.append(weight_of(row, t))
     comments = [weight for kind, weight in noise if kind == "comments"]
-    for one in found:
+    clean = [weight for kind, weight in signal if not kind]
+    for one, _ in found:
+        assert one["num_examples"] == len(table) == 48
         assert one["signal_mean"] == pytest.approx(sum(weight for _, weight in signal) / len(signal))
         assert one["noise_mean"] == pytest.approx(sum(weight for _, weight in noise) / len(noise))
         assert one["prompt_frac"] == pytest.approx(prompt / tokens)
@@ -54,23 +77,32 @@ def test_noise_and_signal_weigh_what_their_tokens_weigh_on_average(ranks, tmp_pa
         assert one["by_noise_kind"]["clean"] == pytest.approx(sum(clean) / len(clean))
 
 
-def show(world, folder):
-    return weight_examples(world, Step(), TokenData.open(folder / "data", "train"), 6, folder / "tokenizer.json")
-
-
-def test_examples_show_each_kind_and_label_once_with_every_tokens_weight(tmp_path):
-    from wmtp.tokens.tokenizer import train_tokenizer
-
-    make_tables(tmp_path)
-    train_tokenizer(["some text to learn from"], 300).tokenizer.save(str(tmp_path / "tokenizer.json"))
-    one, two = run_on_ranks(2, show, tmp_path, tmp_path=tmp_path)
+def test_examples_show_each_kind_and_label_once_with_every_tokens_weight(folder):
+    (_, one), (_, two) = run_on_ranks(2, report, folder, tmp_path=folder)
     assert one == two and len(one) == len({(item["noise_kind"], item["is_correct"]) for item in one}) == 4
-    table = TokenData.open(tmp_path / "data", "train").arrow.to_pylist()
+    assert [item["row"] for item in one] == sorted(item["row"] for item in one)
+    table = TokenData.open(folder / "data", "train").arrow.to_pylist()
     for item in one:
         record, prompt = table[item["row"]], item["prompt_len"]
         expected = [round(weight_of(item["row"], t), 4) for t in range(prompt, len(record["input_ids"]))]
         assert item["weights"][:prompt] == [None] * prompt and item["weights"][prompt:] == pytest.approx(expected, abs=1e-4)
         assert item["is_noise"] == record["is_noise"] and item["is_correct"] == record["is_correct"]
+        same = [r for r, other in enumerate(table) if all(other[k] == record[k] for k in ("noise_kind", "is_correct"))]
+        assert item["row"] == same[0]
+
+
+@pytest.mark.parametrize(
+    ("needs_forward", "num_trained", "num_examples"),
+    [(False, 8, 48), (True, 8, 8), (True, 100, 24), (True, 10_000, 48)],
+)
+def test_the_report_is_bounded_by_what_training_read(folder, needs_forward, num_trained, num_examples):
+    step, lines = Step(needs_forward), []
+    with join_world("cpu", seed=0) as world:
+        loader, tokenizer = loader_of(world, folder, batch_size=8, num_micro=4), folder / "tokenizer.json"
+        found, _ = weight_report(world, step, loader, tokenizer, step=6, num_trained=num_trained, say=lines.append)
+    assert found["num_examples"] == num_examples and sum(map(len, step.seen)) == num_examples
+    assert all(len(rows) == 2 for rows in step.seen)  # the training's own micro-batches
+    assert lines[0] == f"weights of 0/{num_examples} examples looked at"
 
 
 def test_statistics_are_of_all_the_examples_that_are_trained_on(tmp_path):
