@@ -52,6 +52,7 @@ OF_MANY = {
     "sandbox/test_busy.py": "time limits on a busy machine",
     "sandbox/test_script.py": "programs against what they do by hand",
     "tasksets/test_tasksets.py": "the package, and what holds for every task set",
+    "training/test_packed_steps.py": "packed rows, from the loader to gradients and scores",
     "weightings/test_foreign.py": "weightings of other packages",
     "weightings/test_every_weighting.py": "the package, and what holds for every weighting",
     "test_docs.py": "the documentation",

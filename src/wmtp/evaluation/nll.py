@@ -52,8 +52,10 @@ def head_sums(model: Any, data: TokenData, *, rank: int = 0, world_size: int = 1
     batch_tokens = max(256, _LOGIT_BYTES // (4 * vocab_size * heads))
     for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=rank, world_size=world_size):
         batch = batch.to(device)
-        labels_BTH = shift_labels(batch.labels_BT, heads, stride=getattr(model.config, "head_stride", 1))
-        all_logits = model.head_logits(batch.input_ids) if hasattr(model, "head_logits") else (model(batch.input_ids).logits,)
+        stride = getattr(model.config, "head_stride", 1)
+        labels_BTH = shift_labels(batch.labels_BT, heads, batch.segment_ids_BT, stride=stride)
+        has_heads = hasattr(model, "head_logits")
+        all_logits = model.head_logits(**batch.inputs) if has_heads else (model(**batch.inputs).logits,)
         for h, logits_BTV in enumerate(all_logits):
             valid = labels_BTH[..., h] != IGNORE_INDEX
             logits_NV, labels_N = logits_BTV[valid].float(), labels_BTH[..., h][valid]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _PROOF_LENGTH, _PROOF_PREFIX, _PROOF_WINDOW = 40, 32, 12
 """Random tokens of the proof, those that are cached in one go, and what longer attention windows are shortened to for it."""
 
-_PROOF_RTOL, _PROOF_RTOL_NARROW = 1e-4, 0.05
+PROOF_RTOL, PROOF_RTOL_NARROW = 1e-4, 0.05
 """Largest difference that the proof allows, of the largest logit, in float32 and in 16 bits. What differs by more computes
 something else."""
 
@@ -219,7 +219,7 @@ _Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
 def differing(found: _Pairs, model: PreTrainedModel, *, is_narrow: bool) -> str | None:
     """What of `found` differs by more than rounding explains; `is_narrow`: in 16 bits."""
     seen_BT = _proof_tokens(model)[1].bool()
-    rtol = _PROOF_RTOL_NARROW if is_narrow else _PROOF_RTOL
+    rtol = PROOF_RTOL_NARROW if is_narrow else PROOF_RTOL
     for what, (is_BT, due_BT) in found.items():
         there, due = is_BT[seen_BT].double(), due_BT[seen_BT].double()
         difference = (there - due).abs().max().item()

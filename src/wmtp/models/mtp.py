@@ -338,9 +338,14 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         handed_on_BTD, normed_BTD = outputs
         return handed_on_BTD, normed_BTD
 
-    def head_logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+    def head_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
         """Logits of every head, H tensors (B, T, V): for small evaluations and tests."""
-        return tuple(self.unembedding(hidden_BTD) for hidden_BTD in self.head_hidden(input_ids, attention_mask))
+        return tuple(self.unembedding(hidden_BTD) for hidden_BTD in self.head_hidden(input_ids, attention_mask, position_ids))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from wmtp.files import Journal
 from wmtp.models.build import parallelize
 from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.models.packed import prove_packed
 from wmtp.models.shards import SHARD_BYTES, write_shards
 from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
@@ -75,8 +76,11 @@ def fit(
         heads: how further heads are trained.
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
+        ModelError: rows are packed, and the model does not keep what is in them apart.
     """
     config = section.train
+    if data.segments is not None:
+        prove_packed(cast("MTPForCausalLM", model), context.name, is_narrow=config.dtype == "bfloat16")
     loader = train_loader(world, data, config, seed, shuffle=not data.is_ordered)
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from torch import nn
@@ -15,6 +16,7 @@ from wmtp.errors import DataError
 from wmtp.models.build import parallelize
 from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
+from wmtp.models.packed import prove_packed
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
 from wmtp.tokens.data import TokenData, TokenMeta
@@ -69,7 +71,10 @@ def score_nll(
     scored: dict[bytes, Path] = {}
     with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
         all_data = [TokenData.open(context.input("artifacts/data"), table) for table in tables]
-        score = reference_nll(frozen(load(all_data[0].meta), world))
+        model = frozen(load(all_data[0].meta), world)
+        if all_data[0].segments is not None:
+            prove_packed(cast("MTPForCausalLM", model), context.name)
+        score = reference_nll(model)
         for data in all_data:
             path = out / data.path.name
             if data.fingerprint in scored:  # the critic's rows may be the policy's

@@ -64,7 +64,8 @@ class TokenMeta:
 class Batch:
     """Right-padded rows. `slots_B`: the rows' places in the global batch; `columns`: per-token scores, 0 on padding.
 
-    `labels_BT` are the tokens, IGNORE_INDEX on the prompt and on padding.
+    `labels_BT` are the tokens, IGNORE_INDEX where they are no targets (prompts, padding). Of packed rows alone:
+    `segment_ids_BT`, the table's number of the piece that a token is of, -1 on padding; `position_ids_BT`, its place in it.
     """
 
     input_ids: torch.Tensor
@@ -75,6 +76,15 @@ class Batch:
     rows_B: torch.Tensor
     slots_B: torch.Tensor
     columns: dict[str, torch.Tensor]
+    segment_ids_BT: torch.Tensor | None = None
+    position_ids_BT: torch.Tensor | None = None
+
+    @property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """What a model is called with. By positions that start again, transformers keeps what attention sees to one piece."""
+        if self.position_ids_BT is None:
+            return {"input_ids": self.input_ids}
+        return {"input_ids": self.input_ids, "position_ids": self.position_ids_BT}
 
     def to(self, device: torch.device) -> Batch:
         fields = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
@@ -82,11 +92,37 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
+class Segments:
+    """The pieces of documents that packed rows hold, in order, over the whole table.
+
+    `bounds`: piece s is tokens `bounds[s]` to `bounds[s + 1]` of the table's; `documents`: the document that it is of.
+    """
+
+    bounds: np.ndarray
+    documents: np.ndarray
+
+    @classmethod
+    def of(cls, arrow: pa.Table) -> Segments | None:
+        """Of a table; None where rows are not packed."""
+        if "segment_lens" not in arrow.column_names:
+            return None
+        lens, _ = _flat(arrow, "segment_lens")
+        documents, _ = _flat(arrow, "segment_documents")
+        return cls(np.concatenate([[0], np.cumsum(lens, dtype=np.int64)]), documents)
+
+    def find(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The piece that each token is of, by the token's place in the table, and its place in the piece."""
+        number = np.searchsorted(self.bounds, index, side="right") - 1
+        return number, index - self.bounds[number]
+
+
+@dataclass(frozen=True, eq=False)
 class TokenData:
     """A token table as flat memory-mapped arrays, with score columns joined by row, and the meta of its folder.
 
     Row i's tokens are `tokens[offsets[i] : offsets[i + 1]]`, and likewise in every one of `columns`. `selected` are the
-    numbers of the rows in use; `arrow` is the table as it is on disk.
+    numbers of the rows in use; `arrow` is the table as it is on disk. `segments`: of packed rows; `is_target`: of every token,
+    where it is not the prompt's length that says what is one.
     """
 
     path: Path
@@ -99,6 +135,8 @@ class TokenData:
     is_correct: np.ndarray
     selected: np.ndarray
     columns: dict[str, np.ndarray]
+    segments: Segments | None = None
+    is_target: np.ndarray | None = None
 
     @classmethod
     def open(
@@ -128,6 +166,8 @@ class TokenData:
             is_correct=is_correct,
             selected=np.flatnonzero(kept),
             columns={},
+            segments=Segments.of(arrow),
+            is_target=_flat(arrow, "is_target")[0] if "is_target" in arrow.column_names else None,
         )
         if not len(data):
             raise DataError(f"{path} has no {'' if solutions == 'all' else solutions + ' '}examples")
@@ -186,7 +226,10 @@ class TokenData:
         index = np.where(inside, starts[:, None] + position, 0)
         ids = np.where(inside, self.tokens[index], self.meta.pad_token_id).astype(np.int64)
         prompt_lens = self.prompt_lens[rows].astype(np.int64)
-        labels = np.where(inside & (position >= prompt_lens[:, None]), ids, IGNORE_INDEX)
+        targets = inside & (position >= prompt_lens[:, None])
+        if self.is_target is not None:
+            targets &= self.is_target[index]
+        labels = np.where(targets, ids, IGNORE_INDEX)
         return Batch(
             input_ids=torch.from_numpy(ids),
             labels_BT=torch.from_numpy(labels),
@@ -196,7 +239,18 @@ class TokenData:
             rows_B=torch.from_numpy(rows),
             slots_B=torch.from_numpy(np.asarray(slots, dtype=np.int64)),
             columns={name: torch.from_numpy(np.where(inside, values[index], 0)) for name, values in self.columns.items()},
+            **self._pieces(index, inside, position - lengths[:, None]),
         )
+
+    def _pieces(self, index: np.ndarray, inside: np.ndarray, behind: np.ndarray) -> dict[str, torch.Tensor]:
+        """What packed rows have beside. Padding is a piece of its own: `behind`, places counted from a row's end."""
+        if self.segments is None:
+            return {}
+        number, place = self.segments.find(index)
+        return {
+            "segment_ids_BT": torch.from_numpy(np.where(inside, number, -1)),
+            "position_ids_BT": torch.from_numpy(np.where(inside, place, behind)),
+        }
 
 
 def _flat(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -244,10 +298,14 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
         return batches[0]
     width = max(batch.input_ids.shape[1] for batch in batches)
     names = ("prompt_lens_B", "lengths_B", "is_correct_B", "rows_B", "slots_B")
+    fills = {"segment_ids_BT": -1, "position_ids_BT": 0} if batches[0].segment_ids_BT is not None else {}
     return replace(
         batches[0],
         input_ids=torch.cat([pad_width(batch.input_ids, width) for batch in batches]),
         labels_BT=torch.cat([pad_width(batch.labels_BT, width, IGNORE_INDEX) for batch in batches]),
         columns={name: torch.cat([pad_width(batch.columns[name], width) for batch in batches]) for name in batches[0].columns},
         **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names},
+        **{
+            name: torch.cat([pad_width(getattr(batch, name), width, fill) for batch in batches]) for name, fill in fills.items()
+        },
     )

@@ -26,12 +26,12 @@ ScoreFunction = Callable[[Batch], torch.Tensor]
 
 
 def reference_nll(model: nn.Module) -> ScoreFunction:
-    """NLL of every token (prompt included) given the tokens before it; 0 for the first."""
+    """NLL of every token (prompt included) given the tokens before it; 0 for the first, of packed rows of every piece."""
 
     def score(batch: Batch) -> torch.Tensor:
         position = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device)
         labels_BT = batch.input_ids.masked_fill(position >= batch.lengths_B.unsqueeze(1), IGNORE_INDEX)
-        nll_BT1 = model(input_ids=batch.input_ids, labels_BTH=shift_labels(labels_BT, 1)).nll_BTH
+        nll_BT1 = model(**batch.inputs, labels_BTH=shift_labels(labels_BT, 1, batch.segment_ids_BT)).nll_BTH
         return torch.nn.functional.pad(nll_BT1[:, :-1, 0], (1, 0))
 
     return score
@@ -106,8 +106,8 @@ def validation_nll(
     sums = torch.zeros(2, n_future, dtype=torch.float64, device=world.device)
     for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=world.rank, world_size=world.size):
         batch = batch.to(world.device)
-        labels_BTH = shift_labels(batch.labels_BT, n_future, stride=stride)
-        nll_BTH = model(input_ids=batch.input_ids, labels_BTH=labels_BTH).nll_BTH
+        labels_BTH = shift_labels(batch.labels_BT, n_future, batch.segment_ids_BT, stride=stride)
+        nll_BTH = model(**batch.inputs, labels_BTH=labels_BTH).nll_BTH
         sums[0] += nll_BTH.double().sum(dim=(0, 1))
         sums[1] += (labels_BTH != IGNORE_INDEX).sum(dim=(0, 1))
     world.all_reduce(sums)

@@ -124,7 +124,7 @@ class LanguageModelStep:
             labels_BTH, scale_BTH = weighted.labels_BTH[part], all_scales_BTH[part]
             learnt_BTH = labels_BTH if nll_BTH is None else labels_BTH.masked_fill(scale_BTH == 0, IGNORE_INDEX)
             output = self.model(
-                input_ids=batch.input_ids,
+                **batch.inputs,
                 labels_BTH=learnt_BTH,
                 scale_BTH=scale_BTH.float() * self.world.size,
                 **self._frozen,
@@ -162,7 +162,7 @@ class LanguageModelStep:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What weights are made from: NLL and, where it is needed, entropy."""
         output = self.model(
-            input_ids=batch.input_ids, labels_BTH=labels_BTH, guess=guess, return_entropy=self.needs.entropy, **self._frozen
+            **batch.inputs, labels_BTH=labels_BTH, guess=guess, return_entropy=self.needs.entropy, **self._frozen
         )
         return output.nll_BTH, output.entropy_BTH
 
@@ -199,7 +199,7 @@ class LanguageModelStep:
 def batch_inputs(batch: Batch, n_future: int, *, stride: int = 1, **rest: Any) -> WeightInputs:
     """A batch as weightings see it; `rest`: the fields of `WeightInputs` that no batch has."""
     return WeightInputs(
-        labels_BTH=shift_labels(batch.labels_BT, n_future, stride=stride),
+        labels_BTH=shift_labels(batch.labels_BT, n_future, batch.segment_ids_BT, stride=stride),
         stride=stride,
         rows_B=batch.rows_B,
         slots_B=batch.slots_B,
