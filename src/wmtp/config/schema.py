@@ -114,7 +114,8 @@ class LaunchConfig:
     `devices`: ids of this machine's, of which a stage takes one for each rank (`auto`: all of them, as `nproc_per_node`
     may be); without them, `slots`: stages with accelerators at once (Slurm: jobs);
     `srun`: options of srun's; `sandbox_workers`: for each node;
-    `collective_timeout_s`: how long a rank waits for the others before the stage fails, in seconds.
+    `collective_timeout_s`: how long a rank waits for the others before the stage fails, in seconds;
+    `peak_flops`: of one device in the dtype that is computed in, FLOP/s, for `perf/mfu`; null: what its maker says of it.
     """
 
     nproc_per_node: int = 2
@@ -129,11 +130,14 @@ class LaunchConfig:
     collective_timeout_s: int = 600
     srun: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    peak_flops: Optional[float] = None
 
     def __post_init__(self) -> None:
         numbers = ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers", "collective_timeout_s")
         for key in numbers:
             require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
+        peak = self.peak_flops
+        require(peak is None or peak > 0, "launch.peak_flops", peak, "FLOP/s of one device, or null for what is known of it")
         one_of("launch.device", self.device, ("auto", "cpu", "cuda"))
         one_of("launch.launcher", self.launcher, ("local", "slurm"))
         is_slurm = self.launcher == "slurm"

@@ -101,6 +101,7 @@ def fit(
         on_row=on_row,
         seed=seed,
         heads=heads,
+        peak_flops=context.launch.peak_flops,
     )
     progress.close()
     if world.is_main:
@@ -141,6 +142,7 @@ def summary(context: StageContext, world: World, state: LoopState, num_parameter
         "tokens": state.tokens,
         "wall_s": state.time_s,
         "tokens_per_s": last["perf/tokens_per_s"],
+        "model_flops": state.flops,
         "peak_memory_bytes": last["perf/peak_memory_bytes"],
         "valid_token_ratio": last.get("data/valid_token_ratio"),
         "world_size": world.size,

@@ -76,7 +76,7 @@ def run(config: Config, context: StageContext) -> StageResult:
             context.tokenizer / "tokenizer.json",
             step=state.result_step,
             num_trained=state.step * section.train.global_batch_size,
-            say=partial(print, flush=True),
+            say=lambda line: print(line, flush=True),
         )
         fitting.write_language_model(sharded, context.out(f"artifacts/policy/{context.run}"), is_main=world.is_main)
         if world.is_main:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from wmtp.tokens.data import Batch
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
 from wmtp.training.optim import HeadWarmup, build_optimizers, lr_factor
+from wmtp.training.pace import Pace
 
 SPIKE, SPIKE_WINDOW = 6.0, 10
 """A flush's loss so many standard deviations above the mean of so many flushes before it is reported."""
@@ -41,6 +41,7 @@ MetricsRow = dict[str, float]
 class LoopState:
     """Everything that a resumed run needs besides the tensors. Plain data.
 
+    `flops`: what the model's training was so far, see `ModelFlops`.
     `best`, `best_step`: with early stopping the smallest validation objective so far and where it was measured;
     `num_worse`: validations since.
     """
@@ -52,6 +53,11 @@ class LoopState:
     best: float = math.inf
     best_step: int | None = None
     num_worse: int = 0
+    flops: float = 0.0
+
+    def count(self, tokens: int, flops: float) -> None:
+        """One more step, over so many tokens."""
+        self.step, self.tokens, self.flops = self.step + 1, self.tokens + tokens, self.flops + flops
 
     @property
     def result_step(self) -> int:
@@ -78,6 +84,7 @@ def train(
     on_row: Callable[[MetricsRow], None],
     seed: int,
     heads: HeadsConfig | None = None,
+    peak_flops: float | None = None,
 ) -> LoopState:
     """Run `config.steps` optimizer steps, from the newest checkpoint if there is one.
 
@@ -86,7 +93,7 @@ def train(
         objective: the one of them that early stopping minimises.
         on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
         seed: of what is drawn while training (dropout): a stream for each rank.
-        heads: how further heads are trained, where there are any.
+        heads: how further heads are trained, where there are any; peak_flops: of one device, see `Pace`.
     Returns:
         the final state; its `rows` go back to step 0, also over restarts. The model is that of `result_step`.
     Raises:
@@ -99,6 +106,7 @@ def train(
     seed_everything(seed, world.rank)
     state = _resumed(checkpointer, train_state, world, seed)
     meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
+    pace = Pace(world, model, loader, dtype=config.dtype, heads=heads, peak_flops=peak_flops)
     model.train()
     with checkpointer:
         while state.step < config.steps and not _is_exhausted(state, config):
@@ -107,15 +115,14 @@ def train(
             metrics = step_function(loader.micro_batches(state.step), state.step)
             _move(model, warmup, optim, metrics, gate, state.step)
             meters.add(metrics)
-            state.tokens += loader.num_tokens(state.step)
-            state.step += 1
+            state.count(loader.num_tokens(state.step), pace.flops(state.step))
             due = _Due.after(state.step, config)
             if due.flush:
                 gate.check()
                 row: MetricsRow = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
                 if due.validation:
                     row.update(_validated(model, validate, state.step))
-                _flush(state, row, started, world, on_row)
+                _flush(state, row, started, pace, world, on_row)
                 checkpointer.poll()
             improved = due.validation and config.early_stopping_patience is not None and _judge(state, objective)
             if due.checkpoint or improved:
@@ -159,11 +166,12 @@ class _Due:
         return cls(checkpoint or validation or step % config.log_interval == 0, validation, checkpoint)
 
 
-def _flush(state: LoopState, row: MetricsRow, started: float, world: World, on_row: Callable[[MetricsRow], None]) -> None:
+def _flush(
+    state: LoopState, row: MetricsRow, started: float, pace: Pace, world: World, on_row: Callable[[MetricsRow], None]
+) -> None:
     """Complete a row of metrics, keep it, and tell everyone."""
     state.time_s = time.monotonic() - started
-    row |= {"time_s": state.time_s, "perf/tokens_per_s": state.tokens / state.time_s}
-    row["perf/peak_memory_bytes"] = peak_memory_bytes(world)
+    row |= {"time_s": state.time_s, **pace.row(state.tokens, state.flops, state.time_s)}
     spread = _spikes(state.rows, row["train/loss"])
     row["train/loss_spike"] = spread
     if spread > SPIKE and world.is_main:
@@ -236,13 +244,3 @@ class _Gate:
         first, name = min(zip(firsts, self._first, strict=True), key=lambda pair: pair[0])
         if first != math.inf:
             raise NumericsError(f"{name} at step {int(first)}; the last checkpoint is kept")
-
-
-def peak_memory_bytes(world: World) -> float:
-    """Largest memory of this rank's process (CPU: resident set; CUDA: allocated), the maximum over ranks."""
-    if world.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    largest = torch.tensor(float(peak), dtype=torch.float64, device=world.device)
-    return float(world.all_reduce(largest, op=torch.distributed.ReduceOp.MAX))
