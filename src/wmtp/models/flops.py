@@ -40,19 +40,20 @@ class Attention:
 
 @dataclass(frozen=True)
 class ModelFlops:
-    """Operations of a forward and a backward pass: for each token, for each target of a head, and of attention."""
+    """Operations of a forward and a backward pass: for each token, for each target of a head, and of attention.
+
+    `num_heads`: that have targets.
+    """
 
     per_token: float
     per_target: float
     attention: tuple[Attention, ...]
     num_heads: int
-    stride: int
 
-    def of_rows(self, lengths_N: np.ndarray, prompt_lens_N: np.ndarray) -> float:
-        """Of rows of so many tokens, of which the first are a prompt and no targets."""
-        targets = sum(np.maximum(lengths_N - np.maximum(prompt_lens_N, 1 + h * self.stride), 0) for h in range(self.num_heads))
+    def of_documents(self, lengths_N: np.ndarray, num_targets: int) -> float:
+        """Of documents of so many tokens, and of so many targets of all heads together."""
         pairs = sum(layer.per_pair * float(layer.pairs(lengths_N).sum()) for layer in self.attention)
-        return float(self.per_token * lengths_N.sum() + self.per_target * np.sum(targets) + pairs)
+        return self.per_token * float(lengths_N.sum()) + self.per_target * num_targets + pairs
 
 
 def model_flops(model: nn.Module, *, frozen_trunk: bool = False) -> ModelFlops:
@@ -80,12 +81,12 @@ def model_flops(model: nn.Module, *, frozen_trunk: bool = False) -> ModelFlops:
                 passes = 1 if frozen_trunk and parameter not in further else 2 + parameter.requires_grad
                 per_token += 2.0 * parameter.numel() * share * passes
     if backbone is None or unembedding is None:
-        return ModelFlops(per_token, 0.0, (), 0, 1)
+        return ModelFlops(per_token, 0.0, (), 0)
     num_heads = len(backbone.heads) if model is backbone else 0
     passes = 2 + (unembedding.weight.requires_grad and not frozen_trunk)
     per_target = 2.0 * unembedding.weight.numel() * passes
     attention = tuple(_attention(backbone.config.decoder_config, len(backbone.heads), frozen_trunk))
-    return ModelFlops(per_token, per_target if num_heads else 0.0, attention, num_heads, backbone.config.head_stride)
+    return ModelFlops(per_token, per_target if num_heads else 0.0, attention, num_heads)
 
 
 def _backbone(model: nn.Module) -> MTPForCausalLM | None:

@@ -191,6 +191,22 @@ class TokenData:
         """Tokens of each of `rows` (numbers in the table)."""
         return self.offsets[rows + 1] - self.offsets[rows]
 
+    def documents(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of `rows`, by what no token sees beyond: rows themselves or, of packed rows, the pieces that they hold.
+
+        Returns:
+            tokens of each; of every token its place in its own, and whether it is a target.
+        """
+        lengths = self.lengths(rows)
+        place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        index, is_target = np.repeat(self.offsets[rows], lengths) + place, place >= np.repeat(self.prompt_lens[rows], lengths)
+        if self.is_target is not None:
+            is_target &= self.is_target[index]
+        if self.segments is not None:
+            number, place = self.segments.find(index)
+            lengths = np.unique(number, return_counts=True)[1]
+        return lengths, place, is_target
+
     def read_column(self, name: str, path: Path) -> np.ndarray:
         """The score column `name` of the table at `path`, flat like `tokens`.
 

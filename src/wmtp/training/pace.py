@@ -34,13 +34,15 @@ class Pace:
     ) -> None:
         self._world, self._loader, self._warmup_steps = world, loader, heads.warmup_steps
         self._flops, self._early_flops = model_flops(model), model_flops(model, frozen_trunk=True)
+        self._stride: int = getattr(getattr(model, "config", None), "head_stride", 1)
         self._peak = peak_flops or _peak_flops(world.device, dtype)
 
     def flops(self, step: int) -> float:
         """Of the step's whole global batch, see `ModelFlops`."""
-        data, rows = self._loader.data, self._loader.global_rows(step)
         flops = self._early_flops if step < self._warmup_steps else self._flops
-        return flops.of_rows(data.lengths(rows), data.prompt_lens[rows].astype("int64"))
+        lengths_N, place_T, is_target_T = self._loader.data.documents(self._loader.global_rows(step))
+        num_targets = sum(int(is_target_T[place_T > h * self._stride].sum()) for h in range(flops.num_heads))
+        return flops.of_documents(lengths_N, num_targets)
 
     def row(self, tokens: int, flops: float, time_s: float) -> dict[str, float]:
         """Of a training that has come so far, validations and checkpoints included. All ranks call it.

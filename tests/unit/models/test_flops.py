@@ -85,18 +85,3 @@ def test_pairs_are_those_that_a_mask_lets_through(kind, span):
     due = [sum(sees(q, k) for q, k in itertools.product(range(length), repeat=2)) for length in lengths.tolist()]
     found = Attention(1.0, None if kind == "full" else span, kind == "chunked").pairs(lengths)
     assert found.tolist() == due
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_targets_are_those_that_the_heads_are_trained_on(stride):
-    from wmtp.objectives.shift import shift_labels
-    from wmtp.types import IGNORE_INDEX
-
-    flops = model_flops(from_causal_lm(family("llama"), 3))
-    lengths, prompts = np.array([9, 4, 2, 3]), np.array([3, 1, 1, 3])
-    labels_BT = torch.full((4, 9), IGNORE_INDEX)
-    for row, (length, prompt) in enumerate(zip(lengths.tolist(), prompts.tolist(), strict=True)):
-        labels_BT[row, prompt:length] = 7
-    num_targets = int((shift_labels(labels_BT, 3, stride=stride) != IGNORE_INDEX).sum())
-    alone = type(flops)(0.0, 1.0, (), 3, stride)
-    assert alone.of_rows(lengths, prompts) == num_targets
