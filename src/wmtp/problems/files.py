@@ -7,12 +7,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wmtp.errors import DataError
 from wmtp.files import whole_file
 from wmtp.problems.records import Notes, Record, known_rating, place_of, read_rows, take, take_or_null, take_strings
 from wmtp.types import AssertTest, IOTest, Problem, Solution, Test
+
+Made = TypeVar("Made")
 
 Reader = Callable[[Record, str, Notes], Problem]
 """A record, `where` it stands (for errors) and where to note what it does not take as it is -> a problem."""
@@ -48,26 +50,40 @@ def parse_problems(path_or_hub_id: str, read: Reader, reading: Reading | None = 
     """
     reading = Reading() if reading is None else reading
     seen: dict[str, str] = {}
+
+    def make(record: Record, where: str) -> Problem:
+        problem = read(record, where, reading.notes)
+        _require_usable(problem, where)
+        if reading.needs_tests and not problem.tests:
+            raise DataError(f"{where}: {problem.problem_id} has no tests, and validation and test cannot do without")
+        if problem.problem_id in seen:
+            raise DataError(f"{where}: duplicate id {problem.problem_id!r}, first seen at {seen[problem.problem_id]}")
+        seen[problem.problem_id] = where
+        file, row = place_of(where)
+        return replace(problem, file=file, row=row)
+
+    yield from parse_rows(path_or_hub_id, make, reading)
+
+
+def parse_rows(path_or_hub_id: str, make: Callable[[Record, str], Made], reading: Reading) -> Iterator[Made]:
+    """What `make` makes of every record and of where it stands, in order, one in memory at a time; `reading` is filled.
+
+    Raises:
+        DataError: a row that is broken, or that `make` refuses, where none may be so, or more of them than may be.
+    """
     number = 0
     for where, record in read_rows(path_or_hub_id):
         number += 1
         try:
             if isinstance(record, DataError):
                 raise record
-            problem = read(record, where, reading.notes)
-            _require_usable(problem, where)
-            if reading.needs_tests and not problem.tests:
-                raise DataError(f"{where}: {problem.problem_id} has no tests, and validation and test cannot do without")
-            if problem.problem_id in seen:
-                raise DataError(f"{where}: duplicate id {problem.problem_id!r}, first seen at {seen[problem.problem_id]}")
+            made = make(record, where)
         except DataError as error:
             if not reading.max_bad_frac:
                 raise
             reading.bad_rows.append(str(error))
             continue
-        seen[problem.problem_id] = where
-        file, row = place_of(where)
-        yield replace(problem, file=file, row=row)
+        yield made
     if len(reading.bad_rows) > reading.max_bad_frac * number:
         allowed = f"{len(reading.bad_rows)} of {number} rows are no problems, more than {reading.max_bad_frac:.2%}"
         raise DataError(f"{path_or_hub_id}: {allowed}; the first: {reading.bad_rows[0]}")
@@ -92,10 +108,15 @@ def _require_usable(problem: Problem, where: str) -> None:
     texts |= {f"tests[{i}]": "".join(vars(test).values()) for i, test in enumerate(problem.tests)}
     texts |= {f"solutions[{i}]": solution.code for i, solution in enumerate(problem.solutions)}
     for name, text in texts.items():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{where}: {name} holds {text[error.start]!r}, half of a character, which is no text") from None
+        require_text(text, where, name)
+
+
+def require_text(text: str, where: str, name: str) -> None:
+    """Raises DataError: it holds half of a surrogate pair, which nothing can write or read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: {name} holds {text[error.start]!r}, half of a character, which is no text") from None
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> int:

@@ -64,6 +64,6 @@ def large_list(values: np.ndarray, offsets: np.ndarray) -> pa.LargeListArray:
 def fingerprint(problem_ids: Sequence[str], tokens: np.ndarray, offsets: np.ndarray) -> bytes:
     """sha256 (hex) over (problem_id, input_ids) of all rows."""
     digest = hashlib.sha256("\0".join(problem_ids).encode())
-    digest.update(np.ascontiguousarray(offsets, dtype=np.int64).tobytes())
-    digest.update(np.ascontiguousarray(tokens, dtype=np.int32).tobytes())
+    digest.update(np.ascontiguousarray(offsets, dtype=np.int64).data)
+    digest.update(np.ascontiguousarray(tokens, dtype=np.int32).data)
     return digest.hexdigest().encode()
