@@ -187,6 +187,7 @@ def _add_evaluation(commands: Any) -> None:
         command.add_argument(
             "--packages", type=names, help="what programs can import, or `none` (default: the benchmark's own, where installed)"
         )
+        command.add_argument("--testlib", type=cli_models.path, help="testlib.h, which checkers in C++ are compiled with")
         command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
 
 
@@ -234,6 +235,7 @@ def _score(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
         packages=arguments.packages,
+        testlib=arguments.testlib,
         allowance=_given(Allowance, arguments),
     )
     return _print_scores(arguments, metrics)
@@ -257,6 +259,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         allow_unsafe=arguments.allow_unsafe,
         packages=arguments.packages,
+        testlib=arguments.testlib,
         allowance=_given(Allowance, arguments),
         say=print,
     )

@@ -65,7 +65,8 @@ class Program:
     `name`: what errors call it (a task's id). `checker`: for standard input tests. `defines`: all names that a right program
     defines; a test that asks for any other is broken, and no program's fault. None: a test may ask for any. `helpers`: code of
     the judge's that the tests use, whatever the program calls so; `imports`: likewise, but a program has to have its own.
-    `own_checker`: a problem's own program in place of `checker`, see `wmtp.sandbox.own_checker`.
+    `own_checker`: a problem's own program in place of `checker`, in Python; `testlib_checker`: the same in C++, made with
+    testlib; see `wmtp.sandbox.own_checker`.
     """
 
     source: str
@@ -77,6 +78,7 @@ class Program:
     helpers: str = ""
     imports: str = ""
     own_checker: str = ""
+    testlib_checker: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class Problem:
 
     `asserts`: tests as a prompt may show them, each as it stands in its record. `num_base_tests`: how many tests, the first,
     are those of a benchmark that the others were added to; None where it is not so. `own_checker`: a Python program that
-    judges what is printed, where more than one output is right. `starter`: code that a solution starts with, beside the prompt.
+    judges what is printed, where more than one output is right; `testlib_checker`: the same in C++, made with testlib; a
+    problem has one at most. `starter`: code that a solution starts with, beside the prompt.
     `difficulty`: as the dataset counts, rising; None where it is unknown, which is not easy. `file` and `row`: where it was
     read, as errors name it (lines from 1, rows of tables from 0); no part of what it is.
     """
@@ -127,6 +130,7 @@ class Problem:
     asserts: tuple[str, ...] = ()
     num_base_tests: int | None = None
     own_checker: str = ""
+    testlib_checker: str = ""
     starter: str = ""
     file: str = field(default="", compare=False, repr=False)
     row: int = field(default=-1, compare=False, repr=False)

@@ -15,14 +15,18 @@ class SandboxConfig:
 
     `packages`: installed packages that programs and tests can import beside the standard library. Null: those that the
     benchmark's own environment has (numpy for HumanEval, CodeContests and own data), where they are installed.
+
+    `testlib`: path of testlib.h, or of its folder: problems of CodeContests+ have checkers in C++ that are compiled with it.
     """
 
     allow_unsafe: bool = False
     packages: Optional[list[str]] = None
     time_limit_s: float = 4.0
     memory_limit_bytes: int = 536870912
+    testlib: Optional[str] = None
 
     def __post_init__(self) -> None:
+        require(self.testlib is None or self.testlib.strip() != "", "evaluate.sandbox.testlib", self.testlib, "a path, or null")
         require(self.time_limit_s > 0, "evaluate.sandbox.time_limit_s", self.time_limit_s, "a positive number")
         require(
             self.memory_limit_bytes >= 2**26, "evaluate.sandbox.memory_limit_bytes", self.memory_limit_bytes, "at least 64 MiB"

@@ -56,6 +56,7 @@ class InputsConfig:
     critic_training: str = "artifacts/data"
     taskset: str = "src/wmtp/tasksets/synthetic.py"
     published: str = "src/wmtp/tasksets/synthetic.py"
+    testlib: str = "src/wmtp/sandbox/testlib.py"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class DownloadConfig:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a person gave and that names something to read: by its key, of a kind that `DownloadConfig` has."""
+    """A value that a person gave and that names something to read, by its key: a kind of `DownloadConfig`'s or `header`."""
 
     key: str
     kind: str
@@ -93,7 +94,7 @@ class Given:
 
 def is_hub_id(value: str, kind: str) -> bool:
     """Told by the form alone, `owner/name@revision`: what a configuration means does not depend on what lies around."""
-    return _HUB_IDS[kind].fullmatch(value) is not None
+    return kind in _HUB_IDS and _HUB_IDS[kind].fullmatch(value) is not None
 
 
 def located(value: str, kind: str) -> str:
@@ -111,6 +112,7 @@ def given(config: Config) -> Iterator[Given]:
         ("train_critic.model.pretrained", "model", config.train_critic.model.pretrained),
         ("train_policy.model.pretrained", "model", config.train_policy.model.pretrained),
         ("data.tokenizer.path", "tokenizer", config.data.tokenizer.path),  # may be one of these, so an error names them
+        ("evaluate.sandbox.testlib", "header", config.evaluate.sandbox.testlib),
     )
     for key, kind, value in values:
         if value is not None:
@@ -142,6 +144,7 @@ def compose_inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
         critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
         taskset=f"src/wmtp/tasksets/{data.source}.py",
         published=default.published if data.is_generated else "src/wmtp/problems/published",
+        testlib=paths.get("evaluate.sandbox.testlib", default.testlib),
     )
 
 
@@ -157,7 +160,8 @@ def require_given(root: Path, config: Config) -> None:
             hint = f"both a hub id and a path in {root}: write ./{one.value} for what lies here"
             require(not there, one.key, one.value, hint)
         elif not there:
-            hint = f"paths are relative to {root}; of the hub: {_pinned(one.kind)}"
+            elsewhere = f"; of the hub: {_pinned(one.kind)}" if one.kind in _HUB_IDS else ""
+            hint = f"paths are relative to {root}{elsewhere}"
             raise ConfigError(f"{one.key}={one.value} does not exist ({hint})")
         made = (root / one.value).resolve().is_relative_to((root / MADE).resolve())
         hint = f"a path outside of {MADE}/, where stages replace what they make: copy it"

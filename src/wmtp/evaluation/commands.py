@@ -43,6 +43,7 @@ def score(
     num_workers: int,
     allow_unsafe: bool,
     packages: Sequence[str] | None = None,
+    testlib: Path | None = None,
     allowance: Allowance = AS_PUBLISHED,
 ) -> dict[str, Any]:
     """Score a submission and write `out`: metrics.json, per_task.csv, samples.jsonl.gz (in the submission's order).
@@ -52,6 +53,7 @@ def score(
     Args:
         asking: how the completions were asked for, as far as it decides what is made of them.
         packages: installed ones that programs and tests can import; None for those of the benchmark's own environment.
+        testlib: path of testlib.h, for checkers in C++.
         allowance: what programs may take, where it is not as the benchmark says.
     Raises:
         ConfigError, DataError: broken input, tasks that were not answered, a folder that is not ours to write to or that
@@ -64,7 +66,13 @@ def score(
         answers = read_answers(submission, taskset, problems)
         require_all(taskset, problems, answers, max(scoring.k))
         execution = Execution.prepare(
-            taskset, limits=None, num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
+            taskset,
+            problems,
+            limits=None,
+            num_workers=num_workers,
+            allow_unsafe=allow_unsafe,
+            packages=packages,
+            testlib=testlib,
         )
         identity = _identity(taskset, problems, execution, allowance) | {"submission": _digest(answers)}
         with place.journal(identity | _asked(taskset)) as journal:
@@ -88,6 +96,7 @@ def evaluate(
     num_workers: int,
     allow_unsafe: bool,
     packages: Sequence[str] | None = None,
+    testlib: Path | None = None,
     allowance: Allowance = AS_PUBLISHED,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -108,7 +117,13 @@ def evaluate(
         taskset, problems = _tasks(name, data, scoring.limit, allowance)
         prepared = asking.prepare(taskset, problems)
         execution = Execution.prepare(
-            taskset, limits=None, num_workers=num_workers, allow_unsafe=allow_unsafe, packages=packages
+            taskset,
+            problems,
+            limits=None,
+            num_workers=num_workers,
+            allow_unsafe=allow_unsafe,
+            packages=packages,
+            testlib=testlib,
         )
         scored = _identity(taskset, problems, execution, allowance)
         place.require_same(scored | decoding_identity(decoding))

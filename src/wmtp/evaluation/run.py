@@ -18,6 +18,7 @@ from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.offer import offered_packages
 from wmtp.sandbox.packages import Package
 from wmtp.sandbox.pool import Pool, isolation
+from wmtp.sandbox.testlib import Toolchain, find_testlib
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem
 
@@ -37,7 +38,7 @@ class Execution:
     """How programs are run on this machine. `isolation` is empty where answers are texts and nothing is run.
 
     `limits`: upper bounds to the problems' own, where those are not a judge's; None for none. `time_factor`: for every time
-    limit; `packages`: what programs and tests can import.
+    limit; `packages`: what programs and tests can import; `testlib`: what compiles checkers in C++, where tasks have such.
     """
 
     limits: Limits | None
@@ -46,33 +47,40 @@ class Execution:
     isolation: str
     time_factor: float
     packages: tuple[Package, ...] = ()
+    testlib: Toolchain | None = None
 
     @classmethod
     def prepare(
         cls,
         taskset: TaskSet,
+        problems: Sequence[Problem],
         *,
         limits: Limits | None,
         num_workers: int,
         allow_unsafe: bool,
         packages: Sequence[str] | None = None,
+        testlib: Path | None = None,
     ) -> Execution:
         """Find the isolation, and measure the machine: a benchmark's limits were meant for its judge's.
 
         Args:
             packages: to offer to programs; None for the benchmark's own.
+            testlib: path of testlib.h, for checkers in C++.
         Raises:
             EvaluationError: programs are to be run and there is no isolation.
-            ConfigError: packages that cannot be offered, or to nobody.
+            ConfigError: packages that cannot be offered, or to nobody; checkers in C++ that cannot be compiled.
         """
-        how, factor, offered = "", 1.0, tuple[Package, ...]()
+        how, factor, offered, toolchain = "", 1.0, tuple[Package, ...](), None
         if taskset.judge is None:
             how = isolation(allow_unsafe=allow_unsafe)
             offered = offered_packages(packages, taskset.packages, allow_unsafe=allow_unsafe)
+            toolchain = find_testlib(testlib, problems, allow_unsafe=allow_unsafe)
             factor = machine_factor()
         elif packages:
             raise ConfigError(f"{taskset.name} has answers that are texts: there is no program to offer {packages[0]} to")
-        return cls(limits, num_workers, allow_unsafe, how, factor, offered)
+        elif testlib is not None:
+            raise ConfigError(f"{taskset.name} has answers that are texts: there is no checker for {testlib} to be part of")
+        return cls(limits, num_workers, allow_unsafe, how, factor, offered, toolchain)
 
     def pool(self) -> Pool:
         """Sandboxes for one run."""
@@ -82,12 +90,18 @@ class Execution:
             allow_unsafe=self.allow_unsafe,
             time_factor=self.time_factor,
             packages=self.packages,
+            testlib=self.testlib,
         )
 
     def as_dict(self) -> dict[str, Any]:
         """As metrics.json has it."""
-        how = {"allow_unsafe": self.allow_unsafe, "isolation": self.isolation, "machine_factor": self.time_factor}
-        return {**how, "packages": {package.name: package.version for package in self.packages}}
+        how: dict[str, Any] = {
+            "allow_unsafe": self.allow_unsafe,
+            "isolation": self.isolation,
+            "machine_factor": self.time_factor,
+        }
+        how |= {"packages": {package.name: package.version for package in self.packages}}
+        return how | ({} if self.testlib is None else {"testlib": self.testlib.as_dict()})
 
     def limits_of(self, taskset: TaskSet, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
         """The least and the most that a program may take, before the machine's factor; nothing where nothing is run."""

@@ -103,7 +103,13 @@ def _require_usable(problem: Problem, where: str) -> None:
         raise DataError(f"{where}: the memory limit must be {allowed}, not {problem.memory_limit_bytes}")
     if problem.difficulty is not None and not 0 <= problem.difficulty <= MAX_DIFFICULTY:
         raise DataError(f"{where}: the difficulty must be in [0, {MAX_DIFFICULTY}], not {problem.difficulty}")
-    texts = {"the id": problem.problem_id, "the prompt": problem.prompt, "the checker": problem.own_checker}
+    texts = {
+        "the id": problem.problem_id,
+        "the prompt": problem.prompt,
+        "the checker": problem.own_checker + problem.testlib_checker,
+    }
+    if problem.own_checker and problem.testlib_checker:
+        raise DataError(f"{where}: a problem has own_checker (in Python) or testlib_checker (in C++), not both")
     texts["the code to start with"] = problem.starter
     texts |= {f"tests[{i}]": "".join(vars(test).values()) for i, test in enumerate(problem.tests)}
     texts |= {f"solutions[{i}]": solution.code for i, solution in enumerate(problem.solutions)}
@@ -150,7 +156,9 @@ def _to_record(problem: Problem) -> dict[str, Any]:
     }
     record |= {"asserts": list(problem.asserts)} if problem.asserts else {}
     record |= {} if problem.num_base_tests is None else {"num_base_tests": problem.num_base_tests}
-    return record | {name: getattr(problem, name) for name in ("own_checker", "starter") if getattr(problem, name)}
+    return record | {
+        name: getattr(problem, name) for name in ("own_checker", "testlib_checker", "starter") if getattr(problem, name)
+    }
 
 
 def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
@@ -169,6 +177,7 @@ def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
         asserts=tuple(take_strings(record, where, "asserts", [])),
         num_base_tests=take(record, where, "num_base_tests", int, None),
         own_checker=take(record, where, "own_checker", str, ""),
+        testlib_checker=take(record, where, "testlib_checker", str, ""),
         starter=take(record, where, "starter", str, ""),
     )
 

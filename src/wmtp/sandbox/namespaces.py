@@ -27,11 +27,19 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
 
 
-def layout(packages: Sequence[Package] = ()) -> dict[str, Any]:
-    """What there is in a sandbox: `files` (source, place), the rest as in `System`, all of it read-only."""
+def layout(packages: Sequence[Package] = (), machine: Sequence[str] = ()) -> dict[str, Any]:
+    """What there is in a sandbox: `files` (source, place), the rest as in `System`, all of it read-only.
+
+    `machine`: whole folders that it has of the machine, at their places.
+    """
     system = python_system()
     libraries = {path for each in packages for path in each.libraries}
-    system = replace(system, files=(*system.files, *sorted(libraries)))
+    system = replace(
+        system,
+        files=(*machine, *_outside(machine, system.files), *_outside(machine, sorted(libraries))),
+        hidden=tuple(_outside(machine, system.hidden)),
+        links=tuple(link for link in system.links if _outside(machine, link[:1])),
+    )
     offered = [(path, f"{PLACE}/{Path(path).name}") for each in packages for path in each.files]
     return {
         "folders": ["/dev", *system.folders, _INSIDE, PLACE],
@@ -43,7 +51,12 @@ def layout(packages: Sequence[Package] = ()) -> dict[str, Any]:
     }
 
 
-def command(mode: str, user_namespace: int | None, packages: Sequence[Package] = ()) -> list[str]:
+def _outside(folders: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Those that are in none of the folders."""
+    return [path for path in paths if not any(Path(folder) in (Path(path), *Path(path).parents) for folder in folders)]
+
+
+def command(mode: str, user_namespace: int | None, packages: Sequence[Package] = (), machine: Sequence[str] = ()) -> list[str]:
     """What starts a server in its sandbox. `user_namespace`: a descriptor of the one to enter, see `two_users`.
 
     Without isolation programs find the folders that the packages are in, with whatever else is there.
@@ -59,14 +72,14 @@ def command(mode: str, user_namespace: int | None, packages: Sequence[Package] =
             if user_namespace is None
             else ["nsenter", f"--user=/proc/self/fd/{user_namespace}", "unshare"]
         )
-        return [*enter, *flags, *python, str(GUEST_FOLDER / ROOT_BUILDER), json.dumps(layout(packages)), *server]
+        return [*enter, *flags, *python, str(GUEST_FOLDER / ROOT_BUILDER), json.dumps(layout(packages, machine)), *server]
     user = ["--unshare-user", "--uid", "0", "--gid", "0"] if user_namespace is None else ["--userns", str(user_namespace)]
     keep = ("SYS_ADMIN", "SYS_PTRACE", "SETPCAP", "KILL", *(() if user_namespace is None else ("SETUID", "SETGID")))
     return [
         "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", *user,
         "--as-pid-1", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", *[f for name in keep for f in ("--cap-add", f"CAP_{name}")],
-        *_bubblewrap_root(layout(packages)), "--chdir", "/tmp", *server,
+        *_bubblewrap_root(layout(packages, machine)), "--chdir", "/tmp", *server,
     ]  # fmt: skip
 
 

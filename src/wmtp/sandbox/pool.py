@@ -15,6 +15,7 @@ from types import TracebackType
 
 from wmtp.sandbox.isolation import isolation
 from wmtp.sandbox.packages import Package
+from wmtp.sandbox.testlib import Checkers, Toolchain
 from wmtp.sandbox.worker import Worker
 from wmtp.types import Limits, Program, Verdict
 
@@ -32,6 +33,7 @@ class Pool:
         allow_unsafe: run without isolation where none can be had.
         time_factor: for every time limit, see `machine.machine_factor`.
         packages: what programs and tests can import beside the standard library.
+        testlib: what compiles checkers in C++, where programs have such.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Pool:
         allow_unsafe: bool = False,
         time_factor: float = 1.0,
         packages: Sequence[Package] = (),
+        testlib: Toolchain | None = None,
     ) -> None:
         self._limits, self._time_factor, self._packages = limits, time_factor, packages
+        self._checkers = Checkers(testlib, allow_unsafe=allow_unsafe, time_factor=time_factor) if testlib else None
         self._allow_unsafe = allow_unsafe
         self._cores = _cores(max(1, num_workers))
         self._waiting: queue.SimpleQueue[tuple[Program, OnVerdict] | None] = queue.SimpleQueue()
@@ -97,7 +101,8 @@ class Pool:
         """One thread, one sandbox."""
         if core is not None:  # of this thread, and of all that it starts
             os.sched_setaffinity(0, {core})
-        worker = Worker(mode, self._packages)
+        compiled = self._checkers.compiled if self._checkers else None
+        worker = Worker(mode, self._packages, time_factor=self._time_factor, compiled=compiled)
         with self._changed:
             self._workers.append(worker)
         try:
@@ -128,6 +133,7 @@ def run_tests(
     allow_unsafe: bool = False,
     time_factor: float = 1.0,
     packages: Sequence[Package] = (),
+    testlib: Toolchain | None = None,
     on_verdict: Callable[[int, Verdict], None] | None = None,
 ) -> list[Verdict]:
     """Run every program against its tests, in a `Pool` of its own.
@@ -155,6 +161,7 @@ def run_tests(
         allow_unsafe=allow_unsafe,
         time_factor=time_factor,
         packages=packages,
+        testlib=testlib,
     )
     with pool:
         for number, program in enumerate(programs):

@@ -11,14 +11,24 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import IO, Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import IO, Any, Literal
 
 from wmtp.errors import EvaluationError
 from wmtp.sandbox.checker import same_output
 from wmtp.sandbox.namespaces import command, two_users
-from wmtp.sandbox.own_checker import CHECKER_LIMITS, files_of, says_yes, script_of
+from wmtp.sandbox.own_checker import (
+    CHECKER_LIMITS,
+    COMPILED_SCRIPT,
+    BrokenCheckerError,
+    Opinion,
+    files_of,
+    files_of_compiled,
+    opinion_of_compiled,
+    opinion_of_script,
+    script_of,
+)
 from wmtp.sandbox.packages import Package
 from wmtp.types import AssertTest, Checker, IOTest, Limits, Program, Verdict, VerdictStatus
 
@@ -38,10 +48,28 @@ class StalledError(Exception):
 
 
 class Worker:
-    """One warm interpreter, restarted when it dies."""
+    """One warm interpreter, restarted when it dies.
 
-    def __init__(self, mode: str, packages: Sequence[Package] = ()) -> None:
-        self.mode, self.packages = mode, packages
+    Args:
+        mode: the kind of isolation.
+        packages: what programs and tests can import beside the standard library.
+        time_factor: for the time limit of problems' own checkers; programs bring theirs.
+        compiled: a checker in C++ -> its program, or a BrokenCheckerError (`testlib.Checkers`).
+        machine: whole folders of the machine's that the sandbox has, for a compiler.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        packages: Sequence[Package] = (),
+        *,
+        time_factor: float = 1.0,
+        compiled: Callable[[str], str] | None = None,
+        machine: Sequence[str] = (),
+    ) -> None:
+        self.mode, self.packages, self.machine = mode, packages, machine
+        self.compiled = compiled
+        self.checker_limits = replace(CHECKER_LIMITS, time_limit_s=CHECKER_LIMITS.time_limit_s * time_factor)
         self.process: subprocess.Popen[bytes] | None = None
         self.errors: IO[bytes] | None = None
         self.is_stopped = False
@@ -55,7 +83,7 @@ class Worker:
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
             try:
                 self.process = subprocess.Popen(
-                    command(self.mode, users, self.packages),
+                    command(self.mode, users, self.packages, self.machine),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self.errors,
@@ -120,12 +148,20 @@ class Worker:
         if refused:
             return Verdict("compile_error", len(program.tests), 0, detail=refused)
         self._start()
-        limits = program.limits or Limits()
-        wall_limit_s = STALLED_S + WALL_FACTOR * limits.time_limit_s
-        order = {"source": program.source, "limits": {**asdict(limits), "wall_limit_s": wall_limit_s}}
+        order = _order(program.source, program.limits or Limits())
         if isinstance(program.tests[0], AssertTest):
             return self._run_asserts(program, order)
-        return self._run_checked(program, order) if program.own_checker else self._run_inputs(program, order)
+        has_checker = program.own_checker or program.testlib_checker
+        return self._run_checked(program, order) if has_checker else self._run_inputs(program, order)
+
+    def answer(self, source: str, stdin: str, limits: Limits) -> dict[str, Any]:
+        """How a program ends (`status`, empty where that is well; `detail`) and what it prints (`output`).
+
+        Raises:
+            OSError, StalledError: the sandbox died, or does not answer.
+        """
+        self._start()
+        return self._run_alone(_order(source, limits), stdin)
 
     def _run_asserts(self, program: Program, order: dict[str, Any]) -> Verdict:
         codes = [test.code for test in program.tests if isinstance(test, AssertTest)]
@@ -159,18 +195,34 @@ class Worker:
             reply = self._run_alone(order, test.stdin)
             wall_s += reply["wall_s"]
             status, detail = reply["status"], reply["detail"]
-            if not status and not self._accepts(program, order, test, reply["output"]):
-                status, detail = "wrong_answer", f"printed {reply['output'][:200]!r}"
-                if not self._accepts(program, order, test, test.stdout):
-                    status, detail = "sandbox_error", "the checker does not accept the test's own output"
+            if not status:
+                status, detail = self._judged(program, test, reply["output"])
             if status:
                 return Verdict(status, len(tests), number, wall_s, detail)
         return Verdict("passed", len(tests), len(tests), wall_s)
 
-    def _accepts(self, program: Program, order: dict[str, Any], test: IOTest, printed: str) -> bool:
-        limits = {**order["limits"], **CHECKER_LIMITS}
-        reply = self._run_alone({"source": script_of(program.own_checker), "limits": limits}, files_of(test, printed))
-        return not reply["status"] and says_yes(reply["output"])
+    def _judged(self, program: Program, test: IOTest, printed: str) -> tuple[VerdictStatus | Literal[""], str]:
+        """Status (empty: right) and detail, by the problem's own checker."""
+        try:
+            opinion = self._opinion(program, test, printed)
+            own = opinion if opinion.is_right or opinion.is_broken else self._opinion(program, test, test.stdout)
+        except BrokenCheckerError as error:
+            return "sandbox_error", f"the checker does not compile: {error}"
+        said = f"; it says: {opinion.message}" if opinion.message else ""
+        if opinion.is_broken:
+            return "sandbox_error", f"the checker fails{said}"
+        if not own.is_right:
+            said = f"; it says: {own.message}" if own.message else ""
+            return "sandbox_error", f"the checker does not accept the test's own output{said}"
+        return ("", "") if opinion.is_right else ("wrong_answer", f"printed {printed[:200]!r}{said}")
+
+    def _opinion(self, program: Program, test: IOTest, printed: str) -> Opinion:
+        if not program.testlib_checker:
+            return opinion_of_script(self.answer(script_of(program.own_checker), files_of(test, printed), self.checker_limits))
+        if self.compiled is None:
+            raise EvaluationError(f"{_name(program)} has a checker in C++, and there is no testlib.h to compile it with")
+        given = files_of_compiled(self.compiled(program.testlib_checker), test, printed)
+        return opinion_of_compiled(self.answer(COMPILED_SCRIPT, given, self.checker_limits))
 
     def _run_alone(self, order: dict[str, Any], stdin: str) -> dict[str, Any]:
         return self._ask({**order, "stdin": stdin, "more": False}, STALLED_S + order["limits"]["wall_limit_s"])
@@ -222,6 +274,12 @@ class Worker:
         self.errors.seek(0)
         lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
         return f"{error}: {lines[-1][:300]}" if lines else str(error)
+
+
+def _order(source: str, limits: Limits) -> dict[str, Any]:
+    """What a server is told of a program."""
+    wall_limit_s = STALLED_S + WALL_FACTOR * limits.time_limit_s
+    return {"source": source, "limits": {**asdict(limits), "wall_limit_s": wall_limit_s}}
 
 
 def _name(program: Program) -> str:

@@ -40,6 +40,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     decoding = _decoding(section)
     scoring = Scoring(tuple(section.k), section.limit, section.num_bootstrap, section.seed)
     with join_world(context.launch.device, seed=section.seed, timeout_s=context.launch.collective_timeout_s) as world:
+        testlib = section.sandbox.testlib
         if world.is_main:
             print(
                 f"{context.name}: {len(problems)} {taskset.name} tasks, {section.num_samples} samples and one greedy",
@@ -47,10 +48,12 @@ def run(config: Config, context: StageContext) -> StageResult:
             )
         execution = Execution.prepare(
             taskset,
+            problems,
             limits=Limits(section.sandbox.time_limit_s, section.sandbox.memory_limit_bytes),
             num_workers=max(1, context.launch.sandbox_workers // context.launch.nproc_per_node),
             allow_unsafe=section.sandbox.allow_unsafe,
             packages=section.sandbox.packages,
+            testlib=None if testlib is None else context.root / testlib,
         )
         execution = replace(execution, time_factor=max(world.gather_objects(execution.time_factor)))
         completer = Completer.load(str(context.input(f"artifacts/policy/{context.run}")), world.device)

@@ -41,6 +41,7 @@ from wmtp.tokens.tokenizer import (
 from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 
 if TYPE_CHECKING:
+    from wmtp.config.evaluation import SandboxConfig
     from wmtp.sandbox.packages import Package
 
 PROGRESS_INTERVAL_S = 2.0
@@ -66,7 +67,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     splits = load_splits(data, context.root, ledger)
     sizes = ", ".join(f"{len(problems)} {name}" for name, problems in splits.by_name.items())
     print(f"sample: {data.source}: {sizes} problems", flush=True)
-    execute = _executor(context, packages, allow_unsafe=config.evaluate.sandbox.allow_unsafe)
+    execute = _executor(context, config.evaluate.sandbox, packages, splits)
     accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
     examples, checks = _examples(splits, data, execute, accounts)
     tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
@@ -155,16 +156,21 @@ def _packages(config: Config) -> tuple[Package, ...]:
     return offered_packages(sandbox.packages, tasksets.get(config.data.source).packages, allow_unsafe=sandbox.allow_unsafe)
 
 
-def _executor(context: StageContext, packages: Sequence[Package], *, allow_unsafe: bool) -> Execute:
+def _executor(context: StageContext, sandbox: SandboxConfig, packages: Sequence[Package], splits: Splits) -> Execute:
     """The sandbox, with sparse progress lines. Limits are scaled to this machine.
 
     What has run before is known, whatever the parameters were: by this clone, and by all that share its DVC cache.
     """
     from wmtp.sandbox.machine import machine_factor
     from wmtp.sandbox.pool import isolation, run_tests
+    from wmtp.sandbox.testlib import find_testlib
 
+    allow_unsafe, header = sandbox.allow_unsafe, None if sandbox.testlib is None else context.root / sandbox.testlib
+    problems = [problem for split in splits.by_name.values() for problem in split]
+    testlib = find_testlib(header, problems, allow_unsafe=allow_unsafe)
     factor = machine_factor()
-    environment = " ".join([isolation(allow_unsafe=allow_unsafe), *(f"{each.name}=={each.version}" for each in packages)])
+    parts = [isolation(allow_unsafe=allow_unsafe), *(f"{each.name}=={each.version}" for each in packages)]
+    environment = " ".join([*parts, *(testlib.as_dict().values() if testlib else ())])
     store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", environment)
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
@@ -191,6 +197,7 @@ def _executor(context: StageContext, packages: Sequence[Package], *, allow_unsaf
                 allow_unsafe=allow_unsafe,
                 time_factor=factor,
                 packages=packages,
+                testlib=testlib,
                 on_verdict=on_verdict,
             )
 

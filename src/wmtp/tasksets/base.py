@@ -139,6 +139,7 @@ class TaskSet:
             name=problem.problem_id,
             checker=self.checker,
             own_checker=problem.own_checker,
+            testlib_checker=problem.testlib_checker,
             defines=defined_names(reference) if reference and asserts else None,
             helpers=given_functions(problem.prompt, asserts) if asserts and self.is_code(problem) else "",
             imports=needed_imports(reference, asserts) if asserts else "",

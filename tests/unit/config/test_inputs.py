@@ -56,6 +56,15 @@ def test_benchmarks_are_dependencies_too_and_places_that_are_not_needed_name_wha
         require_given(root, config)
 
 
+def test_a_header_is_a_dependency_too_and_never_of_the_hub(root):
+    assert configured(root).inputs.testlib == "src/wmtp/sandbox/testlib.py"
+    config = configured(root, **{"evaluate.sandbox.testlib": "org/testlib.h@v1"})
+    assert config.inputs.testlib == "org/testlib.h@v1" and config.downloads == {}
+    said = r"^evaluate\.sandbox\.testlib=org/testlib\.h@v1 does not exist \(paths are relative to [^;]*\)$"
+    with pytest.raises(ConfigError, match=said):
+        require_given(root, config)
+
+
 def test_without_any_nothing_is_read_and_nothing_downloaded(root):
     config = compose(root, "toy")
     assert list(given(config)) == [] and config.downloads == {}

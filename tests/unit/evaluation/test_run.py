@@ -1,11 +1,16 @@
 """The journal and the run that every evaluation goes through."""
 
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from wmtp import tasksets
-from wmtp.errors import DataError, EvaluationError
+from wmtp.errors import ConfigError, DataError, EvaluationError
 from wmtp.evaluation.results import GREEDY, Answer
 from wmtp.evaluation.run import Effort, Execution, Run, SampleJournal, effort_metrics, in_order, tasks_to_score
+from wmtp.sandbox.testlib import Toolchain
 from wmtp.types import AssertTest, IOTest, Limits, Problem
 
 GSM8K = tasksets.get("gsm8k")
@@ -20,10 +25,21 @@ def answers(task, *samples):
 
 
 def test_nothing_is_isolated_or_measured_where_nothing_runs():
-    assert Execution.prepare(GSM8K, limits=Limits(), num_workers=1, allow_unsafe=False) == EXECUTION
-    real = Execution.prepare(tasksets.get("mbpp"), limits=Limits(), num_workers=1, allow_unsafe=False)
+    assert Execution.prepare(GSM8K, PROBLEMS, limits=Limits(), num_workers=1, allow_unsafe=False) == EXECUTION
+    real = Execution.prepare(tasksets.get("mbpp"), PROBLEMS, limits=Limits(), num_workers=1, allow_unsafe=False)
     assert real.isolation and real.time_factor >= 1.0
     assert set(real.as_dict()) == {"allow_unsafe", "isolation", "machine_factor", "packages"}
+
+
+def test_what_compiles_checkers_is_asked_for_and_named_where_there_are_some():
+    how = {"limits": None, "num_workers": 1, "allow_unsafe": False}
+    with pytest.raises(ConfigError, match="gsm8k has answers that are texts: there is no checker for .*testlib"):
+        Execution.prepare(GSM8K, PROBLEMS, **how, testlib=Path("testlib.h"))
+    checked = [*PROBLEMS, Problem("t9", "", (IOTest("", ""),), testlib_checker="int main() {}")]
+    with pytest.raises(ConfigError, match=r"t9 has a checker in C\+\+"):
+        Execution.prepare(tasksets.get("jsonl"), checked, **how)
+    named = replace(EXECUTION, testlib=Toolchain("text", "/usr/bin/g++", "g++ 12")).as_dict()["testlib"]
+    assert named == {"sha256": hashlib.sha256(b"text").hexdigest(), "compiler": "g++ 12"}
 
 
 def test_the_results_say_what_a_program_may_take():

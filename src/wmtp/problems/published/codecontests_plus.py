@@ -17,9 +17,8 @@ def is_plus(record: Record) -> bool:
 
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
-    """Limits are in milliseconds and megabytes. A checker in C++ cannot be run here, and without it right may look wrong."""
-    if take_or_null(record, where, "checker", str, "", notes).strip():
-        raise DataError(f"{where}: field 'checker' is in C++, which cannot be run here, and outputs cannot be compared")
+    """Limits are in milliseconds and megabytes; checkers are in C++, made with testlib."""
+    checker = take_or_null(record, where, "checker", str, "", notes)
     tests = take_or_null(record, where, "test_cases", list, [], notes)
     solutions = _submissions(record, where, "correct_submissions", True, notes)
     solutions += _submissions(record, where, "incorrect_submissions", False, notes)
@@ -30,6 +29,7 @@ def to_problem(record: Record, where: str, notes: Notes) -> Problem:
         time_limit_s=(take_or_null(record, where, "time_limit", int, 0, notes) or 4000) / 1000,
         memory_limit_bytes=(take_or_null(record, where, "memory_limit", int, 0, notes) or 256) * 2**20,
         solutions=tuple(solutions),
+        testlib_checker=checker if checker.strip() else "",
     )
 
 

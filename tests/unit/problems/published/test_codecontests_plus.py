@@ -15,10 +15,16 @@ def test_null_is_nothing_and_is_noted(tmp_path):
     assert reading.notes.unknown == {f"null_{name}": 1 for name in null}
 
 
+def test_a_checker_is_the_problems_and_one_of_blanks_is_none(tmp_path):
+    first, second = CODECONTESTS_PLUS | {"checker": "int main() {}"}, CODECONTESTS_PLUS | {"checker": " \n", "id": "2_A"}
+    problems = read("codecontestsplus", tmp_path / "a.jsonl", first, second)
+    assert [problem.testlib_checker for problem in problems] == ["int main() {}", ""]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"checker": '#include "testlib.h"'}, "field 'checker' is in C\\+\\+, which cannot be run here"),
+        ({"checker": 5}, "field 'checker' must be str"),
         ({"test_cases": [{"input": "1"}]}, "field 'output' is missing"),
         ({"test_cases": ["1"]}, r"test_cases\[0\] must hold input and output"),
         ({"correct_submissions": ["print(1)"]}, r"correct_submissions\[0\] must hold code and language"),
