@@ -33,7 +33,7 @@ def test_nothing_is_isolated_or_measured_where_nothing_runs():
 
 def test_what_compiles_checkers_is_asked_for_and_named_where_there_are_some():
     how = {"limits": None, "num_workers": 1, "allow_unsafe": False}
-    with pytest.raises(ConfigError, match="gsm8k has answers that are texts: there is no checker for .*testlib"):
+    with pytest.raises(ConfigError, match=r"gsm8k has answers that are texts: there is no checker for .*testlib"):
         Execution.prepare(GSM8K, PROBLEMS, **how, testlib=Path("testlib.h"))
     checked = [*PROBLEMS, Problem("t9", "", (IOTest("", ""),), testlib_checker="int main() {}")]
     with pytest.raises(ConfigError, match=r"t9 has a checker in C\+\+"):

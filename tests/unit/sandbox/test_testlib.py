@@ -19,10 +19,10 @@ HEADER = """\
 #include <iostream>
 #include <string>
 enum Found { _ok = 0, _wa = 1, _pe = 2, _fail = 3, _points = 7 };
-static std::ifstream inf, ouf, ans;
+static std::ifstream inf, ouf, jury;
 inline void registerTestlibCmd(int count, char* names[]) {
     if (count != 4) std::exit(_fail);
-    inf.open(names[1]); ouf.open(names[2]); ans.open(names[3]);
+    inf.open(names[1]); ouf.open(names[2]); jury.open(names[3]);
 }
 inline void quitf(Found found, const char* said) { std::cerr << said << std::endl; std::exit(found); }
 """
@@ -31,7 +31,7 @@ DIVISOR = """\
 int main(int argc, char* argv[]) {
     registerTestlibCmd(argc, argv);
     long n, printed, expected;
-    if (!(inf >> n) || !(ans >> expected) || n % expected) quitf(_fail, "a bad test");
+    if (!(inf >> n) || !(jury >> expected) || n % expected) quitf(_fail, "a bad test");
     std::string word;
     if (!(ouf >> word)) quitf(_pe, "nothing printed");
     if (word == "points") quitf(_points, "some of it");
