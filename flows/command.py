@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from flows import HOME
 from flows.choices import CHOSEN, TARGET, stage_names
 from flows.presets import PRESETS
 from flows.serve import forget_dead_server
-from wmtp.arguments import Parser, wholes
+from wmtp.arguments import Parser, add_experiment, several
 from wmtp.config import Config, compose
 from wmtp.config.compose import dump, says, to_plain
+from wmtp.config.inputs import require_given
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError
 from wmtp.orchestration import processes
@@ -29,6 +30,9 @@ from wmtp.orchestration.workspace import PAGES, change_params, check_params, ser
 from wmtp.orchestration.workspaces import served_environment
 from wmtp.places import home, workspace_name
 
+NOTHING, RESTORE, RUN = "nothing", "restore", "run"
+"""What would become of a stage, where DVC can tell."""
+WORKSPACE = "--workspace NAME: run in .wmtp/workspaces/NAME, beside runs with other parameters"
 CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 
@@ -48,7 +52,7 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     root = find_root()
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
-    check_params(root, config)
+    (require_given if dry else check_params)(root, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     for name in [only, *force]:
         expand(name, [CHOSEN, *stage_names(root, to_plain(config))])
@@ -60,30 +64,41 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
         change_params(root, config)
         _record(root, only, graph)
         return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
+    enter_prefect(root)
+    from flows.wmtp import wmtp as flow
+
+    state = run_flow(root, flow, parameters)
+    if not state.is_completed():
+        raise LaunchError(str(state.message))
+    return _show_result(root, only, str(state.message), started)
+
+
+def enter_prefect(root: Path) -> None:
+    """Prefect's server is the one that is served or named, and answers; without any, the flow starts one.
+
+    Raises:
+        ConfigError: as `require_prefect`.
+    """
     (root / HOME).mkdir(parents=True, exist_ok=True)
     forget_dead_server(home(root))
     os.environ.update(served_environment(root))
     require_prefect()
+
+
+def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    """The flow in this process, which signals and the terminal's keys reach; its last state."""
+    from tasks.stage import go_on, pause
+
     parameters["workspace"] = workspace_name(root)
-    return _flow(root, parameters, only, started)
+    processes.interrupt_on_sigterm()
+    processes.pause_with_terminal(pause, go_on, stop_self=False)
+    return flow(**parameters, return_state=True)
 
 
 def _record(root: Path, only: str, graph: Iterable[str]) -> None:
     """Where nothing had to be done, it may have been done by DVC alone."""
     if only == TARGET:
         print(f"Saved    experiment {keep(root, graph)}")
-
-
-def _flow(root: Path, parameters: dict[str, Any], only: str, started: float) -> int:
-    from flows.wmtp import wmtp as flow
-    from tasks.stage import go_on, pause
-
-    processes.interrupt_on_sigterm()
-    processes.pause_with_terminal(pause, go_on, stop_self=False)
-    state: Any = flow(**parameters, return_state=True)
-    if not state.is_completed():
-        raise LaunchError(str(state.message))
-    return _show_result(root, only, str(state.message), started)
 
 
 def require_prefect() -> None:
@@ -115,26 +130,15 @@ def require_prefect() -> None:
 
 def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     """Arguments as the flow's parameters, over the preset's; and whether it is a dry run."""
-    parser = Parser(prog="wmtp run", description="Run the flow, no server needed.")
+    parser = Parser(prog="wmtp run", description="Run the flow, no server needed.", epilog=WORKSPACE)
     parser.add_argument("preset", choices=PRESETS, help="a deployment of prefect.yaml")
-    parser.add_argument("--profile", default="demo", help="size of the experiment (default: demo)")
-    parser.add_argument("--arms", type=_names, help="comma-separated, instead of the preset's")
-    parser.add_argument("--seeds", type=_numbers, help="comma-separated")
-    parser.add_argument("--force", type=_names, action="extend", help="stages to run although they are up to date")
+    add_experiment(parser, "key=value")
+    parser.add_argument("--force", type=several, action="extend", help="stages to run although they are up to date")
     parser.add_argument("--only", help="stop at this stage instead of the report")
     parser.add_argument("--dry", action="store_true", help="only say what would be done, and why")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
     given = vars(parser.parse_intermixed_args(argv))
     preset, dry = PRESETS[given.pop("preset")], given.pop("dry")
     return {**preset, **{key: value for key, value in given.items() if value is not None}}, dry
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _numbers(text: str) -> list[int]:
-    return list(wholes(0)(text))
 
 
 def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: set[str]) -> int:
@@ -144,31 +148,38 @@ def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: se
 
     if not says(root / PARAMS, config):
         print("params.yaml would be written")
-    judgements = judge_all(root, graph, look_up_cache=True, params=dump(config))
     table = Table("stage", "would", "why", box=None, pad_edge=False)
-    moving: dict[str, str] = {}
-    for name, needs in graph.items():
-        would, why = _verdict(judgements[name], {need: moving[need] for need in needs if need in moving}, name in forced)
-        if would != "nothing":
-            moving[name] = would
+    for name, (would, why) in verdicts(root, graph, dump(config), forced).items():
         table.add_row(name, would, why)
     Console().print(table)
     return 0
 
 
+def verdicts(
+    root: Path, graph: Mapping[str, list[str]], params: str, forced: Collection[str] = ()
+) -> dict[str, tuple[str, str]]:
+    """What would become of every stage if params.yaml held this text, and why; nothing is written."""
+    judgements = judge_all(root, graph, look_up_cache=True, params=params)
+    found: dict[str, tuple[str, str]] = {}
+    for name, needs in graph.items():
+        behind = {need: found[need][0] for need in needs if found[need][0] != NOTHING}
+        found[name] = _verdict(judgements[name], behind, name in forced)
+    return found
+
+
 def _verdict(judgement: Judgement, behind: dict[str, str], forced: bool) -> tuple[str, str]:
     """What would become of one stage, and why. `behind`: the stages it needs whose outputs may change, and how."""
     if forced:
-        return "run", "forced"
+        return RUN, "forced"
     if behind and judgement.is_fresh:
         return "nothing, restore or run", f"as they change: {', '.join(behind)}"
     if judgement.is_fresh:
-        return "nothing", "up to date"
-    if behind and "run" not in behind.values():
+        return NOTHING, "up to date"
+    if behind and RUN not in behind.values():
         return "restore or run", judgement.reason
     if judgement.can_restore and not behind:
-        return "restore", judgement.reason
-    return "run", judgement.reason
+        return RESTORE, judgement.reason
+    return RUN, judgement.reason
 
 
 def _show_result(root: Path, only: str, summary: str, started: float) -> int:
@@ -178,12 +189,17 @@ def _show_result(root: Path, only: str, summary: str, started: float) -> int:
 
         print(terminal_table(folder / "report.json"))
         print(f"Report   {folder / 'index.html'}")
+    finish(root, summary, started)
+    return 0
+
+
+def finish(root: Path, summary: str, started: float) -> None:
+    """The last lines: what was done, and where it can be looked at."""
     print(f"Run      {summary}, {time.monotonic() - started:.0f} s in all")
     pages = served(root)
     before = "" if pages else "make serve, then "
     pages = pages or PAGES
     print(f"Pages    {before}{pages['prefect']} (Prefect) and {pages['mlflow']} (MLflow)", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

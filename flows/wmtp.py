@@ -55,7 +55,7 @@ class _FailureIsAnError(logging.Filter):
 logging.getLogger("prefect.flow_runs").addFilter(_FailureIsAnError())
 
 
-def _offer(names: Sequence[str]) -> Any:
+def offer(names: Sequence[str]) -> Any:
     """A drop-down in the UI's form. What is allowed is checked by the flow itself, against the files as they are then."""
     return Field(json_schema_extra={"enum": list(names)})
 
@@ -72,12 +72,12 @@ def _run_name() -> str:
     name="wmtp", flow_run_name=_run_name, task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=THREADS)), persist_result=False
 )
 def wmtp(
-    profile: Annotated[str, _offer(profile_names())] = "demo",
-    arms: list[Annotated[str, _offer(arm_names())]] | None = None,
+    profile: Annotated[str, offer(profile_names())] = "demo",
+    arms: list[Annotated[str, offer(arm_names())]] | None = None,
     seeds: list[int] | None = None,
     overrides: list[str] | None = None,
-    force: list[Annotated[str, _offer((CHOSEN, *stage_names()))]] | None = None,
-    only: Annotated[str, _offer(stage_names())] | None = None,
+    force: list[Annotated[str, offer((CHOSEN, *stage_names()))]] | None = None,
+    only: Annotated[str, offer(stage_names())] | None = None,
     workspace: str | None = None,
 ) -> State[Any]:
     """Bring the comparison up to date: every stage that the report needs, or the one stage you choose and what it needs.
@@ -91,10 +91,10 @@ def wmtp(
         only: Stop at this stage instead of the report.
         workspace: Run in .wmtp/workspaces/NAME, which is made where there is none: beside runs with other parameters.
     """
-    _end_with_worker()
+    end_with_worker()
     begin()
     try:
-        root = _root(workspace)
+        root = chosen_root(workspace)
         composed = compose_params(str(root), profile, arms or None, seeds or None, overrides or [], return_state=True)
         if not composed.is_completed():
             return Failed(message=composed.message)
@@ -105,7 +105,8 @@ def wmtp(
             forget_recorded(root)
             summary = _summary(states)
             if summary.is_completed() and (only or TARGET) == TARGET:
-                get_run_logger().info("experiment %s", keep(root, graph))
+                summary.data = keep(root, graph)
+                get_run_logger().info("experiment %s", summary.data)
             return summary
     except WmtpError as error:
         return Failed(message=str(error))
@@ -113,7 +114,7 @@ def wmtp(
         stop_all()
 
 
-def _root(workspace: str | None) -> Path:
+def chosen_root(workspace: str | None) -> Path:
     """The workspace to run in: this one, or the named one beside it."""
     root = find_root()
     if not workspace:
@@ -133,9 +134,9 @@ def _show_waiting(others: str) -> None:
     show_flow_state(Running(name="Waiting", message=message))
 
 
-def _end_with_worker() -> None:
+def end_with_worker() -> None:
     """A worker that was killed stops nobody, so a run that one started (Prefect sets the variable) watches it itself."""
-    if "PREFECT__FLOW_RUN_ID" in os.environ:
+    if "PREFECT__FLOW_RUN_ID" in os.environ and runtime.flow_run.parent_flow_run_id is None:
         processes.on_death([processes.identity(os.getppid())], _end)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -119,6 +120,15 @@ def publish_stage(stage: str, root: Path) -> None:
             SHELF.put(
                 LinkArtifact(link=link, link_text="All runs in MLflow", key=key, description="Scores of every evaluation")
             )
+
+
+def publish_comparison(root: Path, comparison: Mapping[str, Any], page: Path) -> None:
+    """The table of several experiments, in words and as rows."""
+    from wmtp.reporting.comparison import flat_rows, markdown
+
+    key, what = artifact_key(root, "experiments", page.parent.name), f"{comparison['title']}: {page}"
+    SHELF.put(MarkdownArtifact(markdown=markdown(comparison), key=f"{key}-text", description=what))
+    SHELF.put(TableArtifact(table=flat_rows(comparison), key=key, description=what))
 
 
 def _publish_report(root: Path) -> None:

@@ -48,6 +48,19 @@ def names(text: str) -> tuple[str, ...]:
     return () if found == ("none",) else found
 
 
+def several(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def add_experiment(parser: argparse.ArgumentParser, setting: str) -> None:
+    """What chooses an experiment: `--profile`, `--arms`, `--seeds` and `overrides`, of the form `setting`."""
+    parser.add_argument("--profile", default="demo", help="size of the experiment (default: demo)")
+    parser.add_argument("--arms", type=several, help="comma-separated, instead of the profile's")
+    parser.add_argument("--seeds", type=lambda text: list(wholes(0)(text)), help="comma-separated")
+    parser.add_argument("overrides", nargs="*", metavar=setting)
+
+
 def positive(most: float = math.inf, *, or_zero: bool = False) -> Callable[[str], float]:
     """The type of an argument that is a number above 0 (or 0 itself), at most `most`, and finite."""
     allowed = f"must be a finite number {'of 0 or more' if or_zero else 'above 0'}" + (

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from wmtp import __version__, cli_models
-from wmtp.arguments import Parser, names, nonempty, positive, whole, wholes
+from wmtp.arguments import Parser, add_experiment, names, nonempty, positive, whole, wholes
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError
 
-PRESETS = ("full-baseline", "full-rho1", "full-verifiable", "compare", "stage")
+FLOWS = (
+    ("run", "flows.command", "run a flow without a server"),
+    ("sweep", "flows.sweep_command", "an experiment for each combination of values, and their comparison"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     if argv is None:
         _run_the_workspaces_code()
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if "module" in arguments:
+        arguments.rest = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     code: int = arguments.run(arguments)
     return code
 
@@ -51,18 +59,12 @@ def _parser() -> Parser:
     stage.add_argument("name", help="as in dvc.yaml, e.g. train_policy@rho1-s0")
     stage.set_defaults(run=_stage)
 
-    run = commands.add_parser("run", help="run a flow without a server", add_help=True)
-    run.add_argument("--workspace", metavar="NAME", help="run in .wmtp/workspaces/NAME, beside runs with other parameters")
-    run.add_argument("preset", choices=PRESETS)
-    run.add_argument("rest", nargs=argparse.REMAINDER, help="--profile, --arms, --seeds, --force, --only, --dry, key=value ...")
-    run.set_defaults(run=_run)
+    for name, module, what in FLOWS:  # each has a parser of its own, in the process that it runs in
+        commands.add_parser(name, help=what, add_help=False).set_defaults(run=_run, module=module)
 
     params = commands.add_parser("params", help="compose params.yaml from configs/")
-    params.add_argument("--profile", default="demo")
-    params.add_argument("--arms", type=lambda text: text.split(","), help="comma-separated, instead of the profile's")
-    params.add_argument("--seeds", type=wholes(0), help="comma-separated")
     params.add_argument("--print", action="store_true", dest="only_print", help="print it instead of writing it")
-    params.add_argument("overrides", nargs="*", metavar="key=value")
+    add_experiment(params, "key=value")
     params.set_defaults(run=_params)
 
     data = commands.add_parser("data", help="the data card of artifacts/data, or some of its rows with their history")
@@ -293,14 +295,14 @@ def _stage(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from wmtp.orchestration.foreground import run_module
     from wmtp.orchestration.pipeline import find_root
-    from wmtp.orchestration.workspaces import open_workspace
+    from wmtp.orchestration.workspaces import open_workspace, plan_workspace
 
-    root, which = find_root(), Parser(prog="wmtp run", add_help=False, allow_abbrev=False)
-    which.add_argument("--workspace", default=arguments.workspace)
+    root, which = find_root(), Parser(prog="wmtp", add_help=False, allow_abbrev=False)
+    which.add_argument("--workspace")
     chosen, rest = which.parse_known_args(arguments.rest)
     if chosen.workspace is not None:
-        root = open_workspace(root, chosen.workspace, print)
-    return run_module(root, "flows.command", [arguments.preset, *rest])
+        root = (plan_workspace if "--dry" in rest else open_workspace)(root, chosen.workspace, print)
+    return run_module(root, arguments.module, rest)
 
 
 def _params(arguments: argparse.Namespace) -> int:

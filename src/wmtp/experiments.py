@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,24 +117,58 @@ def compare(root: Path, names: Sequence[str], out: Path | None = None) -> Path:
     Args:
         out: the folder to write; one in .wmtp/comparisons by default.
     Raises:
-        ConfigError: fewer than two, no such experiment, or its outputs are not in the cache.
+        ConfigError, DataError: as `side_by_side`.
+    """
+    comparison, page = side_by_side(root, [kept.find(root, name) for name in names], out=out)
+    tell(comparison, page)
+    return page
+
+
+def tell(comparison: Mapping[str, Any], page: Path) -> None:
+    """Print a comparison's table, and where its page is."""
+    from wmtp.reporting.comparison import terminal
+
+    print(terminal(comparison), end="")
+    print(f"Report   {page}")
+
+
+def side_by_side(
+    root: Path, every: Sequence[Experiment], *, swept: Collection[str] = (), out: Path | None = None
+) -> tuple[dict[str, Any], Path]:
+    """The numbers of a comparison, and its page, which is written.
+
+    Args:
+        swept: the settings that were varied, where the others that differ follow from them.
+        out: as in `compare`.
+    Raises:
+        ConfigError: fewer than two, or the cache lacks outputs of one.
         DataError: they were not evaluated on the same tasks.
     """
     from wmtp.reporting.comparison import compare as compared
-    from wmtp.reporting.comparison import terminal
     from wmtp.reporting.comparison_page import write
 
-    every = [kept.find(root, name) for name in names]
     if len({one.commit for one in every}) < 2:
-        raise ConfigError(f"a comparison is of two experiments or more, not {', '.join(names) or 'none'}")
+        raise ConfigError(f"a comparison is of two experiments or more, not {', '.join(one.name for one in every) or 'none'}")
+    different = kept.differing(every)
     with tempfile.TemporaryDirectory(prefix="wmtp-compare-") as folder:
         members = [_member(root, one, Path(folder) / str(number)) for number, one in enumerate(every)]
-        comparison = compared(members, kept.differing(every), _NUM_BOOTSTRAP)
+        chosen = {key: row for key, row in different.items() if f"{key}.".startswith(tuple(f"{one}." for one in swept))}
+        comparison = compared(members, chosen or different, _NUM_BOOTSTRAP)
     told = hashlib.sha256("\n".join(one.commit for one in every).encode()).hexdigest()[:12]
-    page = write(comparison, out or root / COMPARISONS / told)
-    print(terminal(comparison), end="")
-    print(f"Report   {page}")
-    return page
+    return comparison, write(comparison, out or root / COMPARISONS / told)
+
+
+def has_results(root: Path, experiment: Experiment) -> bool:
+    """Whether DVC's cache holds all of it that a comparison reads."""
+    runs = experiment.params.get("runs") or {}
+    contents = [experiment.outs(stage).get(path, "") for stage, (path, _) in _wanted(experiment, runs).items()]
+    return None not in kept.cached_files(root, contents)
+
+
+def _wanted(experiment: Experiment, runs: Iterable[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What a comparison reads of an experiment: by stage, its folder and the files in it."""
+    wanted = {f"{stage}@{run}": (f"{path}/{run}", files) for run in runs for stage, (path, files) in _READ.items()}
+    return wanted | {stage: one for stage, one in _SHARED.items() if experiment.outs(stage)}
 
 
 def _member(root: Path, experiment: Experiment, folder: Path) -> Any:
@@ -151,8 +185,7 @@ def _member(root: Path, experiment: Experiment, folder: Path) -> Any:
         config = read_params(folder / books.PARAMS)
     except ConfigError as error:
         raise ConfigError(f"experiment {experiment.name} is of another version of wmtp: {error}") from None
-    wanted = {f"{stage}@{run}": (f"{path}/{run}", files) for run in config.runs for stage, (path, files) in _READ.items()}
-    wanted |= {stage: one for stage, one in _SHARED.items() if experiment.outs(stage)}
+    wanted = _wanted(experiment, config.runs)
     contents = {stage: experiment.outs(stage).get(path, "") for stage, (path, _) in wanted.items()}
     for (path, files), found in zip(wanted.values(), kept.cached_files(root, contents.values()), strict=True):
         if found is None:

@@ -28,7 +28,8 @@ def served(tmp_path_factory):
 
 
 def test_presets_and_deployments_are_the_same():
-    deployments = {one["name"]: one for one in yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]}
+    written = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    deployments = {one["name"]: one for one in written if one["entrypoint"] == "flows.wmtp.wmtp"}
     assert {name: {"profile": "demo", **preset} for name, preset in PRESETS.items()} == {
         name: one["parameters"] for name, one in deployments.items()
     }

@@ -20,7 +20,7 @@ from wmtp.errors import ConfigError
 from wmtp.orchestration import snapshots
 from wmtp.orchestration.books import PARAMS, ask
 from wmtp.orchestration.integrity import listed
-from wmtp.orchestration.pipeline import recorded
+from wmtp.orchestration.pipeline import COMMAND, PARAMS_PREFIX, recorded
 from wmtp.orchestration.snapshots import RESULTS, git
 from wmtp.orchestration.workspace import live_runs
 from wmtp.places import workspace_name
@@ -66,6 +66,16 @@ class Experiment:
         """What dvc.lock says a stage's outputs are: MD5 by path."""
         return _outs(self.lock, stage)
 
+    def is_made_from(self, stage: str, given: Mapping[str, str]) -> bool:
+        """Whether dvc.lock records a stage with this command and these hashes of code and data.
+
+        Args:
+            given: as `wmtp.orchestration.pipeline.read_given` has it; the parameters in it are not compared.
+        """
+        entry = _entry(self.lock, stage)
+        known = {dep["path"]: dep.get("md5") for dep in entry.get("deps") or ()} | {COMMAND: entry.get("cmd")}
+        return all(known.get(key) == value for key, value in given.items() if not key.startswith(PARAMS_PREFIX))
+
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for key, value in tree.items():
@@ -76,6 +86,10 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
 
 
 def _outs(lock: str, stage: str) -> dict[str, str]:
+    return {out["path"]: out["md5"] for out in _entry(lock, stage).get("outs") or () if "md5" in out}
+
+
+def _entry(lock: str, stage: str) -> dict[str, Any]:
     """Read from the stage's own lines: a whole dvc.lock takes a parser a second."""
     import yaml
 
@@ -83,7 +97,7 @@ def _outs(lock: str, stage: str) -> dict[str, str]:
     if block is None:
         return {}
     (entry,) = yaml.load(block[0], yaml.CSafeLoader).values()
-    return {out["path"]: out["md5"] for out in entry.get("outs") or () if "md5" in out}
+    return dict(entry)
 
 
 def differing(experiments: Iterable[Experiment]) -> dict[str, list[Any]]:

@@ -16,6 +16,9 @@ from wmtp.errors import ConfigError
 from wmtp.orchestration.books import PARAMS as PARAMS
 from wmtp.orchestration.books import ask
 
+COMMAND, PARAMS_PREFIX = "cmd", "params:"
+"""What a stage's command and its parameters are called among its inputs, beside the paths of files."""
+
 _SHOWN = 4
 _WORDS = {"modified": "changed", "new": "is new", "deleted": "is missing", "not in cache": "is not in the cache"}
 
@@ -84,6 +87,41 @@ def read_spec(root: Path, name: str) -> StageSpec:
     return ask(root, read)
 
 
+def read_given(root: Path, names: Iterable[str], *, params: str | None = None) -> dict[str, dict[str, str]]:
+    """By stage: its command, its parameters, and the hashes that its inputs have now which no stage makes (code, given data).
+
+    Together with the same of the stages before it, that decides its result, also where nothing of it has been made.
+
+    Args:
+        params: as if params.yaml held this text.
+    Raises:
+        ConfigError: as `read_spec`.
+    """
+    from dvc.dependency.param import ParamsDependency
+
+    def read(repo: Any) -> dict[str, dict[str, str]]:
+        outs = {Path(str(out.fs_path)) for out in repo.index.outs}
+        above = {folder for out in outs for folder in out.parents}
+        stages, hashes, found = _stages(repo), dict[str, str](), {}
+        for name in names:
+            stage = _among(stages, name)
+            plain = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+            given = {str(dep.def_path): dep for dep in plain if not _is_made(Path(str(dep.fs_path)), outs, above)}
+            _require_inputs(name, given.values())
+            for path, dep in given.items():
+                if path not in hashes:
+                    hashes[path] = str(dep.get_hash().value)
+            params = [_values(dep) for dep in stage.deps if isinstance(dep, ParamsDependency)]
+            found[name] = _inputs({path: hashes[path] for path in given}, params) | {COMMAND: str(stage.cmd)}
+        return found
+
+    return ask(root, read, params=params)
+
+
+def _is_made(path: Path, outs: set[Path], above: set[Path]) -> bool:
+    return path in above or not outs.isdisjoint((path, *path.parents))
+
+
 def recorded(root: Path) -> dict[str, str]:
     """The fingerprint with which dvc.lock records each stage's newest result."""
     from dvc.dependency.param import ParamsDependency
@@ -104,7 +142,7 @@ def recorded(root: Path) -> dict[str, str]:
 
 def _inputs(hashes: dict[str, str], params: Iterable[dict[str, Any]]) -> dict[str, str]:
     values = {key: value for one in params for key, value in one.items()}
-    return hashes | {f"params:{key}": json.dumps(value, sort_keys=True) for key, value in values.items()}
+    return hashes | {f"{PARAMS_PREFIX}{key}": json.dumps(value, sort_keys=True) for key, value in values.items()}
 
 
 def _fingerprint(inputs: dict[str, str]) -> str:

@@ -48,6 +48,20 @@ def open_workspace(root: Path, name: str, say: Callable[[str], None]) -> Path:
     return folder
 
 
+def plan_workspace(root: Path, name: str, say: Callable[[str], None]) -> Path:
+    """Where to look for what would be done in the workspace of that name; `root` itself where it would be made from it.
+
+    Raises:
+        ConfigError: a bad name.
+    """
+    check_name(name)
+    folder = root if workspace_name(root) == name else home(root) / WORKSPACES / name
+    if (folder / _CONFIG).exists():
+        return folder
+    say(f"workspace {name} would be made; what is up to date here would be restored there")
+    return root
+
+
 def check_name(name: str) -> None:
     """
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wmtp.files import write_bytes, write_text
 from wmtp.reporting.comparison import Comparison, flat_rows, label, markdown, note, reach_lines, table
 from wmtp.reporting.figures import interval_bar, new_figure, row_labels, saved, short_number, theme_settings
+from wmtp.reporting.page import data_uri
 from wmtp.reporting.style import DARK, LIGHT, ArmStyle, Theme, arm_styles
 from wmtp.reporting.tables import csv_text
 
@@ -29,8 +29,8 @@ def write(comparison: Comparison, folder: Path) -> Path:
     """Write all files of a comparison; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {theme.name: draw(comparison, theme) for theme in (LIGHT, DARK)}
-    for name, png in drawn["light"].items():
-        write_bytes(folder / f"{name}.png", png)
+    for name, svg in drawn["light"].items():
+        write_bytes(folder / f"{name}.svg", svg)
     write_text(folder / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False) + "\n")
     write_text(folder / "comparison.csv", csv_text(flat_rows(comparison)))
     write_text(folder / "comparison.md", markdown(comparison))
@@ -43,7 +43,8 @@ def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
 
     header, rows = table(comparison)
     figures = [
-        {"name": name, "note": _NOTES[name], **{theme: _uri(drawn[theme][name]) for theme in drawn}} for name in drawn["light"]
+        {"name": name, "note": _NOTES[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
+        for name in drawn["light"]
     ]
     environment = Environment(
         loader=PackageLoader("wmtp.reporting", ""),
@@ -57,15 +58,11 @@ def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
     )
 
 
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
 # --------------------------------------------------------------------------------------- plots
 
 
 def draw(comparison: Comparison, theme: Theme = LIGHT) -> dict[str, bytes]:
-    """Name -> PNG: all scores, and curves where there is something to draw them against."""
+    """Name -> SVG, whose text is text: all scores, and curves where there is something to draw them against."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -73,7 +70,7 @@ def draw(comparison: Comparison, theme: Theme = LIGHT) -> dict[str, bytes]:
         figures = {"scores": _scores(comparison)}
         if comparison["axis"] is not None:
             figures["curves"] = _curves(comparison)
-        return {name: saved(figure, "png") for name, figure in figures.items()}
+        return {name: saved(figure, "svg") for name, figure in figures.items()}
 
 
 def _styles(comparison: Comparison) -> dict[str, ArmStyle]:
@@ -85,6 +82,8 @@ def _scores(comparison: Comparison) -> Figure:
     figure, axes = new_figure(1.4 + 0.34 * len(rows))
     for y, row in enumerate(rows):
         interval_bar(axes, y, row["pass@1"], styles[row["arm"]])
+        at = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        axes.annotate(f"{row['pass@1']['mean']:.3f}", (row["pass@1"]["high"], y), **at)
     row_labels(axes, [f"{label(comparison, row['point'])}: {row['arm']}" for row in rows])
     axes.set_xlim(0, None)
     axes.set_xlabel("pass@1 (share of programs that pass every test)")

@@ -50,8 +50,8 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
     texts = alternatives(report)
     figures = {
         name: {
-            "light": _data_uri(light[name]),
-            "dark": _data_uri(dark[name]),
+            "light": data_uri(light[name]),
+            "dark": data_uri(dark[name]),
             "note": FIGURE_NOTES[name],
             "alt": texts[name],
         }
@@ -82,7 +82,8 @@ _LEGEND = (
 )
 
 
-def _data_uri(svg: bytes) -> str:
+def data_uri(svg: bytes) -> str:
+    """For the `src` of an image."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 

@@ -21,7 +21,7 @@ def test_all_files_are_there_and_say_what_was_compared(members, tmp_path):
     page = write(comparison, tmp_path / "out")
     text = page.read_text()
     assert {path.name for path in page.parent.iterdir()} == {
-        *("index.html", "comparison.json", "comparison.csv", "comparison.md", "scores.png", "curves.png")
+        *("index.html", "comparison.json", "comparison.csv", "comparison.md", "scores.svg", "curves.svg")
     }
     assert json.loads((page.parent / "comparison.json").read_text()) == comparison
     with (page.parent / "comparison.csv").open() as file:
@@ -29,7 +29,7 @@ def test_all_files_are_there_and_say_what_was_compared(members, tmp_path):
     assert [(row["experiment"], row["arm"], row[STEPS]) for row in rows] == [
         (name, arm, steps) for name, steps in (("first", "300"), ("second <b>", "600")) for arm in ("baseline", "rho1")
     ]
-    assert "second &lt;b&gt;" in text and "<b>" not in text and text.count("data:image/png;base64,") == 4
+    assert "second &lt;b&gt;" in text and "<b>" not in text and text.count("data:image/svg+xml;base64,") == 4
     assert "http" not in text.replace("http://www.w3.org", "")
 
 

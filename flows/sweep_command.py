@@ -1,0 +1,117 @@
+"""`wmtp sweep`: the flow of a sweep in this process, with a temporary Prefect server, and the comparison at its end.
+
+As in `command`, Prefect is imported once everything has been checked, and only where something is to be made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.command import CANCELLED, NOTHING, RESTORE, RUN, WORKSPACE, enter_prefect, finish, run_flow, verdicts
+from wmtp.arguments import Parser, add_experiment
+from wmtp.config.compose import dump
+from wmtp.config.inputs import require_given
+from wmtp.edge import run_command
+from wmtp.errors import LaunchError
+from wmtp.experiments import side_by_side, tell
+from wmtp.orchestration import processes
+from wmtp.orchestration.experiments import Experiment
+from wmtp.orchestration.launch import OWNER
+from wmtp.orchestration.pipeline import find_root
+from wmtp.orchestration.workspace import check_params
+from wmtp.sweeps import Point, compose_points, distinct, find_done, read_recipe
+
+WHAT = "An experiment for each combination of values, and one comparison of them."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, 1 (a point failed) or 2 (the user's input)."""
+    if OWNER in os.environ:
+        processes.end_with([os.environ[OWNER]])
+    started = time.monotonic()
+    return run_command(lambda: _run(*parse(argv), started), interrupted=CANCELLED)
+
+
+def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
+    """Arguments as the flow's parameters; and whether it is a dry run."""
+    parser = Parser(prog="wmtp sweep", description=WHAT, epilog=WORKSPACE)
+    add_experiment(parser, "key=value,value,...")
+    parser.add_argument("--dry", action="store_true", help="only list the points, and what would be computed for them")
+    given = vars(parser.parse_intermixed_args(argv))
+    return given, given.pop("dry")
+
+
+def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
+    """
+    Raises:
+        WmtpError: what can be wrong with any point, the workspace and Prefect's address, before anything is started; and
+            afterwards the points that failed.
+    """
+    root = find_root()
+    chosen = {key: parameters[key] for key in ("arms", "seeds")}
+    points = compose_points(root, parameters["profile"], parameters["overrides"], **chosen)
+    for point in points:
+        (require_given if dry else check_params)(root, point.config)
+    found = find_done(root, points)
+    if dry:
+        return _explain(root, points, found)
+    if None not in found:
+        _compare(root, points, found)
+        finish(root, f"{len(points)} points were there, none was run", started)
+        return 0
+    enter_prefect(root)
+    from flows.sweep import sweep as flow
+
+    state = run_flow(root, flow, parameters)
+    _compare(root, points, find_done(root, points))
+    if not state.is_completed():
+        raise LaunchError(str(state.message))
+    finish(root, str(state.message), started)
+    return 0
+
+
+def _compare(root: Path, points: Sequence[Point], found: Sequence[Experiment | None]) -> None:
+    """Of those that are there."""
+    every = distinct(found)
+    if len(every) > 1:
+        tell(*side_by_side(root, every, swept=points[0].chosen))
+
+
+def _explain(root: Path, points: Sequence[Point], found: Sequence[Experiment | None]) -> int:
+    """Per point the experiment that it is, or what would be computed for it. Nothing is written.
+
+    What an earlier point computes is restored for a later one that is made from the same.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("point", "would", box=None, pad_edge=False)
+    computed: set[str] = set()
+    for point, experiment in zip(points, found, strict=True):
+        if experiment is not None:
+            table.add_row(point.name, f"nothing: it is {experiment.name}")
+            continue
+        recipe = read_recipe(root, point)
+        would = {name: what for name, (what, _) in verdicts(root, recipe.graph, dump(point.config)).items()}
+        missing = {name: what for name, what in would.items() if what not in (NOTHING, RESTORE)}
+        own = {name: what for name, what in missing.items() if recipe.hashes[name] not in computed}
+        computed |= {recipe.hashes[name] for name in own}
+        sure = [name for name, what in own.items() if what == RUN]
+        words = [f"run {', '.join(sure)}"] if sure else []
+        if len(sure) < len(own):
+            words.append(f"run or restore {', '.join(name for name in own if name not in sure)}")
+        if len(own) < len(would):
+            words.append(f"the rest ({len(would) - len(own)}) is there, or computed for a point above")
+        table.add_row(point.name, "; ".join(words))
+    Console().print(table, highlight=False)
+    print(f"{len(points)} points, {sum(one is not None for one in found)} of them there")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
