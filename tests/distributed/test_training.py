@@ -19,6 +19,7 @@ from wmtp.config.schema import CriticConfig
 from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, TrainConfig
 from wmtp.errors import NumericsError
 from wmtp.models.build import build_model, parallelize
+from wmtp.models.token_order import add_token_order
 from wmtp.models.value import ValueModel
 from wmtp.stages.fitting import full_state
 from wmtp.tokens.data import TokenData
@@ -58,6 +59,8 @@ def fit(
     intervals = {"log_interval": 1, "eval_interval": 3, "checkpoint_interval": 2}
     config = TrainConfig(**sizes, **intervals, activation_checkpointing=remat, early_stopping_patience=patience)
     built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
+    if arm.endswith("+order"):
+        add_token_order(built)
     sharded = parallelize(built, world.mesh, dtype=dtype, activation_checkpointing=remat, compile_backend=backend)
     loader = TrainLoader(
         data,
@@ -95,7 +98,9 @@ def fit(
 
 
 def policy_step(world, sharded, data, arm):
-    config = load_arm({"weighting": {"name": "uniform" if arm == "baseline" else arm}}, arm)
+    name = arm.removesuffix("+order")
+    order = {"token_order": 0.5, "token_order_window": 5} if name != arm else {}
+    config = load_arm({"weighting": {"name": "uniform" if name == "baseline" else name}, **order}, arm)
     statistics = measure(config, 3, data, seed=3, num_steps=6)
     return LanguageModelStep(world, sharded, config, 3, num_steps=6, seed=3, statistics=statistics)
 
@@ -130,7 +135,7 @@ SOME = [(2, 4, True), (4, 1, True)]
 @pytest.mark.parametrize(
     ("arm", "ranks", "accumulation", "remat"),
     [("rho1", *one) for one in TOPOLOGIES]
-    + [(arm, *one) for arm in ("baseline", "verifiable", "random", "entropy") for one in SOME],
+    + [(arm, *one) for arm in ("baseline", "verifiable", "random", "entropy", "baseline+order", "rho1+order") for one in SOME],
 )
 def test_every_topology_trains_the_same_model(tables, alone, tmp_path, arm, ranks, accumulation, remat):
     expected = alone(arm)

@@ -15,6 +15,7 @@ GUEST = (
 USED = "one part of what runs a program, and seen by what programs can do, in"
 ELSEWHERE = {
     "models/slices.py": ("needs several ranks:", "distributed/test_slices.py"),
+    "models/token_order.py": ("needs several ranks:", "distributed/test_token_order.py"),
     "stages/score_base.py": (WIRING, "distributed/test_scoring.py"),
     "stages/score_reference.py": (WIRING, "distributed/test_determinism.py"),
     "stages/score_start.py": (WIRING, "distributed/test_scoring.py"),

@@ -30,7 +30,8 @@ class ArmOptions:
 
     `n_future: 1` makes a next-token arm of the same number of layers. `solutions`: train on `all` solutions or on `correct`
     ones only. `alignment`: of a weighting that weighs positions, see `expand_weights`. `reduction`, `normalise`: see
-    `mtp_loss`.
+    `mtp_loss`. `token_order`: how much of the loss of token-order prediction (arXiv 2508.19228) is added. `token_order_window`:
+    how many tokens ahead it ranks, see `order_targets`.
     """
 
     n_future: Optional[int] = None
@@ -38,6 +39,8 @@ class ArmOptions:
     alignment: str = "target"
     reduction: str = "head_mean"
     normalise: str = "mean_one"
+    token_order: float = 0.0
+    token_order_window: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,11 @@ class ArmConfig(ArmOptions):
         one_of("arm.reduction", self.reduction, ("head_mean", "position_mean"))
         one_of("arm.normalise", self.normalise, ("mean_one", "none"))
         require(self.n_future is None or self.n_future >= 1, "arm.n_future", self.n_future, "at least 1")
+        require(self.token_order >= 0, "arm.token_order", self.token_order, "0 (no token-order prediction) or more")
+        require(self.token_order_window >= 2, "arm.token_order_window", self.token_order_window, "2 or more tokens ahead")
+        ranks = self.token_order > 0 or self.token_order_window == ArmOptions.token_order_window
+        rule = f"{ArmOptions.token_order_window} unless token_order is more than 0: nothing is ranked"
+        require(ranks, "arm.token_order_window", self.token_order_window, rule)
         name = self.weighting.name
         moved = self.alignment == "target" or self.weighting.has_alignment
         require(moved, "arm.alignment", self.alignment, f"weighting {name} weighs targets, not positions: use target")

@@ -165,6 +165,8 @@ def parallelize(
         fully_shard(backbone.unembedding, **keep)
         for name in ("nll", "entropy"):
             register_fsdp_forward_method(backbone.unembedding, name)
+    if model is backbone and backbone.token_order is not None:
+        fully_shard(backbone.token_order, **keep)
     fully_shard(model, **keep)
     if slices is not None:
         slices.fill(model, torch.device(mesh.device_type))

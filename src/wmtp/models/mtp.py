@@ -21,10 +21,11 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 
 from wmtp.models.heads import HeadLayout, Heads, layers_name, norm_name, passed_by
-from wmtp.models.unembedding import LogitRule, Unembedding
+from wmtp.models.unembedding import LogitRule, TokenOrder, Unembedding
 from wmtp.objectives.linear_nll import ScaleGuess
 from wmtp.objectives.loss import mtp_loss
 from wmtp.objectives.shift import shift_labels
+from wmtp.objectives.token_order import OrderTargets
 
 _NO_DECODER = "config.json has no text_config: not a multi-token model, or one of an older wmtp; train it again"
 
@@ -101,10 +102,11 @@ class MTPConfig(PreTrainedConfig):
 
 @dataclass
 class MTPOutput(CausalLMOutputWithPast):
-    """`logits` are head 0's. `nll_BTH`, `entropy_BTH`: only when `labels_BTH` was given (and entropy asked for)."""
+    """`logits` are head 0's. `nll_BTH`, `entropy_BTH`, `order_BT`: only when `labels_BTH` was given (and those asked for)."""
 
     nll_BTH: torch.Tensor | None = None
     entropy_BTH: torch.Tensor | None = None
+    order_BT: torch.Tensor | None = None
 
 
 class MTPForCausalLM(PreTrainedModel, GenerationMixin):
@@ -138,6 +140,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             self.layers[-1], config.n_future, len(self.layers), config.layout, self.norm, config.hidden_size
         )
         self.unembedding = Unembedding(source.get_output_embeddings(), LogitRule.of(config.decoder_config))
+        self.token_order: TokenOrder | None = None
         self.generation_config = source.generation_config
         embedding = self.get_input_embeddings()
         embedding.padding_idx = None  # a token that pads is learnt where it is a token
@@ -243,6 +246,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         guess: ScaleGuess | None = None,
         return_entropy: bool = False,
         frozen_trunk: bool = False,
+        order: OrderTargets | None = None,
         **kwargs: Any,
     ) -> MTPOutput:
         """Next-token logits, or the NLL of every head.
@@ -257,6 +261,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             guess: the same for what can only be told on the way, see `Unembedding.nll`.
             return_entropy: also return each head's predictive entropy (no gradient).
             frozen_trunk: no gradient is recorded for the trunk and head 0.
+            order: what is to come; `order_BT` comes back, the loss of `token_order`, which `add_token_order` made.
             logits_to_keep: logits of the last positions only (0 for all).
         """
         if (input_ids is None) == (inputs_embeds is None):
@@ -271,11 +276,13 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=caches)
         hidden_HBTD, _ = self._run(labels_BTH.shape[-1], frozen=frozen_trunk, use_cache=False, **inputs)
         nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess)
+        assert order is None or self.token_order is not None, "`add_token_order` was not called"
         entropies = [self.unembedding.entropy(hidden_BTD) for hidden_BTD in hidden_HBTD] if return_entropy else []
         return MTPOutput(
             loss=None if labels is None else mtp_loss(nll_BTH, labels_BTH).loss,
             nll_BTH=nll_BTH,
             entropy_BTH=torch.stack(entropies, dim=-1) if entropies else None,
+            order_BT=None if order is None or self.token_order is None else self.token_order(hidden_HBTD[0], order),
         )
 
     def head_hidden(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,6 +133,14 @@ def unread(model: nn.Module) -> Unread | None:
     """What a model is still to be filled from; asked once."""
     found: Unread | None = model.__dict__.pop(_UNREAD, None)
     return found
+
+
+def fill_alike(model: nn.Module, name: str, like: torch.Tensor) -> None:
+    """A parameter `name`, which the files do not hold, is to start as `like`; nothing where the model is filled already."""
+    found: Unread | None = model.__dict__.get(_UNREAD)
+    if found is not None:
+        (theirs,) = (known for known, parameter in model.named_parameters() if parameter is like)
+        setattr(model, _UNREAD, replace(found, places={**found.places, name: found.places[theirs]}))
 
 
 def _safetensors(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """From normalised hidden states to logits or NLLs: the unembedding, and what a family does to its product.
 
-Shapes: B batch, T sequence, H heads, D width, V vocabulary, N rows.
+Shapes: B batch, T sequence, H heads, D width, V vocabulary, N rows, W window.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import nn
 from wmtp.objectives.capped_nll import capped_nll, soft_cap
 from wmtp.objectives.linear_nll import ScaleGuess, linear_nll
 from wmtp.objectives.shift import heads_first
+from wmtp.objectives.token_order import OrderTargets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -97,3 +98,30 @@ class Unembedding(nn.Module):
         """Predictive entropy in nats at every position, float32."""
         parts = [_entropy(self(part).float()) for part in hidden_BTD.flatten(0, 1).split(rows)]
         return torch.cat(parts).view(hidden_BTD.shape[:2])
+
+
+class TokenOrder(nn.Module):
+    """One more unembedding, which ranks the vocabulary by how soon each token comes. It reads what the other reads of head 0.
+
+    Args:
+        like: the unembedding, of which this one is a copy at first: of what is coming, the next token has the largest share.
+        rule: of the family's logits; a cap is left out.
+    Source: Zuhri et al. 2025, arXiv 2508.19228.
+    """
+
+    def __init__(self, like: nn.Linear, rule: LogitRule) -> None:
+        super().__init__()
+        self.rule = rule
+        self.lm_head = nn.Linear(like.in_features, like.out_features, bias=False, device="meta")
+        self.lm_head.weight = nn.Parameter(like.weight.detach().clone())
+
+    def forward(self, hidden_BTD: torch.Tensor, targets: OrderTargets) -> torch.Tensor:
+        """Cross-entropy of each position's ranking with its target, (B, T), float32, 0 where nothing is ranked."""
+        nll_N = linear_nll(
+            self.rule.scaled(hidden_BTD.flatten(0, 1)),
+            self.lm_head.weight,
+            targets.labels_BT.flatten(),
+            scale_N=None if targets.scale_BT is None else targets.scale_BT.flatten(),
+            mixture=(targets.tokens_BTW.flatten(0, 1), targets.shares_BTW.flatten(0, 1)),
+        )
+        return torch.stack(nll_N.view(targets.labels_BT.shape).unbind())  # FSDP wants no view

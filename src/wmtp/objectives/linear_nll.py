@@ -26,6 +26,9 @@ ScaleGuess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(rows (R,), their NLL (R,)) -> the scale (R,) that each row will have up to one factor for all rows, 0 where that is too
 uncertain. Called for one chunk of rows after another; every chunk is spread evenly over all valid rows."""
 
+Mixture = tuple[torch.Tensor, torch.Tensor]
+"""(tokens_NK int64, shares_NK): targets that are distributions. A token's shares add up; a share of 0 is of no token."""
+
 
 def linear_nll(
     hidden_ND: torch.Tensor,
@@ -35,6 +38,7 @@ def linear_nll(
     chunk_size: int | None = None,
     scale_N: torch.Tensor | None = None,
     guess: ScaleGuess | None = None,
+    mixture: Mixture | None = None,
 ) -> torch.Tensor:
     """`-log softmax(hidden @ weight.T)[label]` of every row.
 
@@ -57,6 +61,8 @@ def linear_nll(
         scale_N: known up to one factor for all rows. The backward pass checks it; it then works once (no
             `retain_graph`). Ignored where no gradient is recorded.
         guess: see `ScaleGuess`. Has an effect on time only. Ignored where no gradient is recorded.
+        mixture: targets that are distributions, `sum_k share_k x -log softmax(...)[token_k]`, with shares that sum to 1 where
+            there is a label, which says no more than that.
     Returns:
         nll_N in nats, float32 (float64 for float64 inputs).
     Raises:
@@ -68,6 +74,8 @@ def linear_nll(
         raise ValueError(f"hidden {tuple(hidden_ND.shape)} and weight {tuple(weight_VD.shape)} must be (N, D) and (V, D)")
     if labels_N.shape != hidden_ND.shape[:1]:
         raise ValueError(f"labels of shape {tuple(labels_N.shape)} do not match {hidden_ND.shape[0]} rows")
+    if mixture is not None and not mixture[0].shape == mixture[1].shape == (len(labels_N), mixture[0].shape[-1]):
+        raise ValueError(f"a mixture of shapes {[tuple(part.shape) for part in mixture]} does not match {len(labels_N)} rows")
     if scale_N is not None and scale_N.shape != labels_N.shape:
         raise ValueError(f"scale of shape {tuple(scale_N.shape)} does not match {hidden_ND.shape[0]} rows")
     if chunk_size is not None and chunk_size < 1:
@@ -78,9 +86,9 @@ def linear_nll(
     rows = chunk_size or max(CHUNK_ROWS, buffer_bytes // (4 * weight_VD.shape[0]))
     if scale_N is None or not torch.is_grad_enabled():
         guess = guess if torch.is_grad_enabled() else None
-        nll: torch.Tensor = _GradientInBackward.apply(hidden_ND, weight_VD, labels_N, guess, rows)
+        nll: torch.Tensor = _GradientInBackward.apply(hidden_ND, weight_VD, labels_N, mixture, guess, rows)
     else:
-        nll = _GradientInForward.apply(hidden_ND, weight_VD, labels_N, scale_N.detach(), rows)
+        nll = _GradientInForward.apply(hidden_ND, weight_VD, labels_N, mixture, scale_N.detach(), rows)
     return nll
 
 
@@ -93,8 +101,16 @@ def linear_nll_reference(hidden_ND: torch.Tensor, weight_VD: torch.Tensor, label
 class _Chunks:
     """The work on one chunk of rows at a time: a reused logits buffer and the two gradients as they accumulate."""
 
-    def __init__(self, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, labels_N: torch.Tensor, rows: int, most: int) -> None:
-        self.hidden_ND, self.weight_VD, self.labels_N = hidden_ND, weight_VD, labels_N
+    def __init__(
+        self,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        labels_N: torch.Tensor,
+        mixture: Mixture | None,
+        rows: int,
+        most: int,
+    ) -> None:
+        self.hidden_ND, self.weight_VD, self.labels_N, self.mixture = hidden_ND, weight_VD, labels_N, mixture
         self.wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         self.rows = max(1, min(rows, most))
         self.has_wide_products = hidden_ND.is_cuda and hidden_ND.dtype != self.wide
@@ -126,11 +142,22 @@ class _Chunks:
     def probabilities(self, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A chunk's softmax (R, V), which overwrites the logits row by row while they are in cache, and NLL (R,)."""
         logits_RV = self.logits(part)
+        if self.mixture is not None:
+            tokens_RK, shares_RK = self._of_mixture(part)
+            nll_R = torch.logsumexp(logits_RV, dim=1) - (logits_RV.gather(1, tokens_RK) * shares_RK).sum(dim=1)
+            return torch.softmax(logits_RV, dim=1, out=logits_RV), nll_R
         probabilities_RV = torch.softmax(logits_RV, dim=1, out=logits_RV)
         return probabilities_RV, -probabilities_RV.gather(1, self.labels_N[part].unsqueeze(1)).squeeze(1).log()
 
+    def _of_mixture(self, part: torch.Tensor) -> Mixture:
+        assert self.mixture is not None
+        tokens_NK, shares_NK = self.mixture
+        return tokens_NK[part], shares_NK[part].to(self.wide)
+
     def mend_underflow(self, nll_N: torch.Tensor) -> None:
         """Where the label's probability is too small for the dtype, its NLL by the log-sum-exp (in place)."""
+        if self.mixture is not None:
+            return  # made from the logits as it is
         beyond = _where(nll_N > -0.8 * math.log(torch.finfo(self.wide).tiny))
         for part in self.split(beyond):
             logits_RV = self.logits(part)
@@ -138,10 +165,14 @@ class _Chunks:
             nll_N[part] = torch.logsumexp(logits_RV, dim=1) - label_R
 
     def add_gradients(self, part: torch.Tensor, probabilities_RV: torch.Tensor, scale_R: torch.Tensor) -> None:
-        """`scale * (probabilities - one_hot(label))` into both gradients; overwrites the probabilities."""
+        """`scale * (probabilities - target)` into both gradients; overwrites the probabilities."""
         scale_R1 = scale_R.to(self.wide).unsqueeze(1)
-        label_R1 = self.labels_N[part].unsqueeze(1)
-        probabilities_RV.scatter_add_(1, label_R1, probabilities_RV.new_full(label_R1.shape, -1.0))
+        if self.mixture is None:
+            label_R1 = self.labels_N[part].unsqueeze(1)
+            probabilities_RV.scatter_add_(1, label_R1, probabilities_RV.new_full(label_R1.shape, -1.0))
+        else:
+            tokens_RK, shares_RK = self._of_mixture(part)
+            probabilities_RV.scatter_add_(1, tokens_RK, -shares_RK)
         narrow_RV = probabilities_RV.to(self.hidden_ND.dtype)
         if self.grad_hidden_ND is not None:
             rows_RD = self.product(narrow_RV, self.weight_VD) * scale_R1
@@ -177,10 +208,16 @@ class _GradientInBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, labels_N: torch.Tensor, guess: ScaleGuess | None, rows: int
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        labels_N: torch.Tensor,
+        mixture: Mixture | None,
+        guess: ScaleGuess | None,
+        rows: int,
     ) -> torch.Tensor:
         index = _where(labels_N != IGNORE_INDEX)
-        chunks = _Chunks(hidden_ND, weight_VD, labels_N, rows, index.numel())
+        chunks = _Chunks(hidden_ND, weight_VD, labels_N, mixture, rows, index.numel())
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=chunks.wide)
         guessed_N = torch.zeros_like(nll_N)
         if guess is not None:
@@ -193,13 +230,13 @@ class _GradientInBackward(torch.autograd.Function):
                 chunks.add_gradients(part[order], kept_RV, guessed_N[part[order]])
         chunks.mend_underflow(nll_N)
         ctx.save_for_backward(hidden_ND, weight_VD, labels_N, guessed_N)
-        ctx.rows = rows
+        ctx.rows, ctx.mixture = rows, mixture
         ctx.made = None if guess is None else (chunks.grad_hidden_ND, chunks.grad_weight_VD)
         return nll_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None, None]:
         hidden_ND, weight_VD, labels_N, guessed_N = ctx.saved_tensors
         valid_N = labels_N != IGNORE_INDEX
         made, ctx.made = ctx.made, None
@@ -207,14 +244,14 @@ class _GradientInBackward(torch.autograd.Function):
         if made is not None:
             factor, missing_N = _compare(torch.where(valid_N, grad_N, 0.0), guessed_N)
         index = _where(valid_N & (missing_N != 0))
-        chunks = _Chunks(hidden_ND, weight_VD, labels_N, ctx.rows, index.numel())
+        chunks = _Chunks(hidden_ND, weight_VD, labels_N, ctx.mixture, ctx.rows, index.numel())
         if made is None:
             chunks.start_gradients(*ctx.needs_input_grad[:2])
         else:
             chunks.grad_hidden_ND, chunks.grad_weight_VD = (None if g is None else g.mul_(factor) for g in made)
         for part in chunks.split(index):
             chunks.add_gradients(part, chunks.probabilities(part)[0], missing_N[part])
-        return *chunks.gradients(), None, None, None
+        return *chunks.gradients(), None, None, None, None
 
 
 class _GradientInForward(torch.autograd.Function):
@@ -226,6 +263,7 @@ class _GradientInForward(torch.autograd.Function):
         hidden_ND: torch.Tensor,
         weight_VD: torch.Tensor,
         labels_N: torch.Tensor,
+        mixture: Mixture | None,
         scale_N: torch.Tensor,
         rows: int,
     ) -> torch.Tensor:
@@ -233,7 +271,7 @@ class _GradientInForward(torch.autograd.Function):
         wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         scale_N = torch.where(valid_N, scale_N.to(wide), 0.0)
         learned, silent = _where(scale_N != 0), _where(valid_N & (scale_N == 0))
-        chunks = _Chunks(hidden_ND, weight_VD, labels_N, rows, max(learned.numel(), silent.numel()))
+        chunks = _Chunks(hidden_ND, weight_VD, labels_N, mixture, rows, max(learned.numel(), silent.numel()))
         chunks.start_gradients(*ctx.needs_input_grad[:2])
         nll_N = hidden_ND.new_zeros(hidden_ND.shape[0], dtype=wide)
         for part in chunks.split(learned):
@@ -248,7 +286,7 @@ class _GradientInForward(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None, None]:
         scale_N, valid_N = ctx.saved_tensors
         if ctx.gradients is None:
             raise ValueError("linear_nll with scale_N: its gradients were handed out by an earlier backward pass")
@@ -261,7 +299,7 @@ class _GradientInForward(torch.autograd.Function):
             for gradient in gradients:
                 if gradient is not None:
                     gradient.mul_(factor_)
-        return *gradients, None, None, None
+        return *gradients, None, None, None, None
 
 
 def _compare(grad_N: torch.Tensor, scale_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,7 @@ from wmtp.models.lora import merge_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.packed import prove_packed
 from wmtp.models.shards import SHARD_BYTES, write_shards
+from wmtp.models.token_order import is_of_token_order
 from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
@@ -153,9 +154,9 @@ def summary(context: StageContext, world: World, state: LoopState, num_parameter
 
 
 def full_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The unsharded state dict on rank 0's CPU (empty elsewhere), adapters merged. All ranks call it."""
+    """The unsharded state dict on rank 0's CPU (empty elsewhere), adapters merged, no token order. All ranks call it."""
     tensors = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return merge_adapters(model, tensors)
+    return merge_adapters(model, {name: tensor for name, tensor in tensors.items() if not is_of_token_order(name)})
 
 
 def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], folder: Path) -> None:
@@ -181,7 +182,8 @@ def write_language_model(model: nn.Module, folder: Path, *, is_main: bool, shard
             save_language_model(backbone, tensors, folder)
         return
     tied = backbone.config.tie_word_embeddings
-    state = {name: tensor for name, tensor in model.state_dict().items() if not (tied and name.startswith("unembedding."))}
+    found = {name: tensor for name, tensor in model.state_dict().items() if not is_of_token_order(name)}
+    state = {name: tensor for name, tensor in found.items() if not (tied and name.startswith("unembedding."))}
     total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
     def whole(names: Sequence[str]) -> dict[str, torch.Tensor] | None:

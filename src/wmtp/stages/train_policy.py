@@ -9,6 +9,7 @@ from typing import Any
 from wmtp.config import ArmConfig, Config
 from wmtp.distributed import join_world
 from wmtp.files import write_json
+from wmtp.models.token_order import add_token_order
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
@@ -33,6 +34,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     with join_world(context.launch.device, seed=spec.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = new_model(section.model, data.meta, context.tokenizer, seed=spec.seed, n_future=n_future)
         num_parameters = fitting.count_parameters(model)
+        if arm.token_order:
+            add_token_order(model)
         sharded = fitting.shard(model, world, section.train)
         step_function = LanguageModelStep(
             world,

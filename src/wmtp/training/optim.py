@@ -183,8 +183,8 @@ def build_optimizers(model: nn.Module, config: OptimConfig, heads: HeadsConfig |
     for parameter, decays, is_block_matrix in _parameters(model):
         head = head_of.get(parameter, TRUNK)
         is_muons = config.name == "muon" and is_block_matrix
-        parts[bool(heads.warmup_steps) and head > 0].append(
-            _Owned(parameter, is_muons, decays, head if heads.lr_factors.final else TRUNK)
+        parts[bool(heads.warmup_steps) and head != TRUNK and head != 0].append(
+            _Owned(parameter, is_muons, decays, head if heads.lr_factors.final and head >= 0 else TRUNK)
         )
     optimizers = [optimizer for owned in parts.values() if owned for optimizer in _optimizers(owned, config)]
     for optimizer in optimizers:
@@ -222,14 +222,15 @@ def _optimizers(parameters: Iterable[_Owned], config: OptimConfig) -> list[torch
     return made
 
 
-TRUNK = -1
-"""The `head` of a group of parameters that are no head's own."""
+TRUNK, ORDER = -1, -2
+"""The `head` of a group of parameters that are no head's own; of those of token-order prediction, which warm up as heads do."""
 
 
 def _heads_of(model: nn.Module) -> dict[nn.Parameter, int]:
     """The number of the head that a parameter belongs to, 0 for the pretrained one; empty for what has no heads."""
-    heads = getattr(model, "heads", ())
-    return {parameter: number for number, head in enumerate(heads) for parameter in head.parameters()}
+    heads, order = getattr(model, "heads", ()), getattr(model, "token_order", None)
+    numbers = {parameter: number for number, head in enumerate(heads) for parameter in head.parameters()}
+    return numbers if order is None else {**numbers, **dict.fromkeys(order.parameters(), ORDER)}
 
 
 class HeadWarmup:
@@ -243,7 +244,7 @@ class HeadWarmup:
     """
 
     def __init__(self, model: nn.Module, optimizers: list[torch.optim.Optimizer], heads: HeadsConfig) -> None:
-        further = {parameter for parameter, head in _heads_of(model).items() if head > 0}
+        further = {parameter for parameter, head in _heads_of(model).items() if head not in (TRUNK, 0)}
         self.steps = heads.warmup_steps if further else 0
         self._lr_factors = heads.lr_factors
         self.late = [o for o in optimizers if self.steps and further.isdisjoint(o.param_groups[0]["params"])]

@@ -6,7 +6,7 @@ Shapes: B batch, T sequence, H heads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from wmtp.config.training import HeadsConfig, at_step
 from wmtp.distributed import World
 from wmtp.objectives import scaled_loss, shift_labels
 from wmtp.objectives.linear_nll import ScaleGuess
+from wmtp.objectives.token_order import OrderTargets, order_targets
 from wmtp.tokens.data import Batch, join_batches, pad_width
 from wmtp.training.meters import StepMetrics, add_batch_ratios, add_ratio
 from wmtp.training.weighing import Weighted, weigh, weight_metrics
@@ -26,6 +27,33 @@ from wmtp.weightings.uniform import Uniform
 
 UNIFORM_ARM = ArmConfig(weighting=Uniform())
 """What the reference is tuned with."""
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """What a micro-batch's forward pass made, with its gradient, and the factors of it in the loss.
+
+    nll_BTH, labels_BTH, scale_BTH: see `scaled_loss`. order_BT, order_scale_BT: the same of token-order prediction, if any.
+    """
+
+    labels_BTH: torch.Tensor
+    nll_BTH: torch.Tensor
+    scale_BTH: torch.Tensor
+    order_BT: torch.Tensor | None
+    order_scale_BT: torch.Tensor | None
+
+    def backward(self, metrics: StepMetrics, world: World, num_forwards: int) -> None:
+        """Leave the gradients, scaled for FSDP's mean over ranks, and note the losses."""
+        output = scaled_loss(self.nll_BTH, self.labels_BTH, self.scale_BTH)
+        loss = output.loss
+        if self.order_BT is not None and self.order_scale_BT is not None:
+            loss = loss + (self.order_BT * self.order_scale_BT.to(self.order_BT.dtype)).sum()
+            count = (self.labels_BTH[..., 0] != IGNORE_INDEX).sum()
+            add_ratio(metrics, "train/token_order", self.order_BT.sum(), count)
+        (loss * world.size).backward()
+        add_ratio(metrics, "train/loss", loss, torch.tensor(1.0 / (world.size * num_forwards)))
+        for h in range(self.labels_BTH.shape[-1]):
+            add_ratio(metrics, f"train/nll_head{h}", output.nll_sum_H[h], output.count_H[h])
 
 
 class LanguageModelStep:
@@ -76,9 +104,10 @@ class LanguageModelStep:
             weighted = self._weigh(inputs)
             forwards = self._known(batches, weighted)
         elif len(batches) == 1:
-            nll_BTH, inputs = self._guessed(batches[0], inputs)
+            nll_BTH, order_BT, inputs = self._guessed(batches[0], inputs)
             weighted = self._weigh(inputs)
-            forwards = iter([(weighted.labels_BTH, nll_BTH, weighted.scale())])
+            order_scale_BT = self._order_scale(weighted)
+            forwards = iter([_Forward(weighted.labels_BTH, nll_BTH, weighted.scale(), order_BT, order_scale_BT)])
         else:
             inputs = self._first_pass(batches, inputs)
             weighted = self._weigh(inputs)
@@ -87,12 +116,8 @@ class LanguageModelStep:
         if inputs.nll_BTH is not None:
             finite = torch.isfinite(inputs.nll_BTH).all()
             metrics.broken["an NLL that the weights are made from is NaN or Inf"] = ~finite
-        for labels_BTH, nll_BTH, scale_BTH in forwards:
-            output = scaled_loss(nll_BTH, labels_BTH, scale_BTH)
-            (output.loss * self.world.size).backward()
-            add_ratio(metrics, "train/loss", output.loss, torch.tensor(1.0 / (self.world.size * len(batches))))
-            for h in range(self.n_future):
-                add_ratio(metrics, f"train/nll_head{h}", output.nll_sum_H[h], output.count_H[h])
+        for forward in forwards:
+            forward.backward(metrics, self.world, len(batches))
         for batch in batches:
             add_batch_ratios(metrics, batch)
         return metrics
@@ -108,39 +133,40 @@ class LanguageModelStep:
 
     # ------------------------------------------------------------------------------- the three regimes
 
-    def _known(
-        self, batches: Sequence[Batch], weighted: Weighted, nll_BTH: torch.Tensor | None = None
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Every micro-batch's labels, NLL and scale, forward by forward.
+    def _known(self, batches: Sequence[Batch], weighted: Weighted, nll_BTH: torch.Tensor | None = None) -> Iterator[_Forward]:
+        """Every micro-batch, forward by forward.
 
         Args:
             nll_BTH: of a first pass; a target without weight then keeps the NLL that it has there.
         """
-        all_scales_BTH = weighted.scale()
+        all_scales_BTH, all_order_BT = weighted.scale(), self._order_scale(weighted)
         start = 0
         for batch in batches:
             rows, width = batch.input_ids.shape
             part = (slice(start, start + rows), slice(width))
             labels_BTH, scale_BTH = weighted.labels_BTH[part], all_scales_BTH[part]
             learnt_BTH = labels_BTH if nll_BTH is None else labels_BTH.masked_fill(scale_BTH == 0, IGNORE_INDEX)
+            order_scale_BT = None if all_order_BT is None else all_order_BT[part]
             output = self.model(
                 **batch.inputs,
                 labels_BTH=learnt_BTH,
                 scale_BTH=scale_BTH.float() * self.world.size,
                 **self._frozen,
+                **self._order(batch, order_scale_BT),
             )
-            new_BTH = output.nll_BTH
-            yield labels_BTH, new_BTH if nll_BTH is None else torch.where(scale_BTH == 0, nll_BTH[part], new_BTH), scale_BTH
+            new_BTH = output.nll_BTH if nll_BTH is None else torch.where(scale_BTH == 0, nll_BTH[part], output.nll_BTH)
+            yield _Forward(labels_BTH, new_BTH, scale_BTH, output.order_BT, order_scale_BT)
             start += rows
 
-    def _guessed(self, batch: Batch, inputs: WeightInputs) -> tuple[torch.Tensor, WeightInputs]:
-        """The NLL of the one training forward (with its gradient), and the inputs completed by it."""
+    def _guessed(self, batch: Batch, inputs: WeightInputs) -> tuple[torch.Tensor, torch.Tensor | None, WeightInputs]:
+        """The NLL and the order loss of the one training forward (with gradients), and the inputs completed by it."""
         guess = None
         if torch.is_grad_enabled():
             counts_H = self.world.all_reduce(inputs.valid_BTH.sum(dim=(0, 1)).double())
             guess = self._by_head(self.weighting.guess(inputs, counts_H, self.loss), inputs)
-        nll_BTH, entropy_BTH = self._forward(batch, inputs.labels_BTH, guess)
-        return nll_BTH, replace(inputs, nll_BTH=nll_BTH.detach(), entropy_BTH=entropy_BTH)
+        output = self._forward(batch, inputs.labels_BTH, guess=guess, **self._order(batch))
+        nll_BTH = output.nll_BTH
+        return nll_BTH, output.order_BT, replace(inputs, nll_BTH=nll_BTH.detach(), entropy_BTH=output.entropy_BTH)
 
     @torch.no_grad()
     def _first_pass(self, batches: Sequence[Batch], inputs: WeightInputs) -> WeightInputs:
@@ -151,20 +177,37 @@ class LanguageModelStep:
             self._forward(batch, labels_BTH[:, : batch.input_ids.shape[1]])
             for batch, labels_BTH in zip(batches, all_labels_BTH, strict=True)
         ]
-        nll_BTH = torch.cat([pad_width(nll, width) for nll, _ in outputs])
-        entropies = [pad_width(entropy, width) for _, entropy in outputs if entropy is not None]
+        nll_BTH = torch.cat([pad_width(output.nll_BTH, width) for output in outputs])
+        entropies = [pad_width(output.entropy_BTH, width) for output in outputs if output.entropy_BTH is not None]
         return replace(inputs, nll_BTH=nll_BTH, entropy_BTH=torch.cat(entropies) if entropies else None)
 
     # ------------------------------------------------------------------------------- parts
 
-    def _forward(
-        self, batch: Batch, labels_BTH: torch.Tensor, guess: ScaleGuess | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What weights are made from: NLL and, where it is needed, entropy."""
-        output = self.model(
-            **batch.inputs, labels_BTH=labels_BTH, guess=guess, return_entropy=self.needs.entropy, **self._frozen
-        )
-        return output.nll_BTH, output.entropy_BTH
+    def _forward(self, batch: Batch, labels_BTH: torch.Tensor, **options: Any) -> Any:
+        """An `MTPOutput` with what weights are made from: NLL and, where it is needed, entropy."""
+        return self.model(**batch.inputs, labels_BTH=labels_BTH, return_entropy=self.needs.entropy, **self._frozen, **options)
+
+    def _order(self, batch: Batch, scale_BT: torch.Tensor | None = None) -> dict[str, OrderTargets]:
+        """What a training forward is told of the order of what is to come; nothing in an arm without it.
+
+        Args:
+            scale_BT: the loss's gradient with respect to what comes back, where it is known.
+        """
+        if not self.arm.token_order or not torch.is_grad_enabled():
+            return {}
+        targets = order_targets(batch.labels_BT, self.arm.token_order_window, batch.segment_ids_BT)
+        return {"order": targets if scale_BT is None else replace(targets, scale_BT=scale_BT.float() * self.world.size)}
+
+    def _order_scale(self, weighted: Weighted) -> torch.Tensor | None:
+        """The factor of every position's order loss, float64 (B, T): it weighs what the position's next token does.
+
+        Normalised as if head 0 were the only one, so its mean over the global batch is the arm's number.
+        """
+        if not self.arm.token_order:
+            return None
+        weights_BT1 = None if weighted.weights_BTH is None else weighted.weights_BTH[..., :1]
+        next_token = weigh(self.world, weighted.labels_BTH[..., :1], weights_BT1, self.loss)
+        return next_token.scale()[..., 0] * self.arm.token_order
 
     def _inputs(self, batch: Batch, step: int) -> WeightInputs:
         return batch_inputs(

@@ -84,10 +84,19 @@ def test_weightings_inside_of_weightings_are_followed_all_the_way():
 
 
 def test_an_option_that_can_have_no_effect_is_refused():
-    for arm, option in (("rho1", "alignment=source"), ("baseline", "alignment=source"), ("ntp", "normalise=none")):
+    without_effect = ("alignment=source", "normalise=none", "token_order_window=8")
+    for arm, option in (("rho1", "alignment=source"), *(("baseline", option) for option in without_effect)):
         with pytest.raises(ConfigError, match=f"arms.{arm}.{option.partition('=')[0]}"):
             compose(PROJECT, "demo", arms=[arm], overrides=[f"arms.{arm}.{option}"])
     assert compose(PROJECT, "demo", arms=["hybrid"], overrides=["arms.hybrid.alignment=source"]).arms["hybrid"]
+    ranking = ["arms.rho1.token_order=0.5", "arms.rho1.token_order_window=8"]
+    assert compose(PROJECT, "demo", arms=["rho1"], overrides=ranking).arms["rho1"].token_order_window == 8
+
+
+@pytest.mark.parametrize("option", ["token_order=-1", "token_order=0.5 token_order_window=1"])
+def test_an_order_of_nothing_is_refused(option):
+    with pytest.raises(ConfigError, match=r"arms\.baseline\.token_order"):
+        compose(PROJECT, "demo", arms=["baseline"], overrides=[f"arms.baseline.{one}" for one in option.split()])
 
 
 def test_an_arm_is_its_options_and_its_weightings_keys():
@@ -99,6 +108,8 @@ def test_an_arm_is_its_options_and_its_weightings_keys():
         "alignment": "target",
         "reduction": "head_mean",
         "normalise": "mean_one",
+        "token_order": 0.0,
+        "token_order_window": 32,
         "weighting": {"name": "verifiable", **dataclasses.asdict(Verifiable(beta=0.5))},
     }
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import CohereConfig, FalconH1Config, Gemma2Config, GraniteConfig, LlamaConfig
 
-from wmtp.models.unembedding import LogitRule, Unembedding
+from wmtp.models.unembedding import LogitRule, TokenOrder, Unembedding
 from wmtp.objectives import shift_labels
+from wmtp.objectives.token_order import order_targets
 
 RULES = [LogitRule(), LogitRule(divisor=3.0), LogitRule(factor=0.3), LogitRule(cap=1.5), LogitRule(2.0, 0.7, 4.0)]
 
@@ -35,3 +36,16 @@ def test_nll_and_entropy_are_those_of_the_logits(rule):
         torch.testing.assert_close(nll[..., h], due, rtol=1e-5, atol=1e-5)
         p = logits.softmax(-1)
         torch.testing.assert_close(unembedding.entropy(states, rows=3), -(p * p.log()).sum(-1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [LogitRule(), LogitRule(divisor=3.0), LogitRule(factor=0.3)])
+def test_the_order_of_tokens_is_ranked_by_a_copy_of_the_unembedding_with_its_rule(rule):
+    torch.manual_seed(0)
+    lm_head = torch.nn.Linear(6, 11, bias=False)
+    order = TokenOrder(lm_head, rule)
+    assert order.lm_head.weight is not lm_head.weight and torch.equal(order.lm_head.weight, lm_head.weight)
+    hidden, targets = torch.randn(2, 5, 6), order_targets(torch.randint(11, (2, 5)), 3)
+    logprobs = ((hidden @ lm_head.weight.T) / rule.divisor * rule.factor).log_softmax(-1)
+    due = -(targets.shares_BTW * logprobs.gather(-1, targets.tokens_BTW)).sum(-1)
+    torch.testing.assert_close(order(hidden, targets)[:, :-1], due[:, :-1])
+    assert (order(hidden, targets)[:, -1] == 0).all(), "nothing comes after the end"

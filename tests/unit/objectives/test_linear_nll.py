@@ -130,6 +130,8 @@ def test_a_broken_promise_is_an_error_and_not_a_wrong_gradient():
         {"weight_VD": torch.zeros(5, 2)},
         {"scale_N": torch.zeros(3)},
         {"scale_N": torch.zeros(4), "guess": lambda rows, nll: nll},
+        {"mixture": (torch.zeros(3, 2, dtype=torch.long), torch.zeros(3, 2))},
+        {"mixture": (torch.zeros(4, 2, dtype=torch.long), torch.zeros(4, 1))},
     ],
 )
 def test_linear_nll_refuses_what_does_not_fit(bad):

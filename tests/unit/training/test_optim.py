@@ -8,6 +8,7 @@ import torch
 from wmtp.config.training import HeadNumbers, HeadsConfig, LoraConfig, ModelConfig, OptimConfig
 from wmtp.models.build import build_model
 from wmtp.models.lora import add_adapters
+from wmtp.models.token_order import add_token_order
 from wmtp.models.value import ValueModel
 from wmtp.training.optim import HeadWarmup, Muon, build_optimizers, lr_factor, orthogonalise
 
@@ -40,6 +41,7 @@ def test_orthogonalise_flattens_singular_values_and_keeps_their_vectors():
 
 def test_every_parameter_has_exactly_one_optimizer_and_block_matrices_have_muon():
     model = build_model(ModelConfig(), vocab_size=300, max_length=32, pad_token_id=0, eos_token_id=1, seed=0)
+    add_token_order(model)
     adamw, muon = build_optimizers(model, OptimConfig())
     owned = [id(p) for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in model.parameters())

@@ -17,6 +17,7 @@ from tests.tables import VOCAB
 from wmtp.config.arms import load_arm
 from wmtp.config.training import HeadNumbers, HeadsConfig, ModelConfig, at_step
 from wmtp.models.build import build_model
+from wmtp.models.token_order import add_token_order
 from wmtp.tokens.data import TokenData
 from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 from wmtp.training.weight_report import measure
@@ -329,3 +330,57 @@ def test_each_heads_part_of_the_loss_is_scaled_by_its_own_number(world, data, ro
     torch.testing.assert_close(above / below, total.detach(), rtol=1e-6, atol=0)
     for n, p in model.named_parameters():
         torch.testing.assert_close(p.grad, due[n], rtol=1e-5, atol=1e-6, msg=n)
+
+
+# --------------------------------------------------------------------------------------- the order of what is to come
+
+
+WINDOW, AMOUNT = 4, 0.7
+
+
+def order_losses(model, data, rows):
+    """(example, position) -> the listwise loss of its ranking, over the whole vocabulary's scores."""
+    found = {}
+    for i, row in enumerate(rows):
+        ids = torch.tensor(data.tokens[data.offsets[row] : data.offsets[row + 1]].astype(np.int64))
+        hidden = model.head_hidden(ids[None], num_heads=1)[0][0]
+        logprobs = (hidden @ model.token_order.lm_head.weight.T).log_softmax(-1)
+        for t in range(int(data.prompt_lens[row]) - 1, len(ids) - 1):
+            scores = torch.full((VOCAB,), -math.inf, dtype=torch.float64)
+            for d in range(min(WINDOW, len(ids) - 1 - t), 0, -1):
+                scores[ids[t + d]] = WINDOW - d
+            shares = scores.softmax(-1)
+            found[i, t] = -(shares * logprobs[t]).sum()
+    return found
+
+
+@pytest.mark.parametrize("num_micro", [1, 3])
+@pytest.mark.parametrize("case", ["uniform", "verifiable by position, raw", "rho1", "rho1 by position", "entropy"])
+def test_the_order_loss_weighs_what_the_next_token_does(world, data, rows, case, num_micro):
+    """Added to the loss: the arm's number x the mean over positions of weight x listwise loss, as if head 0 were alone."""
+    weighting, keys, options, _ = CASES[case]
+    tree = {"weighting": {"name": weighting.__name__, **keys}, **options}
+    arm = load_arm({**tree, "token_order": AMOUNT, "token_order_window": WINDOW}, "arm")
+    model, oracle = make_model(), make_model()
+    generator = torch.Generator().manual_seed(2)
+    for one in (model, oracle):
+        add_token_order(one)
+        with torch.no_grad():
+            one.token_order.lm_head.weight.copy_(torch.randn(VOCAB, 16, generator=generator.manual_seed(2)))
+    statistics = measure(arm, HEADS, data, seed=SEED, num_steps=NUM_STEPS)
+    step = LanguageModelStep(world, model, arm, HEADS, num_steps=NUM_STEPS, seed=SEED, statistics=statistics)
+    metrics = step(make_batches(data, rows, num_micro), STEP)
+    targets = targets_of(oracle, data, rows)
+    weights = weighting(data, rows, targets, options.get("alignment", "target"))
+    shape = (options.get("reduction", "head_mean"), options.get("normalise", "mean_one"))
+    loss, _ = loss_of(targets.nll, weights, *shape)
+    order = {(*place, 0): value for place, value in order_losses(oracle, data, rows).items()}
+    assert order.keys() == {place for place in targets.nll if place[2] == 0}
+    added, _ = loss_of(order, weights, *shape)
+    (loss + AMOUNT * added).backward()
+    for (name, ours), theirs in zip(model.named_parameters(), oracle.parameters(), strict=True):
+        size = theirs.grad.abs().max().item()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=2e-6, atol=1e-6 * size, msg=lambda text, n=name: f"{n}: {text}")
+    found = {name: (a / b).item() for name, (a, b) in metrics.ratios.items()}
+    assert found["train/loss"] == pytest.approx((loss + AMOUNT * added).item(), rel=1e-6)
+    assert found["train/token_order"] == pytest.approx(sum(v.item() for v in order.values()) / len(order), rel=1e-6)
