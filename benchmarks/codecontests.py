@@ -108,7 +108,7 @@ def sampled(folder: Path, number: int, seed: int) -> int:
         benchmark_similarity=None,
         pairwise=False,
     )
-    return sum(len(problem.solutions) for problem in load_splits(config, Path(), Ledger()).train)
+    return sum(len(problem.solutions) for problem in load_splits(config, Path(), Ledger(), stores=folder / "stores").train)
 
 
 def filtered(folder: Path, number: int, seed: int) -> int:

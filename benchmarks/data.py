@@ -75,7 +75,7 @@ def label(config: DataConfig, kept: Path, workers: int) -> tuple[int, int, float
         return store.run(programs, run)
 
     ledger = Ledger()
-    splits = load_splits(config, Path(), ledger)
+    splits = load_splits(config, Path(), ledger, stores=kept)
     account = ledger.account("table/train", "split/train")
     make_examples(splits.train, config, execute, table="train", noisy=False, wrong=True, account=account)
     return asked, ran, time.perf_counter() - started

@@ -81,6 +81,12 @@ class Account:
         self.problems.drop(reason, problems)
         self.solutions.drop(reason, solutions)
 
+    def add(self, other: Account) -> None:
+        """What `other`, of the same collection, was told of drops."""
+        for own, others in ((self.problems, other.problems), (self.solutions, other.solutions)):
+            for reason, number in others.dropped.items():
+                own.drop(reason, number)
+
     def thinned(self, reason: str, before: Sequence[Hashable], after: Sequence[Hashable]) -> None:
         """A step left `after` of `before`, each the problem of every solution: a problem goes with its last solution."""
         self.drop(reason, len(set(before)) - len(set(after)), len(before) - len(after))

@@ -137,3 +137,17 @@ def test_a_problem_goes_with_its_last_solution(problems, data):
     assert account.problems.dropped == {"too_long": len(gone)}
     assert account.solutions.dropped == {"too_long": len(problems) - len(kept)}
     assert [re.split(":", str(line))[0] for line in ledger.lines.values()] == ["table/x problems", "table/x solutions"]
+
+
+def test_an_account_takes_over_what_another_one_dropped():
+    ledger = Ledger()
+    account, draft = ledger.account("a"), Ledger().account("a")
+    account.read(3, 9)
+    account.drop("too_long", 0, 2)
+    draft.drop("too_long", 1, 3)
+    draft.solutions.drop("over", 1)
+    account.add(draft)
+    account.problems.keep(2)
+    account.solutions.keep(3)
+    ledger.check()
+    assert account.problems.dropped == {"too_long": 1} and account.solutions.dropped == {"too_long": 5, "over": 1}

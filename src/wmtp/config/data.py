@@ -37,8 +37,8 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """`path`: a Hugging Face tokenizer (folder or hub id); without it, byte-pair merges are learnt from the data, from at most
-    `max_texts` of the training examples, drawn by the data's seed."""
+    """`path`: a Hugging Face tokenizer (folder or hub id); without it, byte-pair merges are learnt from the data: from at most
+    `max_texts` solutions of the training file, the same ones for every seed, or of the examples where there is no file."""
 
     path: Optional[str] = None
     vocab_size: int = 768
@@ -62,8 +62,8 @@ class DataConfig:
     slow or too large anywhere fails. `max_tests`: tests of a problem that a label is made from, null for all. `mutants`: `any`
     that fails, or `late`: rather one that passes the first test.
 
-    `seed` draws training and reference problems and all solutions; `heldout_seed` the problems of validation and test, so that
-    several seeds of the data are compared on the same ones.
+    `seed` draws training and reference problems and all solutions, by hashes of it and of what they are; `heldout_seed` the
+    problems of validation and test, so that several seeds of the data are compared on the same ones.
 
     Training problems that are in the validation file or in one of `benchmarks`, each `NAME:PATH` with the name of its task set,
     are removed: the same statement, one that shares `benchmark_overlap` of the 13-grams of the shorter one, or one whose
@@ -148,6 +148,8 @@ class DataConfig:
         self._check_leaks()
         ratio = self.correct_ratio
         require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
+        fits = ratio in (None, 0.5) or not self.pairwise
+        require(fits, "data.correct_ratio", ratio, "0.5 or null where data.pairwise is true: pairs have as many right as wrong")
         if not self.is_generated:
             for key in ("train_path", "validation_path"):
                 require(

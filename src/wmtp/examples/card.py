@@ -171,7 +171,7 @@ def _table_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> TableCar
         _counts(table["noise_kind"]),
         (
             _ranges("tokens of a row", lengths, meta["max_length"]),
-            _values("difficulty (0: also unknown)", table["difficulty"].to_numpy()),
+            _difficulties(table["difficulty"]),
             _values("rows of a problem", per_problem),
         ),
     )
@@ -202,6 +202,12 @@ def _ranges(title: str, values: np.ndarray, most: int) -> Histogram:
     counts = np.bincount(np.asarray(values, dtype=np.int64) // width)
     labels = [f"{i * width} to {(i + 1) * width - 1}" for i in range(len(counts))]
     return Histogram(title, tuple(labels), tuple(counts.tolist()))
+
+
+def _difficulties(column: pa.ChunkedArray) -> Histogram:
+    known = _values("difficulty", column.drop_null().to_numpy())
+    unknown = (("unknown",), (column.null_count,)) if column.null_count else ((), ())
+    return Histogram(known.title, known.labels + unknown[0], known.counts + unknown[1])
 
 
 def _values(title: str, values: np.ndarray) -> Histogram:

@@ -64,7 +64,8 @@ def history_lines(row: RowCard) -> list[str]:
     else:
         lines.append("did not run: its label is the source's")
     label = "right" if values["is_correct"] else "wrong"
-    return [*lines, f"label: {label}; difficulty {values['difficulty'] or 'unknown'}; {row.num_tokens} tokens"]
+    difficulty = "unknown" if values["difficulty"] is None else values["difficulty"]
+    return [*lines, f"label: {label}; difficulty {difficulty}; {row.num_tokens} tokens"]
 
 
 def dropped(ledger: Sequence[Line]) -> list[tuple[str, str, str, int]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from wmtp.config.data import DataConfig
 from wmtp.examples.blame import not_the_algorithm
 from wmtp.ledger import Line
+from wmtp.problems.draw import in_order, key_of
 from wmtp.types import Problem, Solution, Verdict
 
 Text = tuple[Problem, str]
@@ -57,7 +59,7 @@ def settle(
     A solution whose run contradicts its label is dropped, and so is one whose run says nothing of its algorithm, whatever its
     label (see `not_the_algorithm`). With `labels: sampled` a share of them is run, drawn by seed and table.
     """
-    chosen = set(_to_run(len(given), config, table))
+    chosen = set(_to_run(given, config, table))
     verdicts = dict(zip(sorted(chosen), verify([(given[i][0], given[i][1].code) for i in sorted(chosen)]), strict=True))
     kept, check = [], LabelCheck()
     for i, (problem, solution) in enumerate(given):
@@ -73,13 +75,14 @@ def settle(
     return kept, check
 
 
-def _to_run(number: int, config: DataConfig, table: str) -> Sequence[int]:
+def _to_run(given: Sequence[Given], config: DataConfig, table: str) -> Sequence[int]:
     if config.labels == "trusted":
         return ()
     if config.labels == "sampled":
-        draw = random.Random(f"verified {config.seed} {table}")
-        return draw.sample(range(number), math.ceil(config.verified_frac * number))
-    return range(number)
+        keys = [key_of(problem.problem_id, solution.code) for problem, solution in given]
+        order = in_order(f"verified {config.seed} {table}", np.asarray(keys, dtype=np.uint64))
+        return [int(i) for i in order[: math.ceil(config.verified_frac * len(given))]]
+    return range(len(given))
 
 
 def _reason(solution: Solution, verdict: Verdict, *, timeouts_count: bool) -> str:

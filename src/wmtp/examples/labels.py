@@ -5,8 +5,8 @@ Programs are run by `execute`, which the caller supplies; it is called with larg
 
 from __future__ import annotations
 
+import bisect
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,6 +19,7 @@ from wmtp.examples.given import RIGHT_THAT_FAIL, WRONG_THAT_PASS, LabelCheck, Se
 from wmtp.examples.mutate import mutants
 from wmtp.examples.noise import MISMATCHED, Noised, add_noise, choose_kind
 from wmtp.ledger import Account, Line
+from wmtp.problems.draw import key_of
 from wmtp.problems.render import Example, History
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Limits, Problem, Program, Solution, Verdict
@@ -53,14 +54,16 @@ class Draft:
     """One example in the making: its candidate texts (a given one, or mutants to try in turn, each with the kind of the edit
     that made it), its noise and its label.
 
-    `solution`: the given one, or the one that mutants are made of. `is_settled`: the given text's label holds as it stands
-    (`verdict` says why, if it ran), and it need not run where no noise comes on top.
+    `draw`: of its noise, by what it is made of alone. `solution`: the given one, or the one that mutants are made of.
+    `is_settled`: the given text's label holds as it stands (`verdict` says why, if it ran), and it need not run where no noise
+    comes on top.
     """
 
     problem: Problem
     solution: Solution
     origin: Origin
     candidates: Iterator[tuple[str, str]]
+    draw: random.Random
     is_settled: bool = False
     verdict: Verdict | None = None
     noise_kind: str = ""
@@ -98,6 +101,8 @@ def make_examples(
 ) -> tuple[list[Example], LabelCheck]:
     """Right and (where `wrong`) wrong solutions of the problems, with noise where `noisy`, labelled by running them.
 
+    What is made of a solution, its noise and its mutants, depends on itself and the seed, and not on the others.
+
     A problem's right solutions must pass and its wrong ones fail, or they are dropped and counted. Each right one gets
     `config.mutants_per_solution` wrong ones made by mutation. Noise comes on top and may turn right into wrong: the label
     is what the final text does. Solutions from a file run before mutants are made of them; the generator's are right by
@@ -114,7 +119,6 @@ def make_examples(
         DataError: no problem has a solution that passes its tests, or the sandbox itself failed.
     """
     taskset = tasksets.get(config.source)
-    draw = random.Random(f"labels {config.seed} {table}")
 
     def verify(texts: Sequence[Text]) -> list[Verdict]:
         programs = [taskset.program(problem, text) for problem, text in texts]
@@ -129,30 +133,36 @@ def make_examples(
     else:
         settled, check = settle(used, config, verify, account.solutions, table)
     right = [each for each in settled if each.solution.is_correct]
-    drafts = [_given_draft(each, is_settled=not config.is_generated) for each in settled]
+    seed = f"{config.seed} {table}"
+    drafts = [_given_draft(each, seed, is_settled=not config.is_generated) for each in settled]
     if wrong:
-        drafts += _mutant_drafts(right, config.mutants_per_solution, f"{config.seed} {table}", account.solutions)
+        drafts += _mutant_drafts(right, config.mutants_per_solution, seed, account.solutions)
     place = {problem.problem_id: i for i, problem in enumerate(problems)}
     drafts.sort(key=lambda draft: (place[draft.problem.problem_id], ORIGINS.index(draft.origin)))
     if noisy:
         for draft in drafts:
-            draft.noise_kind = choose_kind(config.noise, draw)
+            draft.noise_kind = choose_kind(config.noise, draft.draw)
     if right:
-        _label(drafts, right, verify, draw, late=config.mutants == "late")
+        _label(drafts, Others(right), verify, late=config.mutants == "late")
     labelled = [draft for draft in drafts if draft.is_correct is not None]
     if not labelled:
         raise DataError(f"{table}: none of the {len(problems)} problems has a solution that passes its tests")
     _count_unproven(drafts, account.solutions)
     lost = {problem.problem_id for problem, _ in used} - {draft.problem.problem_id for draft in labelled}
     account.problems.drop("without_proven_solution", len(lost))
-    if wrong and config.pairwise:
-        labelled = _paired(labelled, account)
     return [_example(taskset, draft) for draft in labelled], check
 
 
-def _given_draft(given: Settled, *, is_settled: bool) -> Draft:
-    origin: Origin = "right" if given.solution.is_correct else "wrong"
-    return Draft(given.problem, given.solution, origin, iter([(given.solution.code, "")]), is_settled, given.verdict)
+def _given_draft(given: Settled, seed: str, *, is_settled: bool) -> Draft:
+    problem, solution = given.problem, given.solution
+    origin: Origin = "right" if solution.is_correct else "wrong"
+    draw = _draw_of(problem, solution, f"{origin} {seed}")
+    return Draft(problem, solution, origin, iter([(solution.code, "")]), draw, is_settled, given.verdict)
+
+
+def _draw_of(problem: Problem, solution: Solution, seed: str) -> random.Random:
+    """Of what is made of a solution, whichever others there are."""
+    return random.Random(f"{seed} {key_of(problem.problem_id, solution.code)}")
 
 
 def _count_unproven(drafts: Sequence[Draft], solutions: Line) -> None:
@@ -175,15 +185,16 @@ def _for_labels(program: Program, config: DataConfig) -> Program:
 def _mutant_drafts(right: Sequence[Settled], number: int, seed: str, solutions: Line) -> list[Draft]:
     """`number` wrong solutions to find for each right one; they share its mutants, so that no two are the same."""
     drafts = []
-    for i, (problem, solution, _) in enumerate(right if number else ()):
-        made = mutants(solution.code, random.Random(f"mutants {seed} {i}"))
+    for problem, solution, _ in right if number else ():
+        made = mutants(solution.code, _draw_of(problem, solution, f"mutants {seed}"))
         candidates = ((mutant.code, mutant.kind) for mutant in islice(made, number * MUTANTS_TRIED))
-        drafts += [Draft(problem, solution, "mutant", candidates) for _ in range(number)]
+        for i in range(number):
+            drafts.append(Draft(problem, solution, "mutant", candidates, _draw_of(problem, solution, f"mutant {i} {seed}")))
     solutions.make("mutants_wanted", len(drafts))
     return drafts
 
 
-def _label(drafts: Sequence[Draft], right: Sequence[Settled], verify: Verify, draw: random.Random, *, late: bool) -> None:
+def _label(drafts: Sequence[Draft], others: Others, verify: Verify, *, late: bool) -> None:
     """Add the noise and run every draft until its label is one that it may have, or its candidates are used up.
 
     `late`: a mutant that fails its first test is only taken where no other one is found.
@@ -195,7 +206,7 @@ def _label(drafts: Sequence[Draft], right: Sequence[Settled], verify: Verify, dr
         for draft in waiting:
             candidate = next(draft.candidates, None)
             if candidate is not None:
-                draft.attempt = _attempt(draft, *candidate, right, draw)
+                draft.attempt = _attempt(draft, *candidate, others)
                 proposed.append(draft)
             elif id(draft) in early:
                 draft.attempt, draft.is_correct = early[id(draft)], False
@@ -213,39 +224,35 @@ def _label(drafts: Sequence[Draft], right: Sequence[Settled], verify: Verify, dr
         waiting = [draft for draft in proposed if draft.is_correct is None]
 
 
-def _attempt(draft: Draft, text: str, edit: str, right: Sequence[Settled], draw: random.Random) -> Attempt:
+def _attempt(draft: Draft, text: str, edit: str, others: Others) -> Attempt:
     """The draft's next text, with its noise."""
-    other = _of_another_problem(draft.problem, right, draw)
-    noised = add_noise(draft.noise_kind, text, other.solution.code, draw)
-    return Attempt(noised, edit, other.problem.problem_id if draft.noise_kind == MISMATCHED else "", draft.verdict)
+    if draft.noise_kind != MISMATCHED:
+        return Attempt(add_noise(draft.noise_kind, text, "", draft.draw), edit, "", draft.verdict)
+    other = others.of(draft.problem, draft.draw)
+    noised = add_noise(MISMATCHED, text, other.solution.code, draft.draw)
+    return Attempt(noised, edit, other.problem.problem_id, draft.verdict)
 
 
-def _of_another_problem(problem: Problem, right: Sequence[Settled], draw: random.Random) -> Settled:
-    """A right solution of another problem (of the same one only where there is no other)."""
-    for _ in range(100):
-        other = draw.choice(right)
-        if other.problem.problem_id != problem.problem_id:
-            break
-    return other
+class Others:
+    """Right solutions to put in another one's place. They stand in a ring by their keys, so that one more or one less
+    is noticed by its neighbours alone."""
+
+    def __init__(self, right: Sequence[Settled]) -> None:
+        keyed = sorted(
+            ((key_of(each.problem.problem_id, each.solution.code), each) for each in right), key=lambda pair: pair[0]
+        )
+        self._keys, self._right = [key for key, _ in keyed], [each for _, each in keyed]
+
+    def of(self, problem: Problem, draw: random.Random) -> Settled:
+        """One of another problem (of the same one only where there is no other)."""
+        start, number = bisect.bisect_left(self._keys, draw.getrandbits(64)), len(self._right)
+        ring = (self._right[(start + i) % number] for i in range(number))
+        return next((each for each in ring if each.problem.problem_id != problem.problem_id), self._right[start % number])
 
 
 def _verdicts(drafts: Sequence[Draft], verify: Verify) -> list[Verdict]:
     """What the drafts' texts do."""
     return verify([(draft.problem, draft.attempt.noised.code) for draft in drafts if draft.attempt is not None])
-
-
-def _paired(drafts: Sequence[Draft], account: Account) -> list[Draft]:
-    """As many right as wrong solutions of each problem, the first ones; those without a partner are dropped."""
-    available = Counter((draft.problem.problem_id, draft.must_fail) for draft in drafts)
-    taken: Counter[tuple[str, bool]] = Counter()
-    kept = []
-    for draft in drafts:
-        problem_id, must_fail = draft.problem.problem_id, draft.must_fail
-        if taken[problem_id, must_fail] < available[problem_id, not must_fail]:
-            taken[problem_id, must_fail] += 1
-            kept.append(draft)
-    account.thinned("without_partner", [d.problem.problem_id for d in drafts], [d.problem.problem_id for d in kept])
-    return kept
 
 
 def _example(taskset: TaskSet, draft: Draft) -> Example:

@@ -1,28 +1,39 @@
 """The problems of every split, with the solutions that sampling chose: from the generator or from files.
 
-Files are read twice: once for metadata alone, on which everything is decided, and once for the texts that are kept.
+Everything is decided on columns, and only the texts that are kept are read (see `wmtp.examples.store`). What is too long is
+left out before anything is drawn: a draw is repeated without what it took and was found too long, until all of it fits. That
+gives what is drawn of those that fit, and no text has to be looked at that is not drawn.
 
 The ledger gets `source/NAME`, what a file or the generator gives, and `split/NAME`, what sampling makes of it.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from wmtp import tasksets
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
-from wmtp.examples.survey import Surveyed, candidates_of, read, resolve, survey
-from wmtp.ledger import Account, Ledger
-from wmtp.problems.choose import Candidate, DifficultyBins, choose_problems, choose_solutions
+from wmtp.examples.survey import Survey, candidates_of, read, resolve, survey
+from wmtp.ledger import Account, Ledger, Line
+from wmtp.problems.choose import UNKNOWN, Candidates, DifficultyBins, choose_problems, choose_solutions
 from wmtp.problems.decontaminate import Removed
+from wmtp.problems.draw import in_order, keys_of
 from wmtp.problems.files import Reading
 from wmtp.problems.splits import with_split
 from wmtp.synthetic.generate import generate
-from wmtp.types import Problem
+from wmtp.types import Problem, Solution
+
+Measure = Callable[[Sequence[tuple[str, str]]], tuple[np.ndarray, np.ndarray]]
+"""Prompts with their solutions -> tokens of each whole row, and of each prompt alone with the end token: at least these."""
+
+MeasureBy = Callable[[Callable[[int], list[tuple[str, str]]]], Measure]
+"""Takes what gives at most so many prompts with their solutions of the training file, to learn a tokenizer from where there is
+none, and gives what measures by it."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +55,24 @@ class Splits:
         return {"train": self.train, "reference": self.reference, "validation": self.validation, "test": self.test}
 
 
-def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
+@dataclass(frozen=True)
+class _Drawn:
+    """What a draw took, by split: rows of the candidates. `accounts`: what it dropped."""
+
+    rows: dict[str, np.ndarray]
+    accounts: dict[str, Account]
+
+
+def load_splits(config: DataConfig, root: Path, ledger: Ledger, *, stores: Path, measure_by: MeasureBy | None = None) -> Splits:
     """The configured source, split and sampled.
 
     Generated: all four splits are different problems. Files: `train_path` gives reference problems (clean data) and, of
     the rest, training problems; `validation_path` gives the problems of validation and test, which may be the same ones.
-    Relative paths start at `root`.
+    Relative paths start at `root`. Nothing depends on the order of a file's rows, or on how files divide them.
 
+    Args:
+        stores: the folder with what was read before.
+        measure_by: tells lengths, so that only what fits into `data.max_length` is drawn of files; None: lengths do not matter.
     Raises:
         DataError: a broken file, or fewer problems than asked for.
     """
@@ -66,8 +88,12 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger) -> Splits:
         account.drop("of_another_split", number, _num_solutions(everything) - _num_solutions(held_out))
     account.problems.keep(len(held_out))
     account.solutions.keep(_num_solutions(held_out))
-    validation, test = _from_held_out(config, held_out, ledger)
-    train, reference, removed = _from_training_file(config, root, held_out, ledger)
+    training = with_split(resolve(str(config.train_path), root), "train")
+    found = survey(training, config, root, held_out, ledger, stores)
+    measure = None if measure_by is None else measure_by(lambda most: _texts(found, config, most))
+    validation, test = _from_held_out(config, held_out, measure, ledger)
+    train, reference = _from_training_file(config, found, measure, ledger)
+    removed = [replace(each, file=_in(root, each.file), because_file=_in(root, each.because_file)) for each in found.removed]
     return Splits(_within(root, train), _within(root, reference), _within(root, validation), test, removed)
 
 
@@ -84,29 +110,40 @@ def _num_solutions(problems: Sequence[Problem]) -> int:
     return sum(len(problem.solutions) for problem in problems)
 
 
+def _texts(found: Survey, config: DataConfig, most: int) -> list[tuple[str, str]]:
+    """Prompts with solutions of usable problems, at most so many, the same ones for every seed of the data."""
+    rows, store = found.rows, found.store
+    if config.mutants_per_solution:
+        rows = rows[store.candidates.is_correct[rows]]
+    rows = rows[in_order("tokenizer", store.candidates.keys[rows])[:most]]
+    problems = store.candidates.problems[rows].tolist()
+    return [(store.prompts[i], code) for i, code in zip(problems, store.codes(rows), strict=True)]
+
+
 def _from_generator(config: DataConfig, ledger: Ledger) -> Splits:
     made = generate(config, ledger)
     chosen: dict[str, list[Problem]] = {}
     for split in ("train", "reference", "validation"):
         account = ledger.account(f"split/{split}", f"source/{split}")
         account.read(len(made[split]), _num_solutions(made[split]))
-        chosen[split] = _with_chosen_solutions(made[split], config, split, account)
+        chosen[split] = _with_chosen_solutions(made[split], config, split, None, account)
     test = ledger.line("split/test", "problems", "source/test")
     test.read(len(made["test"]))
     test.keep(len(made["test"]))
     return Splits(chosen["train"], chosen["reference"], chosen["validation"], made["test"])
 
 
-def _from_held_out(config: DataConfig, held_out: Sequence[Problem], ledger: Ledger) -> tuple[list[Problem], list[Problem]]:
+def _from_held_out(
+    config: DataConfig, held_out: Sequence[Problem], measure: Measure | None, ledger: Ledger
+) -> tuple[list[Problem], list[Problem]]:
     """Validation problems with the chosen solutions, test problems with all: drawn from both ends of one random order."""
     for key in ("num_validation_problems", "num_test_problems"):
         number = getattr(config, key)
         if number > len(held_out):
             raise DataError(f"data.{key}={number}, but {config.validation_path} has {len(held_out)} problems")
-    order = list(range(len(held_out)))
-    random.Random(f"held out {config.heldout_seed}").shuffle(order)
-    validation = [held_out[i] for i in sorted(order[-config.num_validation_problems :])]
-    test = [held_out[i] for i in sorted(order[: config.num_test_problems])]
+    order = in_order(f"held out {config.heldout_seed}", keys_of([problem.problem_id for problem in held_out]))
+    validation = _by_id(held_out[i] for i in order[-config.num_validation_problems :])
+    test = _by_id(held_out[i] for i in order[: config.num_test_problems])
     account = ledger.account("split/validation", "source/validation")
     account.read(len(held_out), _num_solutions(held_out))
     account.drop("not_sampled", len(held_out) - len(validation), _num_solutions(held_out) - _num_solutions(validation))
@@ -114,104 +151,179 @@ def _from_held_out(config: DataConfig, held_out: Sequence[Problem], ledger: Ledg
     line.read(len(held_out))
     line.drop("not_sampled", len(held_out) - len(test))
     line.keep(len(test))
-    return _with_chosen_solutions(validation, config, "validation", account), test
+    return _with_chosen_solutions(validation, config, "validation", measure, account), test
+
+
+def _by_id(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: problem.problem_id)
 
 
 def _from_training_file(
-    config: DataConfig, root: Path, held_out: Sequence[Problem], ledger: Ledger
-) -> tuple[list[Problem], list[Problem], list[Removed]]:
-    """Training and reference problems: decontaminated, distinct, sampled; and what is like others."""
-    path = with_split(resolve(str(config.train_path), root), "train")
-    found = survey(path, config, root, held_out, ledger)
-    surveyed, difficulties = found.surveyed, found.difficulties
-    numbers = sorted(surveyed)
-    random.Random(f"reference {config.seed}").shuffle(numbers)
-    reference, rest = numbers[: config.num_reference_problems], sorted(numbers[config.num_reference_problems :])
-    if len(reference) < config.num_reference_problems or not rest:
+    config: DataConfig, found: Survey, measure: Measure | None, ledger: Ledger
+) -> tuple[list[Problem], list[Problem]]:
+    """Training and reference problems, sampled."""
+    store, rows = found.store, found.rows
+    candidates = store.candidates.take(rows)
+
+    def draw(fits: np.ndarray) -> _Drawn:
+        return _draw(config, found, candidates, fits, is_measured=measure is not None)
+
+    def measured(taken: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+        prompts = [store.prompts[i] for i in candidates.problems[taken].tolist()]
+        return measure([*zip(prompts, store.codes(rows[taken]), strict=True)])
+
+    drawn = _fitting(draw, measured, measure, candidates, config.max_length)
+    splits: dict[str, list[Problem]] = {}
+    for name, taken in drawn.rows.items():
+        account = ledger.account(f"split/{name}", "source/train")
+        account.read(candidates.num_problems, len(candidates))
+        account.add(drawn.accounts[name])
+        problems = candidates.problems[taken]
+        starts = np.flatnonzero(np.diff(problems, prepend=-1))
+        own = zip(problems[starts].tolist(), np.split(rows[taken], starts[1:]), strict=True)
+        splits[name] = _by_id(store.problem(number, kept) for number, kept in own)
+        account.keep([problem.problem_id for problem in splits[name] for _ in problem.solutions])
+    return splits["train"], splits["reference"]
+
+
+def _fitting(
+    draw: Callable[[np.ndarray], _Drawn],
+    measured: Callable[[np.ndarray, Measure], tuple[np.ndarray, np.ndarray]],
+    measure: Measure | None,
+    candidates: Candidates,
+    max_length: int,
+) -> _Drawn:
+    """What is drawn of the candidates that fit, without a look at those that are not drawn.
+
+    Draws take the first ones of an order, so leaving out one that is too long moves up the ones behind it and no others.
+    """
+    fits, is_known = np.ones(len(candidates), dtype=bool), np.zeros(len(candidates), dtype=bool)
+    while True:
+        drawn = draw(fits)
+        taken = np.unique(np.concatenate([*drawn.rows.values()]))
+        new = taken[~is_known[taken]]
+        if measure is None or not len(new):
+            return drawn
+        lengths, least = measured(new, measure)
+        is_known[new] = True
+        fits[new[lengths > max_length]] = False
+        hopeless = candidates.problems[new[least > max_length]]
+        fits[np.isin(candidates.problems, hopeless)] = False
+
+
+def _draw(config: DataConfig, found: Survey, candidates: Candidates, fits: np.ndarray, *, is_measured: bool) -> _Drawn:
+    """Of the candidates that fit: the reference problems' right solutions, and training problems and solutions of the rest."""
+    keys = found.store.problem_keys
+    usable = np.unique(candidates.problems[fits & candidates.is_correct])
+    order = usable[in_order(f"reference {config.seed}", keys[usable])]
+    reference, rest = order[: config.num_reference_problems], np.sort(order[config.num_reference_problems :])
+    if len(reference) < config.num_reference_problems or not len(rest):
         raise DataError(
-            f"data.num_reference_problems={config.num_reference_problems}, but {path} has {len(surveyed)} usable problems "
-            "and some must be left to train on"
+            f"data.num_reference_problems={config.num_reference_problems}, but {config.train_path} has {len(usable)} usable "
+            "problems and some must be left to train on"
         )
-    accounts = {name: ledger.account(f"split/{name}", "source/train") for name in ("train", "reference")}
+    drawn = _Drawn({}, {})
     for name, own, reason in (("train", rest, "set_aside_for_reference"), ("reference", reference, "left_to_train_on")):
-        accounts[name].read(len(surveyed), len(_of_each_solution(surveyed, surveyed)))
-        accounts[name].thinned(reason, _of_each_solution(surveyed, surveyed), _of_each_solution(surveyed, own))
-    train = _draw_problems(config, path, rest, surveyed, difficulties, accounts["train"])
-    texts: dict[int, Problem] = {}
-    chosen: dict[int, list[int]] = {}
-    for name, own in (("train", train), ("reference", reference)):
-        chosen |= _choose([candidate for i in own for candidate in surveyed[i]], config, name, accounts[name])
-    for i, problem in enumerate(tasksets.load_problems(config.source, path, Reading(config.max_bad_frac))):
-        if i in chosen:
-            texts[i] = _with_solutions(problem, chosen[i])
-    splits = {name: [texts[i] for i in own if i in texts] for name, own in (("train", train), ("reference", reference))}
-    for name, problems in splits.items():
-        accounts[name].keep(_id_of_each_solution(problems))
-    removed = [replace(each, file=_in(root, each.file), because_file=_in(root, each.because_file)) for each in found.removed]
-    return splits["train"], splits["reference"], removed
-
-
-def _draw_problems(
-    config: DataConfig, path: str, rest: list[int], surveyed: Surveyed, difficulties: Mapping[int, int | None], account: Account
-) -> list[int]:
-    """The training problems among `rest`, by difficulty bins and number as configured."""
-    bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights, config.unknown_difficulty_weight)
-    levels = [difficulties[i] for i in rest]
-    told = [i for i in rest if difficulties[i] is not None or bins.weight(None) > 0]
-    allowed = [i for i in told if bins.weight(difficulties[i]) > 0]
-    reachable = [rest[i] for i in choose_problems(levels, bins, None, f"{config.seed}")]
-    drawn = [rest[i] for i in choose_problems(levels, bins, config.num_problems, f"{config.seed}")]
-    if config.num_problems is not None and len(drawn) < config.num_problems:
-        raise DataError(f"data.num_problems={config.num_problems}, but {path} leaves {len(drawn)}: use null for all")
-    for reason, before, after in (
-        ("unknown_difficulty", rest, told),
-        ("difficulty_of_weight_0", told, allowed),
-        ("over_difficulty_share", allowed, reachable),
-        ("not_sampled", reachable, drawn),
-    ):
-        account.thinned(reason, _of_each_solution(surveyed, before), _of_each_solution(surveyed, after))
+        account = drawn.accounts[name] = Account(Line("", "problems"), Line("", "solutions"))
+        part = np.arange(len(candidates))
+        if is_measured:
+            part = _thinned(candidates, part, fits & np.isin(candidates.problems, usable), "too_long", account)
+        part = _thinned(candidates, part, np.isin(candidates.problems, own), reason, account)
+        drawn.rows[name] = part[_chosen(config, found, candidates.take(part), name, account)]
     return drawn
 
 
-def solutions_per_problem(config: DataConfig) -> int:
-    """How many given solutions of a problem leave room for their mutants within `max_per_problem`."""
-    return max(1, config.max_per_problem // (1 + config.mutants_per_solution))
+def _chosen(config: DataConfig, found: Survey, candidates: Candidates, split: str, account: Account) -> np.ndarray:
+    """Numbers of the candidates that a split of the training file takes.
 
-
-def _choose(candidates: Sequence[Candidate], config: DataConfig, split: str, account: Account) -> dict[int, list[int]]:
-    """Problem -> its chosen solutions. With mutants the right ones are used and wrong ones made; without, both are given."""
-    limit, pairwise = config.max_per_problem, config.pairwise
-    if config.mutants_per_solution:
-        right = [candidate for candidate in candidates if candidate.is_correct]
-        account.thinned("wrong_not_used", [c.problem for c in candidates], [c.problem for c in right])
-        candidates, limit, pairwise = right, solutions_per_problem(config), False
+    What could not be used is out before problems are counted off: with mutants the right ones are used and wrong ones made,
+    without both are given, and where pairs are asked for a problem has both.
+    """
+    part = np.arange(len(candidates))
+    if config.mutants_per_solution or split == "reference":
+        part = _thinned(candidates, part, candidates.is_correct, "wrong_not_used", account)
+    elif config.pairwise:
+        labels = (candidates.problems[candidates.is_correct], candidates.problems[~candidates.is_correct])
+        part = _thinned(candidates, part, np.isin(candidates.problems, np.intersect1d(*labels)), "without_partner", account)
+    if split == "train":
+        part = _of_drawn_problems(config, found, candidates, part, account)
+    limit, pairwise = _most(config, is_clean=split == "reference")
     seed = f"{config.seed} {split}"
-    chosen: dict[int, list[int]] = {}
-    for candidate in choose_solutions(candidates, max_per_problem=limit, pairwise=pairwise, seed=seed, account=account):
-        chosen.setdefault(candidate.problem, []).append(candidate.solution)
-    return chosen
+    own = candidates.take(part)
+    return part[choose_solutions(own, max_per_problem=limit, pairwise=pairwise, seed=seed, account=account)]
 
 
-def _with_chosen_solutions(problems: Sequence[Problem], config: DataConfig, split: str, account: Account) -> list[Problem]:
+def _of_drawn_problems(
+    config: DataConfig, found: Survey, candidates: Candidates, part: np.ndarray, account: Account
+) -> np.ndarray:
+    """What of `part` is of the training problems that difficulty bins and number leave."""
+    bins = DifficultyBins(config.difficulty_bins, config.difficulty_weights, config.unknown_difficulty_weight)
+    numbers = np.unique(candidates.problems[part])
+    levels, keys = found.store.difficulties[numbers], found.store.problem_keys[numbers]
+    told = numbers if bins.weight(None) > 0 else numbers[levels != UNKNOWN]
+    allowed = numbers[bins.weights_of(levels) > 0]
+    reachable, drawn = (
+        numbers[choose_problems(levels, keys, bins, number, f"{config.seed}")] for number in (None, config.num_problems)
+    )
+    if config.num_problems is not None and len(drawn) < config.num_problems:
+        raise DataError(
+            f"data.num_problems={config.num_problems}, but {config.train_path} leaves {len(drawn)}: use null for all"
+        )
+    for reason, left in (
+        ("unknown_difficulty", told),
+        ("difficulty_of_weight_0", allowed),
+        ("over_difficulty_share", reachable),
+        ("not_sampled", drawn),
+    ):
+        part = _thinned(candidates, part, np.isin(candidates.problems, left), reason, account)
+    return part
+
+
+def _thinned(candidates: Candidates, part: np.ndarray, is_kept: np.ndarray, reason: str, account: Account) -> np.ndarray:
+    """What of `part` is kept (a mask of all candidates); `account` is told of the others."""
+    left = part[is_kept[part]]
+    problems = candidates.take(part).num_problems - candidates.take(left).num_problems
+    account.drop(reason, problems, len(part) - len(left))
+    return left
+
+
+def _most(config: DataConfig, *, is_clean: bool) -> tuple[int, bool]:
+    """How many given solutions of a problem leave room for their mutants or their partners, and whether they come in pairs."""
+    if config.mutants_per_solution:
+        return max(1, config.max_per_problem // (1 + config.mutants_per_solution)), False
+    if config.pairwise and is_clean:
+        return config.max_per_problem // 2, False
+    return config.max_per_problem, config.pairwise
+
+
+def _with_chosen_solutions(
+    problems: Sequence[Problem], config: DataConfig, split: str, measure: Measure | None, account: Account
+) -> list[Problem]:
     """Problems that are in memory, with the chosen solutions; those that are left without any are dropped."""
     account.problems.drop("without_solutions", sum(not problem.solutions for problem in problems))
-    candidates = [candidate for i, problem in enumerate(problems) for candidate in candidates_of(i, problem)]
-    chosen = [_with_solutions(problems[i], keep) for i, keep in _choose(candidates, config, split, account).items()]
-    account.keep(_id_of_each_solution(chosen))
+    candidates = candidates_of(problems)
+    solutions = [(i, solution) for i, problem in enumerate(problems) for solution in problem.solutions]
+    taskset = tasksets.get(config.source)
+    limit, pairwise = _most(config, is_clean=False)
+
+    def draw(fits: np.ndarray) -> _Drawn:
+        own, part = Account(Line("", "problems"), Line("", "solutions")), np.arange(len(candidates))
+        if config.mutants_per_solution:
+            part = _thinned(candidates, part, candidates.is_correct, "wrong_not_used", own)
+        if measure is not None:
+            part = _thinned(candidates, part, fits, "too_long", own)
+        seed = f"{config.seed} {split}"
+        taken = choose_solutions(candidates.take(part), max_per_problem=limit, pairwise=pairwise, seed=seed, account=own)
+        return _Drawn({split: part[taken]}, {split: own})
+
+    def measured(taken: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+        return measure([(taskset.prompt(problems[i]), solution.code) for i, solution in (solutions[j] for j in taken.tolist())])
+
+    drawn = _fitting(draw, measured, measure, candidates, config.max_length)
+    account.add(drawn.accounts[split])
+    kept: dict[int, list[Solution]] = {}
+    for i, solution in (solutions[j] for j in drawn.rows[split].tolist()):
+        kept.setdefault(i, []).append(solution)
+    chosen = [replace(problems[i], solutions=tuple(own)) for i, own in kept.items()]
+    account.keep([problem.problem_id for problem in chosen for _ in problem.solutions])
     return chosen
-
-
-def _with_solutions(problem: Problem, keep: Sequence[int]) -> Problem:
-    """With the solutions `keep`, each of which then says where it stood."""
-    kept = ((j, problem.solutions[j]) for j in keep)
-    solutions = tuple(replace(solution, place=solution.place or f"solutions[{j}]") for j, solution in kept)
-    return replace(problem, solutions=solutions)
-
-
-def _of_each_solution(surveyed: Surveyed, numbers: Iterable[int]) -> list[int]:
-    """The problem's number, once for each solution of each of the problems `numbers`."""
-    return [number for number in numbers for _ in surveyed[number]]
-
-
-def _id_of_each_solution(problems: Sequence[Problem]) -> list[str]:
-    return [problem.problem_id for problem in problems for _ in problem.solutions]

@@ -29,14 +29,21 @@ MAX_MEMORY_LIMIT_BYTES = 2**50
 class Reading:
     """What is known of a source beside its problems, when it has been read: `notes`, and rows that are no problems.
 
-    `max_bad_frac`: share of the rows that may be so; `bad_rows`: why each is none, with file and row. `needs_tests`: a
-    problem without tests is no use here.
+    `max_bad_frac`: share of the rows that may be so; `bad_rows`: why each is none, with file and row, of `num_rows` in all.
+    `needs_tests`: a problem without tests is no use here.
     """
 
     max_bad_frac: float = 0.0
     needs_tests: bool = False
     notes: Notes = field(default_factory=Notes)
     bad_rows: list[str] = field(default_factory=list)
+    num_rows: int = 0
+
+    def check(self, name: str) -> None:
+        """Raises DataError: more bad rows than may be."""
+        if len(self.bad_rows) > self.max_bad_frac * self.num_rows:
+            allowed = f"{len(self.bad_rows)} of {self.num_rows} rows are no problems, more than {self.max_bad_frac:.2%}"
+            raise DataError(f"{name}: {allowed}; the first: {self.bad_rows[0]}")
 
 
 def parse_problems(path_or_hub_id: str, read: Reader, reading: Reading | None = None) -> Iterator[Problem]:
@@ -84,9 +91,8 @@ def parse_rows(path_or_hub_id: str, make: Callable[[Record, str], Made], reading
             reading.bad_rows.append(str(error))
             continue
         yield made
-    if len(reading.bad_rows) > reading.max_bad_frac * number:
-        allowed = f"{len(reading.bad_rows)} of {number} rows are no problems, more than {reading.max_bad_frac:.2%}"
-        raise DataError(f"{path_or_hub_id}: {allowed}; the first: {reading.bad_rows[0]}")
+    reading.num_rows = number
+    reading.check(path_or_hub_id)
 
 
 def _require_usable(problem: Problem, where: str) -> None:
@@ -130,7 +136,7 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> int:
     number = 0
     with whole_file(path) as sink:
         for problem in problems:
-            sink.write(json.dumps(_to_record(problem), ensure_ascii=True) + "\n")
+            sink.write(json.dumps(record_of(problem), ensure_ascii=True) + "\n")
             number += 1
     return number
 
@@ -144,7 +150,8 @@ def read_problems(path: Path) -> list[Problem]:
     return list(parse_problems(str(path), problem_from_record))
 
 
-def _to_record(problem: Problem) -> dict[str, Any]:
+def record_of(problem: Problem) -> dict[str, Any]:
+    """The object of the problem's line; `problem_from_record` is the way back."""
     record = {
         "problem_id": problem.problem_id,
         "prompt": problem.prompt,

@@ -16,28 +16,20 @@ from wmtp.config import Config
 from wmtp.config.data import DataConfig, benchmark_path
 from wmtp.examples.card import REMOVED, hashes
 from wmtp.examples.card_page import write_card
+from wmtp.examples.encoded import RowTokenizer, selected
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.sources import Splits, load_splits
 from wmtp.examples.survey import resolve
 from wmtp.files import write_json, write_lines
-from wmtp.ledger import Account, Ledger
+from wmtp.ledger import Ledger
 from wmtp.orchestration.dvc_cache import cache_folder
-from wmtp.problems.choose import curriculum_order, keep_correct_ratio
 from wmtp.problems.files import write_problems
-from wmtp.problems.render import Example
 from wmtp.sandbox.store import OnVerdict, VerdictStore
 from wmtp.stages.context import StageContext
-from wmtp.tokens.tables import write_table
-from wmtp.tokens.tokenizer import (
-    TextTokenizer,
-    copy_tokenizer,
-    encode_examples,
-    folder_sha256,
-    learnt_from,
-    save_tokenizer,
-    train_tokenizer,
-)
+from wmtp.tokens.encode import TextTokenizer
+from wmtp.tokens.tables import row_lengths, write_table
+from wmtp.tokens.tokenizer import folder_sha256
 from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 
 if TYPE_CHECKING:
@@ -64,14 +56,13 @@ def run(config: Config, context: StageContext) -> StageResult:
     data, out, ledger = config.data, context.out("artifacts/data"), Ledger()
     packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
-    splits = load_splits(data, context.root, ledger)
+    tokenizer = RowTokenizer(data, context.root, out / "tokenizer")
+    stores = cache_folder(context.root) / "wmtp" / "stores"
+    splits = load_splits(data, context.root, ledger, stores=stores, measure_by=tokenizer.measure_by)
     sizes = ", ".join(f"{len(problems)} {name}" for name, problems in splits.by_name.items())
     print(f"sample: {data.source}: {sizes} problems", flush=True)
     execute = _executor(context, config.evaluate.sandbox, packages, splits)
-    accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
-    examples, checks = _examples(splits, data, execute, accounts)
-    tokenizer = _tokenizer(data, context.root, examples["train"], out / "tokenizer")
-    tables = {name: _encoded(tokenizer, rows, data.max_length, name, accounts[name]) for name, rows in examples.items()}
+    tables, checks = _tables(splits, data, execute, tokenizer, ledger)
     tables["critic"] = tables["train"]
     counts = ledger.counts()
     print(textwrap.indent(str(ledger), "sample: "), flush=True)
@@ -81,59 +72,24 @@ def run(config: Config, context: StageContext) -> StageResult:
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
     sources = hashes(context.root, _source_files(data, context.root))
-    _write_meta(out, data, tokenizer, counts, statistics, packages, sources)
+    _write_meta(out, data, tokenizer.text, counts, statistics, packages, sources)
     write_card(out)
     return StageResult(metrics=statistics, counts=counts)
 
 
-def _examples(
-    splits: Splits, data: DataConfig, execute: Execute, accounts: dict[str, Account]
-) -> tuple[dict[str, list[Example]], dict[str, LabelCheck]]:
-    """The examples of every table of `TABLES`, and how the check of their given labels went."""
-    examples, checks = {}, {}
+def _tables(
+    splits: Splits, data: DataConfig, execute: Execute, tokenizer: RowTokenizer, ledger: Ledger
+) -> tuple[dict[str, pa.Table], dict[str, LabelCheck]]:
+    """Every table of `TABLES`, and how the check of their given labels went."""
+    accounts = {name: ledger.account(f"table/{name}", f"split/{split}") for name, split, _ in TABLES}
+    tables, checks = {}, {}
     for name, split, mixed in TABLES:
         problems = getattr(splits, split)
-        examples[name], checks[name] = make_examples(
+        examples, checks[name] = make_examples(
             problems, data, execute, table=name, noisy=mixed, wrong=mixed, account=accounts[name]
         )
-    examples["train"] = _selected(examples["train"], data, accounts["train"])
-    return examples, checks
-
-
-def _selected(examples: Sequence[Example], data: DataConfig, account: Account) -> list[Example]:
-    """The training mix without repetitions, thinned to the ratio of correct ones, in curriculum order if configured."""
-    distinct = list({(example.prompt, example.code): example for example in reversed(examples)}.values())[::-1]
-    account.thinned("duplicate", _problem_ids(examples), _problem_ids(distinct))
-    kept = keep_correct_ratio([example.is_correct for example in distinct], data.correct_ratio, f"{data.seed}")
-    chosen = [distinct[i] for i in kept]
-    account.thinned("over_correct_ratio", _problem_ids(distinct), _problem_ids(chosen))
-    if data.curriculum:
-        order = curriculum_order([e.difficulty for e in chosen], [len(e.code) for e in chosen])
-        chosen = [chosen[i] for i in order]
-    return chosen
-
-
-def _problem_ids(examples: Sequence[Example]) -> list[str]:
-    return [example.problem_id for example in examples]
-
-
-def _encoded(text: TextTokenizer, examples: Sequence[Example], max_length: int, name: str, account: Account) -> pa.Table:
-    """The examples as tokens, without those that are too long."""
-    table = encode_examples(text, examples, max_length, name, account.solutions)
-    kept = table["problem_id"].to_pylist()
-    account.problems.drop("too_long", len(set(_problem_ids(examples))) - len(set(kept)))
-    account.keep(kept)
-    return table
-
-
-def _tokenizer(data: DataConfig, root: Path, examples: Sequence[Example], folder: Path) -> TextTokenizer:
-    if data.tokenizer.path is not None:
-        return copy_tokenizer(resolve(data.tokenizer.path, root, "tokenizer"), folder)
-    examples = learnt_from(examples, data.tokenizer.max_texts, f"{data.seed}")
-    tokenizer = train_tokenizer((example.prompt + example.code for example in examples), data.tokenizer.vocab_size)
-    save_tokenizer(tokenizer, folder, data.max_length)
-    print(f"sample: tokenizer of {tokenizer.vocab_size} tokens learnt from {len(examples)} examples", flush=True)
-    return tokenizer
+        tables[name] = selected(tokenizer.table(examples), examples, data, accounts[name], name=name, mixed=mixed)
+    return tables, checks
 
 
 def _source_files(data: DataConfig, root: Path) -> list[Path]:
@@ -210,7 +166,7 @@ def _statistics(tables: dict[str, pa.Table]) -> dict[str, float]:
     """What the tables look like, in numbers."""
     values: dict[str, float] = {}
     for name, table in tables.items():
-        lengths = table["input_ids"].combine_chunks().value_lengths().to_numpy()
+        lengths = row_lengths(table)
         values[f"{name}/examples"] = table.num_rows
         values[f"{name}/mean_length"] = float(lengths.mean())
         values[f"{name}/correct_frac"] = float(table["is_correct"].to_numpy().mean())

@@ -61,6 +61,19 @@ def large_list(values: np.ndarray, offsets: np.ndarray) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values))
 
 
+def row_lengths(table: pa.Table) -> np.ndarray:
+    """Tokens of every row."""
+    return np.diff(table["input_ids"].combine_chunks().offsets.to_numpy())
+
+
+def fingerprinted(table: pa.Table) -> pa.Table:
+    """With the fingerprint of its rows."""
+    tokens = table["input_ids"].combine_chunks()
+    offsets = tokens.offsets.to_numpy()
+    made_of = fingerprint(table["problem_id"].to_pylist(), tokens.flatten().to_numpy(), offsets - offsets[0])
+    return table.replace_schema_metadata({FINGERPRINT: made_of})
+
+
 def fingerprint(problem_ids: Sequence[str], tokens: np.ndarray, offsets: np.ndarray) -> bytes:
     """sha256 (hex) over (problem_id, input_ids) of all rows."""
     digest = hashlib.sha256("\0".join(problem_ids).encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -15,24 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from wmtp.errors import DataError
-from wmtp.ledger import Line
 from wmtp.model_files import read_object
 from wmtp.problems.render import Example, History
 from wmtp.tokens.encode import Row, TextTokenizer, added_before
-from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list
+from wmtp.tokens.tables import large_list
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, EOS = "<|pad|>", "<|eos|>"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-
-
-def learnt_from(examples: Sequence[Example], most: int, seed: str) -> Sequence[Example]:
-    """The examples that merges are learnt from: all, or `most` of them, drawn by the seed, in their order."""
-    if len(examples) <= most:
-        return examples
-    return [examples[i] for i in sorted(random.Random(f"tokenizer {seed}").sample(range(len(examples)), most))]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
@@ -165,25 +156,16 @@ def folder_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
 
 
-def encode_examples(text: TextTokenizer, examples: Sequence[Example], max_length: int, split: str, solutions: Line) -> pa.Table:
-    """Prompt, solution and end token (see `encode`); rows longer than `max_length` dropped and counted.
+def encode_examples(text: TextTokenizer, examples: Sequence[Example]) -> pa.Table:
+    """A row of every example: prompt, solution and end token (see `encode`), and what is known of it.
 
     `is_noise` is True on tokens that share a character with a noise span.
-
-    Raises:
-        DataError: no row is left.
     """
-    kept: list[tuple[Example, Row]] = []
-    solutions.drop("too_long", 0)
+    parts = []
     for start in range(0, len(examples), 1000):
         part = examples[start : start + 1000]
-        rows = text.encode_rows([(example.prompt, example.code) for example in part])
-        fitting = [(example, row) for example, row in zip(part, rows, strict=True) if len(row.ids) <= max_length]
-        solutions.drop("too_long", len(part) - len(fitting))
-        kept += fitting
-    if not kept:
-        raise DataError(f"{split}: none of {len(examples)} examples fits into data.max_length={max_length} tokens")
-    return _table([example for example, _ in kept], [row for _, row in kept])
+        parts.append(_table(part, text.encode_rows([(example.prompt, example.code) for example in part])))
+    return pa.concat_tables(parts or [_table([], [])]).combine_chunks()
 
 
 def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -197,23 +179,21 @@ def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray
 
 
 def _table(examples: Sequence[Example], rows: Sequence[Row]) -> pa.Table:
-    offsets = np.concatenate([[0], np.cumsum([len(row.ids) for row in rows])]).astype(np.int64)
-    tokens = np.concatenate([np.array(row.ids, dtype=np.int32) for row in rows])
-    noise = [noise_mask(example, row.spans) for example, row in zip(examples, rows, strict=True)]
-    problem_ids = [example.problem_id for example in examples]
-    table = pa.table(
+    offsets = np.cumsum([0, *(len(row.ids) for row in rows)])
+    tokens = [np.empty(0, np.int32), *(np.array(row.ids, np.int32) for row in rows)]
+    noise = [np.empty(0, bool), *(noise_mask(example, row.spans) for example, row in zip(examples, rows, strict=True))]
+    return pa.table(
         {
-            "problem_id": pa.array(problem_ids, pa.string()),
-            "input_ids": large_list(tokens, offsets),
+            "problem_id": pa.array([example.problem_id for example in examples], pa.string()),
+            "input_ids": large_list(np.concatenate(tokens), offsets),
             "prompt_len": pa.array([row.prompt_len for row in rows], pa.int32()),
             "is_correct": pa.array([example.is_correct for example in examples], pa.bool_()),
             "noise_kind": pa.array([example.noise_kind for example in examples], pa.string()),
             "is_noise": large_list(np.concatenate(noise), offsets),
-            "difficulty": pa.array([example.difficulty or 0 for example in examples], pa.int32()),
+            "difficulty": pa.array([example.difficulty for example in examples], pa.int32()),
             **_histories([example.history for example in examples]),
         }
     )
-    return table.replace_schema_metadata({FINGERPRINT: fingerprint(problem_ids, tokens, offsets)})
 
 
 def _histories(histories: Sequence[History]) -> dict[str, pa.Array]:

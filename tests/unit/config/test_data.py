@@ -18,6 +18,7 @@ FILES = {"source": "jsonl", "train_path": "a", "validation_path": "b"}
         ({"max_bad_frac": 1.0}, r"a number in \[0, 1\)"),
         ({"max_per_problem": 1}, "at least 2 where data.pairwise"),
         ({"mutants_per_solution": 2}, "0 or 1 where data.pairwise"),
+        ({"correct_ratio": 0.75}, "0.5 or null where data.pairwise"),
         ({"operations": "some"}, "core, all"),
         ({"source": "mbpp"}, "data.train_path"),
         ({"benchmark_overlap": 0.0}, r"data.benchmark_overlap=0.0 is not allowed: a number in \(0, 1\], or null"),

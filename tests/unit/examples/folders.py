@@ -2,9 +2,9 @@
 
 import json
 
-from wmtp.ledger import Ledger, Line
+from wmtp.ledger import Ledger
 from wmtp.problems.render import Example, History
-from wmtp.tokens.tables import write_table
+from wmtp.tokens.tables import fingerprinted, write_table
 from wmtp.tokens.tokenizer import encode_examples, save_tokenizer, train_tokenizer
 
 RIGHT = Example(
@@ -56,7 +56,7 @@ def write_folder(folder, examples=(RIGHT, NOISY, ELSEWHERE, TRUSTED), removed=(R
     save_tokenizer(tokenizer, folder / "tokenizer", 64)
     for name in ("train", "reference", "validation", "critic_validation", "critic"):
         rows = examples if name in ("train", "critic") else examples[:1]
-        write_table(folder / f"{name}.arrow", encode_examples(tokenizer, rows, 64, name, Line(name, "solutions")))
+        write_table(folder / f"{name}.arrow", fingerprinted(encode_examples(tokenizer, rows)))
     ledger = Ledger()
     line = ledger.line("table/train", "solutions")
     line.read(len(examples) + 2)

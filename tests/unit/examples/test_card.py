@@ -50,7 +50,7 @@ def test_a_table_is_counted_by_label_origin_outcome_noise_and_problem(folder):
 def test_histograms_count_every_row_and_problem_once(folder):
     length, difficulty, rows = read_card(folder).tables[0].histograms
     assert sum(length.counts) == 4
-    assert dict(zip(difficulty.labels, difficulty.counts, strict=True)) == {"0": 2, "3": 2}
+    assert dict(zip(difficulty.labels, difficulty.counts, strict=True)) == {"3": 2, "unknown": 2}
     assert dict(zip(rows.labels, rows.counts, strict=True)) == {"1": 2, "2": 1}
 
 

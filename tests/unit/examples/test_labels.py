@@ -69,16 +69,37 @@ def test_wrong_solutions_are_different_mutants_that_fail():
     assert account.solutions.made == {"mutants_wanted": 3}
 
 
-def test_a_solution_without_a_wrong_partner_is_dropped_where_pairs_are_asked_for():
+def test_a_mutant_that_is_not_found_is_counted():
     problems = [
         Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True),)),
         Problem("b", "B.", (AssertTest("pass"),), solutions=(Solution("x = 1", True),)),
     ]
     examples, account = make(problems, FILE)
-    assert [(e.problem_id, e.is_correct) for e in examples] == [("a", True), ("a", False)]
-    equation = "table/train solutions: 2 read + 2 mutants_wanted = 1 mutants_not_found + 1 without_partner + 2 kept"
-    assert str(account.solutions) == equation
-    assert str(account.problems) == "table/train problems: 2 read = 1 without_partner + 1 kept"
+    assert [(e.problem_id, e.is_correct) for e in examples] == [("a", True), ("a", False), ("b", True)]
+    assert str(account.solutions) == "table/train solutions: 2 read + 2 mutants_wanted = 1 mutants_not_found + 3 kept"
+    assert str(account.problems) == "table/train problems: 2 read = 2 kept"
+
+
+def test_what_is_made_of_a_solution_does_not_depend_on_the_others():
+    """Noise and mutants of a problem are the same alone, among others and in another order; what mismatched noise puts there
+    is another problem's, and the same one wherever that stands."""
+    names = "abcdefgh"
+    texts = {name: GOOD.replace("x", name) for name in names}
+    problems = [Problem(name, f"{name}.", TESTS, solutions=(Solution(texts[name], True),)) for name in names]
+    config = replace(FILE, noise=NoiseConfig(frac=0.8))
+
+    def made(some):
+        found = {}
+        for example in make(some, config)[0]:
+            found.setdefault(example.problem_id, []).append((example.code, example.is_correct, example.noise_kind))
+        return found
+
+    whole = made(problems)
+    assert made(problems[::-1]) == whole
+    kinds = {kind for rows in whole.values() for _, _, kind in rows}
+    assert len(kinds) > 3
+    for name, rows in made(problems[:4]).items():
+        assert [row for row in rows if row[2] != "mismatched"] == [row for row in whole[name] if row[2] != "mismatched"]
 
 
 def test_clean_tables_take_the_right_solutions_and_count_the_wrong_ones():

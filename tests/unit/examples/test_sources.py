@@ -1,13 +1,16 @@
 """Splits from files: no overlap, nothing leaks, nothing vanishes uncounted."""
 
 import json
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from wmtp import tasksets
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
-from wmtp.examples.sources import load_splits
+from wmtp.examples import sources
 from wmtp.ledger import Ledger
 from wmtp.problems.files import write_problems
 from wmtp.types import AssertTest, Problem, Solution
@@ -21,6 +24,10 @@ def problem(name, statement, right=2, wrong=2):
 def written(path, problems):
     write_problems(path, problems)
     return path.name
+
+
+def load_splits(config, root, ledger, **options):
+    return sources.load_splits(config, root, ledger, stores=root / "stores", **options)
 
 
 @pytest.fixture
@@ -47,22 +54,23 @@ def test_files_are_split_without_overlap_decontaminated_and_counted(files, tmp_p
     assert len(ids["reference"]) == 3 and not ids["reference"] & ids["train"]
     assert ids["train"] | ids["reference"] == {f"t{i}" for i in range(10)}
     assert len(ids["validation"]) == 4 and ids["validation"] < ids["test"]
-    assert all([s.is_correct for s in p.solutions] == [True, False] for p in splits.train)
+    assert all(sorted(s.is_correct for s in p.solutions) == [False, True] for p in splits.train)
+    assert all([s.is_correct for s in p.solutions] == [True] for p in splits.reference)
     assert load_splits(DataConfig(**files), tmp_path, Ledger()) == splits
     fewer = load_splits(DataConfig(**files | {"num_problems": 2, "mutants_per_solution": 1}), tmp_path, Ledger())
     assert len(fewer.train) == 2 and all([s.is_correct for s in p.solutions] == [True] for p in fewer.train)
     assert str(ledger).split("\n") == [
         "source/validation problems: 6 read = 6 kept",
         "source/validation solutions: 24 read = 24 kept",
+        "source/train problems: 13 read = 1 contaminated + 1 duplicate_statement + 1 without_right_solution + 10 kept",
+        "source/train solutions: 50 read = 4 contaminated + 4 duplicate_statement + 2 without_right_solution + 40 kept",
         "split/validation problems: 6 read = 2 not_sampled + 4 kept",
         "split/validation solutions: 24 read = 8 not_sampled + 8 over_max_per_problem + 8 kept",
         "split/test problems: 6 read = 6 kept",
-        "source/train problems: 13 read = 1 contaminated + 1 duplicate_statement + 1 without_right_solution + 10 kept",
-        "source/train solutions: 50 read = 4 contaminated + 4 duplicate_statement + 2 without_right_solution + 40 kept",
         "split/train problems: 10 read = 3 set_aside_for_reference + 7 kept",
         "split/train solutions: 40 read = 12 set_aside_for_reference + 14 over_max_per_problem + 14 kept",
         "split/reference problems: 10 read = 7 left_to_train_on + 3 kept",
-        "split/reference solutions: 40 read = 28 left_to_train_on + 6 over_max_per_problem + 6 kept",
+        "split/reference solutions: 40 read = 28 left_to_train_on + 6 wrong_not_used + 3 over_max_per_problem + 3 kept",
     ]
     ledger.check()
 
@@ -74,8 +82,9 @@ def test_problems_without_a_wrong_solution_do_not_vanish_where_pairs_are_asked_f
     splits = load_splits(DataConfig(**files), tmp_path, ledger)
     ledger.check()
     counts = ledger.counts()
-    unpaired = sum(counts[f"split/{split}/problems/dropped/without_partner"] for split in ("train", "reference"))
-    assert unpaired == 22 and len(splits.train) + len(splits.reference) == 21
+    unpaired = counts["split/train/problems/dropped/without_partner"]
+    assert unpaired + len(splits.train) + len(splits.reference) == 43 and len(splits.reference) == 3
+    assert unpaired == 22 - sum(int(p.problem_id[1:]) % 2 == 0 for p in splits.reference)
     assert counts["split/train/problems/kept"] == len(splits.train)
 
 
@@ -147,7 +156,7 @@ def test_bad_rows_are_counted_and_shown_up_to_a_share_and_refused_beyond(files, 
     ledger = Ledger()
     whole = load_splits(DataConfig(**files | {"max_bad_frac": 0.1}), tmp_path, ledger)
     assert len(whole.train) == 7 and "left out" in capsys.readouterr().out
-    assert str(ledger).split("\n")[5].startswith("source/train problems: 14 read = 1 contaminated + 1 duplicate_statement")
+    assert "source/train problems: 14 read = 1 contaminated + 1 duplicate_statement" in str(ledger)
     assert ledger.counts()["source/train/problems/dropped/bad_row"] == 1
     with (tmp_path / "validation.jsonl").open("a") as file:
         file.write('{"problem_id": "broken"}\n')
@@ -224,3 +233,109 @@ def test_another_seed_keeps_what_is_held_out_and_another_one_of_that_changes_not
     redrawn = [ids(heldout_seed=seed) for seed in range(1, 4)]
     assert all(each["train"] == first["train"] and each["reference"] == first["reference"] for each in redrawn)
     assert any(each["test"] != first["test"] for each in redrawn)
+
+
+def read_again(files, root, **changes):
+    """What of every split is used: (problem, text, label), in order."""
+    splits = load_splits(DataConfig(**files | changes), root, Ledger()).by_name
+    return {name: [(p.problem_id, s.code, s.is_correct) for p in own for s in p.solutions] for name, own in splits.items()}
+
+
+def many(number, start=0):
+    """Problems with different numbers of solutions and difficulties."""
+    made = [problem(f"t{i}", f"Do thing {i} of many.", right=1 + i % 4, wrong=1 + i % 3) for i in range(start, start + number)]
+    return [replace(each, difficulty=None if i % 5 == 0 else i % 4) for i, each in enumerate(made)]
+
+
+OPTIONS = [
+    {"pairwise": True, "max_per_problem": 4},
+    {"pairwise": False, "max_per_problem": 2, "num_problems": 40},
+    {"difficulty_bins": [2], "difficulty_weights": [1, 2], "unknown_difficulty_weight": 0.5, "max_per_problem": 3},
+    {"mutants_per_solution": 1},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_rows_in_another_order_or_in_other_files_change_nothing(files, tmp_path, options):
+    train = many(90)
+    files["train_path"] = written(tmp_path / "train.jsonl", train)
+    first = read_again(files, tmp_path, **options)
+    turned = [replace(each, solutions=each.solutions[::-1]) for each in train[::-1]]
+    files["train_path"] = written(tmp_path / "turned.jsonl", turned)
+    assert read_again(files, tmp_path, **options) == first
+    (tmp_path / "shards").mkdir()
+    for i in range(3):
+        written(tmp_path / "shards" / f"train-{i:05}-of-00003.jsonl", turned[i::3])
+    files["train_path"] = "shards"
+    assert read_again(files, tmp_path, **options) == first
+    held_out = [problem(f"v{i}", f"Do held out {i}.") for i in range(6)]
+    files["validation_path"] = written(tmp_path / "other.jsonl", held_out[::-1])
+    assert read_again(files, tmp_path, **options) == first
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_one_row_more_changes_what_it_has_to_and_nothing_else(files, tmp_path, options):
+    """A problem may come in and push out another one; a solution may come in and push out one of the same problem."""
+    files["train_path"] = written(tmp_path / "train.jsonl", many(90))
+    first = read_again(files, tmp_path, **options)
+    files["train_path"] = written(tmp_path / "longer.jsonl", many(91))
+    longer = read_again(files, tmp_path, **options)
+    for name in ("train", "reference"):
+        before, after = ({p for p, _, _ in each[name]} for each in (first, longer))
+        assert len(before - after) <= 2 and len(after - before) <= 2
+        assert [row for row in longer[name] if row[0] in before] == [row for row in first[name] if row[0] in after]
+    train = many(90)
+    train[7] = replace(train[7], solutions=(*train[7].solutions, Solution("r9 = 1", True)))
+    files["train_path"] = written(tmp_path / "one.jsonl", train)
+    one = read_again(files, tmp_path, **options)
+    for name in ("train", "reference"):
+        assert [row for row in one[name] if row[0] != "t7"] == [row for row in first[name] if row[0] != "t7"]
+    assert one["validation"] == first["validation"] and one["test"] == first["test"]
+
+
+def by_words(pairs):
+    """Lengths as a tokenizer of whole words would count them."""
+    sizes = np.array([(len((prompt + code).split()) + 1, len(prompt.split()) + 1) for prompt, code in pairs])
+    return sizes[:, 0], sizes[:, 1]
+
+
+@pytest.mark.parametrize("options", [{}, {"difficulty_bins": [2], "difficulty_weights": [1, 1]}, {"num_problems": 20}])
+@pytest.mark.parametrize("pairwise", [True, False])
+def test_what_is_too_long_is_left_out_before_anything_is_drawn(files, tmp_path, options, pairwise):
+    """The same is drawn as from a file that has nothing too long: not a problem nor a pair less, and the ledger adds up."""
+    draw = random.Random(0)
+
+    def stretched(solution):
+        return replace(solution, code=solution.code + " ; x" * draw.randint(0, 8))
+
+    train = [replace(each, solutions=tuple(map(stretched, each.solutions))) for each in many(120)]
+    train[::9] = [replace(each, prompt=each.prompt + " and so on" * 9) for each in train[::9]]
+    files |= {
+        "train_path": written(tmp_path / "train.jsonl", train),
+        "max_length": 20,
+        "max_per_problem": 4,
+        "pairwise": pairwise,
+    }
+
+    def fits(each, solution):
+        return by_words([(tasksets.get("jsonl").prompt(each), solution.code)])[0][0] <= 20
+
+    short = [replace(each, solutions=tuple(s for s in each.solutions if fits(each, s))) for each in train]
+    assert 0 < sum(len(p.solutions) for p in short) < 0.8 * sum(len(p.solutions) for p in train)
+    looked_at = []
+
+    def measure_by(texts):
+        assert len(texts(7)) == 7
+        return lambda pairs: looked_at.extend(pairs) or by_words(pairs)
+
+    ledger = Ledger()
+    drawn = load_splits(DataConfig(**files | options), tmp_path, ledger, measure_by=measure_by)
+    ledger.check()
+    files["train_path"] = written(tmp_path / "short.jsonl", short)
+    expected = load_splits(DataConfig(**files | options), tmp_path, Ledger())
+    for name in ("train", "reference"):
+        assert [(p.problem_id, p.solutions) for p in getattr(drawn, name)] == [
+            (p.problem_id, tuple(s for s in p.solutions)) for p in getattr(expected, name)
+        ]
+    assert ledger.counts()["split/train/solutions/dropped/too_long"] > 0
+    assert len(looked_at) == len(set(looked_at))

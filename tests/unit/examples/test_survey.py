@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from wmtp.config.data import DataConfig
@@ -39,14 +40,14 @@ def config(tmp_path):
 def surveyed(config, root):
     ledger = Ledger()
     held_out = [replace(problem("leap", "say WHETHER a year is a leap year!"), file="v", row=0)]
-    found = survey(str(root / "train.jsonl"), config, root, held_out, ledger)
+    found = survey(str(root / "train.jsonl"), config, root, held_out, ledger, root / "stores")
     ledger.check()
     return found, ledger
 
 
 def test_problems_of_every_benchmark_file_and_of_validation_are_left_out_and_both_are_named(config, tmp_path):
     found, ledger = surveyed(config, tmp_path)
-    assert sorted(found.surveyed) == [0, 4]
+    assert np.flatnonzero(found.usable).tolist() == [0, 4]
     assert [(each.problem_id, each.row, each.because, each.how) for each in found.removed] == [
         ("prepended", 2, "knights", "overlap"),
         ("one_word", 3, "lamps", "similar"),
@@ -61,13 +62,15 @@ def test_problems_of_every_benchmark_file_and_of_validation_are_left_out_and_bot
 
 def test_near_duplicates_are_left_out_where_that_is_asked_for(config, tmp_path):
     found, ledger = surveyed(replace(config, max_similarity=0.8), tmp_path)
-    assert sorted(found.surveyed) == [0] and ledger.counts()["source/train/problems/dropped/near_duplicate"] == 1
-    assert (found.removed[-1].problem_id, found.removed[-1].because, found.removed[-1].because_row) == ("alike", "own", 1)
+    assert ledger.counts()["source/train/problems/dropped/near_duplicate"] == 1
+    (alike,) = [each for each in found.removed if each.reason == "near_duplicate"]
+    assert {(alike.problem_id, alike.row), (alike.because, alike.because_row)} == {("own", 1), ("alike", 5)}
+    assert np.flatnonzero(found.usable).tolist() == [alike.because_row - 1]
 
 
 def test_without_a_benchmark_only_validation_is_looked_at(config, tmp_path):
     found, ledger = surveyed(replace(config, benchmarks=[]), tmp_path)
-    assert sorted(found.surveyed) == [0, 1, 2, 4] and "source/benchmarks/problems/read" not in ledger.counts()
+    assert np.flatnonzero(found.usable).tolist() == [0, 1, 2, 4] and "source/benchmarks/problems/read" not in ledger.counts()
 
 
 def test_a_benchmark_that_is_not_there_is_named(config, tmp_path):
@@ -75,7 +78,18 @@ def test_a_benchmark_that_is_not_there_is_named(config, tmp_path):
         surveyed(replace(config, benchmarks=["jsonl:three.jsonl"]), tmp_path)
 
 
-def test_candidates_are_the_solutions_metadata():
-    first, second = candidates_of(7, replace(problem("a", "A."), difficulty=3))
-    assert (first.problem, first.solution, first.is_correct, first.difficulty, first.length) == (7, 0, True, 3, 5)
-    assert (second.solution, second.is_correct) == (1, False)
+def test_which_of_two_alike_is_used_does_not_depend_on_their_order(config, tmp_path):
+    lines = (tmp_path / "train.jsonl").read_text().splitlines(keepends=True)
+    kept = set()
+    for order in (lines, lines[::-1]):
+        (tmp_path / "train.jsonl").write_text("".join(order))
+        found, _ = surveyed(replace(config, max_similarity=0.8), tmp_path)
+        kept.add(found.store.problem_ids[np.flatnonzero(found.usable)[0]])
+    assert len(kept) == 1
+
+
+def test_candidates_are_the_solutions_columns():
+    found = candidates_of([problem("a", "A."), problem("b", "B."), replace(problem("c", "C."), solutions=())])
+    assert found.problems.tolist() == [0, 0, 1, 1] and found.is_correct.tolist() == [True, False] * 2
+    assert len(set(found.keys.tolist())) == 4 and found.num_problems == 2
+    assert len(candidates_of([])) == 0

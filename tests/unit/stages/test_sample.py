@@ -206,7 +206,8 @@ def codecontests(folder):
     write_parquet(folder / "held_out.parquet", held_out)
     num_solutions = sum(2 + i % 3 + 4 for i in range(1, 11)) + 4 + 4 + 6 + 4 + 6
     reasons = ("without_partner", "wrong_that_pass")
-    return {"mutants_per_solution": 0, "max_per_problem": 4}, (15, num_solutions), (1, 0), reasons
+    changes = {"mutants_per_solution": 0, "max_per_problem": 4, "seed": 1}  # which draws the mislabelled one to train on
+    return changes, (15, num_solutions), (1, 0), reasons
 
 
 def jsonl(folder):
@@ -217,7 +218,7 @@ def jsonl(folder):
         folder / "train.jsonl", [*records, jsonl_record(90, prompt=records[0]["prompt"]), jsonl_record(91, solutions=[])]
     )
     write_lines(folder / "held_out.jsonl", [jsonl_record(i, "other") for i in range(101, 106)])
-    return {"correct_ratio": 0.75}, (12, 10 + 5 * 3 + 1), (0, 1), ("over_correct_ratio",)
+    return {"correct_ratio": 0.75, "pairwise": False}, (12, 10 + 5 * 3 + 1), (0, 1), ("over_correct_ratio",)
 
 
 def texts_in(path):
@@ -272,12 +273,13 @@ def test_every_sources_rows_and_solutions_end_up_in_a_table_or_under_a_reason(ma
 
 
 def test_a_step_that_loses_a_row_stops_the_stage_before_anything_is_written(made, tmp_path, monkeypatch):
-    whole = sample.encode_examples
+    whole = sample.make_examples
 
-    def loses_one(text, examples, *rest):
-        return whole(text, examples[1:], *rest)
+    def loses_one(*args, **options):
+        examples, check = whole(*args, **options)
+        return examples[1:], check
 
-    monkeypatch.setattr(sample, "encode_examples", loses_one)
+    monkeypatch.setattr(sample, "make_examples", loses_one)
     with pytest.raises(AssertionError, match=r"table/train solutions: .* does not add up: 1 solutions unaccounted for"):
         run_stage(tmp_path, made[0], tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.*"))
@@ -292,7 +294,7 @@ def test_the_same_configuration_gives_the_same_bytes(made, request, tmp_path):
 
 def test_sampling_options_reach_the_table(made, request, tmp_path):
     config, _, _ = made
-    data = replace(config.data, curriculum=True, correct_ratio=0.25, num_problems=15)
+    data = replace(config.data, curriculum=True, correct_ratio=0.25, pairwise=False, num_problems=15)
     run_stage(request.config.rootpath, replace(config, data=data), tmp_path)
     table = read_table(tmp_path / "train.arrow")
     assert sum(table["is_correct"].to_pylist()) / table.num_rows == pytest.approx(0.25, abs=0.05)

@@ -7,7 +7,16 @@ import pyarrow as pa
 import pytest
 
 from wmtp.errors import DataError
-from wmtp.tokens.tables import FINGERPRINT, fingerprint, large_list, read_meta, read_table, write_table
+from wmtp.tokens.tables import (
+    FINGERPRINT,
+    fingerprint,
+    fingerprinted,
+    large_list,
+    read_meta,
+    read_table,
+    row_lengths,
+    write_table,
+)
 
 
 def test_a_table_comes_back_with_its_fingerprint_and_without_a_copy(tmp_path):
@@ -63,3 +72,11 @@ def test_a_fingerprint_is_of_the_ids_the_tokens_and_the_rows_bounds():
         fingerprint(ids, tokens, np.array([0, 2, 3])),
     ]
     assert len({first, *others}) == 7
+
+
+def test_rows_that_are_taken_have_their_own_lengths_and_fingerprint():
+    tokens = large_list(np.array([5, 6, 7, 8], np.int32), np.array([0, 2, 3, 4]))
+    table = pa.table({"problem_id": ["a", "b", "c"], "input_ids": tokens}).slice(1, 2)
+    assert row_lengths(table).tolist() == [1, 1]
+    expected = fingerprint(["b", "c"], np.array([7, 8]), np.array([0, 1, 2]))
+    assert fingerprinted(table).schema.metadata[FINGERPRINT] == expected

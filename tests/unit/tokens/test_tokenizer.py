@@ -1,6 +1,7 @@
 """Round trips, the boundary and the noise mask, against characters counted by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tests.unit.tokens.families import family
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
-from wmtp.ledger import Line
 from wmtp.problems.render import Example
 from wmtp.synthetic.generate import generate
-from wmtp.tokens.tables import FINGERPRINT, read_table, write_table
+from wmtp.tokens.tables import FINGERPRINT, fingerprinted, read_table, write_table
 from wmtp.tokens.tokenizer import (
     EOS,
     PAD,
@@ -20,7 +20,6 @@ from wmtp.tokens.tokenizer import (
     copy_tokenizer,
     encode_examples,
     folder_sha256,
-    learnt_from,
     load_tokenizer,
     save_tokenizer,
     train_tokenizer,
@@ -59,14 +58,6 @@ def test_digits_and_newlines_stand_alone_and_merges_cross_spaces(trained):
     assert any(" " in token.strip() for token in vocab)
 
 
-def test_merges_are_learnt_from_all_texts_or_from_so_many_drawn_by_seed_in_their_order():
-    examples = [Example(str(i), "", "", True) for i in range(50)]
-    assert learnt_from(examples, 50, "0") == examples
-    drawn = [learnt_from(examples, 20, seed) for seed in ("0", "0", "1")]
-    assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 20 == len({e.problem_id for e in drawn[0]})
-    assert drawn[0] == [example for example in examples if example in drawn[0]]
-
-
 def test_the_same_texts_give_the_same_file(trained, texts, tmp_path):
     for name, one in (("a", trained), ("b", train_tokenizer(list(texts), 500)), ("c", train_tokenizer(texts[:150], 500))):
         save_tokenizer(one, tmp_path / name, 64)
@@ -85,14 +76,12 @@ def examples():
 
 
 def test_rows_hold_one_string_its_boundary_and_its_noise(trained, tmp_path):
-    solutions = Line("table/train", "solutions")
-    table = encode_examples(trained, examples(), 60, "train", solutions)
-    assert solutions.dropped == {"too_long": 1}
-    assert table["problem_id"].to_pylist() == ["p1", "p2", "p4"] and table["difficulty"].to_pylist() == [2, 0, 3]
-    assert table["is_correct"].to_pylist() == [True, False, False]
-    kept = [example for example in examples() if example.problem_id != "p3"]
+    table = fingerprinted(encode_examples(trained, examples()))
+    assert table["problem_id"].to_pylist() == ["p1", "p2", "p3", "p4"]
+    assert table["difficulty"].to_pylist() == [2, None, None, 3], "unknown is not easy"
+    assert table["is_correct"].to_pylist() == [True, False, True, False]
     for example, ids, prompt_len, noise in zip(
-        kept, *(table[name].to_pylist() for name in ("input_ids", "prompt_len", "is_noise")), strict=True
+        examples(), *(table[name].to_pylist() for name in ("input_ids", "prompt_len", "is_noise")), strict=True
     ):
         assert ids[-1] == trained.eos_token_id and len(noise) == len(ids) and not noise[-1]
         assert trained.tokenizer.decode(ids[:prompt_len]) == example.prompt
@@ -111,18 +100,27 @@ def test_rows_hold_one_string_its_boundary_and_its_noise(trained, tmp_path):
 
 def test_the_fingerprint_changes_with_tokens_ids_and_row_bounds(trained):
     def printed(rows):
-        return encode_examples(trained, rows, 60, "x", Line("table/x", "solutions")).schema.metadata[FINGERPRINT]
+        return fingerprinted(encode_examples(trained, rows)).schema.metadata[FINGERPRINT]
 
     first, second, _, last = examples()
     assert printed([first, second]) == printed([first, second])
     assert len({printed(rows) for rows in ([first, second], [second, first], [first], [first, last])}) == 4
 
 
+def test_any_number_of_examples_makes_the_rows_that_each_makes_alone(trained):
+    many = [replace(example, problem_id=f"{example.problem_id}-{i}") for i in range(300) for example in examples()]
+    table = encode_examples(trained, many)
+    assert table.num_rows == 1200 and table["input_ids"].num_chunks == 1
+    for i in (0, 999, 1000, 1199):
+        assert table.slice(i, 1).to_pylist() == encode_examples(trained, many[i : i + 1]).to_pylist()
+    assert encode_examples(trained, []).num_rows == 0
+
+
 def test_noise_is_found_in_a_row_that_is_cut_at_the_boundary():
     tokenizer = Tokenizer(models.WordLevel({"ab": 0, "c": 1, "[E]": 2}, unk_token="[E]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     example = Example("p", "a", "b c", True, "corrupted", ((0, 1),))
-    table = encode_examples(TextTokenizer(tokenizer, 2, 2), [example], 9, "x", Line("table/x", "solutions"))
+    table = encode_examples(TextTokenizer(tokenizer, 2, 2), [example])
     assert table["input_ids"].to_pylist() == [[2, 2, 1, 2]] and table["prompt_len"].to_pylist() == [1]
     assert table["is_noise"].to_pylist() == [[False, True, False, False]]
 
@@ -141,7 +139,7 @@ def test_rows_and_prompts_start_as_the_tokenizer_says(tmp_path):
         (tmp_path / "tokenizer.json").write_text(family(name)[0])
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "</s>"}))
         text = load_tokenizer(tmp_path)
-        table = encode_examples(text, [example], 99, "x", Line("table/x", "solutions"))
+        table = encode_examples(text, [example])
         (ids,), (prompt_len,) = table["input_ids"].to_pylist(), table["prompt_len"].to_pylist()
         assert ids[: len(bos) + 1].count(1) == ids.count(1) == len(bos) and ids.count(2) == 1 and ids[-1] == 2
         assert list(text.encode_prompt(example.prompt)) == ids[:prompt_len]
@@ -149,11 +147,6 @@ def test_rows_and_prompts_start_as_the_tokenizer_says(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "add_bos_token": true}')
     with pytest.raises(DataError, match="asks for a bos_token and names none"):
         load_tokenizer(tmp_path)
-
-
-def test_nothing_that_fits_is_an_error(trained):
-    with pytest.raises(DataError, match=r"train: none of 4 examples fits into data.max_length=3 tokens"):
-        encode_examples(trained, examples(), 3, "train", Line("table/train", "solutions"))
 
 
 def test_an_existing_tokenizer_is_copied_and_one_without_padding_pads_with_its_end(trained, tmp_path):
