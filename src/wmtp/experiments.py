@@ -25,11 +25,11 @@ _READ = {
     "train_policy": ("artifacts/training", ("summary.json", "history.jsonl", "examples.json")),
 }
 """What a comparison reads of a run: the stage, the folder of its output, the files."""
-_SHARED = {
-    "sample": ("artifacts/data", ("meta.json",)),
-    "tune_reference": ("artifacts/tuning/reference", ("summary.json",)),
-    "train_critic": ("artifacts/tuning/critic", ("summary.json",)),
+_UPSTREAM = {
+    "reference": ("tune_reference", "artifacts/tuning/reference"),
+    "value": ("train_critic", "artifacts/tuning/critic"),
 }
+"""And of what runs share, by the group of columns that it makes."""
 
 
 # --------------------------------------------------------------------------------------- the list
@@ -168,7 +168,11 @@ def has_results(root: Path, experiment: Experiment) -> bool:
 def _wanted(experiment: Experiment, runs: Iterable[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
     """What a comparison reads of an experiment: by stage, its folder and the files in it."""
     wanted = {f"{stage}@{run}": (f"{path}/{run}", files) for run in runs for stage, (path, files) in _READ.items()}
-    return wanted | {stage: one for stage, one in _SHARED.items() if experiment.outs(stage)}
+    wanted["sample"] = ("artifacts/data", ("meta.json",))
+    columns = experiment.params.get("columns") or {}
+    for group, (stage, path) in _UPSTREAM.items():
+        wanted |= {f"{stage}@{key}": (f"{path}/{key}", ("summary.json",)) for key in columns.get(group) or {}}
+    return wanted
 
 
 def _member(root: Path, experiment: Experiment, folder: Path) -> Any:

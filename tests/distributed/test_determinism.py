@@ -70,9 +70,9 @@ def test_dropout_is_on_and_another_seed_draws_another_critic(prepared, first, tm
     other = tmp_path / "other"
     shutil.copytree(root, other, ignore=shutil.ignore_patterns("resume"))
     changed = make_config(prepared, adapters=config.train_policy.model.lora.rank > 0, init=config.train_critic.init, seed=5)
-    run_stages(other, changed, "train_critic", tmp_path=tmp_path)
-    expected, found = contents(root, "train_critic"), contents(other, "train_critic")
-    heads = "artifacts/critic/value_head.safetensors"
+    run_stages(other, changed, "train_critic@s0", tmp_path=tmp_path)
+    expected, found = contents(root, "train_critic@s0"), contents(other, "train_critic@s0")
+    heads = "artifacts/critic/s0/value_head.safetensors"
     assert found[heads] != expected[heads]
 
 
@@ -82,9 +82,9 @@ def test_on_another_number_of_ranks_dropout_is_seeded_anew_and_it_is_said(first,
     for name in ("one", "two"):
         place = tmp_path / name
         shutil.copytree(root, place)
-        shutil.rmtree(place / "artifacts/critic")
-        run_stages(place, config, "train_critic", ranks=1, tmp_path=tmp_path)
-        outcomes.append(contents(place, "train_critic"))
+        shutil.rmtree(place / "artifacts/critic/s0")
+        run_stages(place, config, "train_critic@s0", ranks=1, tmp_path=tmp_path)
+        outcomes.append(contents(place, "train_critic@s0"))
         said = capfd.readouterr().out
         assert said.count("was written on 2 x cpu, here is 1 x cpu: dropout is seeded anew") == 1
         assert "resumed from step 4" in said

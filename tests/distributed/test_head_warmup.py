@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tests.distributed.trainings import RUN, contents, make_config, make_workspace, run_stages
 
 STAGE = f"train_policy@{RUN}"
-SCORES = ("tune_reference", "score_reference")
+SCORES = ("tune_reference@s0", "score_reference@s0")
 
 
 @pytest.fixture(scope="module")

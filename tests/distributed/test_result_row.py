@@ -36,9 +36,9 @@ def naive_validation(folder, root):
 
 
 def naive_brier(root):
-    model = load_value_model(root / "artifacts/critic").eval()
+    model = load_value_model(root / "artifacts/critic/s0").eval()
     data = root / "artifacts/data/critic_validation.arrow"
-    (nll,) = rows_of(root / "artifacts/scores/reference/critic_validation.arrow", "reference_nll")
+    (nll,) = rows_of(root / "artifacts/scores/reference/s0/critic_validation.arrow", "reference_nll")
     errors = []
     for ids, correct, surprise in zip(*rows_of(data, "input_ids", "is_correct"), nll, strict=True):
         with torch.no_grad():
@@ -50,7 +50,7 @@ def naive_brier(root):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     root = make_workspace(tmp_path_factory.mktemp("prepared"))
-    run_stages(root, make_config(root), "tune_reference", "score_reference", tmp_path=root)
+    run_stages(root, make_config(root), "tune_reference@s0", "score_reference@s0", tmp_path=root)
     return root
 
 
@@ -89,7 +89,7 @@ def test_what_is_reported_of_a_critic_is_what_the_saved_critic_does(prepared, tm
     shutil.copytree(prepared, root, ignore=shutil.ignore_patterns("resume"))
     train = {"early_stopping_patience": 100, "steps": 12, "eval_interval": 2}
     config = make_config(prepared, train=train, optim={"lr": 0.05, "warmup_steps": 0, "schedule": "constant"})
-    metrics = run_stages(root, config, "train_critic", tmp_path=tmp_path)["train_critic"]
-    summary = check(root, "artifacts/tuning/critic", metrics, "val/brier", naive_brier(root), 100)
+    metrics = run_stages(root, config, "train_critic@s0", tmp_path=tmp_path)["train_critic@s0"]
+    summary = check(root, "artifacts/tuning/critic/s0", metrics, "val/brier", naive_brier(root), 100)
     assert summary["critic"]["brier"] == summary["result"]["val/brier"]
     assert np.isclose(summary["critic"]["ece"], summary["result"]["val/ece"])

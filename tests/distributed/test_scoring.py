@@ -13,7 +13,7 @@ from wmtp.models.build import build_model
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.tokens.data import TokenData
 
-MINE = ("score_base@reference", "score_start@s3", "tune_wrong@reference", "score_wrong@reference")
+MINE = ("score_base@s0", "score_start@s3", "tune_wrong@s0", "score_wrong@s0")
 SHAPE = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=3, n_heads=2, n_kv_heads=2, n_future=2)
 
 
@@ -38,9 +38,9 @@ def token_nlls(model, tokens):
 def models(root):
     fresh = build_model(SHAPE, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
     return {
-        "base_nll": ("base/reference", MTPForCausalLM.from_pretrained(root / "pretrained")),
+        "base_nll": ("base/s0", MTPForCausalLM.from_pretrained(root / "pretrained")),
         "start_nll": ("start/s3", fresh),
-        "wrong_nll": ("wrong/reference", MTPForCausalLM.from_pretrained(root / "artifacts/wrong/reference")),
+        "wrong_nll": ("wrong/s0", MTPForCausalLM.from_pretrained(root / "artifacts/wrong/s0")),
     }
 
 
@@ -61,7 +61,7 @@ def test_the_wrong_reference_learns_from_wrong_solutions(scored):
     root, _ = scored
     places = {
         name: root / "artifacts/scores" / folder
-        for name, folder in (("base_nll", "base/reference"), ("wrong_nll", "wrong/reference"))
+        for name, folder in (("base_nll", "base/s0"), ("wrong_nll", "wrong/s0"))
     }
     gains = {}
     for label in ("right", "wrong"):

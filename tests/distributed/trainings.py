@@ -36,17 +36,17 @@ from wmtp.tracking import NullTracker
 
 RUN = "rho1-s3"
 STAGES = {
-    "tune_reference": (tune_reference, ("artifacts/reference", "artifacts/tuning/reference")),
-    "score_reference": (score_reference, ("artifacts/scores/reference",)),
-    "train_critic": (train_critic, ("artifacts/critic", "artifacts/tuning/critic")),
-    "score_values": (score_values, ("artifacts/scores/value",)),
-    "score_base@reference": (score_base, ("artifacts/scores/base/reference",)),
+    "tune_reference@s0": (tune_reference, ("artifacts/reference/s0", "artifacts/tuning/reference/s0")),
+    "score_reference@s0": (score_reference, ("artifacts/scores/reference/s0",)),
+    "train_critic@s0": (train_critic, ("artifacts/critic/s0", "artifacts/tuning/critic/s0")),
+    "score_values@s0": (score_values, ("artifacts/scores/value/s0",)),
+    "score_base@s0": (score_base, ("artifacts/scores/base/s0",)),
     "score_start@s3": (score_start, ("artifacts/scores/start/s3",)),
-    "tune_wrong@reference": (tune_wrong, ("artifacts/wrong/reference", "artifacts/tuning/wrong/reference")),
-    "score_wrong@reference": (score_wrong, ("artifacts/scores/wrong/reference",)),
+    "tune_wrong@s0": (tune_wrong, ("artifacts/wrong/s0", "artifacts/tuning/wrong/s0")),
+    "score_wrong@s0": (score_wrong, ("artifacts/scores/wrong/s0",)),
     f"train_policy@{RUN}": (train_policy, (f"artifacts/policy/{RUN}", f"artifacts/training/{RUN}")),
 }
-TRAININGS = ("tune_reference", "train_critic", f"train_policy@{RUN}")
+TRAININGS = ("tune_reference@s0", "train_critic@s0", f"train_policy@{RUN}")
 
 FURTHER = {"n_future": 3, "n_layers": 3}
 
@@ -102,8 +102,9 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
         "arms": {"rho1": {"weighting": {"name": "rho1"}}},
     }
     config = build(sections, profile="test")
-    columns = {"base": {"reference": ColumnConfig()}, "start": {"s3": ColumnConfig(3)}, "wrong": {"reference": ColumnConfig()}}
-    return replace(config, runs={RUN: make_run(config.arms["rho1"], "rho1", 3)}, columns=columns)
+    columns = {group: {"s0": ColumnConfig(0)} for group in ("base", "reference", "value", "wrong")}
+    columns["start"] = {"s3": ColumnConfig(3)}
+    return replace(config, runs={RUN: make_run(config.arms["rho1"], "rho1", 3, upstream=0)}, columns=columns)
 
 
 class Witness(NullTracker):

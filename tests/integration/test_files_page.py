@@ -11,7 +11,7 @@ from tests.workspaces import PROJECT
 
 PAGE = (PROJECT / "docs/files.md").read_text()
 NAMED = set(re.findall(r"`([^`\n]+)`", PAGE))
-RUN = r"[a-z0-9_]+-s\d+"
+RUN = r"([a-z0-9_]+-)?s\d+"
 
 
 def general(name):
@@ -44,13 +44,13 @@ def test_every_file_is_on_the_page(workspace):
         "training/*/history.jsonl",
         "training/*/summary.json",
         "training/*/examples.json",
-        "tuning/*/history.jsonl",
-        "tuning/*/summary.json",
+        "tuning/*/*/history.jsonl",
+        "tuning/*/*/summary.json",
         "evaluation/*/metrics.json",
         "evaluation/*/per_task.csv",
         "evaluation/*/samples.jsonl.gz",
-        "critic/critic.json",
-        "scores/value/metrics.json",
+        "critic/*/critic.json",
+        "scores/value/*/metrics.json",
     ],
 )
 def test_every_field_is_on_the_page(workspace, pattern):

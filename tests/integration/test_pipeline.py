@@ -17,13 +17,13 @@ STAGES = [
     "evaluate@verifiable-s0",
     "report",
     "sample",
-    "score_reference",
-    "score_values",
-    "train_critic",
+    "score_reference@s0",
+    "score_values@s0",
+    "train_critic@s0",
     "train_policy@baseline-s0",
     "train_policy@rho1-s0",
     "train_policy@verifiable-s0",
-    "tune_reference",
+    "tune_reference@s0",
 ]
 
 
@@ -116,7 +116,7 @@ def test_a_change_of_launch_settings_reruns_nothing(fresh):
         ("src/wmtp/reporting/page.py", ["report"]),
         ("src/wmtp/synthetic/generate.py", ["sample"]),
         ("src/wmtp/examples/mutate.py", ["sample"]),
-        ("src/wmtp/training/critic_metrics.py", ["train_critic"]),
+        ("src/wmtp/training/critic_metrics.py", ["train_critic@s0"]),
         ("src/wmtp/weightings/rho1.py", ["train_policy@rho1-s0"]),
         ("src/wmtp/weightings/hybrid.py", []),
         ("src/wmtp/objectives/td.py", ["train_policy@verifiable-s0"]),

@@ -16,6 +16,7 @@ from wmtp.checks import one_of, require
 from wmtp.config.strict import reject_unknown, structured
 from wmtp.errors import ConfigError
 from wmtp.weightings import Weighting
+from wmtp.weightings.base import Column
 
 NOTHING = "artifacts/data"
 """Stands for a dependency that a run does not have: DVC needs a path, and every run has this one."""
@@ -85,11 +86,12 @@ class RunConfig:
     """One policy run; composed, never chosen.
 
     `deps`: the folders of the score columns and the modules that its weighting needs, filled up with `NOTHING`: dvc.yaml names
-    them one by one.
+    them one by one. `upstream`: the seed of the reference and the critic that it uses.
     """
 
     arm: str
     seed: int
+    upstream: int = 0
     deps: list[str] = field(default_factory=list)
 
 
@@ -97,10 +99,10 @@ class RunConfig:
 class ColumnConfig:
     """A score column that some run needs, by the key that its folder ends with; composed, never chosen.
 
-    `seed`: of the runs that need it; null where it is the same for all.
+    `seed`: what the model that makes it is seeded with; of a reference or a critic, on top of its section's `train.seed`.
     """
 
-    seed: Optional[int] = None
+    seed: int
 
 
 def load_arm(tree: Any, name: str) -> ArmConfig:
@@ -166,25 +168,33 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def make_run(arm: ArmConfig, name: str, seed: int) -> RunConfig:
-    """The run of an arm with a seed, and what it depends on."""
-    folders = [column.path(seed) for column in arm.weighting.needs.columns]
+def make_run(arm: ArmConfig, name: str, seed: int, upstream: int) -> RunConfig:
+    """The run of an arm with a seed, and what it depends on. `upstream` is its own seed where it uses nothing of it."""
+    columns = arm.weighting.needs.columns
+    upstream = seed if all(column.is_of_run for column in columns) else upstream
+    folders = [column.path(seed, upstream) for column in columns]
     deps = [*folders, *weighting_modules(arm.weighting)]
     assert len(deps) <= NUM_DEPS, f"weighting {arm.weighting.name} has {len(deps)} dependencies of its own: raise NUM_DEPS"
-    return RunConfig(name, seed, deps + [NOTHING] * (NUM_DEPS - len(deps)))
+    return RunConfig(name, seed, upstream, deps + [NOTHING] * (NUM_DEPS - len(deps)))
 
 
 def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> dict[str, dict[str, ColumnConfig]]:
     """Per group of columns (see `Column`) the keys that these runs need; every group that some weighting knows is there."""
     names = [*weightings.names(), *weightings.foreign()]
-    known = {column.group for name in names for column in weightings.kind(name)().needs.columns}
-    needed: dict[str, dict[str, ColumnConfig]] = {group: {} for group in sorted(known - {""})}
+    known = {column.group for name in names for column in with_sources(weightings.kind(name)().needs.columns)}
+    needed: dict[str, dict[str, ColumnConfig]] = {group: {} for group in sorted(known)}
     for run in runs:
-        for column in arms[run.arm].weighting.needs.columns:
-            if column.group:
-                key = PurePosixPath(column.path(run.seed)).name
-                needed[column.group][key] = ColumnConfig(run.seed if column.is_of_run else None)
+        for column in with_sources(arms[run.arm].weighting.needs.columns):
+            key = PurePosixPath(column.path(run.seed, run.upstream)).name
+            needed[column.group][key] = ColumnConfig(column.seed(run.seed, run.upstream))
     return needed
+
+
+def with_sources(columns: Iterable[Column]) -> Iterator[Column]:
+    """Columns and those that they are made from, however far."""
+    for column in columns:
+        yield column
+        yield from with_sources(column.made_from)
 
 
 def weighting_modules(weighting: Weighting) -> list[str]:

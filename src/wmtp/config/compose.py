@@ -44,7 +44,8 @@ def compose(
         root: the workspace (holds `configs/`).
         profile: name of a file in `configs/profiles/`.
         arms, seeds: what to compare; the profile's own when None.
-        overrides: `key=value`, OmegaConf dot list over the sections, `arms.<arm>.…`, or `arms=[a,b]` and `seeds=[0,1]`.
+        overrides: `key=value`, OmegaConf dot list over the sections, `arms.<arm>.…`, or `arms=[a,b]`, `seeds=[0,1]` and
+            `share_upstream=true`: all runs use the reference and the critic of the first seed. Each seed has its own otherwise.
     Raises:
         ConfigError: unknown key, profile or arm, wrong type or value, each with the nearest valid name.
     """
@@ -59,6 +60,8 @@ def compose(
     seed_list = seeds if seeds is not None else _listed(tree, "seeds", int)
     tree.pop("arms", None)
     tree.pop("seeds", None)
+    is_shared = overlay.pop("share_upstream", tree.pop("share_upstream"))
+    require(isinstance(is_shared, bool), "share_upstream", is_shared, "true or false")
     arm_overlay = overlay.pop("arms", OmegaConf.create({}))
     reject_unknown(overlay.keys(), SECTIONS, "override")
     arm_trees = {name: _load(configs / "arms", name, "arm", ArmOptions) for name in arm_names}
@@ -74,9 +77,10 @@ def compose(
     config = build(plain, profile=profile)
     baseline, known = config.report.baseline_arm, [path.stem for path in (configs / "arms").glob("*.yaml")]
     require(baseline in known, "report.baseline_arm", baseline, f"use one of {', '.join(sorted(known))}")
-    runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed) for arm in arm_names for seed in seed_list}
+    upstream = {seed: seed_list[0] if is_shared else seed for seed in seed_list}
+    runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed, upstream[seed]) for arm in arm_names for seed in seed_list}
     columns = needed_columns(config.arms, runs.values())
-    inputs = compose_inputs(config, runs.values())
+    inputs = compose_inputs(config, columns)
     return dataclasses.replace(config, runs=runs, columns=columns, inputs=inputs, downloads=compose_downloads(config))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,9 @@ from wmtp.errors import ConfigError
 from wmtp.model_files import tokenizer_files
 from wmtp.problems.splits import base_of
 from wmtp.same_tokenizer import require_same_tokenizer
-from wmtp.weightings.base import REFERENCE_NLL, VALUE
 
 if TYPE_CHECKING:
-    from wmtp.config.arms import RunConfig
+    from wmtp.config.arms import ColumnConfig
     from wmtp.config.schema import Config
 
 MADE = "artifacts"
@@ -125,12 +124,9 @@ def compose_downloads(config: Config) -> dict[str, DownloadConfig]:
     return {one.key: one for one in sorted(wanted, key=lambda one: one.key)}
 
 
-def compose_inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
-    """What is given, the module of the source, and the training records of the models that some arm needs."""
+def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConfig]]) -> InputsConfig:
+    """What is given, the module of the source, and the training records of the models that make the runs' `columns`."""
     default, data = InputsConfig(), config.data
-    needed = {column for run in runs for column in config.arms[run.arm].weighting.needs.columns}
-    needs_value = VALUE in needed
-    needs_reference = needs_value or REFERENCE_NLL in needed
     paths = {one.key: one.path for one in given(config)}
     return InputsConfig(
         train=paths.get("data.train_path", default.train),
@@ -140,8 +136,8 @@ def compose_inputs(config: Config, runs: Iterable[RunConfig]) -> InputsConfig:
         reference_model=paths.get("tune_reference.model.pretrained", default.reference_model),
         critic_model=paths.get("train_critic.model.pretrained", default.critic_model),
         policy_model=paths.get("train_policy.model.pretrained", default.policy_model),
-        reference_training="artifacts/tuning/reference" if needs_reference else default.reference_training,
-        critic_training="artifacts/tuning/critic" if needs_value else default.critic_training,
+        reference_training="artifacts/tuning/reference" if columns["reference"] else default.reference_training,
+        critic_training="artifacts/tuning/critic" if columns["value"] else default.critic_training,
         taskset=f"src/wmtp/tasksets/{data.source}.py",
         published=default.published if data.is_generated else "src/wmtp/problems/published",
         testlib=paths.get("evaluate.sandbox.testlib", default.testlib),

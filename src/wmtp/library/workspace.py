@@ -48,13 +48,17 @@ class Workspace:
         """
         return load_model(self._artifacts / "policy" / self._known(run), device=device)
 
-    def reference(self, *, device: str = "cpu") -> LanguageModel:
-        """The tuned reference model."""
-        return load_model(self._artifacts / "reference", device=device)
+    def reference(self, seed: int | None = None, *, device: str = "cpu") -> LanguageModel:
+        """The tuned reference model; without a seed, the first.
 
-    def critic(self, *, device: str = "cpu") -> Critic:
-        """The critic."""
-        return load_critic(self._artifacts / "critic", device=device)
+        Raises:
+            ConfigError: no run uses one, or none of this seed.
+        """
+        return load_model(self._artifacts / "reference" / self._key("reference", seed), device=device)
+
+    def critic(self, seed: int | None = None, *, device: str = "cpu") -> Critic:
+        """The critic; as `reference`."""
+        return load_critic(self._artifacts / "critic" / self._key("value", seed), device=device)
 
     def history(self, run: str) -> pd.DataFrame:
         """Training, a row per logged step: `step`, `tokens`, and the metrics of docs/training.md."""
@@ -87,8 +91,8 @@ class Workspace:
         """A row per token of a table, with every score column that a stage has made for it.
 
         Returns:
-            `row`, `position`, `id`, `is_prompt`, `is_correct`, and the scores: `reference_nll`, `value`, ...; one that there is
-            for every seed is named after its folder.
+            `row`, `position`, `id`, `is_prompt`, `is_correct`, and the scores: `reference_nll`, `value`, ...; where there are
+            several of one, for other seeds, `reference_nll/s0` and so on.
         """
         import pandas as pd
 
@@ -102,12 +106,22 @@ class Workspace:
             "is_prompt": position < np.repeat(data.prompt_lens, lengths),
             "is_correct": np.repeat(data.is_correct, lengths),
         }
-        for path in sorted((self.root / SCORES).rglob(f"{table}.arrow")):
-            (name,) = read_table(path).column_names
-            folder = path.parent.relative_to(self.root / SCORES)
-            label = name if len(folder.parts) == 1 else "/".join((name, *folder.parts[1:]))
-            columns[label] = data.read_column(name, path)
+        groups: dict[str, list[Path]] = {}
+        for path in sorted((self.root / SCORES).glob(f"*/*/{table}.arrow")):
+            groups.setdefault(path.parts[-3], []).append(path)
+        for paths in groups.values():
+            for path in paths:
+                (name,) = read_table(path).column_names
+                columns[name if len(paths) == 1 else f"{name}/{path.parts[-2]}"] = data.read_column(name, path)
         return pd.DataFrame(columns)
+
+    def _key(self, group: str, seed: int | None) -> str:
+        known = {one.seed: key for key, one in self.config.columns[group].items()}
+        wanted = min(known, default=None) if seed is None else seed
+        if wanted not in known:
+            what, seeds = ("critic" if group == "value" else group), ", ".join(map(str, sorted(known)))
+            raise ConfigError(f"params.yaml has no {what} of seed {seed}: " + (f"it has {seeds}" if known else "no run uses one"))
+        return known[wanted]
 
     @property
     def _artifacts(self) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wmtp import tasksets
-from wmtp.config.arms import plain
+from wmtp.config.arms import needed_columns, plain
 from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
@@ -38,11 +38,11 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
         "examples": select_examples(
             {arm: runs[0] for arm, runs in runs_by_arm.items() if config.arms[arm].is_weighted}, config.report.num_examples
         ),
-        "critic": dict(inputs.critic_metrics) or None,
+        "critic": mean_critic([summary["critic"] for summary in inputs.critics.values()]),
         "shared_stages": {
-            name: _cost(summary)
-            for name, summary in (("tune_reference", inputs.reference), ("train_critic", inputs.critic))
-            if summary is not None
+            name: {**_mean_cost(list(found.values())), "num_trainings": len(found)}
+            for name, found in (("tune_reference", inputs.references), ("train_critic", inputs.critics))
+            if found
         },
         "data": inputs.data,
     }
@@ -112,8 +112,18 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
         "by_difficulty": _by_difficulty(runs),
         "verdicts": _sum_by_key([run.metrics.get("verdicts") or {} for run in runs]),
         "weights": _mean_weights([run.summary["weights"] for run in runs if run.summary.get("weights")]),
-        "cost": _mean_cost(runs),
+        "cost": _policy_cost(runs),
+        "given": _given(runs, config),
     }
+
+
+def _given(runs: Sequence[Run], config: Config) -> list[str]:
+    """What runs of several seeds have in common, so that nothing is known of how it varies: `one reference`, `one critic`."""
+    specs = [config.runs[run.name] for run in runs]
+    if len({spec.seed for spec in specs}) == len({spec.upstream for spec in specs}):
+        return []
+    groups = needed_columns(config.arms, specs)
+    return [f"one {name}" for name, group in (("reference", "reference"), ("critic", "value")) if groups[group]]
 
 
 def _by_difficulty(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
@@ -150,11 +160,37 @@ def _cost(summary: dict[str, Any]) -> dict[str, Any]:
     return {key: summary.get(key) for key in keys}
 
 
-def _mean_cost(runs: Sequence[Run]) -> dict[str, Any]:
-    rows = [{key: value for key, value in _cost(run.summary).items() if value is not None} for run in runs]
+def _mean_cost(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    rows = [_cost(summary) for summary in summaries]
+    return _mean_by_key([{key: value for key, value in row.items() if value is not None} for row in rows])
+
+
+def _policy_cost(runs: Sequence[Run]) -> dict[str, Any]:
     generation = [(run.metrics.get("generation") or {}).get("tokens_per_s") for run in runs]
     speeds = [speed for speed in generation if speed is not None]
-    return {**_mean_by_key(rows), "generation_tokens_per_s": float(np.mean(speeds)) if speeds else None}
+    mean = _mean_cost([run.summary for run in runs])
+    return {**mean, "generation_tokens_per_s": float(np.mean(speeds)) if speeds else None}
+
+
+def mean_critic(critics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The critics' metrics: means, and `auc_min` and `auc_max` of several; one calibration over all, bin by bin."""
+    if not critics:
+        return None
+    scalars = [{key: value for key, value in one.items() if key != "calibration" and value is not None} for one in critics]
+    mean: dict[str, Any] = {**_mean_by_key(scalars), "num_critics": len(critics)}
+    aucs = [one["auc"] for one in scalars if "auc" in one]
+    if len(aucs) > 1:
+        mean |= {"auc_min": min(aucs), "auc_max": max(aucs)}
+    bins: dict[int, list[dict[str, float]]] = {}
+    for point in (point for one in critics for point in one["calibration"]):
+        bins.setdefault(min(int(point["p"] * 10), 9), []).append(point)
+    return {**mean, "calibration": [_merged(points) for _, points in sorted(bins.items())]}
+
+
+def _merged(points: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Points of one bin as one: means over all their examples."""
+    number = sum(point["n"] for point in points)
+    return {key: sum(point["n"] * point[key] for point in points) / number for key in ("p", "y")} | {"n": number}
 
 
 def _run_row(run: Run, config: Config) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
             "unclear": f"cannot be told from {baseline}",
             "single": f"differs from {baseline} in this one pair of runs, which says nothing of the method",
         }[difference["verdict"]]
-        text = f"{says} (pass@1 {evidence(difference)}). {_greedy_clause(entry)}"
+        given = f", given {' and '.join(entry['given'])}" if entry["given"] else ""
+        text = f"{says}{given} (pass@1 {evidence(difference)}). {_greedy_clause(entry)}"
         rows.append({"arm": arm, "verdict": difference["verdict"], "text": text})
     return rows
 
@@ -139,18 +140,16 @@ def _critic_sentences(critic: dict[str, Any] | None) -> list[str]:
     auc, control = critic.get("auc"), critic.get("auc_max_reference_nll")
     if auc is None:
         return ["The critic's AUC could not be measured: its validation examples are all right or all wrong."]
+    subject = f"The critic's AUC on unseen problems is {auc:.3f}"
+    if "auc_min" in critic:
+        subject += f" (mean of {critic['num_critics']} seeds, {critic['auc_min']:.3f} to {critic['auc_max']:.3f})"
     if control is None:
-        return [
-            f"The critic's AUC on unseen problems is {auc:.3f}; without reference scores there is no control to compare with."
-        ]
+        return [f"{subject}; without reference scores there is no control to compare with."]
     if auc > control:
         gain = f"{auc - control:.3f} above"
     else:
         gain = "no better than" if auc == control else f"{control - auc:.3f} below"
-    return [
-        f"The critic's AUC on unseen problems is {auc:.3f}, {gain} the raw maximum reference nll ({control:.3f}), "
-        "a control that has seen no label."
-    ]
+    return [f"{subject}, {gain} the raw maximum reference nll ({control:.3f}), a control that has seen no label."]
 
 
 def _caveats(report: dict[str, Any]) -> list[str]:
@@ -165,6 +164,11 @@ def _caveats(report: dict[str, Any]) -> list[str]:
         rows.append(
             f"{num_seeds} seeds are few: a difference counts only where both its intervals, over tasks and over seeds, "
             "exclude zero. " + _seed_spread(report)
+        )
+    given = sorted({what for entry in report["arms"].values() for what in entry["given"]}, reverse=True)
+    if given:
+        rows.append(
+            f"All seeds share {' and '.join(given)} (share_upstream): intervals over seeds say nothing of how these vary."
         )
     if report["baseline"] is None:
         rows.append("The baseline arm is not among these runs, so nothing here says whether an arm beats it.")
@@ -236,6 +240,6 @@ def _limits(report: dict[str, Any]) -> str:
         wall = sum(stage["wall_s"] or 0 for stage in report["shared_stages"].values())
         text += (
             f" Arms that use a reference or a critic also profit from training that is not in their own cost "
-            f"({wall:.0f} s here, on data selected as clean or labelled by running it)."
+            f"({wall:.0f} s for each here, on data selected as clean or labelled by running it)."
         )
     return text

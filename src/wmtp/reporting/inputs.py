@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wmtp.config.arms import needed_columns
 from wmtp.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything the report is made from. `reference` and `critic` are None when no configured run needs them."""
+    """Everything the report is made from. `references`, `critics`: the training records of those that the configured runs
+    use, by key (`s0`)."""
 
     runs: list[Run]
     data: dict[str, Any]
-    reference: dict[str, Any] | None = None
-    critic: dict[str, Any] | None = None
-    critic_metrics: dict[str, Any] = field(default_factory=dict)
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    critics: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def load_inputs(config: Config, root: Path) -> Inputs:
@@ -69,16 +70,17 @@ def load_inputs(config: Config, root: Path) -> Inputs:
     if not runs:
         raise DataError("params.yaml names no runs: there is nothing to report")
     _check_same_tasks(runs, root / "artifacts" / "evaluation")
-    reference = critic = None
-    critic_metrics: dict[str, Any] = {}
-    if config.inputs.reference_training != "artifacts/data":
-        reference = read_object(root / config.inputs.reference_training / "summary.json", SUMMARY_KEYS)
-    if config.inputs.critic_training != "artifacts/data":
-        path = root / config.inputs.critic_training / "summary.json"
-        critic = read_object(path, (*SUMMARY_KEYS, "critic"))
-        critic_metrics = _require_keys(critic["critic"], CRITIC_KEYS, path, "critic.")
+    needed, tuning = needed_columns(config.arms, config.runs.values()), root / "artifacts" / "tuning"
+    references = {key: read_object(tuning / "reference" / key / "summary.json", SUMMARY_KEYS) for key in needed["reference"]}
+    critics = {key: _read_critic(tuning / "critic" / key / "summary.json") for key in needed["value"]}
     data = read_object(root / "artifacts" / "data" / "meta.json", ("counts", "vocab_size", "max_length"))
-    return Inputs(runs=runs, data=data, reference=reference, critic=critic, critic_metrics=critic_metrics)
+    return Inputs(runs=runs, data=data, references=references, critics=critics)
+
+
+def _read_critic(path: Path) -> dict[str, Any]:
+    summary = read_object(path, (*SUMMARY_KEYS, "critic"))
+    _require_keys(summary["critic"], CRITIC_KEYS, path, "critic.")
+    return summary
 
 
 def _load_run(artifacts: Path, name: str, arm: str, seed: int) -> Run:

@@ -6,12 +6,13 @@ from wmtp.config import Config
 from wmtp.stages.context import StageContext
 from wmtp.stages.new_model import new_model
 from wmtp.stages.scoring import score_nll
+from wmtp.stages.upstream import seeded
 from wmtp.types import StageResult
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/scores/base/<run>/train.arrow`, of the model that `tune_reference` starts from."""
-    section = config.tune_reference
+    """Write `artifacts/scores/base/<key>/train.arrow`, of the model that `tune_reference` starts from."""
+    section = seeded(config.tune_reference, config, "base", context)
     return score_nll(
         context,
         lambda meta: new_model(section.model, meta, context.tokenizer, seed=section.train.seed),

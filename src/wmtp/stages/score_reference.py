@@ -11,12 +11,12 @@ TABLES = ("train", "critic", "critic_validation")
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/scores/reference/<table>.arrow` for every table that a later stage joins."""
+    """Write `artifacts/scores/reference/<key>/<table>.arrow` for every table that a later stage joins."""
     return score_nll(
         context,
-        lambda meta: load_tuned(context, "artifacts/reference"),
+        lambda meta: load_tuned(context, f"artifacts/reference/{context.run}"),
         "reference_nll",
-        "artifacts/scores/reference",
+        f"artifacts/scores/reference/{context.run}",
         tables=TABLES,
         batch_tokens=config.score.batch_tokens,
     )

@@ -10,9 +10,8 @@ from wmtp.types import StageResult
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/scores/start/<run>/train.arrow`, of the model that `train_policy` starts from with this seed."""
+    """Write `artifacts/scores/start/<key>/train.arrow`, of the model that `train_policy` starts from with this seed."""
     seed = config.columns["start"][context.run].seed
-    assert seed is not None, "the start is a run's own"
     return score_nll(
         context,
         lambda meta: new_model(config.train_policy.model, meta, context.tokenizer, seed=seed),

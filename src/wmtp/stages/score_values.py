@@ -16,13 +16,13 @@ from wmtp.types import StageResult
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/scores/value/train.arrow`."""
-    out = context.out("artifacts/scores/value")
+    """Write `artifacts/scores/value/<key>/train.arrow`."""
+    out = context.out(f"artifacts/scores/value/{context.run}")
     metrics: dict[str, float] = {}
     counts: dict[str, int] = {}
     with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
-        score = critic_values(frozen(load_value_model(context.input("artifacts/critic")), world))
-        columns = {"reference_nll": context.input("artifacts/scores/reference")}
+        score = critic_values(frozen(load_value_model(context.input(f"artifacts/critic/{context.run}")), world))
+        columns = {"reference_nll": context.input(f"artifacts/scores/reference/{context.run}")}
         data = TokenData.open(context.input("artifacts/data"), "train", columns=columns)
         flat = score_table(context, world, score, data, "value", out, config.score.batch_tokens)
         if world.is_main:

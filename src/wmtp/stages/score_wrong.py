@@ -9,7 +9,7 @@ from wmtp.types import StageResult
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/scores/wrong/<run>/train.arrow`."""
+    """Write `artifacts/scores/wrong/<key>/train.arrow`."""
     return score_nll(
         context,
         lambda meta: load_tuned(context, f"artifacts/wrong/{context.run}"),

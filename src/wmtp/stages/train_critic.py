@@ -17,6 +17,7 @@ from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
 from wmtp.stages.new_model import new_model
+from wmtp.stages.upstream import seeded
 from wmtp.tokens.data import TokenData, TokenMeta
 from wmtp.training.critic_metrics import critic_metrics
 from wmtp.training.critic_step import CriticStep
@@ -60,16 +61,17 @@ def evaluate_critic(world: World, model: Any, data: TokenData, scratch: Path) ->
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Train on `critic.arrow`, validate on held-out problems, write `artifacts/critic`."""
-    section, tables = config.train_critic, context.input("artifacts/data")
-    scores = {"reference_nll": context.input("artifacts/scores/reference")}
+    """Train on `critic.arrow`, validate on held-out problems, write `artifacts/critic/<key>`."""
+    section, tables = seeded(config.train_critic, config, "value", context), context.input("artifacts/data")
+    out, record = f"artifacts/critic/{context.run}", f"artifacts/tuning/critic/{context.run}"
+    scores = {"reference_nll": context.input(f"artifacts/scores/reference/{context.run}")}
     data = TokenData.open(tables, "critic", columns=scores)
     held_out = TokenData.open(tables, "critic_validation", columns=scores)
     with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
-        model = build_critic(section, data.meta, context.input("artifacts/reference"), context.tokenizer)
+        model = build_critic(section, data.meta, context.input(f"artifacts/reference/{context.run}"), context.tokenizer)
         num_parameters = fitting.count_parameters(model)
         sharded = fitting.shard(model, world, section.train)
-        scratch = context.out("artifacts/critic") / ".values.npy"
+        scratch = context.out(out) / ".values.npy"
 
         def quality() -> dict[str, Any]:
             return evaluate_critic(world, sharded, held_out, scratch)
@@ -84,20 +86,19 @@ def run(config: Config, context: StageContext) -> StageResult:
             objective="val/brier",
             section=section,
             seed=section.train.seed,
-            folder="artifacts/tuning/critic",
+            folder=record,
         )
         sharded.eval()
         final = quality()
         tensors = fitting.full_state(sharded)
         if world.is_main:
-            save_critic(model, tensors, context)
+            save_critic(model, tensors, context, context.out(out))
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}
-            write_json(context.out("artifacts/tuning/critic") / "summary.json", values)
+            write_json(context.out(record) / "summary.json", values)
     return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (held_out, len(held_out))))
 
 
-def save_critic(model: ValueModel, tensors: dict[str, Any], context: StageContext) -> None:
+def save_critic(model: ValueModel, tensors: dict[str, Any], context: StageContext, out: Path) -> None:
     """Backbone, value head and tokenizer."""
-    out = context.out("artifacts/critic")
     save_value_model(model, tensors, out)
     fitting.copy_tokenizer(context, out)

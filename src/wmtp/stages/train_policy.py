@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wmtp.config import ArmConfig, Config
+from wmtp.config import ArmConfig, Config, RunConfig
 from wmtp.distributed import join_world
 from wmtp.files import write_json
 from wmtp.models.token_order import add_token_order
@@ -29,7 +29,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     n_future = arm.n_future if arm.n_future is not None else section.model.n_future
     heads, stride = section.heads.of(n_future), section.model.head_stride
     folder = f"artifacts/training/{context.run}"
-    data = _data(arm, spec.seed, context)
+    data = _data(arm, spec, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
     with join_world(context.launch.device, seed=spec.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = new_model(section.model, data.meta, context.tokenizer, seed=spec.seed, n_future=n_future)
@@ -90,9 +90,9 @@ def run(config: Config, context: StageContext) -> StageResult:
     return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (validation, len(validation))))
 
 
-def _data(arm: ArmConfig, seed: int, context: StageContext) -> TokenData:
+def _data(arm: ArmConfig, spec: RunConfig, context: StageContext) -> TokenData:
     """Training rows with the score columns that the arm needs."""
-    columns = {column.name: context.input(column.path(seed)) for column in arm.weighting.needs.columns}
+    columns = {column.name: context.input(column.path(spec.seed, spec.upstream)) for column in arm.weighting.needs.columns}
     solutions: Solutions = "correct" if arm.solutions == "correct" else "all"
     return TokenData.open(context.input("artifacts/data"), "train", columns=columns, solutions=solutions)
 

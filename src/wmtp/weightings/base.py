@@ -29,33 +29,37 @@ Level = Literal["same", "positions", "targets"]
 class Column:
     """A score of every token, made by a stage of its own and joined to the tokens by the loader.
 
-    `folder`: what that stage writes. One of the form `artifacts/scores/GROUP/KEY` is made by stages that dvc.yaml has for every
-    key of `${columns.GROUP}`, where composition puts the keys that some run needs; `{seed}` in it stands for the run's seed.
+    `folder`: what that stage writes, of the form `artifacts/scores/GROUP/KEY`: dvc.yaml has the stages that make it for every
+    key of `${columns.GROUP}`, where composition puts the keys that some run needs. In it `{seed}` stands for the run's seed,
+    `{upstream}` for that of the reference and the critic that the run uses. `made_from`: columns that those stages read.
     """
 
     name: str
     folder: str
+    made_from: tuple[Column, ...] = ()
 
-    def path(self, seed: int) -> str:
-        """The folder of a run with this seed."""
-        return self.folder.format(seed=seed)
+    def path(self, seed: int, upstream: int) -> str:
+        """The folder of a run with these seeds."""
+        return self.folder.format(seed=seed, upstream=upstream)
+
+    def seed(self, seed: int, upstream: int) -> int:
+        """Which of a run's two seeds the column is made with."""
+        return seed if self.is_of_run else upstream
 
     @property
     def group(self) -> str:
-        """Empty for a column of a stage that there is in any case."""
-        parts = PurePosixPath(self.folder).relative_to(SCORES).parts
-        return parts[0] if len(parts) == 2 else ""
+        return PurePosixPath(self.folder).relative_to(SCORES).parts[0]
 
     @property
     def is_of_run(self) -> bool:
-        """Whether there is one for every seed."""
+        """Whether it is of the policy that is trained, not of a model beside it."""
         return "{seed}" in self.folder
 
 
-REFERENCE_NLL = Column("reference_nll", "artifacts/scores/reference")
+REFERENCE_NLL = Column("reference_nll", "artifacts/scores/reference/s{upstream}")
 """NLL under the tuned reference, nats."""
 
-VALUE = Column("value", "artifacts/scores/value")
+VALUE = Column("value", "artifacts/scores/value/s{upstream}", made_from=(REFERENCE_NLL,))
 """The critic's V(s_t): probability that the solution is correct given the prefix up to and including the token."""
 
 

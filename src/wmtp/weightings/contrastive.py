@@ -11,7 +11,7 @@ from wmtp.weightings.base import REFERENCE_NLL, Column, Level, Needs, Weighting,
 if TYPE_CHECKING:
     import torch
 
-WRONG_NLL = Column("wrong_nll", "artifacts/scores/wrong/reference")
+WRONG_NLL = Column("wrong_nll", "artifacts/scores/wrong/s{upstream}")
 """NLL under a reference tuned on wrong solutions, nats."""
 
 

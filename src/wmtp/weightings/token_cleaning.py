@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wmtp.objectives.selection import LastKept
 
-BASE_NLL = Column("base_nll", "artifacts/scores/base/reference")
+BASE_NLL = Column("base_nll", "artifacts/scores/base/s{upstream}")
 """NLL under the reference before it was tuned, nats."""
 
 

@@ -23,23 +23,43 @@ def test_a_run_depends_on_the_scores_and_modules_that_its_weighting_needs_and_no
     deps = {run.arm: [dep for dep in run.deps if dep != NOTHING] for run in runs.values()}
     assert deps["baseline"] == ["src/wmtp/weightings/uniform.py"]
     assert deps["rho1"] == [
-        "artifacts/scores/reference",
+        "artifacts/scores/reference/s0",
         "src/wmtp/objectives/selection.py",
         "src/wmtp/weightings/rho1.py",
     ]
-    assert "src/wmtp/weightings/verifiable.py" in deps["shuffled"] and "artifacts/scores/value" in deps["shuffled"]
-    assert {"artifacts/scores/reference", "artifacts/scores/value", "src/wmtp/weightings/rho1.py"} < set(deps["hybrid"])
+    assert "src/wmtp/weightings/verifiable.py" in deps["shuffled"] and "artifacts/scores/value/s0" in deps["shuffled"]
+    assert {"artifacts/scores/reference/s0", "artifacts/scores/value/s0", "src/wmtp/weightings/rho1.py"} < set(deps["hybrid"])
     assert {len(run.deps) for run in runs.values()} == {NUM_DEPS}
 
 
 def test_a_column_is_made_for_the_runs_that_need_it_and_no_others():
-    plain = compose(PROJECT, "demo", arms=["baseline", "rho1"], seeds=[0, 1])
-    assert to_plain(plain)["columns"] == {"base": {}, "start": {}, "wrong": {}}
+    nothing: dict[str, object] = {"base": {}, "reference": {}, "start": {}, "value": {}, "wrong": {}}
+    plain = compose(PROJECT, "demo", arms=["baseline"], seeds=[0, 1])
+    assert to_plain(plain)["columns"] == nothing
     config = compose(PROJECT, "demo", arms=["baseline", "sstoken", "token_cleaning"], seeds=[0, 2])
-    start = {"s0": {"seed": 0}, "s2": {"seed": 2}}
-    assert to_plain(config)["columns"] == {"base": {"reference": {"seed": None}}, "start": start, "wrong": {}}
+    both = {"s0": {"seed": 0}, "s2": {"seed": 2}}
+    assert to_plain(config)["columns"] == nothing | {"base": both, "reference": both, "start": both}
     assert "artifacts/scores/start/s2" in config.runs["sstoken-s2"].deps
-    assert {"artifacts/scores/base/reference", "artifacts/scores/reference"} < set(config.runs["token_cleaning-s0"].deps)
+    assert {"artifacts/scores/base/s2", "artifacts/scores/reference/s2"} < set(config.runs["token_cleaning-s2"].deps)
+
+
+def test_a_critic_is_made_from_the_reference_of_its_seed_and_what_is_shared_is_the_first_seeds():
+    own = compose(PROJECT, "demo", arms=["baseline", "verifiable"], seeds=[3, 1])
+    both = {"s1": {"seed": 1}, "s3": {"seed": 3}}
+    assert [to_plain(own)["columns"][group] for group in ("reference", "value")] == [both, both]
+    shared = compose(PROJECT, "demo", arms=["baseline", "verifiable"], seeds=[3, 1], overrides=["share_upstream=true"])
+    only = {"s3": {"seed": 3}}
+    assert [to_plain(shared)["columns"][group] for group in ("reference", "value")] == [only, only]
+    assert "artifacts/scores/value/s3" in shared.runs["verifiable-s1"].deps
+    assert {name: run.upstream for name, run in shared.runs.items()} == {
+        "baseline-s3": 3,
+        "baseline-s1": 1,
+        "verifiable-s3": 3,
+        "verifiable-s1": 3,
+    }, "what uses nothing of it does not depend on it"
+    assert own.runs["baseline-s1"] == shared.runs["baseline-s1"]
+    with pytest.raises(ConfigError, match="share_upstream='maybe' is not allowed: true or false"):
+        compose(PROJECT, "demo", overrides=["share_upstream=maybe"])
 
 
 def test_a_weighting_inside_of_another_brings_what_it_needs():
@@ -155,7 +175,7 @@ def test_a_mistake_in_an_arm_names_it(tree, said):
 
 
 def test_a_run_has_a_place_for_every_dependency_in_dvc_yaml():
-    run = make_run(load_arm({"weighting": {"name": "uniform"}}, "plain"), "plain", 3)
+    run = make_run(load_arm({"weighting": {"name": "uniform"}}, "plain"), "plain", 3, upstream=0)
     assert (run.arm, run.seed) == ("plain", 3)
     assert run.deps == ["src/wmtp/weightings/uniform.py"] + [NOTHING] * (NUM_DEPS - 1)
 

@@ -10,7 +10,7 @@ import wmtp
 from tests.tables import add_column, make_tables
 from tests.workspaces import PROJECT
 from wmtp.config import compose, write_params
-from wmtp.errors import ConfigError, DataError
+from wmtp.errors import ConfigError, DataError, ModelError
 from wmtp.tokens.data import TokenData
 
 
@@ -23,9 +23,10 @@ def workspace(tmp_path):
     artifacts = tmp_path / "artifacts"
     for source, target in (
         (data, "data"),
-        (reference, "scores/reference"),
-        (value, "scores/value"),
+        (reference, "scores/reference/s0"),
+        (value, "scores/value/s0"),
         (start, "scores/start/s0"),
+        (start, "scores/start/s1"),
     ):
         shutil.copytree(source, artifacts / target)
     return wmtp.open_workspace(tmp_path)
@@ -41,12 +42,21 @@ def test_runs_are_those_of_params_yaml(workspace):
 def test_scores_are_joined_token_by_token(workspace):
     frame = workspace.scores()
     data = TokenData.open(workspace.root / "artifacts/data", "train")
-    assert list(frame)[5:] == ["reference_nll", "start_nll/s0", "value"]
+    assert list(frame)[5:] == ["reference_nll", "start_nll/s0", "start_nll/s1", "value"]
     for row, record in enumerate(data.arrow.to_pylist()):
         part = frame[frame["row"] == row]
         assert part["id"].tolist() == record["input_ids"]
         assert part["position"].tolist() == list(range(len(record["input_ids"])))
         assert part["is_prompt"].sum() == record["prompt_len"] and set(part["is_correct"]) == {record["is_correct"]}
+
+
+def test_a_reference_is_of_a_seed_that_some_run_uses(workspace):
+    with pytest.raises(ConfigError, match="no critic of seed None: no run uses one"):
+        workspace.critic()
+    with pytest.raises(ConfigError, match="no reference of seed 4: it has 0"):
+        workspace.reference(4)
+    with pytest.raises(ModelError, match="artifacts/reference/s0"):
+        workspace.reference()
 
 
 def test_histories_and_tasks_are_frames(workspace):

@@ -50,7 +50,7 @@ def stale(root, graph):
 
 
 POLICY = {*(f"train_policy@{arm}-s0" for arm in ARMS), "score_start@s0"}
-REFERENCE = {"tune_reference", "tune_wrong@reference", "score_base@reference"}
+REFERENCE = {"tune_reference@s0", "tune_wrong@s0", "score_base@s0"}
 
 
 @pytest.mark.parametrize(

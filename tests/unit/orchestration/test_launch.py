@@ -69,7 +69,7 @@ def test_an_input_that_a_disk_has_damaged_is_refused_before_the_stage_starts(wor
     with damaged.open("r+b") as file:
         file.write(b"gone")
     os.utime(damaged, ns=(before.st_atime_ns, before.st_mtime_ns))
-    said = workspace.run("wmtp", "stage", "tune_reference", code=1)
-    assert "error: tune_reference: artifacts/data/x is not what was written" in said and said.count("\n") == 1
+    said = workspace.run("wmtp", "stage", "tune_reference@s0", code=1)
+    assert "error: tune_reference@s0: artifacts/data/x is not what was written" in said and said.count("\n") == 1
     assert "MEND object " in workspace.run("wmtp", "doctor", "--cache", code=1)
     assert not damaged.exists()

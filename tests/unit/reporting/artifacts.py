@@ -66,8 +66,8 @@ def write_artifacts(
         identity = {"run": name, "arm": run.arm, "seed": run.seed}
         _write_evaluation(root / "artifacts/evaluation" / name, identity, ability_T, difficulty_T, config, run_rng)
         _write_training(root / "artifacts/training" / name, identity, config, run_rng)
-    for stage in ("reference", "critic"):
-        write_json(root / "artifacts/tuning" / stage / "summary.json", _stage_summary(stage, rng))
+    for stage, key in ((stage, f"s{run.upstream}") for stage in ("reference", "critic") for run in config.runs.values()):
+        write_json(root / "artifacts/tuning" / stage / key / "summary.json", _stage_summary(stage, rng))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,11 +1,12 @@
 """What the report says follows from the numbers, also where they are bad news."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.reporting.artifacts import make_config, write_artifacts
+from tests.unit.reporting.artifacts import make_config, write_artifacts, write_json
 from wmtp.reporting.collect import collect
 from wmtp.reporting.findings import evidence, signed
 from wmtp.reporting.inputs import load_inputs
@@ -96,3 +97,27 @@ def test_of_several_comparisons_the_joint_intervals_are_shown_beside_the_plain_o
     assert any(
         "2 arms are compared with baseline" in text and "joint intervals" in text for text in report["findings"]["caveats"]
     )
+
+
+def test_what_all_seeds_share_is_said_with_every_claim_that_rests_on_it(tmp_path):
+    own = report_of(tmp_path / "own", ["baseline", "verifiable", "rho1"], [0, 1, 2])
+    assert not any("share" in caveat for caveat in own["findings"]["caveats"]) and "given" not in text_of(own, "verifiable")
+    shared = report_of(tmp_path / "shared", ["baseline", "verifiable", "rho1"], [0, 1, 2], "share_upstream=true")
+    assert ", given one reference and one critic (pass@1 " in text_of(shared, "verifiable")
+    assert ", given one reference (pass@1 " in text_of(shared, "rho1")
+    assert shared["arms"]["baseline"]["given"] == []
+    caveat = "All seeds share one reference and one critic (share_upstream): intervals over seeds say nothing of how these vary."
+    assert caveat in shared["findings"]["caveats"]
+
+
+def test_several_critics_are_told_with_their_spread(tmp_path):
+    config = make_config(["baseline", "verifiable"], [0, 1])
+    write_artifacts(tmp_path, config, num_tasks=20)
+    for key, auc, bins in (("s0", 0.9, [{"p": 0.12, "y": 0.5, "n": 30}]), ("s1", 0.8, [{"p": 0.18, "y": 0.1, "n": 10}])):
+        path = tmp_path / "artifacts/tuning/critic" / key / "summary.json"
+        record = json.loads(path.read_text())
+        write_json(path, record | {"critic": {"auc": auc, "brier": 0.1, "ece": None, "calibration": bins}})
+    report = collect(load_inputs(config, tmp_path), config)
+    assert report["critic"]["calibration"] == [{"p": pytest.approx(0.135), "y": pytest.approx(0.4), "n": 40}]
+    assert "is 0.850 (mean of 2 seeds, 0.800 to 0.900); without reference scores" in report["findings"]["critic"][0]
+    assert report["shared_stages"]["train_critic"]["num_trainings"] == 2

@@ -26,8 +26,8 @@ def root(tmp_path: Path) -> Path:
         f"{TRAINING}/summary.json",
         f"{TRAINING}/history.jsonl",
         f"{TRAINING}/examples.json",
-        "artifacts/tuning/reference/summary.json",
-        "artifacts/tuning/critic/summary.json",
+        "artifacts/tuning/reference/s0/summary.json",
+        "artifacts/tuning/critic/s0/summary.json",
         "artifacts/data/meta.json",
     ],
 )
@@ -39,9 +39,9 @@ def test_a_missing_file_is_named(root, path):
 
 def test_what_no_run_needs_is_not_read(root):
     for stage in ("reference", "critic"):
-        (root / "artifacts/tuning" / stage / "summary.json").unlink()
+        (root / "artifacts/tuning" / stage / "s0/summary.json").unlink()
     inputs = load_inputs(make_config(["baseline"], [0]), root)
-    assert inputs.reference is None and inputs.critic is None
+    assert inputs.references == inputs.critics == {}
 
 
 def change(path: Path, **values: object) -> None:

@@ -134,7 +134,7 @@ def test_the_terminal_table_is_light(folder):
 def test_a_toy_run_without_a_measurable_critic_is_reported(tmp_path):
     config = make_config(["baseline", "verifiable"], [0])
     folder = make_report(tmp_path, ["baseline", "verifiable"], [0], out="first")
-    path = tmp_path / "artifacts/tuning/critic/summary.json"
+    path = tmp_path / "artifacts/tuning/critic/s0/summary.json"
     summary = json.loads(path.read_text())
     for key in ("auc", "auc_max_reference_nll", "explained_variance", "pairwise_accuracy"):
         del summary["critic"][key]

@@ -37,14 +37,14 @@ def test_needs_add_up_and_name_a_column_once():
 @pytest.mark.parametrize(
     ("folder", "path", "group", "is_of_run"),
     [
-        ("artifacts/scores/value", "artifacts/scores/value", "", False),
-        ("artifacts/scores/base/reference", "artifacts/scores/base/reference", "base", False),
+        ("artifacts/scores/value/s{upstream}", "artifacts/scores/value/s7", "value", False),
         ("artifacts/scores/start/s{seed}", "artifacts/scores/start/s3", "start", True),
     ],
 )
 def test_a_columns_folder_says_who_makes_it_and_for_whom(folder, path, group, is_of_run):
     column = Column("x", folder)
-    assert (column.path(3), column.group, column.is_of_run) == (path, group, is_of_run)
+    assert (column.path(3, 7), column.group, column.is_of_run) == (path, group, is_of_run)
+    assert column.seed(3, 7) == int(path[-1])
 
 
 def test_places_are_of_the_batch_or_of_the_dataset(inputs):

@@ -68,8 +68,8 @@ def test_its_package_is_in_params_and_wmtps_formulas_are_dependencies(package):
     arm = load_arm({"weighting": {"name": "late"}}, "mine")
     before = plain(arm)
     assert load_arm(before, "mine") == arm
-    assert "src/wmtp/objectives/selection.py" in make_run(arm, "mine", 0).deps
-    assert not any("late" in path for path in make_run(arm, "mine", 0).deps), "it is elsewhere on every machine"
+    assert "src/wmtp/objectives/selection.py" in make_run(arm, "mine", 0, 0).deps
+    assert not any("late" in path for path in make_run(arm, "mine", 0, 0).deps), "it is elsewhere on every machine"
     (folder / "numbers.py").write_text("TWICE = 3.0\n")
     assert plain(arm)["weighting"]["source"] != before["weighting"]["source"]
     with pytest.raises(ConfigError, match=r"arms\.mine\.weighting\.source: the code of wmtp_late\.late is not what"):

@@ -24,7 +24,7 @@ def test_the_targets_that_gained_most_are_kept():
 
 def test_the_start_is_scored_for_every_seed():
     (column,) = make("sstoken").needs.columns
-    assert (column.path(0), column.path(3)) == ("artifacts/scores/start/s0", "artifacts/scores/start/s3")
+    assert (column.path(0, 7), column.path(3, 7)) == ("artifacts/scores/start/s0", "artifacts/scores/start/s3")
 
 
 def test_a_share_out_of_range_is_refused():
