@@ -59,10 +59,7 @@ def test_a_column_is_its_models_nll_of_every_token(scored, column):
 def test_the_wrong_reference_learns_from_wrong_solutions(scored):
     """Its own start is the base; after its tuning the wrong rows are likelier, and they gained more than the right ones."""
     root, _ = scored
-    places = {
-        name: root / "artifacts/scores" / folder
-        for name, folder in (("base_nll", "base/s0"), ("wrong_nll", "wrong/s0"))
-    }
+    places = {name: root / "artifacts/scores" / folder for name, folder in (("base_nll", "base/s0"), ("wrong_nll", "wrong/s0"))}
     gains = {}
     for label in ("right", "wrong"):
         data = TokenData.open(root / "artifacts/data", "train", columns=places)

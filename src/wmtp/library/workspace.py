@@ -119,8 +119,9 @@ class Workspace:
         known = {one.seed: key for key, one in self.config.columns[group].items()}
         wanted = min(known, default=None) if seed is None else seed
         if wanted not in known:
-            what, seeds = ("critic" if group == "value" else group), ", ".join(map(str, sorted(known)))
-            raise ConfigError(f"params.yaml has no {what} of seed {seed}: " + (f"it has {seeds}" if known else "no run uses one"))
+            what, there = "critic" if group == "value" else group, ", ".join(map(str, sorted(known)))
+            why = f"it has {there}" if known else "no run uses one"
+            raise ConfigError(f"params.yaml has no {what} of seed {seed}: {why}")
         return known[wanted]
 
     @property

@@ -106,8 +106,8 @@ def test_what_all_seeds_share_is_said_with_every_claim_that_rests_on_it(tmp_path
     assert ", given one reference and one critic (pass@1 " in text_of(shared, "verifiable")
     assert ", given one reference (pass@1 " in text_of(shared, "rho1")
     assert shared["arms"]["baseline"]["given"] == []
-    caveat = "All seeds share one reference and one critic (share_upstream): intervals over seeds say nothing of how these vary."
-    assert caveat in shared["findings"]["caveats"]
+    caveat = "All seeds share one reference and one critic (share_upstream): intervals over seeds say nothing of"
+    assert any(text.startswith(caveat) for text in shared["findings"]["caveats"])
 
 
 def test_several_critics_are_told_with_their_spread(tmp_path):
