@@ -55,9 +55,9 @@ class Experiment:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What was chosen, flat: `arms`, `seeds`, `share_upstream`, `arms.rho1.weighting.keep_frac`, `train_policy.optim.lr`, ..."""
+        """What was chosen, flat: `arms`, `seeds`, `share_upstream`, `arms.rho1.weighting.keep_frac`, `train_policy.optim.lr`."""
         runs = (self.params.get("runs") or {}).values()
-        chosen = {"arms": sorted({run["arm"] for run in runs}), "seeds": sorted({run["seed"] for run in runs})}
+        chosen: dict[str, Any] = {"arms": sorted({run["arm"] for run in runs}), "seeds": sorted({run["seed"] for run in runs})}
         chosen["share_upstream"] = any(run.get("upstream", run["seed"]) != run["seed"] for run in runs)
         rest = {key: value for key, value in self.params.items() if key not in _DERIVED}
         used = {arm: value for arm, value in (self.params.get("arms") or {}).items() if arm in chosen["arms"]}
