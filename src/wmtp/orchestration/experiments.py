@@ -55,7 +55,7 @@ class Experiment:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What was chosen, flat: `arms`, `seeds`, `share_upstream`, `arms.rho1.weighting.keep_frac`, `train_policy.optim.lr`."""
+        """What was chosen, flat: `arms`, `seeds`, `share_upstream`, `arms.rho1.weighting.keep_frac`."""
         runs = (self.params.get("runs") or {}).values()
         chosen: dict[str, Any] = {"arms": sorted({run["arm"] for run in runs}), "seeds": sorted({run["seed"] for run in runs})}
         chosen["share_upstream"] = any(run.get("upstream", run["seed"]) != run["seed"] for run in runs)
