@@ -6,6 +6,7 @@ Prefect is imported once everything that can be wrong with the arguments has bee
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,8 +22,9 @@ from wmtp.config import Config, compose
 from wmtp.config.compose import dump, says, to_plain
 from wmtp.config.inputs import require_given
 from wmtp.edge import run_command
-from wmtp.errors import ConfigError, LaunchError
+from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.orchestration import processes
+from wmtp.orchestration.cluster import requeued_if_preempted
 from wmtp.orchestration.experiments import keep
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import PARAMS, Judgement, expand, find_root, is_up_to_date, judge_all, read_graph
@@ -87,12 +89,17 @@ def enter_prefect(root: Path) -> None:
 
 def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     """The flow in this process, which signals and the terminal's keys reach; its last state."""
-    from tasks.stage import go_on, pause
+    from tasks.stage import PREEMPTED, go_on, leave, pause
 
     parameters["workspace"] = workspace_name(root)
     processes.interrupt_on_sigterm()
+    signal.signal(signal.SIGUSR1, lambda number, frame: leave())
     processes.pause_with_terminal(pause, go_on, stop_self=False)
-    return flow(**parameters, return_state=True)
+    with requeued_if_preempted():
+        state = flow(**parameters, return_state=True)
+        if state.name == PREEMPTED:
+            raise PreemptedError(None, said=str(state.message))
+        return state
 
 
 def _record(root: Path, only: str, graph: Iterable[str]) -> None:

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from flows.choices import arm_names, profile_names
 from flows.wmtp import chosen_root, end_with_worker, offer, wmtp
 from tasks.publish import publish_comparison
+from tasks.stage import PREEMPTED
 from wmtp.errors import WmtpError
 from wmtp.experiments import side_by_side
 from wmtp.orchestration.experiments import Experiment, find
@@ -63,6 +64,8 @@ def sweep(
                 continue
             state = _run(point, profile, arms, seeds, workspace)
             _stop_if_suspended()
+            if state.name == PREEMPTED:
+                return Cancelled(name=PREEMPTED, message=f"{point.name}: {state.message}")
             if state.is_completed():
                 found[point.name] = find(root, state.result())
             else:

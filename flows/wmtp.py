@@ -20,13 +20,13 @@ from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed, Running
+from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.choices import CHOSEN, TARGET, arm_names, profile_names, stage_names
 from tasks.params import compose_params
-from tasks.stage import begin, run_stage, show_flow_state, stop_all
+from tasks.stage import PREEMPTED, begin, run_stage, show_flow_state, stop_all
 from wmtp.config import Config
 from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
@@ -188,12 +188,15 @@ def _run_stages(graph: dict[str, list[str]], root: Path, forced: set[str]) -> di
 
 
 def _summary(states: dict[str, State[Any]]) -> State[Any]:
-    """One state for the run: Failed with the causes, or Completed with what was done."""
+    """One state for the run: Failed with the causes, PreemptedError, or Completed with what was done."""
     failed = {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
     waiting = [name for name, state in states.items() if name not in failed and not state.is_completed()]
     if failed:
         text = "; ".join(str(state.message) for state in failed.values())
         return Failed(message=text + (f". Not run: {', '.join(waiting)}" if waiting else ""))
+    preempted = [str(state.message) for state in states.values() if state.name == PREEMPTED]
+    if preempted:
+        return Cancelled(name=PREEMPTED, message="; ".join(preempted))
     ran = [name for name, state in states.items() if state.name != "Cached"]
     restored = [name for name, state in states.items() if state.name == "Cached" and state.message != "up to date"]
     fresh = len(states) - len(ran) - len(restored)

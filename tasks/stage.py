@@ -38,6 +38,9 @@ from wmtp.progress import progress_path
 CONCURRENT_STAGES = 4
 """Stages running at once; those that need an accelerator also wait for a slot of the machine, see configs/launch/."""
 
+NOTICE_LINE = re.compile(r"^\S+: preempted\b")
+"""A stage was told to make room: it is queued again by its launcher, or it has left."""
+
 MENDABLE = re.compile(r"was killed by|EADDRINUSE|address already in use|the next try", re.IGNORECASE)
 """Failures that a second try can mend (the stage goes on from its last checkpoint). A bad config or NaN is not one."""
 
@@ -51,10 +54,13 @@ _DVC_CHATTER = (
 )
 _POLL_SECONDS = 2.0
 
+PREEMPTED = "Preempted"
+"""Name of the state, of type Cancelled, of a stage or a run that was told to make room."""
+
 _room = threading.BoundedSemaphore(CONCURRENT_STAGES)
 _guard = threading.Lock()
 _running: dict[int, subprocess.Popen[str]] = {}
-_stopping, _going = threading.Event(), threading.Event()
+_stopping, _leaving, _going = threading.Event(), threading.Event(), threading.Event()
 _going.set()
 
 
@@ -62,12 +68,14 @@ _going.set()
 class _Outcome:
     """What became of one `dvc repro`; `cause` is None where it went well.
 
-    `is_cancelled`: it was told to stop; what its exit code says then is anything.
+    `is_cancelled`: it was told to stop; what its exit code says then is anything. `notice`: the last that was said of its
+    having been preempted; with a `cause` it has left.
     """
 
     was_restored: bool = False
     cause: str | None = None
     is_cancelled: bool = False
+    notice: str | None = None
 
 
 class _SaidOnce(logging.Filter):
@@ -82,7 +90,8 @@ logging.getLogger("prefect.task_runs").addFilter(_SaidOnce())
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def run_stage(stage: str, root: str, force: bool) -> State[Any]:
-    """Bring one stage up to date: Completed (ran), Cached (up to date or restored), Failed or Cancelled, with the reason."""
+    """Bring one stage up to date: Completed (ran), Cached (up to date or restored), Failed, Cancelled or, as a kind of it,
+    Preempted, with the reason."""
     logger, folder = get_run_logger(), Path(root)
     with _room, _alone(folder, stage):
         judgement = judge(folder, stage)
@@ -92,6 +101,8 @@ def run_stage(stage: str, root: str, force: bool) -> State[Any]:
         reason = "forced" if judgement.is_fresh else judgement.reason
         logger.info("%s: %s", stage, reason)
         outcome = _repro(folder, stage, force)
+        if outcome.cause is not None and outcome.notice is not None:
+            return Cancelled(name=PREEMPTED, message=outcome.notice)
         if outcome.cause is not None and MENDABLE.search(outcome.cause) and not outcome.is_cancelled:
             logger.warning("%s; trying once more from the last checkpoint", outcome.cause)
             outcome = _repro(folder, stage, force)
@@ -108,6 +119,7 @@ def run_stage(stage: str, root: str, force: bool) -> State[Any]:
 def begin() -> None:
     """Let stages start (again, where one process runs several flows)."""
     _stopping.clear()
+    _leaving.clear()
     SHELF.forget()
 
 
@@ -120,6 +132,22 @@ def pause() -> None:
 
 def go_on() -> None:
     _going.set()
+
+
+def leave() -> None:
+    """Have the stages make room (see `wmtp.notice`), and let no other start."""
+    if not _leaving.is_set():
+        _leaving.set()
+        threading.Thread(target=_keep_asking, daemon=True, name="leave").start()
+
+
+def _keep_asking() -> None:
+    while _leaving.is_set():  # again and again: a launcher may be about to start
+        with _guard:
+            running = list(_running.values())
+        for process in running:
+            processes.send_below(process, OWNER, signal.SIGUSR1)
+        time.sleep(_POLL_SECONDS)
 
 
 def _keep_paused() -> None:
@@ -164,7 +192,8 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
     logger, outcome, errors = get_run_logger(), _Outcome(), list[str]()
     with _process(root, stage, force) as process:
         if process is None:
-            return _Outcome(is_cancelled=True)
+            notice = f"{stage}: preempted before it began" if _leaving.is_set() else None
+            return _Outcome(is_cancelled=True, cause="not started", notice=notice)
         with processes.beside(partial(_follow, root, stage), "follow-progress"):
             assert process.stdout is not None
             for line in process.stdout:
@@ -172,6 +201,11 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
                 outcome.was_restored |= "is cached - skipping run" in text
                 if text.startswith(("error: ", "ERROR: ")):
                     errors.append(text.partition(": ")[2])
+                    outcome.notice = outcome.notice if text.startswith("E") else None  # DVC's only says that its command failed
+                elif NOTICE_LINE.match(text):
+                    logger.warning(text)
+                    outcome.notice = text
+                    _show_state(Running(name=PREEMPTED, message=text))
                 elif STALL_LINE.match(text):
                     logger.warning(text)
                     _show_state(Running(name="NoProgress", message=text))
@@ -214,7 +248,7 @@ def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[s
     _going.wait()
     with _guard:
         process = None
-        if not _stopping.is_set():
+        if not (_stopping.is_set() or _leaving.is_set()):
             process = subprocess.Popen(
                 [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options, stage],
                 cwd=root,
@@ -225,6 +259,7 @@ def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[s
                 text=True,
                 errors="replace",
                 start_new_session=True,
+                preexec_fn=processes.ignore_notice,
             )
             _running[process.pid] = process
     try:

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-00000100` written by torch.distributed.checkpoint, while training goes on, under a temporary
 name, and renamed once every rank is done. `complete.json` lists every file with its size and its SHA-256, so that a truncated
-or damaged one is found before anything is read from it. Beside the tensors it holds where each rank's random generators were.
+or damaged one is found before anything is read from it. Beside the tensors it holds where each rank's random generators
+were, and what each rank had measured.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -36,14 +37,21 @@ if TYPE_CHECKING:
 
     from wmtp.distributed import World
 
-_MARK = "complete.json"
+_MARK, _OF_RANK = "complete.json", "of-rank-"
+
+
+class OfARank(Protocol):
+    """What is another on every rank and belongs to none: ranks that are other ones, or fewer, can share it."""
+
+    def local_state(self) -> dict[str, Any]: ...
+    def restore_local(self, states: Sequence[dict[str, Any]]) -> None: ...
 
 
 class TrainState(Stateful):
-    """Model and optimizers, sharded as they are, for torch.distributed.checkpoint."""
+    """Model and optimizers, sharded as they are, for torch.distributed.checkpoint, and what a rank has of its own."""
 
-    def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        self.model, self.optimizers = model, list(optimizers)
+    def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], of_a_rank: OfARank | None = None) -> None:
+        self.model, self.optimizers, self.of_a_rank = model, list(optimizers), of_a_rank
 
     def state_dict(self) -> dict[str, Any]:
         model, optimizers = get_state_dict(self.model, self.optimizers)
@@ -105,6 +113,8 @@ class Checkpointer:
         self.world.barrier()
         with _explained(step, self.folder):
             torch.save(generator_states(self.world.device), temporary / _generators_file(self.world))
+            if state.of_a_rank is not None:
+                torch.save(state.of_a_rank.local_state(), temporary / f"{_OF_RANK}{self.world.rank}.pt")
             done = dcp.async_save({"train": state}, checkpoint_id=temporary, process_group=self._group)
         assert isinstance(done, Future)
         sums = self._hashing.submit(self._checksums, done, temporary)
@@ -217,6 +227,9 @@ class Checkpointer:
 
     def _restore(self, folder: Path, mark: dict[str, Any], state: TrainState, seed: int) -> None:
         dcp.load({"train": state}, checkpoint_id=folder)
+        if state.of_a_rank is not None:
+            own = [path for path in _share(folder, self.world.rank, self.world.size) if path.name.startswith(_OF_RANK)]
+            state.of_a_rank.restore_local([torch.load(path, map_location="cpu") for path in own])
         writer, here = mark["written_on"], _place(self.world)
         if writer == here:
             restore_generators(torch.load(folder / _generators_file(self.world)), self.world.device)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -280,10 +281,12 @@ def _print_scores(arguments: argparse.Namespace, metrics: dict[str, Any]) -> int
 
 
 def _stage(arguments: argparse.Namespace) -> int:
-    from wmtp.orchestration.launch import run_stage
+    from wmtp.orchestration.cluster import requeued_if_preempted
+    from wmtp.orchestration.launch import OWNER, run_stage
     from wmtp.orchestration.pipeline import find_root
 
-    run_stage(arguments.name, find_root())
+    with nullcontext() if OWNER in os.environ or "DVC_STAGE" in os.environ else requeued_if_preempted():
+        run_stage(arguments.name, find_root())
     if "DVC_STAGE" not in os.environ:
         print(
             f"run by hand, so dvc.lock does not know of it: `dvc commit -f {arguments.name}` records the new outputs, "

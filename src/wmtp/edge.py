@@ -1,6 +1,6 @@
 """How a command ends, as its caller sees it: an exit code, and one line where something went wrong.
 
-Exit codes: 0 done, 1 failed, 2 the user's input, 141 nobody reads any more.
+Exit codes: 0 done, 1 failed, 2 the user's input, 75 told to make room (it may be tried again), 141 nobody reads any more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from wmtp.errors import WmtpError
+from wmtp.errors import PreemptedError, WmtpError
 
 _PLACES = (
     errno.EACCES,
@@ -44,6 +44,9 @@ def run_command(command: Callable[[], int], *, interrupted: str) -> int:
         code = command()
         sys.stdout.flush()
         return code
+    except PreemptedError as notice:
+        print(notice, file=sys.stderr, flush=True)
+        return notice.exit_code
     except WmtpError as error:
         return _failed(str(error), error.exit_code)
     except BrokenPipeError:  # `wmtp report | head`

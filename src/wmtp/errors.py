@@ -37,5 +37,19 @@ class NumericsError(WmtpError):
     """NaN, Inf or a broken weight invariant."""
 
 
+class PreemptedError(WmtpError):
+    """A stage was told to make room: what it had is kept, and it can go on from there. No failure.
+
+    `exit_code` is the BSD's for what may be tried again. `step`: the optimizer step of the checkpoint it left, if it left one.
+    """
+
+    exit_code = 75
+
+    def __init__(self, step: int | None, stage: str = "", then: str = "", *, said: str | None = None) -> None:
+        what = "preempted" if step is None else f"preempted at step {step}"
+        super().__init__(said or (f"{stage}: " if stage else "") + what + then)
+        self.step = step
+
+
 class LaunchError(WmtpError):
     """A stage's processes could not be started, or one of them failed."""

@@ -20,6 +20,7 @@ from wmtp.config.compose import build
 from wmtp.config.training import ModelConfig
 from wmtp.models.build import build_model
 from wmtp.models.export import plain_model
+from wmtp.notice import listen
 from wmtp.stages import (
     score_base,
     score_reference,
@@ -108,19 +109,20 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
 
 
 class Witness(NullTracker):
-    """Writes down where its rank's generator is whenever a step is logged, and may kill the process then."""
+    """Writes down where its rank's generator is whenever a step is logged, and may send the process a signal then."""
 
-    def __init__(self, path, fatal_step=None):
-        self.path, self.fatal_step = path, fatal_step
+    def __init__(self, path, step=None, number=signal.SIGKILL):
+        self.path, self.step, self.number = path, step, number
 
     def log_metrics(self, metrics, step):
         with self.path.open("a") as file:
             file.write(hashlib.sha256(torch.get_rng_state().numpy()).hexdigest() + "\n")
-        if step == self.fatal_step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
 
 
-def _run_stages(root, config, names, ports, kill_at):
+def _run_stages(root, config, names, ports, signals):
+    listen()
     results = {}
     for name, port in zip(names, ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
@@ -133,7 +135,7 @@ def _run_stages(root, config, names, ports, kill_at):
             resume=root / "resume" / name,
             fingerprint="",
             launch=LaunchConfig(device="cpu"),
-            tracker=Witness(root / f"drawn-{name}-{rank}", kill_at[0] if kill_at and rank == kill_at[1] else None),
+            tracker=Witness(root / f"drawn-{name}-{rank}", *(signals or {}).get(rank, ())),
             rank=rank,
             world_size=int(os.environ["WORLD_SIZE"]),
         )
@@ -141,13 +143,17 @@ def _run_stages(root, config, names, ports, kill_at):
     return results
 
 
-def run_stages(root, config, *names, ranks=2, kill_at=None, tmp_path):
-    """Run the stages one after another in `root`; rank 0's {stage: metrics}. `kill_at`: (step, rank)."""
+def run_stages(root, config, *names, ranks=2, kill_at=None, signals=None, tmp_path):
+    """Run the stages one after another in `root`; rank 0's {stage: metrics}.
+
+    `kill_at`: (step, rank); `signals`: rank -> (step, signal).
+    """
+    signals = {kill_at[1]: (kill_at[0], signal.SIGKILL)} if kill_at else signals
     for name in names:
         for output in STAGES[name][1]:
             (root / output).mkdir(parents=True, exist_ok=True)
     ports = [free_port() for _ in names]
-    return run_processes(ranks, _run_stages, root, config, names, ports, kill_at, tmp_path=tmp_path)[0]
+    return run_processes(ranks, _run_stages, root, config, names, ports, signals, tmp_path=tmp_path)[0]
 
 
 def contents(root, *names):

@@ -1,5 +1,6 @@
 """What becomes of a run when something dies in it."""
 
+import re
 import signal
 import time
 
@@ -41,6 +42,24 @@ def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
     assert process.returncode == 0, output
     assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output
     assert "resumed from step" in output
+    back_to_toy(fresh)
+
+
+@pytest.mark.parametrize("who", ["a rank", "torchrun", "the command"])
+def test_a_run_that_is_told_to_make_room_leaves_a_checkpoint_and_is_no_failure(fresh, who):
+    command = [*RUN, f"train_policy.optim.clip_norm={30 + len(who)}"]
+    process = started(fresh, *command)
+    rank = ranks(fresh, STAGE)[1]
+    if who == "torchrun":
+        rank.parent().terminate()
+    else:
+        (rank if who == "a rank" else process).send_signal(signal.SIGUSR1)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 75, output
+    (step,) = set(re.findall(rf"{STAGE}: preempted at step (\d+); the next run goes on from there", output))
+    assert "error: " not in output and "trying once more" not in output and "Failed" not in output and "Completed" not in output
+    assert mlflow_runs(fresh)[0].info.status == "KILLED"
+    assert f"resumed from step {step}\n" in fresh.run(*command)
     back_to_toy(fresh)
 
 

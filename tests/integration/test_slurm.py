@@ -1,5 +1,6 @@
 """Stages as jobs of a real Slurm: two nodes of one process each, all on this machine (scripts/slurm-on-one-host)."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.integration.one_host import on_one_host
-from tests.integration.training import RUN, STAGE, back_to_toy, same_folder, started
+from tests.integration.training import LONG, RUN, STAGE, back_to_toy, progress, same_folder, started, step_of
 from tests.workspaces import free_port, wait_for
 
 LAUNCH = """
@@ -64,6 +65,57 @@ def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(clus
         wait_for(lambda: jobs() == [], 10, "the end of the job")
     assert "resumed from step" in output
     back_to_toy(cluster)
+
+
+def job_id():
+    (found,) = subprocess.run(
+        ["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    return found
+
+
+def test_a_job_that_slurm_takes_back_is_queued_again_and_goes_on_where_it_left(cluster):
+    """What `srun: [--signal=USR1@60]` sends before the time is over, sent now: to the job's steps."""
+    process = started(cluster, *RUN, "train_policy.optim.clip_norm=222", **ON_SLURM)
+    first = job_id()
+    subprocess.run(["scancel", "--signal=USR1", first], check=True)
+    wait_for(lambda: jobs() and job_id() != first, 120, "the next job")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    (step,) = set(re.findall(rf"{STAGE}: preempted at step (\d+), requeued", output))
+    assert f"resumed from step {step}\n" in output and "error: " not in output and "trying once more" not in output
+    back_to_toy(cluster)
+
+
+def test_a_job_that_somebody_ends_is_not_queued_again(cluster):
+    process = started(cluster, *RUN, "train_policy.optim.clip_norm=223", **ON_SLURM)
+    subprocess.run(["scancel", job_id()], check=True)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 75 and "the next run goes on from there" in output and "requeued" not in output
+    assert jobs() == []
+    back_to_toy(cluster)
+
+
+def test_a_batch_job_that_is_requeued_says_so_and_goes_on_where_it_left(cluster):
+    """Everything in the job has SIGTERM at once: the batch script, the launcher, srun, the agents and the ranks."""
+    cluster.run("wmtp", "params", *LONG, "train_policy.optim.clip_norm=224")
+    script, said = cluster.root / "job.sh", cluster.root / "job.out"
+    script.write_text(f"#!/bin/sh\nwmtp stage {STAGE}\necho exit code $?\n")
+    progress(cluster).unlink(missing_ok=True)
+    options = ["--nodes=2", "--ntasks-per-node=1", "--requeue", "--open-mode=append", "--output=job.out"]
+    cluster.run("sbatch", *options, "job.sh", **ON_SLURM)
+    wait_for(lambda: step_of(cluster) >= 30, 300, "training")
+    job = job_id()
+    cluster.run("scontrol", "requeue", job)
+    wait_for(lambda: jobs() == [("PENDING", "2")], 120, "the requeue")
+    (step,) = re.findall(rf"{STAGE}: preempted at step (\d+), requeued", said.read_text())
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm waits for two minutes of its own
+    wait_for(lambda: "exit code 0" in said.read_text(), 300, "the end")
+    assert f"resumed from step {step}\n" in said.read_text()
+    wait_for(lambda: jobs() == [], 60, "the end of the job")
+    script.unlink(), said.unlink()
+    cluster.run("wmtp", "params", "--profile", "toy")
+    cluster.run("dvc", "checkout", "--force")
 
 
 def test_a_run_that_is_stopped_while_its_job_waits_takes_it_along(cluster):

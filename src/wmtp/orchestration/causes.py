@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import ConfigError, LaunchError, WmtpError
+from wmtp.errors import ConfigError, LaunchError, PreemptedError, WmtpError
 
 TIMED_OUT = re.compile(
     r"timed out waiting|timed out after \d+|wait timeout|watchdog caught collective operation timeout|timeout\(ms\)=",
@@ -32,6 +32,8 @@ _DEATH = re.compile(r"^ +rank +: (\d+) \(local_rank: \d+\)\s*?\n +exitcode +: (-
 _ENDED_BY_TORCHRUN = re.compile(r"Sending process (\d+) closing signal|Unable to shutdown process (\d+) via")
 _ENDINGS = (-signal.SIGTERM, -signal.SIGABRT)
 """Exit codes of ranks that were told to end, or that gave up waiting for one that had died."""
+_LEFT = (PreemptedError.exit_code, -signal.SIGTERM)
+"""Exit codes of ranks that had notice, and of one that was not up yet."""
 _FIRST = "Root Cause (first observed failure)"
 
 
@@ -73,7 +75,7 @@ def read_errors(folder: Path) -> list[dict[str, Any]]:
 def explain(name: str, remains: Remains, where: str) -> WmtpError:
     """The failure as one line; a user's mistake keeps its exit code. `where`: how to find the whole log."""
     death = first_death(remains.stderr)
-    primary = [error for error in remains.errors if not _is_consequence(error)]
+    primary = [error for error in remains.errors if not _is_consequence(error) and not _is_notice(error)]
     waited = _waited(remains)
     if death is not None and death.code < 0 and death.code not in _ENDINGS:
         text = _killed(f"rank {death.rank}", death.code)
@@ -85,6 +87,8 @@ def explain(name: str, remains: Remains, where: str) -> WmtpError:
             return ConfigError(f"{name}: {text} ({where})")
     elif waited:
         text = _missed(waited, remains)
+    elif (death is None or death.code in _LEFT) and (left := [one for one in remains.errors if _is_notice(one)]):
+        return PreemptedError(preempted_at(left), name, "; the next run goes on from there")
     elif remains.errors:
         first = remains.errors[0]
         text = f"rank {first['rank']}: {first['type']}: {first['message']}"
@@ -118,6 +122,16 @@ def _death(match: re.Match[str], ended: set[str]) -> Death:
 def _is_consequence(error: Mapping[str, Any]) -> bool:
     message = str(error["message"])
     return bool(TIMED_OUT.search(message) or _ABANDONED.search(message))
+
+
+def _is_notice(error: Mapping[str, Any]) -> bool:
+    """A rank that had notice: also one that torchrun ended for another one's sake, so it comes after every cause."""
+    return error["type"] == PreemptedError.__name__
+
+
+def preempted_at(errors: list[dict[str, Any]]) -> int | None:
+    """The step that the ranks which had notice left a checkpoint of."""
+    return next((int(error["step"]) for error in errors if error.get("step") is not None), None)
 
 
 def _waited(remains: Remains) -> dict[int, str]:

@@ -8,25 +8,38 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wmtp.config import LaunchConfig
-from wmtp.errors import LaunchError
+from wmtp.errors import LaunchError, PreemptedError
 from wmtp.files import write_text
 from wmtp.orchestration import processes
 from wmtp.orchestration.assignment import ENVIRONMENT, Assignment
-from wmtp.orchestration.watch import pass_requests_on
+from wmtp.orchestration.watch import ask_to_leave, pass_requests_on
 
 STAGE = ("-m", "wmtp.stages")
 RENDEZVOUS = "rendezvous"
 RENDEZVOUS_SECONDS = 300.0
 """Nodes of one job start within seconds of each other, but a shared file system may show a new file late."""
+
+
+LAST_STEP_SECONDS = 30.0
+"""What ranks have after SIGTERM to take a step and to write a checkpoint; Slurm's KillWait may cut it."""
+
+_BY_HAND = re.compile(r"CANCELLED AT \S+ \*\*\*")
+"""Of a job that somebody ended; Slurm itself says what it was DUE TO."""
+_RESTARTS = re.compile(r"\bRestarts=(\d+)")
 
 
 def process_command() -> list[str]:
@@ -71,6 +84,42 @@ def cancel_job(stage: str, token: str) -> None:
     subprocess.run(["scancel", "--quiet", f"--name={_job_name(stage, token)}"], check=False, capture_output=True)
 
 
+def was_cancelled(stderr: str) -> bool:
+    """Whether a job of srun's was ended by a person (scancel)."""
+    return bool(_BY_HAND.search(stderr))
+
+
+def _shown() -> str:
+    """What Slurm says of the job that this process runs in; empty outside of one."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return ""
+    command = ["scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"]]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+
+
+def is_being_requeued() -> bool:
+    """Whether Slurm ends the job that this process runs in, to start it again."""
+    found = _RESTARTS.search(_shown())
+    return found is not None and int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+@contextmanager
+def requeued_if_preempted() -> Iterator[None]:
+    """For an outermost command: a batch job that was told to make room and left (exit code 75) is queued again.
+
+    Only where Slurm may (`--requeue`, or JobRequeue of slurm.conf).
+    """
+    try:
+        yield
+    except PreemptedError as notice:
+        shown = "" if is_being_requeued() else _shown()
+        if "BatchFlag=1" not in shown or "Requeue=1" not in shown:
+            raise
+        print(f"{notice}; Slurm's job {os.environ['SLURM_JOB_ID']} is requeued", flush=True)  # it ends this process
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+        raise
+
+
 def _job_name(stage: str, token: str) -> str:
     return f"{stage}-{token[:8]}"
 
@@ -81,6 +130,7 @@ def _job_name(stage: str, token: str) -> str:
 def main() -> int:
     assignment = Assignment.from_json(os.environ[ENVIRONMENT])
     token = os.environ[processes.TOKEN]
+    signal.signal(signal.SIGUSR1, partial(_pass_notice_on, assignment.folder, token))
     is_first = os.environ["SLURM_NODEID"] == "0"
     endpoint = _meet(assignment.folder / RENDEZVOUS, is_first)
     here = socket.gethostname()
@@ -95,13 +145,18 @@ def main() -> int:
         torchrun_command(assignment.launch, token, *options, endpoint=endpoint),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=processes.start_below,
     )
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     threading.Thread(target=pass_requests_on, args=(assignment.folder, token), daemon=True).start()
     try:
         return process.wait()
     finally:
-        processes.kill_tree(process)
+        processes.kill_tree(process, grace_s=LAST_STEP_SECONDS)
+
+
+def _pass_notice_on(folder: Path, token: str, number: int, frame: Any) -> None:
+    ask_to_leave(folder, token)
 
 
 def _end_with_launcher() -> None:

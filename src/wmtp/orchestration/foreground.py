@@ -26,7 +26,7 @@ def run_module(root: Path, module: str, arguments: Sequence[str]) -> int:
     marks = {"PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
     environment = own_code.environment(root, os.environ) | marks
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=root, env=environment, start_new_session=True)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the flow ends its stages, and then itself
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the flow ends its stages, and then itself
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, frame: process.send_signal(number))
     processes.pause_with_terminal(lambda: process.send_signal(signal.SIGTSTP), lambda: process.send_signal(signal.SIGCONT))

@@ -14,12 +14,13 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from wmtp import model_files, tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
-from wmtp.errors import ConfigError, LaunchError, WmtpError
+from wmtp.errors import ConfigError, LaunchError, PreemptedError, WmtpError
 from wmtp.files import sync, temporary_sibling, write_text
 from wmtp.orchestration import causes, cluster, own_code, processes, provenance, resume, slots
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
@@ -28,13 +29,16 @@ from wmtp.orchestration.console import Console
 from wmtp.orchestration.integrity import require_intact
 from wmtp.orchestration.pipeline import PARAMS, StageSpec, read_spec
 from wmtp.orchestration.provenance import Provenance
-from wmtp.orchestration.watch import Watch
+from wmtp.orchestration.watch import Watch, ask_to_leave
 from wmtp.progress import progress_path
 
 OWNER = "WMTP_OWNER"
 """Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
 
 CANCEL_SECONDS = 3.0
+
+MAX_IDLE_JOBS = 3
+"""Jobs of Slurm's in a row that may be preempted before they get a step further."""
 
 
 def run_stage(name: str, root: Path) -> None:
@@ -43,6 +47,7 @@ def run_stage(name: str, root: Path) -> None:
     Raises:
         ConfigError: bad parameters, an unknown stage or a missing input, before anything is started.
         LaunchError: a process failed (rank, exception, log file), an input is damaged, or one changed while the stage ran.
+        PreemptedError: its ranks had notice to leave.
     """
     params_text = (root / PARAMS).read_text(encoding="utf-8") if (root / PARAMS).exists() else ""
     read_params(root / PARAMS)
@@ -64,9 +69,8 @@ def run_stage(name: str, root: Path) -> None:
             _clear_leftovers(root / out)
             path.mkdir(parents=True)
         launched = _Launch(root, spec, launch, devices)
-        write_text(launched.folder / PARAMS, params_text)
         origin = Provenance(root, spec, launch)
-        launched.run(temporaries, courier.journal)
+        _run_jobs(launched, params_text, temporaries, courier.journal)
         changed = spec.changed(read_spec(root, name))
         if changed:
             raise LaunchError(
@@ -78,6 +82,24 @@ def run_stage(name: str, root: Path) -> None:
             _finalise(path, root / out)
         courier.link(_models(root, spec.outs))
         resume.finish(launched.resume)
+
+
+def _run_jobs(launched: _Launch, params_text: str, temporaries: dict[str, Path], journal: Path) -> None:
+    """Run the stage's processes to their end; a job that Slurm preempted is queued again, and goes on where it left."""
+    step, idle = None, 0
+    while True:
+        launched.prepare()
+        write_text(launched.folder / PARAMS, params_text)
+        try:
+            return launched.run(temporaries, journal)
+        except PreemptedError as notice:
+            step, idle = notice.step, idle + 1 if notice.step == step else 1
+            if not launched.may_requeue or idle == MAX_IDLE_JOBS:
+                raise
+            print(PreemptedError(step, launched.name, ", requeued"), flush=True)
+            for path in temporaries.values():
+                shutil.rmtree(path)
+                path.mkdir()
 
 
 def _require_provenance(spec: StageSpec) -> None:
@@ -143,7 +165,9 @@ def _locked(path: Path, what: str) -> Iterator[None]:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM, a closed terminal and the death of whoever asked for the stage end the block as Ctrl-C does: cleaned up."""
-    previous = processes.interrupt_on_sigterm() | {signal.SIGTSTP: signal.getsignal(signal.SIGTSTP)}
+    others = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGUSR1)}
+    previous = processes.interrupt_on_sigterm() | others
+    signal.signal(signal.SIGUSR1, _leave)  # until there are ranks to tell
     owners = [os.environ[OWNER]] if OWNER in os.environ else []
     if "DVC_STAGE" in os.environ:
         owners += [who for who in [processes.caller()] if who is not None]
@@ -155,12 +179,19 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _leave(number: int, frame: Any) -> None:
+    raise PreemptedError(None, then=" before anything was started")
+
+
 @contextmanager
 def _tracked(root: Path, launch: LaunchConfig, name: str) -> Iterator[tracking.Courier]:
     """Deliver the stage's metrics while the block lasts, and end its MLflow run as the block ends."""
     courier = tracking.Courier(root, launch.tracking_uri or tracking.default_uri(root), name)
     try:
         yield courier
+    except PreemptedError as notice:
+        courier.close("KILLED", str(notice), patience_s=CANCEL_SECONDS)
+        raise
     except WmtpError as error:
         courier.close("FAILED", str(error))
         raise
@@ -184,16 +215,22 @@ class _Launch:
         self.folder = root / ".wmtp" / "launch" / self.name
         self.log = root / ".wmtp" / "logs" / f"{self.name}.log"
         self.resume = resume.prepare(root, spec)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.unlink(missing_ok=True)
+        self.was_told = False
+
+    def prepare(self) -> None:
+        """A new mark and an empty folder, for one start."""
         self.token = uuid.uuid4().hex
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in (self.folder, self.log.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True)
 
     def run(self, temporaries: dict[str, Path], journal: Path) -> None:
         """Run the processes to their end, with everything they print in the log and on the console.
 
         Raises:
             ConfigError, LaunchError: one of them failed.
+            PreemptedError: they had notice to leave.
         """
         assignment = Assignment(
             name=self.name,
@@ -207,11 +244,23 @@ class _Launch:
             owner=processes.identity(),
             launch=self.launch,
         )
-        with self.log.open("w", encoding="utf-8", buffering=1) as log:
+        with self.log.open("a", encoding="utf-8", buffering=1) as log:
             watch = self._watch(log)
-            code = self._run_processes(assignment, log, watch)
+            try:
+                code = self._run_processes(assignment, log, watch)
+            except KeyboardInterrupt:
+                if not cluster.is_being_requeued():
+                    raise
+                step = causes.preempted_at(causes.read_errors(self.folder))
+                raise PreemptedError(step, self.name, ", requeued") from None
         if code != 0:
             raise causes.explain(self.name, self._remains(code, watch), f"whole log: {self.log.relative_to(self.root)}")
+
+    @property
+    def may_requeue(self) -> bool:
+        """Whether the job was Slurm's alone, and Slurm, nobody else, ended it."""
+        said = (self.folder / "stderr").read_text(encoding="utf-8")
+        return self.is_slurm and "SLURM_JOB_ID" not in os.environ and not self.was_told and not cluster.was_cancelled(said)
 
     def _watch(self, log: IO[str]) -> Watch:
         return Watch(
@@ -250,9 +299,10 @@ class _Launch:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=processes.die_with_parent,  # also where this process is stopped, and killed then
+            preexec_fn=processes.start_below,  # dies with this process also where this one is stopped, and killed then
         )
         self._pause_with_terminal(watch)
+        signal.signal(signal.SIGUSR1, partial(self._pass_notice_on, process))
         try:
             with watch:
                 assert process.stdout is not None and process.stderr is not None
@@ -282,6 +332,13 @@ class _Launch:
             processes.send_marked(self.token, signal.SIGSTOP)
 
         processes.pause_with_terminal(pause, go_on, stop_self="DVC_STAGE" not in os.environ)
+
+    def _pass_notice_on(self, process: subprocess.Popen[str], number: int, frame: Any) -> None:
+        self.was_told = True
+        if self.is_slurm:
+            process.send_signal(number)  # srun tells its agents
+        else:
+            ask_to_leave(self.folder, self.token)
 
     def _keep_aside(self, stream: IO[str], log: IO[str]) -> None:
         """torchrun's own chatter, and what a process says before it can leave an error file: for the log only."""

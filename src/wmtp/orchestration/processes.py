@@ -158,6 +158,20 @@ def die_with_parent() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def start_below() -> None:
+    """For a stage's process between fork and exec: what every one of them needs."""
+    die_with_parent()
+    ignore_notice()
+
+
+def ignore_notice() -> None:
+    """Between fork and exec: SIGUSR1 is for launchers and ranks, which handle it.
+
+    A scheduler may send it to everything in a job, and torchrun, DVC and a shell would die of it.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 def kill_tree(
     process: subprocess.Popen[Any], token: str | None = None, grace_s: float = GRACE_SECONDS, head: int = signal.SIGTERM
 ) -> int:

@@ -31,7 +31,7 @@ _REQUEST = "stacks-wanted"
 """File of a launch's folder that is touched when every machine shall ask its ranks."""
 _POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
-_SIGNAL = signal.SIGUSR1
+_SIGNAL = signal.SIGUSR2
 _HINDERED = {
     psutil.STATUS_STOPPED: "stopped",
     psutil.STATUS_TRACING_STOP: "stopped by a debugger",
@@ -77,6 +77,18 @@ def pass_requests_on(folder: Path, token: str) -> None:
         if (now := _modified(folder / _REQUEST)) != asked:
             asked = now
             request_stacks(folder, token)
+
+
+def ask_to_leave(folder: Path, token: str) -> None:
+    """Pass notice on to every rank on this machine, also to those that are still starting. Returns at once."""
+
+    def ask() -> None:
+        while True:
+            for process in ranks_of(folder, token).values():
+                processes.send(process, signal.SIGUSR1)
+            time.sleep(_POLL_SECONDS)
+
+    threading.Thread(target=ask, daemon=True, name="ask-to-leave").start()
 
 
 class Watch:

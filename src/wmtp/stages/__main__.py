@@ -11,8 +11,9 @@ import traceback
 
 from wmtp.config import Config, read_params
 from wmtp.config.arms import plain
-from wmtp.errors import LaunchError, WmtpError
+from wmtp.errors import LaunchError, PreemptedError, WmtpError
 from wmtp.files import write_json
+from wmtp.notice import listen
 from wmtp.orchestration import own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.pipeline import PARAMS
@@ -30,9 +31,10 @@ def main() -> int:
     processes.on_death([given.owner], lambda: os.kill(os.getpid(), signal.SIGKILL))
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # the launcher keeps torchrun's own stderr aside
     rank = int(os.environ.get("RANK", "0"))
-    show_stacks_on_request(given.folder, rank)
     tracker: Tracker = NullTracker()
     try:
+        listen()
+        show_stacks_on_request(given.folder, rank)  # from here on others know of this rank
         config = read_params(given.folder / PARAMS)
         if rank == 0:
             tracker = _tracker(given, config)
@@ -88,6 +90,8 @@ def _report(given: Assignment, rank: int, error: BaseException) -> int:
     """Leave the error for the launcher; a traceback only for what is not a user's to mend."""
     code = error.exit_code if isinstance(error, WmtpError) else 1
     record = {"rank": rank, "type": type(error).__name__, "message": str(error), "exit_code": code, "time": time.time()}
+    if isinstance(error, PreemptedError):
+        record["step"] = error.step
     write_json(given.folder / f"rank-{rank}.json", record)
     if not isinstance(error, WmtpError):
         traceback.print_exception(error)

@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from wmtp.checkpoint import Checkpointer, TrainState
 from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
 from wmtp.distributed import World, seed_everything
-from wmtp.errors import NumericsError
+from wmtp.errors import NumericsError, PreemptedError
+from wmtp.notice import heeded
 from wmtp.tokens.data import Batch
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
@@ -92,41 +93,41 @@ def train(
         model: already sharded; step_function: see `TrainStep`; validate: metrics named `val/...`, called by all ranks.
         objective: the one of them that early stopping minimises.
         on_row: called on every rank with each flushed row of metrics (step, tokens, time_s, train/..., val/...).
-        seed: of what is drawn while training (dropout): a stream for each rank.
-        heads: how further heads are trained, where there are any; peak_flops: of one device, see `Pace`.
+        seed: of dropout, a stream for each rank; heads: how further heads are trained; peak_flops: of a device, see `Pace`.
     Returns:
         the final state; its `rows` go back to step 0, also over restarts. The model is that of `result_step`.
     Raises:
-        NumericsError: NaN or Inf in the loss, the gradients or a validation, or weights that break their invariants; on
-            every rank at once, no later than the next flush. The last checkpoint is kept.
+        PreemptedError: a rank had notice (see `wmtp.notice`); the checkpoint of the step that it names is complete.
+        NumericsError: NaN or Inf in the loss, the gradients or a validation, or weights that break their invariants; no later
+            than the next flush. Either is raised on every rank at once.
     """
-    heads = heads or HeadsConfig()
-    train_state = TrainState(model, build_optimizers(model, optim, heads))
+    heads, meters = heads or HeadsConfig(), Meters(world)
+    train_state = TrainState(model, build_optimizers(model, optim, heads), meters)
     warmup = HeadWarmup(model, train_state.optimizers, heads)
     seed_everything(seed, world.rank)
     state = _resumed(checkpointer, train_state, world, seed)
-    meters, gate, started = Meters(world), _Gate(world), time.monotonic() - state.time_s
+    gate, started = _Gate(world), time.monotonic() - state.time_s
     pace = Pace(world, model, loader, dtype=config.dtype, heads=heads, peak_flops=peak_flops)
     model.train()
-    with checkpointer:
+    with checkpointer, heeded(world) as departure:
         while state.step < config.steps and not _is_exhausted(state, config):
-            factor = lr_factor(optim, state.step, config.steps)
-            warmup.set_learning_rates(factor, optim, state.step)
+            warmup.set_learning_rates(factor := lr_factor(optim, state.step, config.steps), optim, state.step)
             metrics = step_function(loader.micro_batches(state.step), state.step)
             _move(model, warmup, optim, metrics, gate, state.step)
             meters.add(metrics)
             state.count(loader.num_tokens(state.step), pace.flops(state.step))
-            due = _Due.after(state.step, config)
-            if due.flush:
+            due, leaves = _Due.after(state.step, config), departure.is_due()
+            if due.flush or leaves:
                 gate.check()
+            if due.flush:
                 row: MetricsRow = {"step": state.step, "tokens": state.tokens, "train/lr_factor": factor, **meters.flush()}
                 if due.validation:
                     row.update(_validated(model, validate, state.step))
                 _flush(state, row, started, pace, world, on_row)
                 checkpointer.poll()
             improved = due.validation and config.early_stopping_patience is not None and _judge(state, objective)
-            if due.checkpoint or improved:
-                checkpointer.save(state.step, train_state, vars(state), best=state.best_step)
+            if due.checkpoint or improved or leaves:
+                _keep(state, started, checkpointer, train_state, leaves=leaves)
     if state.result_step != state.step:
         checkpointer.load(state.result_step, train_state)
     return state
@@ -148,6 +149,15 @@ def _resumed(checkpointer: Checkpointer, train_state: TrainState, world: World, 
     if restored and world.is_main:
         print(f"resumed from step {restored['step']}", flush=True)
     return LoopState(**restored) if restored else LoopState()
+
+
+def _keep(state: LoopState, started: float, checkpointer: Checkpointer, train_state: TrainState, *, leaves: bool) -> None:
+    """Write a checkpoint; where all ranks leave, wait until it is complete."""
+    state.time_s = time.monotonic() - started
+    checkpointer.save(state.step, train_state, vars(state), best=state.best_step)
+    if leaves:
+        checkpointer.wait()
+        raise PreemptedError(state.step)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -55,6 +57,20 @@ class Meters:
         for values, sign in ((metrics.maxima, 1), (metrics.minima, -1)):
             for name, value in values.items():
                 value, key = sign * value.detach().double(), (name, sign)
+                self._extremes[key] = torch.maximum(self._extremes[key], value) if key in self._extremes else value
+
+    def local_state(self) -> dict[str, Any]:
+        """What this rank has measured since the last flush."""
+        return {"sums": self._sums, "extremes": self._extremes}
+
+    def restore_local(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from what one or more ranks had measured."""
+        for state in states:
+            for name, pair in state["sums"].items():
+                pair = pair.to(self.world.device)
+                self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+            for key, value in state["extremes"].items():
+                value = value.to(self.world.device)
                 self._extremes[key] = torch.maximum(self._extremes[key], value) if key in self._extremes else value
 
     def flush(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from wmtp.errors import ConfigError, LaunchError
+from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.files import write_json
 from wmtp.orchestration.causes import Remains, explain, first_death, read_errors
 
@@ -105,6 +105,25 @@ def test_the_error_that_made_the_others_fail_comes_before_theirs():
     assert said(report((0, 1)), closed) == f"rank 0: RuntimeError: {CLOSED}"
     assert said(report((0, 1), (1, -9)), closed) == "rank 1 was killed by SIGKILL: out of memory?"
     assert said(report((1, -11), (0, 1)), closed) == "rank 1 was killed by SIGSEGV"
+
+
+def notice(rank, step, time=1.0):
+    return {**error(rank, f"preempted at step {step}", time, "PreemptedError", 75), "step": step}
+
+
+@pytest.mark.parametrize("stderr", ["SignalException: Process 1 got signal: 15", report((1, 75), (0, 75)), report((0, 75))])
+def test_ranks_that_had_notice_did_not_fail(stderr):
+    failure = explain("train", Remains([notice(1, 7), notice(0, 7)], stderr, "", 1, 2, {}), "the log")
+    assert isinstance(failure, PreemptedError) and (failure.step, failure.exit_code) == (7, 75)
+    assert str(failure) == "train: preempted at step 7; the next run goes on from there"
+
+
+def test_who_was_told_to_end_for_anothers_sake_had_no_notice():
+    """torchrun ends the others with the signal that schedulers use."""
+    late = notice(0, None, time=2.0)
+    assert said(report((1, -9)), late) == "rank 1 was killed by SIGKILL: out of memory?"
+    assert said(report((1, 1)), late, error(1, "no such token", kind="DataError")) == "rank 1: DataError: no such token"
+    assert said(report((0, 1), ended=[1]), error(0, TIMEOUT), notice(1, None)).startswith("rank 0 waited for the other ranks")
 
 
 def test_a_users_mistake_keeps_its_exit_code():

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from wmtp.config import LaunchConfig
-from wmtp.errors import LaunchError
+from wmtp.errors import LaunchError, PreemptedError
 from wmtp.orchestration import cluster
 
 
@@ -28,6 +28,19 @@ def test_a_slurm_job_has_one_agent_a_node_and_the_users_options_last():
     assert command[:2] == ["srun", "--job-name=train_policy@rho1-s0-01234567"]
     assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1"} <= set(command)
     assert command[-5:-3] == ["--partition=a", "--time=1:00:00"] and command[-2:] == ["-m", "wmtp.orchestration.cluster"]
+
+
+def test_a_job_that_a_person_ended_is_told_from_one_that_slurm_took_back():
+    line = "slurmstepd-n1: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-26T15:05:39"
+    assert cluster.was_cancelled(f"srun: waiting\n{line} ***\n")
+    assert not any(cluster.was_cancelled(f"{line} DUE TO {why} ***") for why in ("PREEMPTION", "TIME LIMIT", "JOB REQUEUE"))
+
+
+def test_outside_of_a_job_nothing_is_requeued(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert not cluster.is_being_requeued()
+    with pytest.raises(PreemptedError, match="at step 3"), cluster.requeued_if_preempted():
+        raise PreemptedError(3)
 
 
 def test_the_first_node_says_where_and_the_others_wait_for_it(tmp_path):
