@@ -25,10 +25,11 @@ def require_consistent(config: Config) -> None:
     _require_schedules(config)
     _require_gamma(config)
     _require_batches(config)
+    _require_solutions(config)
     source, benchmark = config.data.source, config.evaluate.benchmark
     rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
     require(benchmark == source, "evaluate.benchmark", benchmark, rule)
-    for name in ("train_path", "validation_path") if config.data.is_generated else ():
+    for name in ("train_path", "validation_path", "reference_path") if config.data.is_generated else ():
         value = getattr(config.data, name)
         require(value is None, f"data.{name}", value, f"null: data.source={source} makes its problems itself and reads no file")
 
@@ -84,9 +85,24 @@ def _require_gamma(config: Config) -> None:
             require(fits, f"arms.{name}.weighting.gamma", gamma, rule)
 
 
+def _require_solutions(config: Config) -> None:
+    """What needs right and wrong solutions, or an example a row, has none in documents."""
+    if not config.data.is_documents:
+        return
+    source = config.data.source
+    for name, arm in config.arms.items():
+        rule = f"all: data.source={source} gives documents, which nobody calls right or wrong"
+        require(arm.solutions == "all", f"arms.{name}.solutions", arm.solutions, rule)
+        for one in with_inner(arm.weighting):
+            rule = f"a weighting of tokens: data.source={source} gives documents in packed rows, and {one.name} is of solutions"
+            require(not one.of_solutions, f"arms.{name}.weighting.name", one.name, rule)
+
+
 def _require_batches(config: Config) -> None:
     """Where the number of problems is known, so is the most examples that they can make."""
     data = config.data
+    if data.is_documents:
+        return  # a long one makes many rows
     most = max(data.max_per_problem, 1 + data.mutants_per_solution)
     known = {"tune_reference": data.num_reference_problems * most}
     if data.num_problems is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from typing import Optional
 
 from wmtp import tasksets
 from wmtp.checks import one_of, require
+from wmtp.problems import documents
 
 MAX_BENCHMARKS = 4
 """As many as dvc.yaml has places for."""
@@ -69,12 +71,20 @@ class DataConfig:
     are removed: the same statement, one that shares `benchmark_overlap` of the 13-grams of the shorter one, or one whose
     Jaccard similarity is `benchmark_similarity`; null for either is without. `max_similarity`: of two training problems that
     are so alike, the later one is removed; null: only the same statement is.
+
+    `source: text` learns from documents, `messages` from conversations, which are packed into rows of `max_length` tokens:
+    `text_field` and `messages_field` name their columns, and counts are documents. `reference_path`: documents that the
+    reference is tuned on, at most `num_reference_problems` of them; null sets so many of the training file aside, as the
+    documents of validation are without a `validation_path`.
     """
 
     source: str = "synthetic"
     operations: str = "core"
     train_path: Optional[str] = None
     validation_path: Optional[str] = None
+    reference_path: Optional[str] = None
+    text_field: str = "text"
+    messages_field: str = "messages"
     seed: int = 0
     heldout_seed: int = 0
     num_problems: Optional[int] = 6000
@@ -106,9 +116,14 @@ class DataConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def __post_init__(self) -> None:
-        one_of("data.source", self.source, tasksets.names())
-        taskset = tasksets.get(self.source)
-        require(not taskset.not_for_training, "data.source", self.source, taskset.not_for_training)
+        one_of("data.source", self.source, (*tasksets.names(), *documents.KINDS))
+        if self.is_documents:
+            self._check_documents()
+        else:
+            taskset = tasksets.get(self.source)
+            require(not taskset.not_for_training, "data.source", self.source, taskset.not_for_training)
+            rule = "null: reference problems are set aside of the training file"
+            require(self.reference_path is None, "data.reference_path", self.reference_path, rule)
         for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
             require(getattr(self, key) > 0, f"data.{key}", getattr(self, key), "a positive whole number")
         require(
@@ -150,11 +165,28 @@ class DataConfig:
         require(ratio is None or 0 <= ratio <= 1, "data.correct_ratio", ratio, "a number in [0, 1], or null for the data's own")
         fits = ratio in (None, 0.5) or not self.pairwise
         require(fits, "data.correct_ratio", ratio, "0.5 or null where data.pairwise is true: pairs have as many right as wrong")
-        if not self.is_generated:
-            for key in ("train_path", "validation_path"):
-                require(
-                    getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path"
-                )
+        for key in () if self.is_generated else ("train_path",) if self.is_documents else ("train_path", "validation_path"):
+            require(getattr(self, key) is not None, f"data.{key}", None, f"source={self.source} reads this file: give its path")
+
+    def _check_documents(self) -> None:
+        """What is said of problems and solutions alone."""
+        given, most = self.max_similarity, f"null with data.source={self.source}: documents are compared as a whole"
+        require(given is None, "data.max_similarity", given, most)
+        expected: dict[str, tuple[object, object]] = {
+            "noise.frac": (self.noise.frac, 0),
+            "mutants_per_solution": (self.mutants_per_solution, 0),
+            "pairwise": (self.pairwise, False),
+            "curriculum": (self.curriculum, False),
+            "correct_ratio": (self.correct_ratio, None),
+            "difficulty_bins": (self.difficulty_bins, []),
+            "difficulty_weights": (self.difficulty_weights, []),
+        }
+        for key, (value, due) in expected.items():
+            why = f"{json.dumps(due)} with data.source={self.source}: documents are no solutions, right or wrong"
+            require(value == due, f"data.{key}", value, why)
+        learnt = self.source == "messages" and self.tokenizer.path is None
+        rule = "a tokenizer with a chat template: a folder or hub id (one that is learnt here has none)"
+        require(not learnt, "data.tokenizer.path", None, rule)
 
     def _check_leaks(self) -> None:
         for key in ("benchmark_overlap", "benchmark_similarity", "max_similarity"):
@@ -180,6 +212,16 @@ class DataConfig:
             require(self.noise.frac == 0, "data.noise.frac", self.noise.frac, allowed)
 
     @property
+    def is_documents(self) -> bool:
+        """Whether the source gives documents or conversations, and no problems."""
+        return self.source in documents.KINDS
+
+    @property
+    def document_field(self) -> str:
+        """The column that holds a document."""
+        return self.messages_field if self.source == "messages" else self.text_field
+
+    @property
     def is_generated(self) -> bool:
         """Whether the source makes its problems itself instead of reading files."""
-        return tasksets.get(self.source).is_generated
+        return not self.is_documents and tasksets.get(self.source).is_generated

@@ -7,6 +7,7 @@ from typing import Optional
 
 from wmtp import tasksets
 from wmtp.checks import one_of, require
+from wmtp.problems import documents
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class EvaluateConfig:
     """`num_samples` completions per task at `temperature`, plus one greedy one; pass@k for every k in `k`.
 
     `benchmark`: the task set by whose conventions completions are asked for and judged. Null is `data.source`, which
-    composition fills in; nothing else fits, because the test problems are the source's.
+    composition fills in; nothing else fits, because the test problems are the source's. Documents have none: there the held-out
+    NLL is all that is measured, and nothing is completed.
 
     `num_drafts`: tokens that the further heads propose per forward pass (self-speculative decoding). The completions stay
     the same; it pays where a forward pass costs the same for a few tokens as for one: small batches, large models.
@@ -58,7 +60,7 @@ class EvaluateConfig:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:
-        one_of("evaluate.benchmark", self.benchmark, tasksets.names())
+        one_of("evaluate.benchmark", self.benchmark, (*tasksets.names(), *documents.KINDS))
         for key in ("num_samples", "max_new_tokens", "batch_size", "num_bootstrap"):
             require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
         require(self.seed >= 0, "evaluate.seed", self.seed, "0 or more")

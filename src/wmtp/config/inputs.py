@@ -40,13 +40,15 @@ class InputsConfig:
     """Paths that decide which edges the pipeline has; composed, never chosen. One that a profile or an arm does not
     need is a path that another dependency of the stage already names (DVC needs a path).
 
-    `taskset`: the module of `data.source`, which is loaded by that name. `published`: readers that such modules share.
+    `reference`: documents that the reference is tuned on. `taskset`: the module of `data.source`, which is loaded by that name.
+    `published`: readers that such modules share.
     `reference_model`, `critic_model`, `policy_model`: what those trainings start from, where that is given.
     """
 
     train: str = "src/wmtp/stages/sample.py"
     validation: str = "src/wmtp/stages/sample.py"
     benchmarks: list[str] = field(default_factory=lambda: ["src/wmtp/stages/sample.py"] * MAX_BENCHMARKS)
+    reference: str = "src/wmtp/stages/sample.py"
     tokenizer: str = "src/wmtp/stages/sample.py"
     reference_model: str = "artifacts/data"
     critic_model: str = "artifacts/data"
@@ -106,6 +108,7 @@ def given(config: Config) -> Iterator[Given]:
     values = (
         ("data.train_path", "data", config.data.train_path),
         ("data.validation_path", "data", config.data.validation_path),
+        ("data.reference_path", "data", config.data.reference_path),
         *((f"data.benchmarks[{i}]", "data", benchmark_path(entry)) for i, entry in enumerate(config.data.benchmarks)),
         ("tune_reference.model.pretrained", "model", config.tune_reference.model.pretrained),
         ("train_critic.model.pretrained", "model", config.train_critic.model.pretrained),
@@ -132,14 +135,15 @@ def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConf
         train=paths.get("data.train_path", default.train),
         validation=paths.get("data.validation_path", default.validation),
         benchmarks=[paths.get(f"data.benchmarks[{i}]", unused) for i, unused in enumerate(default.benchmarks)],
+        reference=paths.get("data.reference_path", default.reference),
         tokenizer=paths.get("data.tokenizer.path", default.tokenizer),
         reference_model=paths.get("tune_reference.model.pretrained", default.reference_model),
         critic_model=paths.get("train_critic.model.pretrained", default.critic_model),
         policy_model=paths.get("train_policy.model.pretrained", default.policy_model),
         reference_training="artifacts/tuning/reference" if columns["reference"] else default.reference_training,
         critic_training="artifacts/tuning/critic" if columns["value"] else default.critic_training,
-        taskset=f"src/wmtp/tasksets/{data.source}.py",
-        published=default.published if data.is_generated else "src/wmtp/problems/published",
+        taskset="src/wmtp/problems/documents.py" if data.is_documents else f"src/wmtp/tasksets/{data.source}.py",
+        published=default.published if data.is_generated or data.is_documents else "src/wmtp/problems/published",
         testlib=paths.get("evaluate.sandbox.testlib", default.testlib),
     )
 

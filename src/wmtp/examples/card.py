@@ -33,7 +33,7 @@ NUM_BINS = 20
 """Bars of a histogram at most."""
 
 TABLES = ("train", "reference", "validation", "critic_validation")
-"""The critic's own table is the training table, row for row."""
+"""The critic's own table is the training table, row for row. Documents have none of the critic's."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Segment:
-    """Text of a row that is all `prompt`, all `solution` or all `noise`."""
+    """Text of a row that is all `prompt`, all `solution` or all `noise`, or the `boundary` between two documents in it."""
 
     text: str
     kind: str
@@ -102,7 +102,7 @@ def read_card(folder: Path) -> DataCard:
     """
     meta, text = read_meta(folder), load_tokenizer(folder / "tokenizer")
     removed = [json.loads(line) for line in (folder / REMOVED).read_text(encoding="utf-8").splitlines()]
-    tables = {name: read_table(folder / f"{name}.arrow") for name in TABLES}
+    tables = {name: read_table(folder / f"{name}.arrow") for name in tables_in(folder)}
     return DataCard(
         meta=meta,
         ledger=tuple(Ledger.from_counts(meta["counts"]).lines.values()),
@@ -113,6 +113,12 @@ def read_card(folder: Path) -> DataCard:
         removed=tuple(removed[:NUM_REMOVED]),
         num_removed=dict(sorted(Counter((each["reason"], each["how"]) for each in removed).items())),
     )
+
+
+def tables_in(folder: Path) -> list[str]:
+    """Those of `TABLES` that the folder has: all, or of documents all but the critic's."""
+    is_packed = "segment_lens" in read_table(folder / f"{TABLES[0]}.arrow").column_names
+    return [name for name in TABLES if not (is_packed and name.startswith("critic"))]
 
 
 def hashes(root: Path, paths: Sequence[Path]) -> list[tuple[str, int, str]]:
@@ -130,11 +136,20 @@ def row_card(text: TextTokenizer, table: pa.Table, name: str, row: int) -> RowCa
     """Row number `row` of the table called `name`."""
     values = table.slice(row, 1).to_pylist()[0]
     ids, noise = values.pop("input_ids"), np.asarray(values.pop("is_noise"), dtype=np.int8)
-    kinds = np.where(np.arange(len(ids)) < values.pop("prompt_len"), 0, 1 + noise)
-    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
-    names = ("prompt", "solution", "noise")
-    segments = [Segment(text.decode(ids[a:b]), names[kinds[a]]) for a, b in pairwise(edges)]
+    is_answer = np.asarray(values.pop("is_target", None) or [True] * len(ids)) & (
+        np.arange(len(ids)) >= values.pop("prompt_len")
+    )
+    kinds = np.where(is_answer, 1 + noise, 0)
+    bounds = np.cumsum([0, *values.get("segment_lens", [len(ids)])])
+    segments: list[Segment] = []
+    for first, last in pairwise(bounds.tolist()):
+        segments += [Segment("\n", "boundary")] if segments else []
+        edges = [first, *(first + 1 + np.flatnonzero(np.diff(kinds[first:last]))).tolist(), last]
+        segments += [Segment(text.decode(ids[a:b]), _KINDS[kinds[a]]) for a, b in pairwise(edges)]
     return RowCard(name, row, values, len(ids), tuple(segments))
+
+
+_KINDS = ("prompt", "solution", "noise")
 
 
 def one_of_each(table: pa.Table) -> list[int]:
@@ -146,7 +161,31 @@ def one_of_each(table: pa.Table) -> list[int]:
     return [firsts[key] for key in sorted(firsts, key=lambda key: (key[0], not key[1]))]
 
 
+def _documents_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> TableCard:
+    """Of a table of packed rows."""
+    lengths = np.diff(table["input_ids"].combine_chunks().offsets.to_numpy())
+    pieces = table["segment_lens"].combine_chunks()
+    told = {key.removeprefix(f"{name}/"): value for key, value in meta["statistics"].items() if key.startswith(f"{name}/")}
+    numbers: dict[str, float | None] = {
+        "rows": table.num_rows,
+        "documents": told["documents"],
+        "pieces": len(pieces.values),
+        "tokens": told["tokens"],
+        "median tokens of a piece": float(np.median(pieces.values.to_numpy())) if len(pieces.values) else None,
+        "share of the rows' room that is tokens": told["valid_token_ratio"],
+        "share of the tokens that are learnt": told.get("target_frac", 1.0),
+    }
+    histograms = (
+        _ranges("tokens of a piece", pieces.values.to_numpy(), meta["max_length"]),
+        _ranges("tokens of a row", lengths, meta["max_length"]),
+        _values("pieces of a row", np.diff(pieces.offsets.to_numpy())),
+    )
+    return TableCard(name, numbers, {}, {}, histograms)
+
+
 def _table_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> TableCard:
+    if "segment_lens" in table.column_names:
+        return _documents_card(name, table, meta)
     lengths = np.diff(table["input_ids"].combine_chunks().offsets.to_numpy())
     per_problem = table["problem_id"].combine_chunks().value_counts().field("counts").to_numpy()
     is_correct = table["is_correct"].to_numpy()

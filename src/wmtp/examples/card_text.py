@@ -26,8 +26,7 @@ def card_text(card: DataCard) -> str:
     """Everything on the card, in sections."""
     parts = [
         ("Tables", _statistics(card.tables)),
-        ("Labels", _outcomes(card.tables)),
-        ("Noise", _noise(card.tables)),
+        *((("Labels", _outcomes(card.tables)), ("Noise", _noise(card.tables))) if card.tables[0].outcomes else ()),
         ("What was dropped, and why", dropped_table(card.ledger)),
         ("What was removed because of another problem", _removed(card)),
         ("Ledger", fenced("\n".join(map(str, card.ledger)))),
@@ -47,12 +46,15 @@ def row_text(row: RowCard, mark: Callable[[Segment], str] | None = None) -> str:
 
 
 def in_tags(segment: Segment) -> str:
-    return f"<noise>{segment.text}</noise>" if segment.kind == "noise" else segment.text
+    return {"noise": f"<noise>{segment.text}</noise>", "boundary": "\n<boundary>\n"}.get(segment.kind, segment.text)
 
 
 def history_lines(row: RowCard) -> list[str]:
     """How the row came to be, one step a line."""
     values = row.history
+    if "segment_places" in values:
+        pieces = zip(values["segment_places"], values["segment_lens"], strict=True)
+        return [f"from {place}, {size} tokens" for place, size in pieces]
     made = {"mutant": f"made wrong by an edit ({values['edit']})", "right": "given as right", "wrong": "given as wrong"}
     lines = [
         f"from {values['source_file']}, row {values['source_row']}, {values['solution']}",

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from wmtp.errors import ConfigError
-from wmtp.examples.card import TABLES, Segment, read_card, row_card
+from wmtp.examples.card import TABLES, Segment, read_card, row_card, tables_in
 from wmtp.examples.card_text import card_text, in_tags, row_text
 from wmtp.tokens.tables import read_table
 from wmtp.tokens.tokenizer import load_tokenizer
@@ -52,13 +53,15 @@ def look(folder: Path, what: Look, *, colours: bool) -> str:
 
 def _rows(folder: Path, what: Look) -> dict[str, list[int]]:
     """The rows to show, by table."""
-    if what.table not in (*TABLES, "critic"):
-        raise ConfigError(f"--table {what.table}: there are {', '.join((*TABLES, 'critic'))}")
+    known = [*tables_in(folder), *(["critic"] if (folder / "critic.arrow").exists() else [])]
+    if what.table not in known:
+        raise ConfigError(f"--table {what.table}: there are {', '.join(known)}")
     if what.problem is not None:
-        ids = {table: np.asarray(read_table(folder / f"{table}.arrow")["problem_id"].to_pylist()) for table in TABLES}
-        found = {table: np.flatnonzero(values == what.problem).tolist() for table, values in ids.items()}
+        tables = {name: read_table(folder / f"{name}.arrow") for name in tables_in(folder)}
+        found = {name: _rows_of(table, what.problem) for name, table in tables.items()}
         if not any(found.values()):
-            raise ConfigError(f"--problem {what.problem}: no table has a row of it (for example, {ids[TABLES[0]][0]} has)")
+            example = tables[TABLES[0]]["problem_id"][0]
+            raise ConfigError(f"--problem {what.problem}: no table has a row of it (for example, {example} has)")
         return found
     number = read_table(folder / f"{what.table}.arrow").num_rows
     if what.row is None:
@@ -68,8 +71,15 @@ def _rows(folder: Path, what: Look) -> dict[str, list[int]]:
     return {what.table: [what.row]}
 
 
+def _rows_of(table: pa.Table, problem: str) -> list[int]:
+    """Rows of a problem, or that hold a part of a document: those are called by their places."""
+    if "segment_places" not in table.column_names:
+        return np.flatnonzero(np.asarray(table["problem_id"].to_pylist()) == problem).tolist()
+    return [row for row, places in enumerate(table["segment_places"].to_pylist()) if problem in places]
+
+
 def _coloured(segment: Segment) -> str:
     colour = {"noise": NOISE_COLOUR, "prompt": PROMPT_COLOUR}.get(segment.kind)
     if colour is None:
-        return segment.text
+        return in_tags(segment)
     return "\n".join(f"{colour}{line}{PLAIN}" if line else "" for line in segment.text.split("\n"))

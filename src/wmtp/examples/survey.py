@@ -77,7 +77,7 @@ def survey(path: str, config: DataConfig, root: Path, held_out: Sequence[Problem
     account = ledger.account("source/train")
     store = stored(config.source, path, Reading(config.max_bad_frac), stores)
     known = Statements(
-        [*held_out, *_benchmarks(config, root, ledger)],
+        [*held_out, *benchmark_statements(config, root, ledger)],
         overlap_frac=config.benchmark_overlap,
         similarity=config.benchmark_similarity,
     )
@@ -126,7 +126,7 @@ def _reasons(store: Store, known: Statements, max_similarity: float | None, remo
     return reasons
 
 
-def _benchmarks(config: DataConfig, root: Path, ledger: Ledger) -> Iterator[Problem]:
+def benchmark_statements(config: DataConfig, root: Path, ledger: Ledger) -> Iterator[Problem]:
     """The statements of all files of `data.benchmarks`."""
     if not config.benchmarks:
         return

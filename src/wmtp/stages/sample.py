@@ -6,30 +6,28 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from wmtp import tasksets
 from wmtp.config import Config
-from wmtp.config.data import DataConfig, benchmark_path
-from wmtp.examples.card import REMOVED, hashes
+from wmtp.config.data import DataConfig
+from wmtp.examples.card import REMOVED
 from wmtp.examples.card_page import write_card
 from wmtp.examples.encoded import RowTokenizer, selected
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
+from wmtp.examples.meta import write_meta
 from wmtp.examples.sources import Splits, load_splits
-from wmtp.examples.survey import resolve
-from wmtp.files import write_json, write_lines
+from wmtp.files import write_lines
 from wmtp.ledger import Ledger
 from wmtp.orchestration.dvc_cache import cache_folder
 from wmtp.problems.files import write_problems
 from wmtp.sandbox.store import OnVerdict, VerdictStore
 from wmtp.stages.context import StageContext
-from wmtp.tokens.encode import TextTokenizer
+from wmtp.stages.sample_documents import sample_documents
 from wmtp.tokens.tables import row_lengths, write_table
-from wmtp.tokens.tokenizer import folder_sha256
 from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +51,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     The critic learns from the policy's mix: `critic.arrow` is `train.arrow`, row for row, and has no lines of its own in
     the ledger. A source that gives the critic other rows need only put another table there.
     """
+    if config.data.is_documents:
+        return sample_documents(config.data, context)
     data, out, ledger = config.data, context.out("artifacts/data"), Ledger()
     packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     write_lines(out / REMOVED, [each.as_dict() for each in splits.removed])
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
-    sources = hashes(context.root, _source_files(data, context.root))
-    _write_meta(out, data, tokenizer.text, counts, statistics, packages, sources)
+    versions = {package.name: package.version for package in packages}
+    write_meta(out, data, context.root, tokenizer.text, counts, statistics, packages=versions)
     write_card(out)
     return StageResult(metrics=statistics, counts=counts)
 
@@ -90,13 +90,6 @@ def _tables(
         )
         tables[name] = selected(tokenizer.table(examples), examples, data, accounts[name], name=name, mixed=mixed)
     return tables, checks
-
-
-def _source_files(data: DataConfig, root: Path) -> list[Path]:
-    """What is read of the disk: the files, and all that the folders hold."""
-    named = (*map(benchmark_path, data.benchmarks), str(data.train_path), str(data.validation_path))
-    places = [] if data.is_generated else [Path(resolve(path, root)) for path in named]
-    return sorted({file for place in places for file in (place, *place.rglob("*")) if file.is_file()})
 
 
 def _reference(problem: Problem) -> tuple[Solution, ...]:
@@ -185,27 +178,3 @@ def _label_statistics(checks: dict[str, LabelCheck]) -> dict[str, float]:
             values[f"{name}/labels_checked"] = check.checked
             values[f"{name}/label_error_frac"] = check.error_rate
     return values
-
-
-def _write_meta(
-    out: Path,
-    data: DataConfig,
-    tokenizer: TextTokenizer,
-    counts: dict[str, int],
-    statistics: dict[str, float],
-    packages: Sequence[Package],
-    sources: Sequence[tuple[str, int, str]],
-) -> None:
-    meta: dict[str, Any] = {
-        "vocab_size": tokenizer.vocab_size,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "max_length": data.max_length,
-        "is_ordered": data.curriculum,
-        "tokenizer_sha256": folder_sha256(out / "tokenizer"),
-        "counts": counts,
-        "statistics": statistics,
-        "sources": sources,
-        "sandbox_packages": {package.name: package.version for package in packages},
-    }
-    write_json(out / "meta.json", meta)

@@ -11,12 +11,16 @@ TABLES = ("train", "critic", "critic_validation")
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/scores/reference/<key>/<table>.arrow` for every table that a later stage joins."""
+    """Write `artifacts/scores/reference/<key>/<table>.arrow` for every table that a later stage joins.
+
+    Documents have none of the critic's.
+    """
+    folder = context.input("artifacts/data")
     return score_nll(
         context,
         lambda meta: load_tuned(context, f"artifacts/reference/{context.run}"),
         "reference_nll",
         f"artifacts/scores/reference/{context.run}",
-        tables=TABLES,
+        tables=[table for table in TABLES if (folder / f"{table}.arrow").exists()],
         batch_tokens=config.score.batch_tokens,
     )

@@ -192,11 +192,13 @@ class Weighting(ABC):
     """A weighting with its keys, which are the fields of the subclass and are checked when it is made.
 
     `level`: whether the weights belong to `positions` (the arm's alignment says which), to `targets`, or are all the `same`.
-    `control_for`: the weighting that this one is the blind control of.
+    `control_for`: the weighting that this one is the blind control of. `of_solutions`: whether it looks at right and wrong
+    solutions, or at an example as a whole, so that rows of packed documents mean nothing to it.
     """
 
     level: ClassVar[Level] = "targets"
     control_for: ClassVar[str] = ""
+    of_solutions: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

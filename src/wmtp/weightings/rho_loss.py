@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from wmtp.checks import require
 from wmtp.weightings.base import REFERENCE_NLL, Needs, Weighting, WeightInputs
@@ -20,6 +20,7 @@ class RhoLoss(Weighting):
     0.6 is rho1's share, of which this is the control by example.
     """
 
+    of_solutions: ClassVar[bool] = True
     keep_frac: float = 0.6
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class Verifiable(Weighting):
     """
 
     level: ClassVar[Level] = "positions"
+    of_solutions: ClassVar[bool] = True
     beta: float = 0.9
     clip_min: float = 0.1
     clip_max: float = 3.0
