@@ -5,6 +5,7 @@ Prefect is imported once everything that can be wrong with the arguments has bee
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -28,13 +29,15 @@ from wmtp.orchestration.cluster import requeued_if_preempted
 from wmtp.orchestration.experiments import keep
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import PARAMS, Judgement, expand, find_root, is_up_to_date, judge_all, read_graph
+from wmtp.orchestration.remote import require_default
 from wmtp.orchestration.workspace import PAGES, change_params, check_params, served
-from wmtp.orchestration.workspaces import served_environment
+from wmtp.orchestration.workspaces import link_given, served_environment
 from wmtp.places import home, workspace_name
 
 NOTHING, RESTORE, RUN = "nothing", "restore", "run"
 """What would become of a stage, where DVC can tell."""
 WORKSPACE = "--workspace NAME: run in .wmtp/workspaces/NAME, beside runs with other parameters"
+PULL = "results from DVC's default remote: whatever it knows, or none (default: what is known here and the cache lacks)"
 CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 
@@ -54,10 +57,12 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     root = find_root()
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
-    (require_given if dry else check_params)(root, config)
+    (require_given if dry else prepare)(root, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     for name in [only, *force]:
         expand(name, [CHOSEN, *stage_names(root, to_plain(config))])
+    if parameters.get("pull"):
+        require_default(root)
     text = dump(config)
     graph = read_graph(root, [only], params=text)
     if dry:
@@ -73,6 +78,15 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     if not state.is_completed():
         raise LaunchError(str(state.message))
     return _show_result(root, only, str(state.message), started)
+
+
+def prepare(root: Path, config: Config) -> None:
+    """
+    Raises:
+        ConfigError: the workspace is in use with other parameters, or something that the stages are to read does not exist.
+    """
+    link_given(root, config)
+    check_params(root, config)
 
 
 def enter_prefect(root: Path) -> None:
@@ -142,6 +156,7 @@ def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     add_experiment(parser, "key=value")
     parser.add_argument("--force", type=several, action="extend", help="stages to run although they are up to date")
     parser.add_argument("--only", help="stop at this stage instead of the report")
+    parser.add_argument("--pull", action=argparse.BooleanOptionalAction, help=PULL)
     parser.add_argument("--dry", action="store_true", help="only say what would be done, and why")
     given = vars(parser.parse_intermixed_args(argv))
     preset, dry = PRESETS[given.pop("preset")], given.pop("dry")
@@ -186,6 +201,8 @@ def _verdict(judgement: Judgement, behind: dict[str, str], forced: bool) -> tupl
         return "restore or run", judgement.reason
     if judgement.can_restore and not behind:
         return RESTORE, judgement.reason
+    if judgement.is_known and not behind:
+        return "fetch or run", judgement.reason
     return RUN, judgement.reason
 
 

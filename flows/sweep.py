@@ -40,6 +40,7 @@ def sweep(
     seeds: list[int] | None = None,
     overrides: Sequence[str] = (),
     workspace: str | None = None,
+    pull: bool | None = None,
 ) -> State[Any]:
     """One experiment for each combination of values, and a report that compares them. What is there is not computed again.
 
@@ -49,6 +50,7 @@ def sweep(
         seeds: One training run per arm and seed. The profile's own when empty.
         overrides: Settings as key=value,value,..., e.g. train_policy.train.steps=150,300,600. A grid over several of them.
         workspace: Run in .wmtp/workspaces/NAME, which is made where there is none: beside runs with other parameters.
+        pull: Results from DVC's default remote, as in the other deployments.
     """
     end_with_worker()
     try:
@@ -62,7 +64,7 @@ def sweep(
                 get_run_logger().info("%s of %s, %s: is there, experiment %s", number, len(points), point.name, done.name)
                 found[point.name] = done
                 continue
-            state = _run(point, profile, arms, seeds, workspace)
+            state = _run(point, profile=profile, arms=arms, seeds=seeds, workspace=workspace, pull=pull)
             _stop_if_suspended()
             if state.name == PREEMPTED:
                 return Cancelled(name=PREEMPTED, message=f"{point.name}: {state.message}")
@@ -75,12 +77,9 @@ def sweep(
         return Failed(message=str(error))
 
 
-def _run(
-    point: Point, profile: str, arms: Sequence[str] | None, seeds: Sequence[int] | None, workspace: str | None
-) -> State[Any]:
-    where = f"{workspace}, " if workspace else ""
-    named = wmtp.with_options(flow_run_name=partial(str, f"{where}{profile}: {point.name}"))
-    given: dict[str, Any] = {"profile": profile, "arms": arms, "seeds": seeds, "workspace": workspace}
+def _run(point: Point, **given: Any) -> State[Any]:
+    where = f"{given['workspace']}, " if given["workspace"] else ""
+    named = wmtp.with_options(flow_run_name=partial(str, f"{where}{given['profile']}: {point.name}"))
     state: State[Any] = named(**given, overrides=list(point.overrides), return_state=True)
     return state
 

@@ -5,6 +5,7 @@ As in `command`, Prefect is imported once everything has been checked, and only 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.command import CANCELLED, NOTHING, RESTORE, RUN, WORKSPACE, enter_prefect, finish, run_flow, verdicts
+from flows.command import CANCELLED, NOTHING, PULL, RESTORE, RUN, WORKSPACE, enter_prefect, finish, prepare, run_flow, verdicts
 from wmtp.arguments import Parser, add_experiment
 from wmtp.config.compose import dump
 from wmtp.config.inputs import require_given
@@ -23,7 +24,7 @@ from wmtp.orchestration import processes
 from wmtp.orchestration.experiments import Experiment
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import find_root
-from wmtp.orchestration.workspace import check_params
+from wmtp.orchestration.remote import require_default
 from wmtp.sweeps import Point, compose_points, distinct, find_done, read_recipe
 
 WHAT = "An experiment for each combination of values, and one comparison of them."
@@ -41,6 +42,7 @@ def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
     """Arguments as the flow's parameters; and whether it is a dry run."""
     parser = Parser(prog="wmtp sweep", description=WHAT, epilog=WORKSPACE)
     add_experiment(parser, "key=value,value,...")
+    parser.add_argument("--pull", action=argparse.BooleanOptionalAction, help=PULL)
     parser.add_argument("--dry", action="store_true", help="only list the points, and what would be computed for them")
     given = vars(parser.parse_intermixed_args(argv))
     return given, given.pop("dry")
@@ -56,7 +58,9 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     chosen = {key: parameters[key] for key in ("arms", "seeds")}
     points = compose_points(root, parameters["profile"], parameters["overrides"], **chosen)
     for point in points:
-        (require_given if dry else check_params)(root, point.config)
+        (require_given if dry else prepare)(root, point.config)
+    if parameters["pull"]:
+        require_default(root)
     found = find_done(root, points)
     if dry:
         return _explain(root, points, found)

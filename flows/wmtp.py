@@ -32,6 +32,7 @@ from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
 from wmtp.orchestration.experiments import keep
 from wmtp.orchestration.pipeline import expand, find_root, read_graph
+from wmtp.orchestration.remote import fetch_run_cache, has_default
 from wmtp.orchestration.resume import forget_recorded
 from wmtp.orchestration.workspace import claimed
 from wmtp.orchestration.workspaces import open_workspace, require_same_flow
@@ -79,6 +80,7 @@ def wmtp(
     force: list[Annotated[str, offer((CHOSEN, *stage_names()))]] | None = None,
     only: Annotated[str, offer(stage_names())] | None = None,
     workspace: str | None = None,
+    pull: bool | None = None,
 ) -> State[Any]:
     """Bring the comparison up to date: every stage that the report needs, or the one stage you choose and what it needs.
 
@@ -90,6 +92,8 @@ def wmtp(
         force: Stages to run although they are up to date. "evaluate" stands for every evaluate@run, "only" for the one below.
         only: Stop at this stage instead of the report.
         workspace: Run in .wmtp/workspaces/NAME, which is made where there is none: beside runs with other parameters.
+        pull: Results from DVC's default remote. Left out: those that are known here and that the cache lacks; yes: whatever
+            the remote knows; no: none.
     """
     end_with_worker()
     begin()
@@ -101,7 +105,9 @@ def wmtp(
         config = cast(Config, composed.result())
         with claimed(root, config, f"flow run of {', '.join(config.runs)}", waits=_show_waiting):
             graph = read_graph(root, [only or TARGET])
-            states = _run_stages(graph, root, forced_stages(graph, force or [], only))
+            if pull:
+                fetch_run_cache(root)
+            states = _run_stages(graph, root, forced_stages(graph, force or [], only), pull is not False and has_default(root))
             forget_recorded(root)
             summary = _summary(states)
             if summary.is_completed() and (only or TARGET) == TARGET:
@@ -174,13 +180,13 @@ def forced_stages(graph: dict[str, list[str]], force: Sequence[str], only: str |
     return {name for target in targets for name in expand(target, graph)}
 
 
-def _run_stages(graph: dict[str, list[str]], root: Path, forced: set[str]) -> dict[str, State[Any]]:
+def _run_stages(graph: dict[str, list[str]], root: Path, forced: set[str], pull: bool) -> dict[str, State[Any]]:
     """Submit every stage, each waiting for the ones it needs, and wait for all."""
     futures: dict[str, PrefectFuture[Any]] = {}
     for name, needs in graph.items():
         after: Any = [futures[need] for need in needs]
         named = cast(Any, run_stage).with_options(name=name)  # a task that waits has no other name yet
-        futures[name] = named.submit(stage=name, root=str(root), force=name in forced, wait_for=after)
+        futures[name] = named.submit(stage=name, root=str(root), force=name in forced, pull=pull, wait_for=after)
     with _suspendable():
         for future in futures.values():
             future.wait()

@@ -68,11 +68,12 @@ _going.set()
 class _Outcome:
     """What became of one `dvc repro`; `cause` is None where it went well.
 
-    `is_cancelled`: it was told to stop; what its exit code says then is anything. `notice`: the last that was said of its
-    having been preempted; with a `cause` it has left.
+    `has_begun`: its command did. `is_cancelled`: it was told to stop; what its exit code says then is anything. `notice`: the
+    last that was said of its having been preempted; with a `cause` it has left.
     """
 
     was_restored: bool = False
+    has_begun: bool = False
     cause: str | None = None
     is_cancelled: bool = False
     notice: str | None = None
@@ -89,20 +90,28 @@ logging.getLogger("prefect.task_runs").addFilter(_SaidOnce())
 
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def run_stage(stage: str, root: str, force: bool) -> State[Any]:
+def run_stage(stage: str, root: str, force: bool, pull: bool) -> State[Any]:
     """Bring one stage up to date: Completed (ran), Cached (up to date or restored), Failed, Cancelled or, as a kind of it,
-    Preempted, with the reason."""
+    Preempted, with the reason.
+
+    Args:
+        pull: outputs that are known, and that DVC's cache lacks, come from its default remote where that has them.
+    """
     logger, folder = get_run_logger(), Path(root)
     with _room, _alone(folder, stage):
-        judgement = judge(folder, stage)
+        judgement = judge(folder, stage, look_up_cache=pull)
         if judgement.is_fresh and not force:
             publish_stage(stage, folder)
             return Completed(name="Cached", message="up to date")
         reason = "forced" if judgement.is_fresh else judgement.reason
         logger.info("%s: %s", stage, reason)
-        outcome = _repro(folder, stage, force)
+        is_elsewhere = judgement.is_known and not judgement.can_restore and not force
+        outcome = _repro(folder, stage, force, pull=is_elsewhere)
         if outcome.cause is not None and outcome.notice is not None:
             return Cancelled(name=PREEMPTED, message=outcome.notice)
+        if is_elsewhere and outcome.cause is not None and not outcome.has_begun and not outcome.is_cancelled:
+            logger.warning("the default remote does not give the outputs of %s (%s), so it runs", stage, outcome.cause)
+            outcome = _repro(folder, stage, force)
         if outcome.cause is not None and MENDABLE.search(outcome.cause) and not outcome.is_cancelled:
             logger.warning("%s; trying once more from the last checkpoint", outcome.cause)
             outcome = _repro(folder, stage, force)
@@ -112,7 +121,8 @@ def run_stage(stage: str, root: str, force: bool) -> State[Any]:
             return Failed(message=outcome.cause)
         publish_stage(stage, folder)
         if outcome.was_restored:
-            return Completed(name="Cached", message=f"restored from DVC's cache: {reason}")
+            place = "the default remote" if is_elsewhere else "DVC's cache"
+            return Completed(name="Cached", message=f"restored from {place}: {reason}")
         return Completed(message=f"ran: {reason}")
 
 
@@ -188,9 +198,9 @@ def _alone(root: Path, stage: str) -> Iterator[None]:
         yield
 
 
-def _repro(root: Path, stage: str, force: bool) -> _Outcome:
+def _repro(root: Path, stage: str, force: bool, *, pull: bool = False) -> _Outcome:
     logger, outcome, errors = get_run_logger(), _Outcome(), list[str]()
-    with _process(root, stage, force) as process:
+    with _process(root, stage, ["--force"] * force + ["--pull"] * pull) as process:
         if process is None:
             notice = f"{stage}: preempted before it began" if _leaving.is_set() else None
             return _Outcome(is_cancelled=True, cause="not started", notice=notice)
@@ -198,7 +208,8 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
             assert process.stdout is not None
             for line in process.stdout:
                 text = line.rstrip()
-                outcome.was_restored |= "is cached - skipping run" in text
+                outcome.was_restored |= "is cached - skipping run" in text or text.startswith("Pulling data for")
+                outcome.has_begun |= text.startswith("Running stage")
                 if text.startswith(("error: ", "ERROR: ")):
                     errors.append(text.partition(": ")[2])
                     outcome.notice = outcome.notice if text.startswith("E") else None  # DVC's only says that its command failed
@@ -215,6 +226,7 @@ def _repro(root: Path, stage: str, force: bool) -> _Outcome:
                         _show_state(Running(message=text))
             code = process.wait()
     outcome.is_cancelled = _stopping.is_set()
+    outcome.was_restored &= not outcome.has_begun
     if code != 0:  # said once, as the state's message; DVC's own error after it only says that its command failed
         outcome.cause = (errors or [f"dvc repro ended with exit code {code}"])[0]
     return outcome
@@ -242,15 +254,14 @@ def _best_effort() -> Iterator[SyncPrefectClient]:
 
 
 @contextmanager
-def _process(root: Path, stage: str, force: bool) -> Iterator[subprocess.Popen[str] | None]:
+def _process(root: Path, stage: str, options: list[str]) -> Iterator[subprocess.Popen[str] | None]:
     """`dvc repro` of one stage in a process group of its own; nothing of it is left when the block ends."""
-    options = ["--single-item", *(["--force"] if force else [])]
     _going.wait()
     with _guard:
         process = None
         if not (_stopping.is_set() or _leaving.is_set()):
             process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options, stage],
+                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *options, stage],
                 cwd=root,
                 env=_environment(root),
                 stdin=subprocess.DEVNULL,

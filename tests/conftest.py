@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
-SHARE_A_WORKSPACE = ("test_pipeline", "test_recovery", "test_slurm", "test_postgres")
+SHARE_A_WORKSPACE = ("test_experiments", "test_pipeline", "test_recovery", "test_slurm", "test_postgres")
 """Files of tests/integration whose tests take turns in one workspace, which takes two minutes to make."""
 
 

@@ -1,5 +1,7 @@
 """Results travel by DVC remote: a second clone computes nothing."""
 
+import shutil
+
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
@@ -42,6 +44,51 @@ def test_a_second_clone_finds_everything(kind, server, tmp_path, s3):
         second.params()
         second.run("dvc", "pull", "--run-cache")
         assert "0 stages ran, 0 were restored, 6 were up to date" in second.flow()
+        assert second.ran() == []
+    finally:
+        kill_all([*first.processes(), *second.processes()])
+
+
+def test_a_run_brings_from_the_remote_what_is_known_and_the_cache_lacks(light, tmp_path_factory):
+    use(light, str(tmp_path_factory.mktemp("remote")))
+    light.flow()
+    light.run("dvc", "push", "--run-cache")
+    made = light.ran()
+    lose(light)
+    assert "fetch or run" in light.flow("--dry")
+    output = light.flow()
+    assert "0 stages ran, 6 were restored, 0 were up to date" in output and "restored from the default remote: " in output
+    light.params("evaluate.seed=7")  # dvc.lock's outputs belong to other parameters now, which the run cache alone knows
+    light.run("dvc", "repro", "--quiet")
+    made = light.ran()
+    lose(light)
+    assert "restored from the default remote: " in light.flow() and light.ran() == made
+    lose(light)
+    assert "6 stages ran, 0 were restored" in light.flow("--no-pull") and len(light.ran()) == len(made) + 6
+
+
+def lose(workspace):
+    """All outputs, wherever they are kept; what is known of the runs stays."""
+    shutil.rmtree(workspace.root / ".dvc/cache/files")
+    shutil.rmtree(workspace.root / "artifacts")
+
+
+def test_a_remote_that_cannot_give_what_is_known_costs_a_warning(light, tmp_path):
+    use(light, f"{tmp_path}/nothing-was-ever-pushed")
+    light.flow()
+    lose(light)
+    assert "6 stages ran, 0 were restored" in light.flow()
+
+
+def test_a_new_clone_without_a_lock_computes_nothing_when_it_is_told_to_pull(server, tmp_path):
+    first, second = (LightWorkspace(tmp_path / name, server) for name in ("first", "second"))
+    try:
+        assert "--pull needs a default remote: `dvc remote add" in second.flow("--pull", code=2)
+        for one in (first, second):
+            use(one, f"{tmp_path}/remote")
+        first.flow()
+        first.run("dvc", "push", "--run-cache")
+        assert "0 stages ran, 6 were restored" in second.flow("--pull")
         assert second.ran() == []
     finally:
         kill_all([*first.processes(), *second.processes()])

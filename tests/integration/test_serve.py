@@ -20,7 +20,9 @@ from tests.workspaces import PROJECT, free_port, wait_for
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    made = Served(LightWorkspace(tmp_path_factory.mktemp("served")))
+    workspace = LightWorkspace(tmp_path_factory.mktemp("served"))
+    workspace.commit()
+    made = Served(workspace)
     try:
         yield made
     finally:
@@ -61,7 +63,7 @@ def test_the_form_offers_what_there_is(served):
     fields = deployment["parameter_openapi_schema"]["properties"]
     assert fields["profile"]["enum"] == sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
     assert "configs/profiles" in fields["profile"]["description"]
-    assert set(fields) == {"profile", "arms", "seeds", "overrides", "force", "only", "workspace"}
+    assert set(fields) == {"profile", "arms", "seeds", "overrides", "force", "only", "workspace", "pull"}
     refused = served.workspace.run("prefect", "deployment", "run", "wmtp/compare", "--param", "profile=toi", code=1)
     assert "'toi' is not one of ['demo', 'mbpp', " in refused
 
@@ -73,7 +75,6 @@ def test_a_mistake_is_said_in_the_runs_state(served):
 
 def test_a_run_with_other_parameters_waits_its_turn_and_one_in_a_workspace_runs_beside_it(served):
     workspace = served.workspace
-    workspace.commit()
     served.deploy_slow_run("evaluate.seed=11")
     first = served.newest_run()["id"]
     served.deploy_run("--param", 'overrides=["evaluate.seed=12"]')
@@ -91,6 +92,23 @@ def test_a_run_with_other_parameters_waits_its_turn_and_one_in_a_workspace_runs_
     workspace.run("prefect", "flow-run", "cancel", first)
     wait_for(lambda: served.api(f"flow_runs/{second}")["state_type"] == "COMPLETED", 240, "the second run's turn")
     assert "seed: 12" in (workspace.root / "params.yaml").read_text() and workspace.stale() == []
+
+
+def test_a_sweeps_points_are_flow_runs_and_one_that_fails_keeps_no_other_from_being_made(served):
+    workspace = served.workspace
+    (workspace.root / "break").write_text("  seed: 21\n")
+    served.deploy_run("--param", 'overrides=["evaluate.seed=21,22"]', deployment="sweep")
+    sweep = served.newest_run()["id"]
+    wait_for(lambda: served.api(f"flow_runs/{sweep}")["state_type"] == "FAILED", 240, "the sweep's end")
+    (workspace.root / "break").unlink()
+    said = served.api(f"flow_runs/{sweep}")["state"]["message"]
+    assert said.startswith("1 of 2 points failed: evaluate.seed=21: ") and "broken by the test" in said
+    children = served.api("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [sweep]}}})
+    assert {one["name"]: one["state_type"] for one in children} == {
+        "toy: evaluate.seed=21": "FAILED",
+        "toy: evaluate.seed=22": "COMPLETED",
+    }
+    assert workspace.stale() == [] and "seed: 22" in (workspace.root / "params.yaml").read_text()
 
 
 def trace_of(root):

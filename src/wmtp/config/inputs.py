@@ -16,6 +16,7 @@ from wmtp.checks import one_of, require
 from wmtp.config.data import MAX_BENCHMARKS, benchmark_path
 from wmtp.errors import ConfigError
 from wmtp.model_files import tokenizer_files
+from wmtp.places import home
 from wmtp.problems.splits import base_of
 from wmtp.same_tokenizer import require_same_tokenizer
 
@@ -162,6 +163,8 @@ def require_given(root: Path, config: Config) -> None:
         elif not there:
             elsewhere = f"; of the hub: {_pinned(one.kind)}" if one.kind in _HUB_IDS else ""
             hint = f"paths are relative to {root}{elsewhere}"
+            if (home(root) / one.path).exists():
+                hint = f"it lies in {home(root)}, and the first run here links it"
             raise ConfigError(f"{one.key}={one.value} does not exist ({hint})")
         made = (root / one.value).resolve().is_relative_to((root / MADE).resolve())
         hint = f"a path outside of {MADE}/, where stages replace what they make: copy it"

@@ -191,13 +191,14 @@ def _values(dep: Any) -> dict[str, Any]:
 class Judgement:
     """DVC's word on one stage, now.
 
-    `reason`: what changed, in words; empty where the stage is fresh. `can_restore`: DVC's cache holds the outputs for
-    the inputs as they are (only looked up when asked for).
+    `reason`: what changed, in words; empty where the stage is fresh. Only looked up when asked for, of the inputs as they are:
+    `is_known`, dvc.lock or the run cache say what their outputs were; `can_restore`, and DVC's cache holds these.
     """
 
     is_fresh: bool
     reason: str = ""
     can_restore: bool = False
+    is_known: bool = False
 
 
 def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
@@ -230,7 +231,8 @@ def is_up_to_date(root: Path, names: Iterable[str], *, params: str | None = None
 def _judged(stage: Any, look_up_cache: bool) -> Judgement:
     if not stage.changed():
         return Judgement(True)
-    return Judgement(False, _reason(stage), look_up_cache and _can_restore(stage))
+    can_restore, is_known = _looked_up(stage) if look_up_cache else (False, False)
+    return Judgement(False, _reason(stage), can_restore, is_known)
 
 
 def read_graph(root: Path, targets: Sequence[str], *, params: str | None = None) -> dict[str, list[str]]:
@@ -303,14 +305,14 @@ def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
         yield key
 
 
-def _can_restore(stage: Any) -> bool:
-    """Whether DVC's cache holds outputs for the dependencies as they are now."""
+def _looked_up(stage: Any) -> tuple[bool, bool]:
+    """Whether DVC's cache holds outputs for the dependencies as they are now; whether it is known what they were."""
     from dvc.logger import set_loggers_level
     from dvc.stage.cache import RunCacheNotFoundError
     from dvc_data.hashfile.hash_info import HashInfo
 
     if not all(dep.exists for dep in stage.deps):
-        return False
+        return False, False
     with _unchanged([*stage.deps, *stage.outs]):
         if stage.changed_deps():  # dvc.lock's outputs belong to other dependencies: only the run cache may know these
             stage.save_deps()
@@ -320,8 +322,9 @@ def _can_restore(stage: Any) -> bool:
             try:
                 stage.repo.stage_cache.restore(stage, dry=True)
             except RunCacheNotFoundError:
-                return False
-    return True
+                is_recorded = not stage.changed_stage() and all(out.hash_info for out in stage.outs)
+                return False, is_recorded or stage.repo.stage_cache._load(stage) is not None
+    return True, True
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from wmtp.errors import ConfigError
 from wmtp.files import write_json
 from wmtp.orchestration import processes
 from wmtp.orchestration.pipeline import PARAMS
+from wmtp.orchestration.workspaces import link_given
 from wmtp.places import home
 
 _LINE = "waiting"
@@ -68,10 +69,16 @@ def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], Non
 
     Where others stand in line, or use it with other parameters, this one waits behind them.
 
+    Data and models that only the clone has which a workspace was made from are linked.
+
     Args:
         what: for the others to read; waits: gets the names of those that are waited for, whenever they change, and
             then nothing, when it is this one's turn.
+    Raises:
+        ConfigError: something that the stages are to read does not exist.
     """
+    link_given(root, config)
+    require_given(root, config)
     who = processes.identity()
     record = {"process": who, "what": what}
     path = _folder(root) / f"{who.replace(':', '-')}.json"
@@ -121,6 +128,7 @@ def check_params(root: Path, config: Config) -> None:
 
 
 def _change(root: Path, config: Config) -> bool:
+    link_given(root, config)
     check_params(root, config)
     return write_params(config, root / PARAMS)
 

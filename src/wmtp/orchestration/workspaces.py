@@ -5,6 +5,7 @@ What another workspace has computed is restored there, never computed again.
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 import re
@@ -12,6 +13,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from wmtp.config import Config
+from wmtp.config.inputs import MADE, given, is_hub_id
 from wmtp.errors import ConfigError
 from wmtp.orchestration import snapshots
 from wmtp.orchestration.dvc_cache import cache_folder
@@ -46,6 +49,22 @@ def open_workspace(root: Path, name: str, say: Callable[[str], None]) -> Path:
         else:
             _make(root, folder, say)
     return folder
+
+
+def link_given(root: Path, config: Config) -> None:
+    """Data and models that a configuration names by a relative path, and that git does not carry, as links to the home's.
+
+    DVC hashes what a link leads to, so the stages are as fresh as they would be there.
+    """
+    if workspace_name(root) is None:
+        return
+    for one in given(config):
+        link, source = root / one.path, home(root) / one.path
+        is_within = Path(os.path.relpath(link, root)).parts[0] not in (os.pardir, MADE)
+        if is_within and not link.exists() and source.exists() and not is_hub_id(one.value, one.kind):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # another process was as fast
+                link.symlink_to(source)
 
 
 def plan_workspace(root: Path, name: str, say: Callable[[str], None]) -> Path:

@@ -5,8 +5,11 @@ import subprocess
 import pytest
 
 from tests.unit.orchestration.conftest import dvc, git
+from tests.workspaces import PROJECT
+from wmtp.config import compose
 from wmtp.errors import ConfigError
-from wmtp.orchestration.workspaces import check_name, open_workspace, require_same_flow, served_environment
+from wmtp.orchestration.pipeline import judge, read_spec
+from wmtp.orchestration.workspaces import check_name, link_given, open_workspace, require_same_flow, served_environment
 
 
 @pytest.fixture
@@ -100,3 +103,32 @@ def test_the_homes_prefect_server_is_the_workspaces_too(tmp_path, monkeypatch):
         served_environment(workspace)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:2/api")
     assert served_environment(workspace) == {}
+
+
+def test_data_that_git_does_not_carry_are_linked_and_their_hash_is_the_same(clone, tmp_path):
+    """A file and a folder, relative to the clone; what lies elsewhere, or is made, is left to be refused."""
+    (clone / ".git/info/exclude").write_text("/data\n/models\n")
+    (clone / "data").mkdir()
+    (clone / "data/train.jsonl").write_text("{}\n")
+    (clone / "models/a").mkdir(parents=True)
+    (clone / "models/a/weights").write_text("1")
+    (clone / "artifacts/x").write_text("made")
+    (clone.parent / "beside.jsonl").write_text("{}\n")
+    folder = open_workspace(clone, "lr", print)
+    given = ["data.train_path=data/train.jsonl", "data.validation_path=../beside.jsonl", "data.benchmarks=['mbpp:artifacts/x']"]
+    config = compose(PROJECT, "mbpp", arms=["baseline"], overrides=[*given, "data.tokenizer.path=models/a"])
+    link_given(folder, config)
+    assert (folder / "data/train.jsonl").read_text() == "{}\n" and (folder / "models/a/weights").read_text() == "1"
+    assert not (folder.parent / "beside.jsonl").exists() and not (folder / "artifacts/x").exists()
+    assert git(folder, "status", "--porcelain") == git(clone, "status", "--porcelain")
+    link_given(folder, config)
+    link_given(clone, config)
+    assert not (clone / "data/train.jsonl").is_symlink()
+    for root in (clone, folder):
+        text = (root / "dvc.yaml").read_text().replace("deps: [source.txt]", "deps: [source.txt, data/train.jsonl, models/a]")
+        (root / "dvc.yaml").write_text(text)
+    assert read_spec(folder, "make").inputs == read_spec(clone, "make").inputs
+    dvc(clone, "repro", "make")
+    assert "Running stage" not in dvc(folder, "repro", "make")
+    (clone / "data/train.jsonl").write_text("{}\n{}\n")
+    assert not judge(folder, "make").is_fresh
