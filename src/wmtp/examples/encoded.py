@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from wmtp.ledger import Account
 from wmtp.problems.choose import UNKNOWN, curriculum_order, keep_correct_ratio, keep_pairs
 from wmtp.problems.draw import in_order, key_of
 from wmtp.problems.render import Example
+from wmtp.tokens.cache import TokenCache
 from wmtp.tokens.encode import TextTokenizer
 from wmtp.tokens.tables import fingerprinted, row_lengths
 from wmtp.tokens.tokenizer import copy_tokenizer, encode_examples, save_tokenizer, train_tokenizer
@@ -22,28 +24,38 @@ from wmtp.tokens.tokenizer import copy_tokenizer, encode_examples, save_tokenize
 Pair = tuple[str, str]
 """A prompt and its solution."""
 
-AT_ONCE = 1000
-"""Rows whose tokens are Python's at the same time."""
-
 
 class RowTokenizer:
     """The tokenizer of a data folder: an existing one, or one that is learnt from the texts that there are to learn from first.
 
     Args:
-        folder: where it is put.
+        folder: where it is put; kept: where rows that were made before are, see `TokenCache`.
+        on_progress: is told how many of how many texts are tokenised.
     Raises:
         DataError: the existing one cannot be had or read.
     """
 
-    def __init__(self, config: DataConfig, root: Path, folder: Path) -> None:
-        self._config, self._folder = config, folder
-        existing = config.tokenizer.path
-        self._text = None if existing is None else copy_tokenizer(resolve(existing, root, "tokenizer"), folder)
+    def __init__(
+        self,
+        config: DataConfig,
+        root: Path,
+        folder: Path,
+        kept: Path,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._config, self._folder, self._kept, self._on_progress = config, folder, kept, on_progress
+        self._text: TextTokenizer | None = None
+        if config.tokenizer.path is not None:
+            self._text = copy_tokenizer(resolve(config.tokenizer.path, root, "tokenizer"), folder)
 
     @property
     def text(self) -> TextTokenizer:
         assert self._text is not None, "nothing was learnt yet"
         return self._text
+
+    @cached_property
+    def _cache(self) -> TokenCache:
+        return TokenCache(self._kept, self.text, self._on_progress)
 
     def measure_by(self, texts: Callable[[int], Sequence[Pair]]) -> Callable[[Sequence[Pair]], tuple[np.ndarray, np.ndarray]]:
         """See `wmtp.examples.sources.MeasureBy`."""
@@ -57,7 +69,7 @@ class RowTokenizer:
             keys = np.asarray([key_of(example.prompt, example.code) for example in examples], dtype=np.uint64)
             drawn = in_order("tokenizer", keys)[: self._config.tokenizer.max_texts]
             self._learn([(examples[i].prompt, examples[i].code) for i in drawn])
-        return encode_examples(self.text, examples)
+        return encode_examples(self.text, examples, self._cache.rows)
 
     def _learn(self, texts: Sequence[Pair]) -> None:
         self._text = train_tokenizer((prompt + code for prompt, code in texts), self._config.tokenizer.vocab_size)
@@ -65,9 +77,8 @@ class RowTokenizer:
         print(f"sample: tokenizer of {self._text.vocab_size} tokens learnt from {len(texts)} texts", flush=True)
 
     def _measure(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-        parts = (self.text.encode_rows(pairs[i : i + AT_ONCE]) for i in range(0, len(pairs), AT_ONCE))
-        sizes = np.asarray([(len(row.ids), row.prompt_len + 1) for rows in parts for row in rows])
-        return sizes[:, 0], sizes[:, 1]
+        lengths, prompt_lens = self._cache.sizes(pairs)
+        return lengths, prompt_lens + 1
 
 
 def selected(

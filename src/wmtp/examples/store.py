@@ -163,10 +163,11 @@ def stored(source: str, path: str, reading: Reading, folder: Path) -> Store:
 
 def distinct(problem: Problem) -> Problem:
     """With each of its solutions once, and where each one stands in its record."""
-    placed = (replace(each, place=each.place or f"solutions[{i}]") for i, each in enumerate(problem.solutions))
-    return replace(
-        problem, solutions=tuple({(each.code, each.is_correct): each for each in reversed([*placed])}.values())[::-1]
-    )
+    once: dict[tuple[str, bool], Solution] = {}
+    for i, each in enumerate(problem.solutions):
+        placed = each if each.place else replace(each, place=f"solutions[{i}]")
+        once.setdefault((each.code, each.is_correct), placed)
+    return replace(problem, solutions=tuple(once.values()))
 
 
 def _import(source: str, path: str, reading: Reading, files: Sequence[str], folder: Path) -> None:

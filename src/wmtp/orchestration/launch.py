@@ -369,7 +369,7 @@ class _Launch:
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONUNBUFFERED": "1",
             **({} if self.is_slurm else {"GLOO_SOCKET_IFNAME": "lo"}),
-            "TOKENIZERS_PARALLELISM": "false",
+            "TOKENIZERS_PARALLELISM": "false" if self.is_distributed else "true",  # ranks share the cores
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TRANSFORMERS_VERBOSITY": "error",

@@ -56,9 +56,9 @@ def run(config: Config, context: StageContext) -> StageResult:
     data, out, ledger = config.data, context.out("artifacts/data"), Ledger()
     packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = RowTokenizer(data, context.root, out / "tokenizer")
-    stores = cache_folder(context.root) / "wmtp" / "stores"
-    splits = load_splits(data, context.root, ledger, stores=stores, measure_by=tokenizer.measure_by)
+    kept = cache_folder(context.root) / "wmtp"
+    tokenizer = RowTokenizer(data, context.root, out / "tokenizer", kept / "tokens")
+    splits = load_splits(data, context.root, ledger, stores=kept / "stores", measure_by=tokenizer.measure_by)
     sizes = ", ".join(f"{len(problems)} {name}" for name, problems in splits.by_name.items())
     print(f"sample: {data.source}: {sizes} problems", flush=True)
     execute = _executor(context, config.evaluate.sandbox, packages, splits)

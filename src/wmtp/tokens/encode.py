@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from wmtp.errors import DataError
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _ANCHORS = ("a", ".", ":", "0", ")", "\n")
 """Texts to continue from. No tokenizer joins what follows to all of them."""
+
+AT_ONCE = 1000
+"""Rows whose tokens are Python's at the same time."""
 
 Span = tuple[int, int]
 
@@ -116,6 +121,25 @@ class TextTokenizer:
             if ids and self.tokenizer.decode(ids, skip_special_tokens=False) == anchor:
                 return ids, anchor
         return [], ""
+
+
+class Tokenised(NamedTuple):
+    """Rows without their spans: flat tokens, int32, with N+1 offsets, int64, and the tokens of each one's prompt, int32."""
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    prompt_lens: np.ndarray
+
+
+def tokenise(text: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> Tokenised:
+    """`encode_rows` as flat arrays; few rows are Python's at the same time."""
+    parts, lengths, prompt_lens = [np.empty(0, np.int32)], [0], []
+    for start in range(0, len(pairs), AT_ONCE):
+        for row in text.encode_rows(pairs[start : start + AT_ONCE]):
+            parts.append(np.asarray(row.ids, np.int32))
+            lengths.append(len(row.ids))
+            prompt_lens.append(row.prompt_len)
+    return Tokenised(np.concatenate(parts), np.cumsum(lengths), np.asarray(prompt_lens, np.int32))
 
 
 def plain(tokenizer: Tokenizer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import pyarrow as pa
 from wmtp.errors import DataError
 from wmtp.model_files import read_object
 from wmtp.problems.render import Example, History
-from wmtp.tokens.encode import Row, TextTokenizer, added_before
+from wmtp.tokens.encode import AT_ONCE, TextTokenizer, Tokenised, added_before, tokenise
 from wmtp.tokens.tables import large_list
 
 if TYPE_CHECKING:
@@ -156,16 +156,32 @@ def folder_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
 
 
-def encode_examples(text: TextTokenizer, examples: Sequence[Example]) -> pa.Table:
+def encode_examples(
+    text: TextTokenizer, examples: Sequence[Example], tokenised: Callable[[Sequence[tuple[str, str]]], Tokenised] | None = None
+) -> pa.Table:
     """A row of every example: prompt, solution and end token (see `encode`), and what is known of it.
 
     `is_noise` is True on tokens that share a character with a noise span.
+
+    Args:
+        tokenised: gives the rows of examples without noise, by the same tokenizer; without it they are made.
     """
-    parts = []
-    for start in range(0, len(examples), 1000):
-        part = examples[start : start + 1000]
-        parts.append(_table(part, text.encode_rows([(example.prompt, example.code) for example in part])))
-    return pa.concat_tables(parts or [_table([], [])]).combine_chunks()
+    number, nothing = len(examples), np.empty(0, np.int32)
+    tokens, noise, prompt_lens = [nothing] * number, [nothing.astype(bool)] * number, np.empty(number, np.int32)
+    noisy = [i for i, example in enumerate(examples) if example.noise_spans]
+    clean = [i for i, example in enumerate(examples) if not example.noise_spans]
+    pairs = [(examples[i].prompt, examples[i].code) for i in clean]
+    rows = tokenise(text, pairs) if tokenised is None else tokenised(pairs)
+    prompt_lens[clean] = rows.prompt_lens
+    for place, i in enumerate(clean):
+        tokens[i] = rows.tokens[rows.offsets[place] : rows.offsets[place + 1]]
+        noise[i] = np.zeros(len(tokens[i]), dtype=bool)
+    for start in range(0, len(noisy), AT_ONCE):
+        part = noisy[start : start + AT_ONCE]
+        for i, row in zip(part, text.encode_rows([(examples[i].prompt, examples[i].code) for i in part]), strict=True):
+            tokens[i], noise[i] = np.asarray(row.ids, np.int32), noise_mask(examples[i], row.spans)
+            prompt_lens[i] = row.prompt_len
+    return _table(examples, tokens, noise, prompt_lens)
 
 
 def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -178,18 +194,18 @@ def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray
     return mask
 
 
-def _table(examples: Sequence[Example], rows: Sequence[Row]) -> pa.Table:
-    offsets = np.cumsum([0, *(len(row.ids) for row in rows)])
-    tokens = [np.empty(0, np.int32), *(np.array(row.ids, np.int32) for row in rows)]
-    noise = [np.empty(0, bool), *(noise_mask(example, row.spans) for example, row in zip(examples, rows, strict=True))]
+def _table(
+    examples: Sequence[Example], tokens: Sequence[np.ndarray], noise: Sequence[np.ndarray], prompt_lens: np.ndarray
+) -> pa.Table:
+    offsets = np.cumsum([0, *map(len, tokens)])
     return pa.table(
         {
             "problem_id": pa.array([example.problem_id for example in examples], pa.string()),
-            "input_ids": large_list(np.concatenate(tokens), offsets),
-            "prompt_len": pa.array([row.prompt_len for row in rows], pa.int32()),
+            "input_ids": large_list(np.concatenate([np.empty(0, np.int32), *tokens]), offsets),
+            "prompt_len": pa.array(prompt_lens, pa.int32()),
             "is_correct": pa.array([example.is_correct for example in examples], pa.bool_()),
             "noise_kind": pa.array([example.noise_kind for example in examples], pa.string()),
-            "is_noise": large_list(np.concatenate(noise), offsets),
+            "is_noise": large_list(np.concatenate([np.empty(0, bool), *noise]), offsets),
             "difficulty": pa.array([example.difficulty for example in examples], pa.int32()),
             **_histories([example.history for example in examples]),
         }

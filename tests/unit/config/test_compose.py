@@ -16,7 +16,7 @@ from wmtp.weightings import Weighting
 PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
 GIVEN = ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]
-FILES = {"mbpp": GIVEN, "smollm2": GIVEN, "text": GIVEN[:1]}
+FILES = dict.fromkeys(("mbpp", "smollm2", "codecontests", "jsonl"), GIVEN) | {"text": GIVEN[:1]}
 OF_SOLUTIONS = ("contrastive", "filtered", "gae", "hybrid", "rho_loss", "shuffled", "verifiable")
 """Arms that documents are refused to."""
 
@@ -34,6 +34,12 @@ def test_every_profile_with_every_arm_survives_params_yaml(profile, arm, tmp_pat
     assert not write_params(config, tmp_path / "params.yaml")
     assert sorted(config.runs) == [f"{arm}-s0", f"{arm}-s1"]
     assert isinstance(config.arms[arm].weighting, Weighting)
+
+
+@pytest.mark.parametrize("profile", ["codecontests", "jsonl"])
+def test_data_with_wrong_solutions_of_their_own_get_no_mutants_and_no_noise(profile):
+    data = compose(PROJECT, profile, overrides=GIVEN).data
+    assert (data.mutants_per_solution, data.noise.frac, data.pairwise) == (0, 0.0, True)
 
 
 def test_overrides_come_last_and_leave_the_rest_alone():

@@ -122,14 +122,16 @@ def test_a_tokenizer_is_learnt_once_from_the_texts_that_come_first(tmp_path, cap
         asked.append(most)
         return [(e.prompt, e.code) for e in examples()[:most]]
 
-    tokenizer = RowTokenizer(config, tmp_path, tmp_path / "files")
+    tokenizer = RowTokenizer(config, tmp_path, tmp_path / "files", tmp_path / "kept")
     lengths, least = tokenizer.measure_by(texts)([(e.prompt, e.code) for e in examples()])
     tokenizer.measure_by(texts)
     table = tokenizer.table(examples())
     assert asked == [30] and "learnt from 30 texts" in capsys.readouterr().out
     assert lengths.tolist() == row_lengths(table).tolist()
     assert least.tolist() == [n + 1 for n in table["prompt_len"].to_pylist()] and (least <= lengths).all()
-    given = RowTokenizer(replace(config, tokenizer=TokenizerConfig(path="files")), tmp_path, tmp_path / "copy")
+    given = RowTokenizer(
+        replace(config, tokenizer=TokenizerConfig(path="files")), tmp_path, tmp_path / "copy", tmp_path / "kept"
+    )
     assert given.measure_by(texts)([("# 1\n", "x")])[0].tolist() == [len(tokenizer.text.encode_rows([("# 1\n", "x")])[0].ids)]
     assert asked == [30] and folder_sha256(tmp_path / "copy") == folder_sha256(tmp_path / "files")
 
@@ -138,6 +140,6 @@ def test_examples_are_learnt_from_in_an_order_of_their_own(tmp_path):
     config = replace(CONFIG, tokenizer=TokenizerConfig(vocab_size=290, max_texts=40))
     hashes = []
     for i, some in enumerate((examples(), examples()[::-1])):
-        RowTokenizer(config, tmp_path, tmp_path / str(i)).table(some)
+        RowTokenizer(config, tmp_path, tmp_path / str(i), tmp_path / "kept").table(some)
         hashes.append(folder_sha256(tmp_path / str(i)))
     assert hashes[0] == hashes[1]
