@@ -86,6 +86,12 @@ def _parser() -> Parser:
 
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
     doctor.add_argument("--cache", action="store_true", help="read all that DVC holds, and remove what is damaged")
+    doctor.add_argument("--profile", type=nonempty, help="what this experiment will take, before anything starts")
+    doctor.add_argument("--gpu", type=nonempty, help="on such devices, e.g. h100 (default: the launch configuration's)")
+    doctor.add_argument("--gpus", type=whole(1), help="how many of them a stage takes")
+    doctor.add_argument("--utilisation", type=positive(1), help="share of their peak that training reaches")
+    doctor.add_argument("--price", type=positive(), help="of a device-hour: costs instead of device-hours")
+    doctor.add_argument("overrides", nargs="*", metavar="key=value", help="of the profile's")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -356,13 +362,20 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from wmtp.doctor import examine, examine_cache
+    from wmtp.doctor.machine import examine, examine_cache
     from wmtp.orchestration.pipeline import find_root
 
-    findings = examine_cache(find_root()) if arguments.cache else examine(Path.cwd())
-    for finding in findings:
-        print(f"{'ok  ' if finding.is_fine else 'MEND'} {finding.what}: {finding.detail}")
-    return 0 if all(finding.is_fine for finding in findings) else 1
+    if arguments.profile is not None:
+        from wmtp.doctor.profile import estimate, find_devices
+
+        root = find_root()
+        devices = find_devices(root, arguments.gpu, arguments.gpus, arguments.utilisation)
+        lines = estimate(root, arguments.profile, arguments.overrides, devices, arguments.price)
+    else:
+        lines = [*(examine_cache(find_root()) if arguments.cache else examine(Path.cwd()))]
+    for line in lines:
+        print(line if isinstance(line, str) else f"{'ok  ' if line.is_fine else 'MEND'} {line.what}: {line.detail}")
+    return 0 if all(isinstance(line, str) or line.is_fine for line in lines) else 1
 
 
 if __name__ == "__main__":

@@ -55,35 +55,49 @@ def build_model(
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
-    layout = layout_of(config.head_variant, config.head_stride, "random")
+    shape = scratch_config(
+        config, heads, vocab_size=vocab_size, max_length=max_length, pad_token_id=pad_token_id, eos_token_id=eos_token_id
+    )
     with no_init_weights():
-        model = MTPForCausalLM(
-            MTPConfig(
-                text_config=GraniteConfig(
-                    vocab_size=vocab_size,
-                    hidden_size=config.hidden_size,
-                    intermediate_size=config.intermediate_size,
-                    num_hidden_layers=config.n_layers - heads + 1,
-                    num_attention_heads=config.n_heads,
-                    num_key_value_heads=config.n_kv_heads,
-                    max_position_embeddings=max_length,
-                    rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-                    tie_word_embeddings=config.tie_embeddings,
-                    embedding_multiplier=math.sqrt(config.hidden_size),
-                    attention_multiplier=(config.hidden_size // config.n_heads) ** -0.5,
-                    bos_token_id=None,
-                    eos_token_id=eos_token_id,
-                    pad_token_id=pad_token_id,
-                ),
-                n_future=heads,
-                head_variant=layout.variant,
-                head_stride=layout.stride,
-                head_reads=layout.reads,
-            )
-        )
+        model = MTPForCausalLM(shape)
     model.tie_weights()
     _draw_parameters(model)
     return model
+
+
+def scratch_config(
+    config: ModelConfig,
+    n_future: int,
+    *,
+    vocab_size: int,
+    max_length: int,
+    pad_token_id: int | None = None,
+    eos_token_id: int | None = None,
+) -> MTPConfig:
+    """Of a model that starts from nothing."""
+    layout = layout_of(config.head_variant, config.head_stride, "random")
+    return MTPConfig(
+        text_config=GraniteConfig(
+            vocab_size=vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.n_layers - n_future + 1,
+            num_attention_heads=config.n_heads,
+            num_key_value_heads=config.n_kv_heads,
+            max_position_embeddings=max_length,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            tie_word_embeddings=config.tie_embeddings,
+            embedding_multiplier=math.sqrt(config.hidden_size),
+            attention_multiplier=(config.hidden_size // config.n_heads) ** -0.5,
+            bos_token_id=None,
+            eos_token_id=eos_token_id,
+            pad_token_id=pad_token_id,
+        ),
+        n_future=n_future,
+        head_variant=layout.variant,
+        head_stride=layout.stride,
+        head_reads=layout.reads,
+    )
 
 
 def _draw_parameters(model: MTPForCausalLM) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from wmtp import doctor
+from wmtp.doctor import machine as doctor
 
 
 def test_every_line_says_what_it_is_about_and_all_but_the_isolations_probes_are_there(tmp_path, monkeypatch):

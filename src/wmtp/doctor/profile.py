@@ -1,0 +1,221 @@
+"""What an experiment will take on a machine, before anything starts: `wmtp doctor --profile NAME`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wmtp.config import compose
+from wmtp.config.accelerators import ACCELERATORS, Accelerator, known
+from wmtp.config.compose import load_launch, read_params
+from wmtp.config.inputs import given, is_hub_id
+from wmtp.doctor.machine import Finding
+from wmtp.doctor.work import Lengths, Work, works
+from wmtp.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from wmtp.config import Config
+
+UTILISATION = {"cuda": 0.35, "cpu": 0.5}
+"""Share of the peak (of a CPU: of its own speed at a product of matrices) that training is taken to reach."""
+
+FILL = 0.6
+"""An example's length, of the longest, where there are no data yet."""
+
+PROCESS_BYTES, CONTEXT_BYTES = 2**30, 3 * 2**29
+"""What a process takes with torch and transformers loaded, and what CUDA and NCCL take of a device."""
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Devices:
+    """`number` of one kind, all of them together for a stage. `flops`: of one, by dtype, as training reaches it."""
+
+    name: str
+    number: int
+    kind: str
+    flops: dict[str, float]
+    bytes_per_s: float
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, number: int, utilisation: float) -> Devices:
+        reached = {dtype: peak * utilisation for dtype, peak in accelerator.flops.items()}
+        return cls(accelerator.name, number, "cuda", reached, accelerator.bytes_per_s, accelerator.memory_bytes)
+
+    @classmethod
+    def cpu(cls, processes: int, utilisation: float) -> Devices:
+        """This machine's processors, whose speed is measured."""
+        busy = max(1, min(processes, os.cpu_count() or 1))
+        flops = _measured_flops() * utilisation * busy / processes
+        return cls("CPU process", processes, "cpu", {"float32": flops, "bfloat16": flops / 20}, 1e10, 0)
+
+
+def _measured_flops(size: int = 768) -> float:
+    """Of one thread, at a product of float32 matrices: the best of a few."""
+    import torch
+
+    a, times = torch.ones(size, size), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(20):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    return 2.0 * size**3 / min(times)
+
+
+def find_devices(root: Path, gpu: str | None, number: int | None, utilisation: float | None) -> Devices:
+    """Those that are named, or those of the launch configuration.
+
+    Raises:
+        ConfigError: a device that is not known.
+    """
+    if gpu is not None:
+        found = known(gpu)
+        if found is None:
+            raise ConfigError(f"--gpu {gpu} is not known: one of {', '.join(one.key for one in ACCELERATORS)}")
+        return Devices.of(found, number or 1, utilisation or UTILISATION["cuda"])
+    launch = load_launch(root)
+    if launch.device == "cuda":
+        raise ConfigError("name the kind of device: --gpu h100 --gpus 8")
+    return Devices.cpu(number or launch.nproc_per_node, utilisation or UTILISATION["cpu"])
+
+
+def hours_of(work: Work, devices: Devices) -> float:
+    """Of one stage; programs are run meanwhile. A forward pass that generates reads the weights, and takes a millisecond."""
+    seconds = work.flops / devices.flops[work.dtype] / devices.number
+    if work.forwards:
+        seconds = max(seconds, work.forwards * (work.weights / devices.bytes_per_s + 1e-3))
+    return seconds / 3600
+
+
+def lengths_of(config: Config, root: Path) -> tuple[Lengths, str]:
+    """Of the data where they are made already, and where the numbers are from."""
+    longest = config.data.max_length
+    try:
+        if read_params(root / "params.yaml").data == config.data:
+            from wmtp.tokens.data import TokenData
+
+            data = TokenData.open(root / "artifacts/data", "train")
+            lengths = data.lengths(data.selected)
+            prompts = float(data.prompt_lens[data.selected].sum() / lengths.sum())
+            return Lengths(float(np.mean(lengths)), longest, prompts), "lengths are those of artifacts/data"
+    except (ConfigError, DataError, OSError):
+        pass
+    return Lengths(FILL * longest, longest), f"examples are taken to be {FILL:.0%} of data.max_length={longest} long"
+
+
+def missing(config: Config, root: Path) -> Iterator[Finding]:
+    """Everything that is given and not there, with what to do; what is on the hub is fetched by the pipeline."""
+    for one in given(config):
+        if is_hub_id(one.value, one.kind):
+            yield Finding(one.key, True, f"{one.value} is fetched when the pipeline runs")
+        elif not (root / one.path).exists():
+            hint = "give the file" if one.kind == "data" else "`wmtp model fetch`, `wmtp convert`, or another path"
+            yield Finding(one.key, False, f"{one.value} does not exist: {hint}")
+        else:
+            yield Finding(one.key, True, one.value)
+
+
+def complete(root: Path, profile: str, overrides: Sequence[str]) -> tuple[Config, list[Finding]]:
+    """The profile, and what it leaves to be given: files that are not named are still counted on."""
+    found: list[Finding] = []
+    while True:
+        try:
+            return compose(root, profile, overrides=overrides), found
+        except ConfigError as error:
+            key = str(error).partition("=")[0]
+            if key not in ("data.train_path", "data.validation_path") or len(found) > 1:
+                raise
+            found.append(Finding(key, False, f"not given: {key}=FILE"))
+            overrides = [*overrides, f"{key}=not-given.jsonl"]
+
+
+def estimate(root: Path, profile: str, overrides: Sequence[str], devices: Devices, price: float | None) -> list[str | Finding]:
+    """Lines of a table, what it is based on, and findings."""
+    config, findings = complete(root, profile, overrides)
+    lengths, source = lengths_of(config, root)
+    done = list(works(config, root, lengths, world_size=devices.number, device=devices.kind))
+    lines: list[str | Finding] = [
+        f"profile {profile} on {devices.number} x {devices.name}; {source}",
+        *_table(done, devices, price),
+        f"taken: {devices.flops['float32'] / 1e12:.3g} TFLOP/s of a device in float32, "
+        f"{devices.flops['bfloat16'] / 1e12:.3g} in bfloat16; sampling and programs' own time are not counted",
+    ]
+    named = {finding.what for finding in findings}
+    findings += [finding for finding in missing(config, root) if finding.what not in named]
+    return [*lines, *findings, *_fits(done, devices, root)]
+
+
+def _table(done: Sequence[Work], devices: Devices, price: float | None) -> Iterator[str]:
+    """A line a stage: GiB are of one device, of a host with all ranks, and of what stays on disk."""
+    rows: list[tuple[str, ...]] = [("stage", "tokens", "PFLOP", "time", _cost(price), "device", "host", "disk")]
+    hours = [hours_of(work, devices) for work in done]
+    cost = devices.number * (price or 1.0)
+    for work, taken in zip(done, hours, strict=True):
+        sizes = (_device_bytes(work, devices), _host_bytes(work, devices), work.disk_bytes)
+        rows.append(_row(work.stage, work.tokens, work.flops, taken, cost, sizes))
+    total, flops = sum(work.tokens for work in done), sum(work.flops for work in done)
+    rows.append(_row("all", total, flops, sum(hours), cost, (0, 0, _disk_bytes(done))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        texts = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+        yield "  ".join([row[0].ljust(widths[0]), *texts])
+
+
+def _cost(price: float | None) -> str:
+    return "device-hours" if price is None else "cost"
+
+
+def _row(stage: str, tokens: float, flops: float, hours: float, cost: float, sizes: Sequence[int]) -> tuple[str, ...]:
+    return stage, f"{tokens:,.0f}", f"{flops / 1e15:,.3g}", _time(hours), f"{hours * cost:,.2f}", *map(_gib, sizes)
+
+
+def _disk_bytes(done: Sequence[Work]) -> int:
+    """What stays of all stages, and the checkpoints of one at a time."""
+    return sum(work.disk_bytes for work in done) + max(work.resume_bytes for work in done)
+
+
+def _device_bytes(work: Work, devices: Devices) -> int:
+    return work.memory.total + CONTEXT_BYTES if work.memory is not None and devices.kind == "cuda" else 0
+
+
+def _host_bytes(work: Work, devices: Devices) -> int:
+    """Of all ranks on one host."""
+    own = work.memory.total if work.memory is not None and devices.kind == "cpu" else 0
+    return (own + PROCESS_BYTES) * devices.number + work.host_bytes
+
+
+def _fits(done: Sequence[Work], devices: Devices, root: Path) -> Iterator[Finding]:
+    largest = max(done, key=lambda work: _device_bytes(work, devices))
+    if devices.kind == "cuda":
+        needs, has = _device_bytes(largest, devices), devices.memory_bytes
+        hint = "a smaller micro_batch_size, activation_checkpointing, model.lora or more devices"
+        text = f"{largest.stage} needs {_gib(needs)} of {_gib(has)} GiB"
+        yield Finding("memory of a device", needs <= has, text if needs <= has else f"{text}: {hint}")
+    else:
+        needs = max(_host_bytes(work, devices) for work in done)
+        has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        yield Finding("memory", needs <= has, f"needs {_gib(needs)} of {_gib(has)} GiB")
+    disk, free = _disk_bytes(done), shutil.disk_usage(root).free
+    yield Finding("disk", disk <= free, f"{_gib(disk)} GiB with the largest training's checkpoints, {_gib(free)} are free here")
+
+
+def _gib(number: float) -> str:
+    return f"{number / GIB:,.1f}" if number else ""
+
+
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

@@ -1,0 +1,212 @@
+"""What every stage of a configuration has to do: tokens, operations, bytes. From the configuration alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wmtp.config.inputs import located
+from wmtp.doctor.memory import Memory, Setting, training_memory
+from wmtp.models.flops import ModelFlops, model_flops
+from wmtp.models.skeleton import skeleton
+from wmtp.weightings.base import REFERENCE_NLL, VALUE
+
+if TYPE_CHECKING:
+    from wmtp.config import Config
+    from wmtp.config.training import ModelConfig, OptimConfig, TrainConfig
+    from wmtp.models.mtp import MTPForCausalLM
+
+_PASS = 1 / 3
+"""A forward pass of a training step's three."""
+
+_NUMBER = 4
+"""Bytes of a float32."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of an example: its mean, the longest that is allowed, and the prompt's share."""
+
+    mean: float
+    longest: int
+    prompt_frac: float = 0.4
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage's. `dtype`: that its products are in; `memory`: of one rank, None where no model is trained.
+
+    `resume_bytes`: of its checkpoints, which go when it is done. `forwards`: passes one after another that generation takes, of
+    `weights` bytes each.
+    """
+
+    stage: str
+    tokens: float = 0.0
+    flops: float = 0.0
+    dtype: str = "float32"
+    memory: Memory | None = None
+    host_bytes: int = 0
+    disk_bytes: int = 0
+    resume_bytes: int = 0
+    forwards: float = 0.0
+    weights: int = 0
+    num_programs: int = 0
+
+
+def works(config: Config, root: Path, lengths: Lengths, *, world_size: int, device: str) -> Iterator[Work]:
+    """Of every stage with a model that this configuration's runs need, in their order."""
+    made = _Planner(config, root, lengths, world_size, device)
+    needed = {column for run in config.runs.values() for column in config.arms[run.arm].weighting.needs.columns}
+    if VALUE in needed or REFERENCE_NLL in needed:
+        yield made.reference()
+        yield made.scoring("score_reference", made.reference_model)
+    if VALUE in needed:
+        yield made.critic()
+        yield made.scoring("score_values", made.critic_model)
+    for name in config.runs:
+        yield made.policy(name)
+    for name in config.runs:
+        yield made.evaluation(name)
+
+
+class _Planner:
+    def __init__(self, config: Config, root: Path, lengths: Lengths, world_size: int, device: str) -> None:
+        self.config, self.root, self.lengths, self.world_size, self.device = config, root, lengths, world_size, device
+        self._policies: dict[int, Work] = {}  # by the number of heads: arms differ in nothing else that counts here
+
+    def model(self, section: ModelConfig, n_future: int) -> MTPForCausalLM:
+        folder = None if section.pretrained is None else self.root / located(section.pretrained, "model")
+        return skeleton(
+            section,
+            vocab_size=self.config.data.tokenizer.vocab_size,
+            max_length=self.lengths.longest,
+            n_future=n_future,
+            folder=folder if folder is not None and (folder / "config.json").exists() else None,
+        )
+
+    @property
+    def reference_model(self) -> MTPForCausalLM:
+        return self.model(self.config.tune_reference.model, 1)
+
+    @property
+    def critic_model(self) -> MTPForCausalLM:
+        section = self.config.train_critic
+        return self.reference_model if section.init == "reference" else self.model(section.model, 1)
+
+    @property
+    def num_rows(self) -> int:
+        """Training examples; of all problems where their number is not said, as many as the training reads."""
+        data, train = self.config.data, self.config.train_policy.train
+        problems = data.num_problems
+        return train.steps * train.global_batch_size if problems is None else problems * data.max_per_problem
+
+    def reference(self) -> Work:
+        section = self.config.tune_reference
+        return self._training("tune_reference", self.reference_model, section.train, section.optim, section.model)
+
+    def critic(self) -> Work:
+        section = self.config.train_critic
+        model = self.critic_model
+        work = self._training("train_critic", model, section.train, section.optim, section.model, reads_values=True)
+        whole = sum(p.numel() for p in model.parameters()) * _NUMBER  # every rank reads it before it is sharded
+        return replace(work, host_bytes=work.host_bytes + whole * self.world_size)
+
+    def policy(self, name: str) -> Work:
+        section, run = self.config.train_policy, self.config.runs[name]
+        arm = self.config.arms[run.arm]
+        n_future = arm.n_future or section.model.n_future
+        if n_future not in self._policies:
+            model = self.model(section.model, n_future)
+            self._policies[n_future] = self._training("", model, section.train, section.optim, section.model)
+        work = replace(self._policies[n_future], stage=f"train_policy@{name}")
+        if arm.weighting.needs.policy and section.train.micro_batch_size < section.train.global_batch_size:
+            work = replace(work, flops=work.flops * (1 + _PASS))  # the first pass, whose NLLs the weights are made of
+        return work
+
+    def _training(
+        self,
+        stage: str,
+        model: MTPForCausalLM,
+        train: TrainConfig,
+        optim: OptimConfig,
+        section: ModelConfig,
+        *,
+        reads_values: bool = False,
+    ) -> Work:
+        flops = model_flops(model)
+        flops = replace(flops, num_heads=0) if reads_values else flops
+        examples = train.steps * train.global_batch_size
+        validations = math.ceil(train.steps / train.eval_interval)
+        held_out = self.config.data.num_validation_problems * self.config.data.max_per_problem * validations
+        step = self._of_example(flops)
+        recomputed = 1 + _PASS * train.activation_checkpointing
+        numbers = sum(p.numel() for p in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        memory = training_memory(model, self._setting(train, optim, reads_values))
+        kept = (numbers + 2 * trained) * _NUMBER * (train.keep_checkpoints + 1)
+        whole = numbers * _NUMBER if section.lora.rank else 0
+        return Work(
+            stage,
+            tokens=examples * self.lengths.mean,
+            flops=examples * step * recomputed + held_out * step * _PASS,
+            dtype=train.dtype,
+            memory=memory,
+            host_bytes=(numbers + 2 * trained) * _NUMBER + whole * self.world_size,
+            disk_bytes=numbers * _NUMBER,
+            resume_bytes=kept,
+        )
+
+    def _setting(self, train: TrainConfig, optim: OptimConfig, reads_values: bool) -> Setting:
+        longest = self.lengths.longest
+        rows = max(1, train.micro_batch_size // self.world_size)
+        if train.micro_batch_tokens is not None:
+            rows = max(1, min(train.micro_batch_tokens // longest, train.global_batch_size // self.world_size))
+        return Setting(
+            rows,
+            longest,
+            self.world_size,
+            train.dtype,
+            self.device,
+            train.activation_checkpointing,
+            momenta=(1 if optim.name == "muon" else 2, 2),
+            reads_values=reads_values,
+        )
+
+    def _of_example(self, flops: ModelFlops) -> float:
+        """Operations of one example of the mean length."""
+        length = np.array([round(self.lengths.mean)])
+        targets = int(flops.num_heads * self.lengths.mean * (1 - self.lengths.prompt_frac))
+        return float(flops.of_documents(length, targets))
+
+    def scoring(self, stage: str, model: MTPForCausalLM) -> Work:
+        """One forward pass over the training examples; every rank reads the whole model before it is sharded."""
+        numbers = sum(p.numel() for p in model.parameters()) * _NUMBER
+        flops = self.num_rows * self._of_example(model_flops(model)) * _PASS
+        tokens = self.num_rows * self.lengths.mean
+        host = numbers * self.world_size if self.device == "cuda" else 2 * numbers * self.world_size
+        return Work(stage, tokens=tokens, flops=flops, host_bytes=host, disk_bytes=int(tokens) * _NUMBER)
+
+    def evaluation(self, name: str) -> Work:
+        config, data = self.config.evaluate, self.config.data
+        arm = self.config.arms[self.config.runs[name].arm]
+        section = self.config.train_policy.model
+        model = self.model(section, arm.n_future or section.n_future)
+        numbers = sum(p.numel() for p in model.parameters())
+        tasks = min(config.limit or data.num_test_problems, data.num_test_problems)
+        completions = tasks * (1 + config.num_samples)
+        tokens = completions * (config.max_new_tokens + self.lengths.mean * self.lengths.prompt_frac)
+        batches = math.ceil(completions / config.batch_size / self.world_size)
+        return Work(
+            f"evaluate@{name}",
+            tokens=tokens,
+            flops=2.0 * numbers * tokens,
+            host_bytes=numbers * _NUMBER * self.world_size,
+            forwards=batches * config.max_new_tokens,
+            weights=numbers * _NUMBER,
+            num_programs=completions,
+        )

@@ -1,0 +1,105 @@
+"""What is said of a step's memory against what torch's own profiler sees a step allocate, under a fake process group."""
+
+import gc
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import FSDPModule
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from wmtp.config.arms import load_arm
+from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig
+from wmtp.distributed import World
+from wmtp.doctor import memory
+from wmtp.doctor.memory import Setting, training_memory
+from wmtp.models.build import build_model, parallelize
+from wmtp.models.lora import add_adapters
+from wmtp.models.skeleton import skeleton
+from wmtp.tokens.data import Batch
+from wmtp.training.optim import build_optimizers
+from wmtp.training.steps import LanguageModelStep
+
+SHAPE = {"hidden_size": 128, "intermediate_size": 344, "n_layers": 6, "n_heads": 4, "n_kv_heads": 2, "n_future": 3}
+
+
+@pytest.fixture
+def mesh_of():
+    def start(size):
+        dist.init_process_group("fake", rank=0, world_size=size, store=FakeStore())
+        return dist.init_device_mesh("cpu", (size,))
+
+    yield start
+    dist.destroy_process_group()
+
+
+def held(model, optimizers):
+    """Bytes that this rank has between steps."""
+    state = [value for one in optimizers for values in one.state.values() for value in values.values()]
+    local = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in (*model.parameters(), *state)]
+    return sum(tensor.nbytes for tensor in local)
+
+
+def measured(mesh, shape, vocab, setting, optimizer, lora):
+    """The largest sum of what a rank's allocator has given, in the second step."""
+    config = ModelConfig(**shape)
+    model = build_model(config, vocab_size=vocab, max_length=setting.length, pad_token_id=0, eos_token_id=1, seed=0)
+    if lora is not None:
+        add_adapters(model, lora, seed=0)
+    sharded = parallelize(model, mesh, dtype=setting.dtype, activation_checkpointing=setting.activation_checkpointing)
+    for module in sharded.modules():
+        if isinstance(module, FSDPModule):
+            module.set_reshard_after_forward(setting.device == "cuda", recurse=False)
+    world = World(0, setting.world_size, torch.device("cpu"), mesh)
+    optimizers = build_optimizers(sharded, OptimConfig(name=optimizer))
+    arm = load_arm({"weighting": {"name": "uniform"}}, "arm")
+    step = LanguageModelStep(world, sharded, arm, config.n_future, num_steps=1)
+    ids, whole = torch.randint(2, vocab, (setting.rows, setting.length)), torch.full((setting.rows,), setting.length)
+    rows = torch.arange(setting.rows)
+    batch = Batch(ids, ids.clone(), torch.zeros_like(whole), whole, torch.ones(setting.rows), rows, rows, {})
+
+    def take(number):
+        step([batch], number)
+        torch.nn.utils.clip_grad_norm_(sharded.parameters(), 1.0)
+        for one in optimizers:
+            one.step()
+            one.zero_grad(set_to_none=True)
+
+    take(0)
+    gc.collect()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        take(1)
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    live = largest = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        largest = max(largest, live)
+    return held(sharded, optimizers) + largest
+
+
+CASES = {
+    "one process": (1, 900, {}, {"device": "cpu"}),
+    "recomputed": (1, 900, {}, {"device": "cpu", "activation_checkpointing": True}),
+    "eight ranks": (8, 900, {}, {"activation_checkpointing": True}),
+    "eight ranks that keep everything": (8, 900, {}, {}),
+    "a large vocabulary": (4, 9000, {"tie_embeddings": False}, {"activation_checkpointing": True}),
+    "tied": (4, 9000, {}, {}),
+    "a head": (2, 900, {"n_future": 1}, {}),
+    "bfloat16": (2, 900, {}, {"dtype": "bfloat16", "device": "cpu"}),
+    "muon": (4, 900, {"hidden_size": 256, "intermediate_size": 688}, {"activation_checkpointing": True, "momenta": (1, 2)}),
+    "adapters": (2, 900, {}, {"activation_checkpointing": True}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_steps_memory_is_what_is_measured(mesh_of, monkeypatch, case):
+    size, vocab, shape, options = CASES[case]
+    monkeypatch.setattr(memory, "CHUNK_BYTES", dict.fromkeys(("cpu", "cuda"), memory.CHUNK_BYTES["cpu"]))
+    setting, shape = Setting(4, 192, size, **options), {**SHAPE, **shape}
+    lora = LoraConfig(rank=4, targets=["q_proj", "v_proj"], full_heads=False) if case == "adapters" else None
+    optimizer = "muon" if case == "muon" else "adamw"
+    model = skeleton(ModelConfig(**shape), vocab_size=vocab, max_length=192, n_future=shape["n_future"], folder=None)
+    if lora is not None:
+        add_adapters(model, lora, seed=0)
+    found = training_memory(model, setting)
+    assert found.total == pytest.approx(measured(mesh_of(size), shape, vocab, setting, optimizer, lora), rel=0.15)

@@ -1,0 +1,50 @@
+"""Every stage's work, against sums by hand."""
+
+import pytest
+
+from tests.workspaces import PROJECT
+from wmtp.config import compose
+from wmtp.doctor.work import Lengths, works
+from wmtp.models.flops import model_flops
+from wmtp.models.skeleton import skeleton
+
+LENGTHS = Lengths(mean=100.0, longest=192)
+
+
+def of(*overrides, world_size=2, device="cpu"):
+    config = compose(PROJECT, "toy", overrides=overrides)
+    return config, {work.stage: work for work in works(config, PROJECT, LENGTHS, world_size=world_size, device=device)}
+
+
+def test_the_stages_are_those_that_some_arm_needs():
+    assert list(of("arms=[baseline]")[1]) == ["train_policy@baseline-s0", "evaluate@baseline-s0"]
+    assert list(of("arms=[rho1]")[1])[:2] == ["tune_reference", "score_reference"]
+    assert list(of("arms=[verifiable]")[1])[:4] == ["tune_reference", "score_reference", "train_critic", "score_values"]
+
+
+def test_a_trainings_work_is_its_examples_and_its_validations():
+    config, found = of("arms=[baseline]")
+    section, work = config.train_policy, found["train_policy@baseline-s0"]
+    model = skeleton(section.model, vocab_size=config.data.tokenizer.vocab_size, max_length=192, n_future=2, folder=None)
+    flops = model_flops(model)
+    example = 100 * flops.per_token + 2 * 60 * flops.per_target + sum(layer.per_pair for layer in flops.attention) * 5050
+    assert work.tokens == 4 * 8 * 100
+    held_out = 10 * config.data.max_per_problem * 2  # validated at steps 2 and 4
+    assert work.flops == pytest.approx(example * (32 + held_out / 3))
+    numbers = sum(p.numel() for p in model.parameters())
+    assert (work.disk_bytes, work.resume_bytes) == (4 * numbers, 12 * numbers * 3)
+
+
+def test_recomputation_and_a_first_pass_are_a_third_more_each():
+    _, plain = of("arms=[rho1]", "train_policy.train.eval_interval=100", "data.num_validation_problems=1")
+    more = ("train_policy.train.activation_checkpointing=true", "train_policy.train.eval_interval=100")
+    _, again = of("arms=[rho1]", *more, "train_policy.train.micro_batch_size=4", "data.num_validation_problems=1")
+    ratio = again["train_policy@rho1-s0"].flops / plain["train_policy@rho1-s0"].flops
+    assert 4 / 3 * 1.25 < ratio < 16 / 9
+
+
+def test_completions_are_greedy_ones_and_samples():
+    config, found = of("arms=[baseline]", world_size=1)
+    work = found["evaluate@baseline-s0"]
+    assert work.num_programs == 6 * 3 and work.tokens == 18 * (24 + 40)
+    assert work.forwards == 24 * -(-18 // config.evaluate.batch_size)
