@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from wmtp.errors import EvaluationError
+from wmtp.evaluation.drafts import Drafts, drafts_of, most_drafts
 from wmtp.evaluation.kv_cache import cache_argument, growing_cache, select_rows, takes_back
 from wmtp.evaluation.nll import num_heads
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
@@ -46,7 +47,7 @@ class Decoding:
     """How to continue a prompt.
 
     temperature: 0 is greedy decoding of every sample.
-    num_drafts: tokens that the further heads propose per forward pass, at most as many as there are such heads. Changes
+    num_drafts: tokens that the further heads propose per forward pass, at most as many as they can, see `most_drafts`. Changes
         the speed, not the completions.
     eos_token_ids: a completion ends before the first of these tokens; stop: and before the first of these strings. What
         they are, the model and the task set say.
@@ -94,7 +95,7 @@ def generate_batches(
 
     Raises:
         ValueError: an empty prompt.
-        EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`, or whose heads make none.
+        EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`.
     """
     rows: list[tuple[Prompt, int | str]] = []
     for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
@@ -112,6 +113,24 @@ def generate_batches(
         yield _Batch(model, text, rows, decoding).run()
 
 
+def _drafts(model: Any, rows: Sequence[tuple[Prompt, int | str]], decoding: Decoding) -> Drafts | None:
+    """What proposes tokens of a batch; None where nothing does.
+
+    Raises:
+        EvaluationError: rejected proposals could not be taken back.
+    """
+    if not decoding.num_drafts or num_heads(model) == 1:
+        return None
+    drafts = drafts_of(model, min(decoding.num_drafts, most_drafts(model)))
+    num_slots = max(len(prompt.input_ids) for prompt, _ in rows) + decoding.max_new_tokens * drafts.slots_per_pass
+    if not takes_back(growing_cache(model, drafts.num_heads), num_slots):
+        raise EvaluationError(
+            f"num_drafts={decoding.num_drafts}: proposals that are rejected cannot be taken back from this model's windows "
+            "or recurrent states: use 0"
+        )
+    return drafts
+
+
 class _Batch:
     """One batch at work. `alive_R` are the rows still in the cache, as places in `rows`.
 
@@ -121,7 +140,7 @@ class _Batch:
     def __init__(self, model: nn.Module, text: TextTokenizer, rows: list[tuple[Prompt, int | str]], decoding: Decoding) -> None:
         self.model, self.text, self.rows, self.decoding = model, text, rows, decoding
         self.device = next(model.parameters()).device
-        self.num_drafts = min(decoding.num_drafts, num_heads(model) - 1)
+        self.drafts = _drafts(model, rows, decoding)
         self.keys_R = np.array([row_key(decoding.seed, prompt.task_id, sample) for prompt, sample in rows], dtype=np.uint64)
         self.is_greedy_R = np.array([sample == GREEDY or decoding.temperature == 0 for _, sample in rows])
         self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
@@ -130,24 +149,13 @@ class _Batch:
         self.num_forwards = 1
         self.alive_R = np.arange(len(rows))
         self.cache_argument = cache_argument(model)
-        self.cache = growing_cache(model, 1 + self.num_drafts)
-        num_slots = max(len(prompt.input_ids) for prompt, _ in rows) + decoding.max_new_tokens * (1 + self.num_drafts)
-        layout = getattr(model.config, "layout", None)
-        if self.num_drafts and layout is not None and layout.variant != "parallel":
-            raise EvaluationError(
-                f"num_drafts={decoding.num_drafts}: heads of variant {layout.variant} propose no tokens: use 0"
-            )
-        if self.num_drafts and not takes_back(self.cache, num_slots):
-            raise EvaluationError(
-                f"num_drafts={decoding.num_drafts}: proposals that are rejected cannot be taken back from this model's windows "
-                "or recurrent states: use 0"
-            )
+        self.cache = growing_cache(model, 1 if self.drafts is None else self.drafts.num_heads)
 
     def run(self) -> list[Answer]:
-        logits_RV, draft_logits, mask_RT, positions_R = self._prefill()
+        logits_RV, mask_RT, positions_R = self._prefill()
         has_holes = bool((mask_RT == 0).any())
         next_R = self._choose(logits_RV, ahead=0)
-        drafts_RS = self._draft(draft_logits)
+        drafts_RS = self._draft(next_R.unsqueeze(1), next_R, torch.zeros_like(next_R), positions_R)
         self._record(next_R)
         steps = torch.arange(1 + drafts_RS.shape[1], device=self.device)
         while len(self.finished) < len(self.rows):
@@ -157,7 +165,7 @@ class _Batch:
             ids_RS = torch.cat([next_R.unsqueeze(1), drafts_RS], dim=1) if len(steps) > 1 else next_R.unsqueeze(1)
             if has_holes or len(steps) > 1:
                 mask_RT = torch.nn.functional.pad(mask_RT, (0, len(steps)), value=1)
-            logits_RSV, hidden = self._forward(ids_RS, mask_RT if has_holes else None, positions_R.unsqueeze(1) + steps)
+            logits_RSV = self._forward(ids_RS, mask_RT if has_holes else None, positions_R.unsqueeze(1) + steps)
             self.num_forwards += 1
             next_R, accepted_R = self._verify(logits_RSV, drafts_RS)
             positions_R = positions_R + 1
@@ -165,7 +173,7 @@ class _Batch:
                 positions_R = positions_R + accepted_R
                 mask_RT[:, -len(steps) :] = (steps <= accepted_R.unsqueeze(1)).to(mask_RT.dtype)
                 has_holes = has_holes or bool((accepted_R < drafts_RS.shape[1]).any())
-                drafts_RS = self._draft(self._logits_at(hidden, accepted_R))
+                drafts_RS = self._draft(ids_RS, next_R, accepted_R, positions_R)
             self._record(next_R)
         return [self.finished[row] for row in range(len(self.rows))]
 
@@ -176,55 +184,53 @@ class _Batch:
             return None
         keep = torch.from_numpy(np.flatnonzero(working)).to(self.device)
         select_rows(self.cache, keep)
+        if self.drafts is not None:
+            self.drafts.keep(keep)
         self.alive_R = self.alive_R[working]
         return keep
 
     def _forward(
         self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, logits_to_keep: int = 0
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Head 0's logits, and what the heads that propose tokens made of the same tokens."""
+    ) -> torch.Tensor:
+        """Head 0's logits; what proposals are made of is kept where they are made."""
+        if self.drafts is not None:
+            hidden = self.drafts.forward(ids, mask, positions, self.cache)
+            return cast(torch.Tensor, cast(Any, self.model).unembedding(hidden[:, -logits_to_keep:]))
         arguments = {"attention_mask": mask, "position_ids": positions, self.cache_argument: self.cache}
         if self.cache_argument == "cache_params":  # a state-space model: no positions, and padding only before the first token
             del arguments["position_ids"]
             arguments["attention_mask"] = mask if mask is not None and mask.shape == ids.shape else None
-        if not self.num_drafts:
-            output = self.model(input_ids=ids, use_cache=True, logits_to_keep=logits_to_keep, **arguments)
-            return output.logits, ()
-        model = cast(Any, self.model)
-        hidden = model.head_hidden(ids, num_heads=1 + self.num_drafts, **arguments)
-        return model.unembedding(hidden[0][:, -logits_to_keep:]), hidden[1:]
+        return cast(torch.Tensor, self.model(input_ids=ids, use_cache=True, logits_to_keep=logits_to_keep, **arguments).logits)
 
-    def _prefill(self) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    def _prefill(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Run each prompt once, left-padded, then repeat its cache for every row.
 
         Returns:
-            logits of the first new token (R, V), those of the proposals after it, mask (R, T), next positions (R,).
+            logits of the first new token (R, V), mask (R, T), next positions (R,).
         """
         prompts = list({prompt.task_id: prompt for prompt, _ in self.rows}.values())
         place = {prompt.task_id: i for i, prompt in enumerate(prompts)}
         lengths_B = torch.tensor([len(prompt.input_ids) for prompt in prompts])
-        width = int(lengths_B.max())
+        width = max(int(lengths_B.max()), 1 if self.drafts is None else self.drafts.least_width)
         ids_BT = torch.full((len(prompts), width), self.text.pad_token_id)
         for i, prompt in enumerate(prompts):
             ids_BT[i, width - len(prompt.input_ids) :] = torch.tensor(prompt.input_ids)
         mask_BT = (torch.arange(width) >= width - lengths_B.unsqueeze(1)).long().to(self.device)
-        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-        logits_BTV, hidden = self._forward(ids_BT.to(self.device), mask_BT, positions_BT, logits_to_keep=1)
+        positions_BT, ids_BT = (mask_BT.cumsum(1) - 1).clamp(min=0), ids_BT.to(self.device)
+        logits_BTV = self._forward(ids_BT, mask_BT, positions_BT, logits_to_keep=1)
         rows = torch.tensor([place[prompt.task_id] for prompt, _ in self.rows], device=self.device)
         select_rows(self.cache, rows)
-        last_B = torch.full((len(prompts),), width - 1, device=self.device)
-        drafts = [logits_BV[rows] for logits_BV in self._logits_at(hidden, last_B)]
-        return logits_BTV[rows, -1], drafts, mask_BT[rows], lengths_B.to(self.device)[rows]
+        if self.drafts is not None:
+            self.drafts.start(ids_BT, mask_BT, rows)
+        return logits_BTV[rows, -1], mask_BT[rows], lengths_B.to(self.device)[rows]
 
-    def _logits_at(self, hidden: Sequence[torch.Tensor], place_R: torch.Tensor) -> list[torch.Tensor]:
-        """Each further head's logits (R, V) at one place of every row."""
-        rows = torch.arange(len(place_R), device=self.device)
-        return [cast(Any, self.model).unembedding(hidden_RSD[rows, place_R]) for hidden_RSD in hidden]
-
-    def _draft(self, draft_logits: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What the further heads would choose for the tokens after the next one, (R, num_drafts)."""
-        drafts = [self._choose(logits_RV, ahead=1 + i) for i, logits_RV in enumerate(draft_logits)]
-        return torch.stack(drafts, dim=1) if drafts else torch.empty(len(self.alive_R), 0, dtype=torch.long, device=self.device)
+    def _draft(
+        self, ids_RS: torch.Tensor, next_R: torch.Tensor, accepted_R: torch.Tensor, positions_R: torch.Tensor
+    ) -> torch.Tensor:
+        """What the further heads would choose for the tokens after the next one, (R, num_drafts); see `Drafts`."""
+        if self.drafts is None:
+            return next_R.new_empty(len(next_R), 0)
+        return self.drafts.propose(ids_RS, next_R, accepted_R, positions_R, self._choose)
 
     def _verify(self, logits_RSV: torch.Tensor, drafts_RS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Record proposals as long as they are what head 0 chooses.

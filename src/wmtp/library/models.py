@@ -97,15 +97,16 @@ class LanguageModel:
 
         Returns:
             per example a row for every token (`id`, `token`, `is_prompt`) with a column `nll_head<h>` for every head: the
-            token's NLL given all tokens but the last h before it; NaN where a head sees nothing before it.
+            token's NLL given all tokens before it but the last h (times the heads' stride); NaN where a head sees nothing.
         """
         data = table_of(self.text, examples)
-        frames = frames_of(self.text, data)
+        frames, stride = frames_of(self.text, data), self.model.config.head_stride
         for batch in _batches(self.model, data):
             nll_BTH = all_token_nll(self.model, batch).float().cpu().numpy()
             for row, length, nll_TH in zip(batch.rows_B.tolist(), batch.lengths_B.tolist(), nll_BTH, strict=True):
                 for h in range(nll_TH.shape[1]):
-                    frames[row][f"nll_head{h}"] = np.concatenate([[np.nan] * min(h + 1, length), nll_TH[: length - 1 - h, h]])
+                    unseen = min(1 + h * stride, length)
+                    frames[row][f"nll_head{h}"] = np.concatenate([[np.nan] * unseen, nll_TH[: length - unseen, h]])
         return frames
 
 
@@ -209,10 +210,11 @@ def frames_of(text: TextTokenizer, data: TokenData) -> list[pd.DataFrame]:
 
 
 def all_token_nll(model: MTPForCausalLM, batch: Batch) -> torch.Tensor:
-    """(B, T, H): entry (b, t, h) is the NLL of token t + 1 + h, prompt included; 0 where there is none."""
+    """(B, T, H): entry (b, t, h) is the NLL of token t + 1 + h * stride, prompt included; 0 where there is none."""
     position = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device)
     labels_BT = batch.input_ids.masked_fill(position >= batch.lengths_B.unsqueeze(1), IGNORE_INDEX)
-    nll_BTH: torch.Tensor = model(input_ids=batch.input_ids, labels_BTH=shift_labels(labels_BT, model.config.n_future)).nll_BTH
+    labels_BTH = shift_labels(labels_BT, model.config.n_future, stride=model.config.head_stride)
+    nll_BTH: torch.Tensor = model(input_ids=batch.input_ids, labels_BTH=labels_BTH).nll_BTH
     return nll_BTH
 
 

@@ -49,18 +49,21 @@ def token_weights(
         DataError: the examples' scores cannot be weighted by.
     """
     chosen = arm if isinstance(arm, ArmConfig) else load_arm(arm, "given")
-    n_future = chosen.n_future or policy.model.config.n_future
+    n_future, stride = chosen.n_future or policy.model.config.n_future, policy.model.config.head_stride
     columns = _columns(chosen, examples, policy, scores or {})
     data = table_of(policy.text, examples, columns)
     world = World.alone(next(policy.model.parameters()).device)
-    statistics = measure(chosen, n_future, data, seed=seed, num_steps=num_steps)
-    weigher = LanguageModelStep(world, policy.model, chosen, n_future, num_steps=num_steps, seed=seed, statistics=statistics)
+    statistics = measure(chosen, n_future, data, seed=seed, num_steps=num_steps, stride=stride)
+    weigher = LanguageModelStep(
+        world, policy.model, chosen, n_future, num_steps=num_steps, seed=seed, statistics=statistics, stride=stride
+    )
     batch = data.collate(data.selected, np.arange(len(data)))
     weights_BTH = weigher.weights([batch], step).float().cpu().numpy()
     frames = frames_of(policy.text, data)
     for row, frame in enumerate(frames):
         for h in range(n_future):
-            ahead = np.concatenate([[np.nan] * min(h + 1, len(frame)), weights_BTH[row, : len(frame) - 1 - h, h]])
+            unseen = min(1 + h * stride, len(frame))
+            ahead = np.concatenate([[np.nan] * unseen, weights_BTH[row, : len(frame) - unseen, h]])
             frame[f"weight_head{h}"] = np.where(frame["is_prompt"], np.nan, ahead)
     return frames
 

@@ -24,14 +24,14 @@ def ids_of(folder, example):
     return [*whole, tokenizer.token_to_id(end)], len(prompt)
 
 
-def naive_nll(model, ids):
+def naive_nll(model, ids, stride=1):
     """(T, H): of token t under head h, from the logits."""
     with torch.inference_mode():
         logits = model.head_logits(torch.tensor([ids]))
     table = np.full((len(ids), len(logits)), np.nan)
     for h, logits_BTV in enumerate(logits):
-        for t in range(h + 1, len(ids)):
-            table[t, h] = -torch.log_softmax(logits_BTV[0, t - 1 - h].double(), dim=-1)[ids[t]]
+        for t in range(1 + h * stride, len(ids)):
+            table[t, h] = -torch.log_softmax(logits_BTV[0, t - 1 - h * stride].double(), dim=-1)[ids[t]]
     return table
 
 
@@ -44,6 +44,21 @@ def test_every_token_has_its_nll_under_every_head(folders):
         assert "".join(frame["token"][:-1]) == example.prompt + example.solution
         found = frame[["nll_head0", "nll_head1", "nll_head2"]].to_numpy()
         np.testing.assert_allclose(found, naive_nll(policy.model, ids), rtol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [2, 9])
+def test_heads_with_a_stride_see_so_much_less_before_a_token(folders, stride):
+    """With the longer one, the last head never has a target."""
+    policy = wmtp.load_model(folders / "policy")
+    config = policy.model.config
+    config.head_variant, config.head_stride = "stride", stride
+    (frame,) = policy.nll(EXAMPLES[:1])
+    ids, _ = ids_of(folders / "policy", EXAMPLES[0])
+    np.testing.assert_allclose(frame.filter(like="nll_head").to_numpy(), naive_nll(policy.model, ids, stride), rtol=1e-4)
+    (weights,) = wmtp.token_weights({"weighting": {"name": "uniform"}}, EXAMPLES[:1], policy=policy)
+    for h in range(3):
+        due = ~weights["is_prompt"] & (np.arange(len(ids)) >= 1 + h * stride)
+        assert (weights[f"weight_head{h}"] == 1).tolist() == due.tolist()
 
 
 def test_a_model_without_heads_has_one(folders, tmp_path):
