@@ -16,6 +16,10 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 """What file systems answer that cannot flush a folder; they have their own ways to keep a rename."""
 
 
+SHARED_MODE = 0o664
+"""Of a file that others of its group must be able to use, whatever the umask of who makes it."""
+
+
 def temporary_sibling(path: Path, mark: str) -> Path:
     """The one form of unfinished names, `.NAME.tmp-MARK`: DVC and git are told to leave them alone."""
     return path.with_name(f".{path.name}.tmp-{mark}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 from omegaconf import DictConfig
@@ -11,18 +12,49 @@ from wmtp.errors import ConfigError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 AUTO = "auto"
-_QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+NONE = "-1"
+_QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
+_NAME = re.compile(r"\d+|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 
 
 def found() -> list[str]:
-    """The devices that this process may use: those that its environment names, or all that the driver knows."""
-    if VISIBLE in os.environ:
-        return [name.strip() for name in os.environ[VISIBLE].split(",") if name.strip()]
+    """The devices that this process may use: those that its environment names, or all that the driver knows.
+
+    By UUID where the driver says what an index is: two stages must not know one device by two names.
+
+    Raises:
+        ConfigError: the environment's list is not one of devices. (CUDA would use what comes before the mistake.)
+    """
+    known = _known()
+    if VISIBLE not in os.environ:
+        return list(known.values())
+    names = [name.strip() for name in os.environ[VISIBLE].split(",") if name.strip()]
+    if names == [NONE]:
+        return []
+    wrong = [name for name in names if not _NAME.fullmatch(name) or (known and name.isdigit() and name not in known)]
+    if wrong:
+        there = f"indices ({', '.join(known)})" if known else "indices"
+        raise ConfigError(f"{VISIBLE}={os.environ[VISIBLE]}: {wrong[0]} is no device here; {there}, GPU-... and MIG-... are")
+    return [known.get(name, name) for name in names]
+
+
+def is_part(name: str) -> bool:
+    """Whether a device is a part of a GPU (MIG): a process sees one of those at most, and NCCL connects none."""
+    return name.startswith("MIG-")
+
+
+def _known() -> dict[str, str]:
+    """UUIDs by index, as the driver says; empty without one."""
     try:
         listed = subprocess.run(_QUERY, capture_output=True, text=True, check=False)
-    except OSError:  # no driver
-        return []
-    return listed.stdout.split() if listed.returncode == 0 else []
+    except OSError:
+        return {}
+    pairs = [line.split(", ") for line in listed.stdout.splitlines()] if listed.returncode == 0 else []
+    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def _why_none() -> str:
+    return f"{VISIBLE}={os.environ[VISIBLE]!r}" if VISIBLE in os.environ else "nvidia-smi names none"
 
 
 def resolve(tree: DictConfig) -> None:
@@ -35,8 +67,8 @@ def resolve(tree: DictConfig) -> None:
         tree["devices"] = found()
         if not tree["devices"]:
             raise ConfigError(
-                f"launch.devices=auto: no GPU here (nvidia-smi names none, {VISIBLE} neither): list them, or use another "
-                f"file of configs/launch/ (WMTP_LAUNCH=local)"
+                f"launch.devices=auto: no GPU here ({_why_none()}): list them, or use another file of configs/launch/ "
+                f"(WMTP_LAUNCH=local)"
             )
     if tree.get("nproc_per_node") == AUTO:
         if not tree.get("devices"):

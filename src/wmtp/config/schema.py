@@ -6,11 +6,13 @@ Every field is read somewhere. Ranges are checked when a section is built, with 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 from wmtp.checks import one_of, require
 from wmtp.config.arms import ArmConfig, ColumnConfig, RunConfig
 from wmtp.config.data import DataConfig
+from wmtp.config.devices import is_part
 from wmtp.config.evaluation import EvaluateConfig, ReportConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig
 from wmtp.config.training import HeadsConfig, ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
@@ -113,6 +115,8 @@ class LaunchConfig:
 
     `devices`: ids of this machine's, of which a stage takes one for each rank (`auto`: all of them, as `nproc_per_node`
     may be); without them, `slots`: stages with accelerators at once (Slurm: jobs);
+    `lease`: an absolute folder on a file system of several hosts, which share the slots then; `lease_s`: after how long
+    without a sign of its holder a slot is taken over, in seconds;
     `srun`: options of srun's; `sandbox_workers`: for each node;
     `collective_timeout_s`: how long a rank waits for the others before the stage fails, in seconds;
     `peak_flops`: of one device in the dtype that is computed in, FLOP/s, for `perf/mfu`; null: what its maker says of it.
@@ -128,12 +132,22 @@ class LaunchConfig:
     tracking_uri: Optional[str] = None
     sandbox_workers: int = 2
     collective_timeout_s: int = 600
+    lease: Optional[str] = None
+    lease_s: int = 60
     srun: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     peak_flops: Optional[float] = None
 
     def __post_init__(self) -> None:
-        numbers = ("nproc_per_node", "nnodes", "threads_per_process", "slots", "sandbox_workers", "collective_timeout_s")
+        numbers = (
+            "nproc_per_node",
+            "nnodes",
+            "threads_per_process",
+            "slots",
+            "sandbox_workers",
+            "collective_timeout_s",
+            "lease_s",
+        )
         for key in numbers:
             require(getattr(self, key) > 0, f"launch.{key}", getattr(self, key), "a positive whole number")
         peak = self.peak_flops
@@ -143,8 +157,17 @@ class LaunchConfig:
         is_slurm = self.launcher == "slurm"
         require(is_slurm or self.nnodes == 1, "launch.nnodes", self.nnodes, "1, or launch.launcher=slurm")
         require(not (is_slurm and self.devices), "launch.devices", self.devices, "empty with Slurm, which gives a job its own")
+        is_place = self.lease is None or Path(self.lease).is_absolute()
+        require(is_place, "launch.lease", self.lease, "an absolute path: the same folder for all hosts")
+        require(
+            not (self.lease and self.devices), "launch.lease", self.lease, "absent beside launch.devices, which are a host's"
+        )
         repeated = len(set(self.devices)) != len(self.devices)
         require(not repeated, "launch.devices", self.devices, "every device once")
+        joined = self.nproc_per_node == 1 or not any(map(is_part, self.devices))
+        require(
+            joined, "launch.nproc_per_node", self.nproc_per_node, "1 (WMTP_NPROC=1) with MIG devices, which NCCL cannot join"
+        )
         fits = not self.devices or (self.nproc_per_node <= len(self.devices) and self.slots == 1)
         allowed = f"at most {len(self.devices)} ranks, one for each of launch.devices, and no launch.slots beside them"
         require(fits, "launch.nproc_per_node", self.nproc_per_node, allowed)

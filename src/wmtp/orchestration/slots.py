@@ -1,6 +1,7 @@
 """The machine's accelerators, shared by every stage that runs on it, whoever started it.
 
-Each is a file lock outside of the workspace, which the kernel releases on any death. Where the launch configuration names
+Each is a file lock outside of the workspace, which the kernel releases on any death, or a lease that several hosts share
+(`wmtp.orchestration.leases`), where the launch configuration names a folder for those. Where the launch configuration names
 devices, a stage takes as many of them as it has ranks, and sees no other; two stages of four ranks share a machine of eight.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from wmtp.config import LaunchConfig
 from wmtp.config.devices import VISIBLE
+from wmtp.orchestration import leases
 
 FOLDER = "WMTP_SLOT_DIR"
 """Environment variable: where the locks are. Users who share a machine's devices name one folder that all may write."""
@@ -28,15 +30,20 @@ def taken(launch: LaunchConfig) -> Iterator[dict[str, str]]:
     Yields:
         what the stage's processes must find in their environment.
     """
+    some = f"one of {launch.slots} accelerator slot(s)"
+    names = [str(number) for number in range(launch.slots)]
+    if launch.lease is not None:
+        with leases.held(Path(launch.lease), names, launch.lease_s, f"{some} in {launch.lease}") as environment:
+            yield environment
+        return
     folder = Path(os.environ.get(FOLDER, f"/tmp/wmtp-slots-{os.getuid()}"))
     folder.mkdir(parents=True, exist_ok=True)
     if launch.devices:
         what = f"{launch.nproc_per_node} of {len(launch.devices)} devices"
-        with _several(folder, [f"device-{name}" for name in launch.devices], launch.nproc_per_node, what) as names:
-            yield {VISIBLE: ",".join(name.removeprefix("device-") for name in names)}
+        with _several(folder, [f"device-{name}" for name in launch.devices], launch.nproc_per_node, what) as mine:
+            yield {VISIBLE: ",".join(name.removeprefix("device-") for name in mine)}
     else:
-        what = f"one of {launch.slots} accelerator slot(s)"
-        with _several(folder, [str(number) for number in range(launch.slots)], 1, what):
+        with _several(folder, names, 1, some):
             yield {}
 
 

@@ -6,15 +6,17 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
+from functools import partial
 
 from wmtp.config import Config, read_params
 from wmtp.config.arms import plain
 from wmtp.errors import LaunchError, PreemptedError, WmtpError
 from wmtp.files import write_json
 from wmtp.notice import listen
-from wmtp.orchestration import own_code, processes
+from wmtp.orchestration import leases, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.pipeline import PARAMS
 from wmtp.orchestration.provenance import commit, host_facts
@@ -22,6 +24,8 @@ from wmtp.orchestration.watch import show_stacks_on_request
 from wmtp.stages.context import StageContext
 from wmtp.stages.declared import declared_only, declared_values
 from wmtp.tracking import JournalTracker, NullTracker, Tracker
+
+LAST_WORDS_SECONDS = 0.5
 
 
 def main() -> int:
@@ -31,6 +35,7 @@ def main() -> int:
     processes.on_death([given.owner], lambda: os.kill(os.getpid(), signal.SIGKILL))
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())  # the launcher keeps torchrun's own stderr aside
     rank = int(os.environ.get("RANK", "0"))
+    leases.end_with_lease(os.environ, partial(_end_at_once, given, rank))
     tracker: Tracker = NullTracker()
     try:
         listen()
@@ -96,6 +101,13 @@ def _report(given: Assignment, rank: int, error: BaseException) -> int:
     if not isinstance(error, WmtpError):
         traceback.print_exception(error)
     return code
+
+
+def _end_at_once(given: Assignment, rank: int, error: BaseException) -> None:
+    """Whatever the process is at, and whether its last words can be written or not."""
+    threading.Thread(target=_report, args=(given, rank, error), daemon=True).start()
+    time.sleep(LAST_WORDS_SECONDS)
+    os._exit(1)
 
 
 def _print_result(name: str, metrics: dict[str, float], counts: dict[str, int]) -> None:

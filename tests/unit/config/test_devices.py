@@ -6,6 +6,7 @@ from wmtp.config import devices
 from wmtp.config.compose import load_launch
 from wmtp.errors import ConfigError
 
+LISTED = "echo 0, GPU-a; echo 1, GPU-b"
 GPUS = "device: cuda\ndevices: auto\nnproc_per_node: auto\n"
 
 
@@ -28,17 +29,52 @@ def has_driver(workspace, script):
 
 
 def test_the_driver_says_how_many_there_are(workspace):
-    has_driver(workspace, '[ "$1" = --query-gpu=index ] && echo 0 && echo 1 && echo 2')
+    has_driver(workspace, f'[ "$1" = --query-gpu=index,uuid ] && {LISTED}')
     launch = load_launch(workspace)
-    assert (launch.devices, launch.nproc_per_node) == (["0", "1", "2"], 3)
+    assert (launch.devices, launch.nproc_per_node) == (["GPU-a", "GPU-b"], 2)
 
 
 def test_the_environment_says_which_of_them_may_be_used(workspace, monkeypatch):
-    has_driver(workspace, "echo 0; echo 1")
     monkeypatch.setenv(devices.VISIBLE, "3, GPU-8a1b")
     monkeypatch.setenv("WMTP_NPROC", "1")
     launch = load_launch(workspace)
     assert (launch.devices, launch.nproc_per_node) == (["3", "GPU-8a1b"], 1)
+
+
+def test_a_device_has_one_name_whether_it_is_named_by_index_or_not(workspace, monkeypatch):
+    """Stages that know it by different names would both take it."""
+    has_driver(workspace, LISTED)
+    monkeypatch.setenv(devices.VISIBLE, "1")
+    assert load_launch(workspace).devices == ["GPU-b"]
+    monkeypatch.setenv(devices.VISIBLE, "GPU-b")
+    assert load_launch(workspace).devices == ["GPU-b"]
+
+
+@pytest.mark.parametrize("visible", ["0,-1,1", "0,none", "7", "GPU", "all", "0;1"])
+def test_what_is_no_device_is_refused_and_not_cut_off(workspace, monkeypatch, visible):
+    has_driver(workspace, LISTED)
+    monkeypatch.setenv(devices.VISIBLE, visible)
+    with pytest.raises(ConfigError, match=f"^CUDA_VISIBLE_DEVICES={visible}: .* is no device here; indices"):
+        load_launch(workspace)
+
+
+@pytest.mark.parametrize("visible", ["", " ", ",", "-1"])
+def test_an_environment_that_hides_all_of_them_is_said(workspace, monkeypatch, visible):
+    has_driver(workspace, LISTED)
+    monkeypatch.setenv(devices.VISIBLE, visible)
+    with pytest.raises(ConfigError, match=f"no GPU here .CUDA_VISIBLE_DEVICES='{visible}'"):
+        load_launch(workspace)
+
+
+PARTS = "MIG-8a1b-22,MIG-GPU-8a1b/7/0"
+
+
+def test_parts_of_a_gpu_are_devices_of_stages_of_one_rank(workspace, monkeypatch):
+    monkeypatch.setenv(devices.VISIBLE, PARTS)
+    with pytest.raises(ConfigError, match=r"launch.nproc_per_node=2.*1 \(WMTP_NPROC=1\) with MIG devices"):
+        load_launch(workspace)
+    monkeypatch.setenv("WMTP_NPROC", "1")
+    assert load_launch(workspace).devices == PARTS.split(",")
 
 
 @pytest.mark.parametrize("script", [None, "echo 'no devices were found'; exit 6"])
@@ -59,6 +95,20 @@ def test_a_machine_without_any_is_told_what_else_there_is(workspace, script):
     ],
 )
 def test_what_does_not_fit_together_is_refused(workspace, text, said):
+    (workspace / "configs/launch/local.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_launch(workspace)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lease: shared/slots\n", r"launch\.lease='shared/slots' .*an absolute path"),
+        ("lease: /shared\ndevices: ['0']\nnproc_per_node: 1\n", r"launch\.lease='/shared' .*absent beside launch\.devices"),
+        ("lease: /shared\nlease_s: 0\n", r"launch\.lease_s=0 "),
+    ],
+)
+def test_leases_are_of_slots_in_one_place_for_all(workspace, text, said):
     (workspace / "configs/launch/local.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         load_launch(workspace)
