@@ -14,7 +14,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -302,7 +301,7 @@ class _Launch:
             preexec_fn=processes.start_below,  # dies with this process also where this one is stopped, and killed then
         )
         self._pause_with_terminal(watch)
-        signal.signal(signal.SIGUSR1, partial(self._pass_notice_on, process))
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._pass_notice_on(process))
         try:
             with watch:
                 assert process.stdout is not None and process.stderr is not None
@@ -333,10 +332,10 @@ class _Launch:
 
         processes.pause_with_terminal(pause, go_on, stop_self="DVC_STAGE" not in os.environ)
 
-    def _pass_notice_on(self, process: subprocess.Popen[str], number: int, frame: Any) -> None:
+    def _pass_notice_on(self, process: subprocess.Popen[str]) -> None:
         self.was_told = True
         if self.is_slurm:
-            process.send_signal(number)  # srun tells its agents
+            process.send_signal(signal.SIGUSR1)  # srun tells its agents
         else:
             ask_to_leave(self.folder, self.token)
 

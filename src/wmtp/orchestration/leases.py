@@ -185,7 +185,7 @@ class _Fence:
         lost: called once, with the reason.
     """
 
-    def __init__(self, lease: Lease, probe: Callable[[], bool], lost: Callable[[str], None]) -> None:
+    def __init__(self, lease: Lease, probe: Callable[[], bool], lost: Callable[[str], object]) -> None:
         self._probe, self._lost, self._limit_s = probe, lost, lease.lease_s / 2
         self._interval_s = lease.lease_s / BEATS
         self._fresh, self._done = _now(), threading.Event()
