@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from wmtp.files import write_text
 
 SECONDS_BETWEEN_LINES = 2.0
+SECONDS_BETWEEN_LOOKS = 0.25
+"""Of pieces that come faster, most are counted and not shown."""
+
+OnProgress = Callable[[int, int], None]
+"""Told how much is done, of how much."""
 
 PROGRESS_LINE = re.compile(r"^(?P<stage>\S+) step (?P<step>\d+)/(?P<total>\d+)(?P<rest>.*)$")
 """The form of a progress line; the launcher draws a bar from it when it writes to a terminal."""
@@ -26,10 +32,11 @@ class Progress:
 
     Args:
         name: the stage; total: steps in all; root: the workspace; enabled: False on ranks other than 0.
+        part: of the stage, where it counts several things one after the other.
     """
 
-    def __init__(self, name: str, *, total: int, root: Path, enabled: bool = True) -> None:
-        self.name, self.total, self.enabled = name, total, enabled
+    def __init__(self, name: str, *, total: int, root: Path, enabled: bool = True, part: str = "") -> None:
+        self.name, self.total, self.enabled = f"{name}:{part}" if part else name, total, enabled
         self.path = progress_path(root, name)
         self._first: tuple[float, int] | None = None
         self._spoken = -SECONDS_BETWEEN_LINES
@@ -55,6 +62,31 @@ class Progress:
         """Remove the progress file: the work is done."""
         if self.enabled:
             self.path.unlink(missing_ok=True)
+
+
+def counted(name: str, part: str, root: Path) -> OnProgress:
+    """Shows a part of a stage whose work is told of piece by piece, and whose amount only turns out when it begins.
+
+    Returns:
+        to be told how much of how much is done; all done ends a round, and the next call begins another one.
+    """
+    current: Progress | None = None
+    shown = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal current, shown
+        now = time.monotonic()
+        if current is None or current.total != total:
+            current = Progress(name, total=total, root=root, part=part)
+        elif done < total and now - shown < SECONDS_BETWEEN_LOOKS:
+            return
+        shown = now
+        current.update(done)
+        if done >= total:
+            current.close()
+            current = None
+
+    return tell
 
 
 def progress_line(record: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from wmtp import progress
-from wmtp.progress import PROGRESS_LINE, Progress, progress_line, progress_path
+from wmtp.progress import PROGRESS_LINE, Progress, counted, progress_line, progress_path
 
 
 @pytest.fixture
@@ -56,3 +56,18 @@ def test_a_lines_form_is_the_one_that_the_launcher_looks_for():
         "total": "30",
         "rest": "  loss 0.5312  12,345 tokens/s  ETA 35 s",
     }
+
+
+def test_parts_of_a_stage_are_counted_one_after_the_other(tmp_path, clock, capfd):
+    """The first and the last of every round are shown, and of what comes in between too fast, nothing."""
+    tell = counted("sample", "tokens", tmp_path)
+    for total in (1000, 3):
+        for done in range(1, total + 1):
+            tell(done, total)
+            clock[0] += 0.01
+            assert progress_path(tmp_path, "sample").exists() == (done < total)
+    lines = capfd.readouterr().out.splitlines()
+    found = [PROGRESS_LINE.match(line).group("stage", "step", "total") for line in lines]
+    assert found[0] == ("sample:tokens", "1", "1000") and found[-2:] == [("sample:tokens", n, "3") for n in ("1", "3")]
+    assert ("sample:tokens", "1000", "1000") in found and 5 < len(found) < 10
+    assert "ETA" in lines[2]

@@ -16,6 +16,7 @@ from wmtp.ledger import Account
 from wmtp.problems.choose import UNKNOWN, curriculum_order, keep_correct_ratio, keep_pairs
 from wmtp.problems.draw import in_order, key_of
 from wmtp.problems.render import Example
+from wmtp.progress import OnProgress
 from wmtp.tokens.cache import TokenCache
 from wmtp.tokens.encode import TextTokenizer
 from wmtp.tokens.tables import fingerprinted, row_lengths
@@ -41,7 +42,7 @@ class RowTokenizer:
         root: Path,
         folder: Path,
         kept: Path,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._config, self._folder, self._kept, self._on_progress = config, folder, kept, on_progress
         self._text: TextTokenizer | None = None

@@ -18,6 +18,7 @@ import numpy as np
 from wmtp import tasksets
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
+from wmtp.examples.store import Stores
 from wmtp.examples.survey import Survey, candidates_of, read, resolve, survey
 from wmtp.ledger import Account, Ledger, Line
 from wmtp.problems.choose import UNKNOWN, Candidates, DifficultyBins, choose_problems, choose_solutions
@@ -63,7 +64,9 @@ class _Drawn:
     accounts: dict[str, Account]
 
 
-def load_splits(config: DataConfig, root: Path, ledger: Ledger, *, stores: Path, measure_by: MeasureBy | None = None) -> Splits:
+def load_splits(
+    config: DataConfig, root: Path, ledger: Ledger, *, stores: Stores, measure_by: MeasureBy | None = None
+) -> Splits:
     """The configured source, split and sampled.
 
     Generated: all four splits are different problems. Files: `train_path` gives reference problems (clean data) and, of
@@ -71,7 +74,7 @@ def load_splits(config: DataConfig, root: Path, ledger: Ledger, *, stores: Path,
     Relative paths start at `root`. Nothing depends on the order of a file's rows, or on how files divide them.
 
     Args:
-        stores: the folder with what was read before.
+        stores: what was read before.
         measure_by: tells lengths, so that only what fits into `data.max_length` is drawn of files; None: lengths do not matter.
     Raises:
         DataError: a broken file, or fewer problems than asked for.

@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from wmtp import tasksets
 from wmtp.errors import DataError
@@ -31,6 +32,7 @@ from wmtp.problems.draw import keys_of, solution_keys
 from wmtp.problems.files import Reading, problem_from_record, record_of
 from wmtp.problems.records import Notes
 from wmtp.problems.splits import files_of
+from wmtp.progress import OnProgress
 from wmtp.tokens.tables import read_table
 from wmtp.types import Problem, Solution
 
@@ -125,13 +127,19 @@ class Store:
         return replace(problem_from_record(record, f"{file}: row {row}", Notes()), solutions=solutions, file=file, row=row)
 
 
-def stored(source: str, path: str, reading: Reading, folder: Path) -> Store:
+class Stores(NamedTuple):
+    """The folder with all of them. `on_progress` is told how many of a file's rows are read, where their number is known."""
+
+    folder: Path
+    on_progress: OnProgress = lambda done, total: None
+
+
+def stored(source: str, path: str, reading: Reading, stores: Stores) -> Store:
     """A source's store, made where there is none.
 
     Args:
         source: name of the task set that reads it; path: see `files_of`.
         reading: how many rows may be bad.
-        folder: with the stores.
     Raises:
         DataError: what `load_problems` raises; more bad rows than may be.
     """
@@ -139,12 +147,12 @@ def stored(source: str, path: str, reading: Reading, folder: Path) -> Store:
     if not parts:
         raise DataError(f"{path} does not exist")
     files = tuple(map(str, parts))
-    place = folder / _key(source, parts)
+    folder, place = stores.folder, stores.folder / _key(source, parts)
     if not place.exists():
         temporary = temporary_sibling(place, uuid.uuid4().hex[:12])
         temporary.mkdir(parents=True)
         try:
-            _import(source, path, reading, files, temporary)
+            _import(source, path, reading, files, temporary, stores.on_progress)
             os.rename(temporary, place)
             sync(folder)
         except OSError:
@@ -170,8 +178,8 @@ def distinct(problem: Problem) -> Problem:
     return replace(problem, solutions=tuple(once.values()))
 
 
-def _import(source: str, path: str, reading: Reading, files: Sequence[str], folder: Path) -> None:
-    taskset, num_solutions = tasksets.get(source), 0
+def _import(source: str, path: str, reading: Reading, files: Sequence[str], folder: Path, on_progress: OnProgress) -> None:
+    taskset, num_solutions, num_rows = tasksets.get(source), 0, sum(map(_num_rows, files))
     with _Writer(folder / "problems.arrow", PROBLEMS) as problems, _Writer(folder / "solutions.arrow", SOLUTIONS) as solutions:
         for number, given in enumerate(tasksets.load_problems(source, path, reading)):
             num_solutions += len(given.solutions)
@@ -199,9 +207,24 @@ def _import(source: str, path: str, reading: Reading, files: Sequence[str], fold
                 code=codes,
                 place=[solution.place for solution in problem.solutions],
             )
+            if number + 1 < num_rows:
+                on_progress(number + 1, num_rows)
+    if num_rows:
+        on_progress(num_rows, num_rows)
     notes = {"left_out": reading.notes.left_out, "unknown": reading.notes.unknown}
     about = {"notes": notes, "num_rows": reading.num_rows, "num_solutions": num_solutions}
     write_json(folder / "reading.json", about | {"bad_rows": [_nameless(row, files) for row in reading.bad_rows]})
+
+
+def _num_rows(file: str) -> int:
+    """Of a file that tells it without being read as records; 0 of another."""
+    path = Path(file)
+    if path.suffix == ".parquet":
+        return int(pq.read_metadata(path).num_rows)
+    if path.suffix != ".jsonl":
+        return 0
+    with path.open("rb") as lines:
+        return sum(part.count(b"\n") for part in iter(lambda: lines.read(2**20), b""))
 
 
 class _Writer:

@@ -12,7 +12,7 @@ import numpy as np
 from wmtp import tasksets
 from wmtp.config.data import DataConfig, benchmark_path
 from wmtp.config.inputs import located
-from wmtp.examples.store import Store, distinct, stored
+from wmtp.examples.store import Store, Stores, distinct, stored
 from wmtp.ledger import Account, Ledger
 from wmtp.problems.choose import Candidates
 from wmtp.problems.decontaminate import Removed, Statements, normalised
@@ -64,13 +64,13 @@ def _note(reading: Reading, account: Account, ledger: Ledger) -> None:
             fields.drop(reason, number)
 
 
-def survey(path: str, config: DataConfig, root: Path, held_out: Sequence[Problem], ledger: Ledger, stores: Path) -> Survey:
+def survey(path: str, config: DataConfig, root: Path, held_out: Sequence[Problem], ledger: Ledger, stores: Stores) -> Survey:
     """The usable problems of the training file: tested, with a right solution, in no benchmark, and each once.
 
     Which of several alike is used depends on their ids, not on their order.
 
     Args:
-        stores: the folder with what was read before.
+        stores: what was read before.
     Raises:
         DataError: a broken file; names it.
     """

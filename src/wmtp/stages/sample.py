@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,10 +19,12 @@ from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
 from wmtp.examples.meta import write_meta
 from wmtp.examples.sources import Splits, load_splits
+from wmtp.examples.store import Stores
 from wmtp.files import write_lines
 from wmtp.ledger import Ledger
 from wmtp.orchestration.dvc_cache import cache_folder
 from wmtp.problems.files import write_problems
+from wmtp.progress import counted
 from wmtp.sandbox.store import OnVerdict, VerdictStore
 from wmtp.stages.context import StageContext
 from wmtp.stages.sample_documents import sample_documents
@@ -33,8 +34,6 @@ from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 if TYPE_CHECKING:
     from wmtp.config.evaluation import SandboxConfig
     from wmtp.sandbox.packages import Package
-
-PROGRESS_INTERVAL_S = 2.0
 
 TABLES = (
     ("train", "train", True),
@@ -57,8 +56,10 @@ def run(config: Config, context: StageContext) -> StageResult:
     packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
     kept = cache_folder(context.root) / "wmtp"
-    tokenizer = RowTokenizer(data, context.root, out / "tokenizer", kept / "tokens")
-    splits = load_splits(data, context.root, ledger, stores=kept / "stores", measure_by=tokenizer.measure_by)
+    telling = {part: counted(context.name, part, context.root) for part in ("import", "tokens")}
+    tokenizer = RowTokenizer(data, context.root, out / "tokenizer", kept / "tokens", telling["tokens"])
+    stores = Stores(kept / "stores", telling["import"])
+    splits = load_splits(data, context.root, ledger, stores=stores, measure_by=tokenizer.measure_by)
     sizes = ", ".join(f"{len(problems)} {name}" for name, problems in splits.by_name.items())
     print(f"sample: {data.source}: {sizes} problems", flush=True)
     execute = _executor(context, config.evaluate.sandbox, packages, splits)
@@ -106,7 +107,7 @@ def _packages(config: Config) -> tuple[Package, ...]:
 
 
 def _executor(context: StageContext, sandbox: SandboxConfig, packages: Sequence[Package], splits: Splits) -> Execute:
-    """The sandbox, with sparse progress lines. Limits are scaled to this machine.
+    """The sandbox, with its progress. Limits are scaled to this machine.
 
     What has run before is known, whatever the parameters were: by this clone, and by all that share its DVC cache.
     """
@@ -121,23 +122,21 @@ def _executor(context: StageContext, sandbox: SandboxConfig, packages: Sequence[
     parts = [isolation(allow_unsafe=allow_unsafe), *(f"{each.name}=={each.version}" for each in packages)]
     environment = " ".join([*parts, *(testlib.as_dict().values() if testlib else ())])
     store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", environment)
+    tell = counted(context.name, "programs", context.root)
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
-        start = last = time.monotonic()
-        done = 0
         num_new = store.unknown(programs)
         if num_new < len(programs):
             print(f"sample: {len(programs) - num_new} of {len(programs)} programs have run before", flush=True)
 
         def run(new: Sequence[Program], keep: OnVerdict) -> list[Verdict]:
+            done = 0
+
             def on_verdict(index: int, verdict: Verdict) -> None:
-                nonlocal last, done
+                nonlocal done
                 keep(index, verdict)
                 done += 1
-                now = time.monotonic()
-                if now - last >= PROGRESS_INTERVAL_S:
-                    last = now
-                    print(f"sample: ran {done}/{len(new)} programs ({done / (now - start):.0f}/s)", flush=True)
+                tell(done, len(new))
 
             return run_tests(
                 new,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import tokenizers
 
+from wmtp.progress import OnProgress
 from wmtp.tokens import encode
 from wmtp.tokens.encode import AT_ONCE, TextTokenizer, Tokenised, tokenise
 from wmtp.tokens.tables import large_list, read_table, write_table
@@ -35,7 +36,7 @@ class TokenCache:
         on_progress: is told how many of how many new rows are done.
     """
 
-    def __init__(self, folder: Path, text: TextTokenizer, on_progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, folder: Path, text: TextTokenizer, on_progress: OnProgress | None = None) -> None:
         self.folder, self._text, self._on_progress = folder / _version(text), text, on_progress
         self._width = np.dtype(np.uint16 if text.vocab_size <= 2**16 else np.int32)
         self._files: list[Tokenised] = []

@@ -11,6 +11,7 @@ from wmtp import tasksets
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples import sources
+from wmtp.examples.store import Stores
 from wmtp.ledger import Ledger
 from wmtp.problems.files import write_problems
 from wmtp.types import AssertTest, Problem, Solution
@@ -27,7 +28,7 @@ def written(path, problems):
 
 
 def load_splits(config, root, ledger, **options):
-    return sources.load_splits(config, root, ledger, stores=root / "stores", **options)
+    return sources.load_splits(config, root, ledger, stores=Stores(root / "stores"), **options)
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from wmtp import tasksets
 from wmtp.errors import DataError
 from wmtp.examples import store as stores
-from wmtp.examples.store import distinct, stored
+from wmtp.examples.store import Stores, distinct, stored
 from wmtp.problems.choose import UNKNOWN
 from wmtp.problems.files import Reading, write_problems
 from wmtp.types import AssertTest, IOTest, Problem, Solution
@@ -35,7 +37,7 @@ def some(number):
 
 
 def opened(path, folder, **reading):
-    return stored("jsonl", str(path), Reading(**reading), folder / "stores")
+    return stored("jsonl", str(path), Reading(**reading), Stores(folder / "stores"))
 
 
 @pytest.fixture(params=[2**23, 10], ids=["one batch", "many batches"])
@@ -85,7 +87,7 @@ def test_other_content_or_another_reader_is_another_store(source, tmp_path):
     assert opened(source, tmp_path).problem_ids[-1] == "more"
     assert len(list((tmp_path / "stores").iterdir())) == 2
     with pytest.raises(DataError, match="field 'name' is missing"):
-        stored("codecontests", str(source), Reading(), tmp_path / "stores")
+        stored("codecontests", str(source), Reading(), Stores(tmp_path / "stores"))
     assert len(list((tmp_path / "stores").iterdir())) == 2
 
 
@@ -117,6 +119,20 @@ def test_a_solution_that_stands_there_twice_is_one(tmp_path):
     assert (len(store.candidates), store.num_solutions) == (2, 4)
 
 
+def test_progress_is_told_row_by_row_where_their_number_is_known(tmp_path):
+    told = []
+    records = [{"problem_id": f"p{i}", "prompt": "P.", "tests": []} for i in range(3)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "b.json").write_text(json.dumps(records))
+    for name in ("a.jsonl", "b.json"):
+        stored("jsonl", str(tmp_path / name), Reading(), Stores(tmp_path / "stores", lambda *done: told.append(done)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    table = pa.table({"problem_id": ["x", "y"], "prompt": ["P."] * 2, "tests": pa.array([[], []], pa.list_(pa.string()))})
+    pq.write_table(table, tmp_path / "c.parquet")
+    stored("jsonl", str(tmp_path / "c.parquet"), Reading(), Stores(tmp_path / "stores", lambda *done: told.append(done)))
+    assert told[3:] == [(1, 2), (2, 2)]
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.jsonl does not exist"):
         opened(tmp_path / "none.jsonl", tmp_path)
@@ -139,7 +155,7 @@ def flush(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
 store._Writer._flush = flush
-store.stored("jsonl", sys.argv[1], Reading(), Path(sys.argv[2]))
+store.stored("jsonl", sys.argv[1], Reading(), store.Stores(Path(sys.argv[2])))
 """
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
+from wmtp.examples.store import Stores
 from wmtp.examples.survey import candidates_of, survey
 from wmtp.ledger import Ledger
 from wmtp.problems.files import write_problems
@@ -40,7 +41,7 @@ def config(tmp_path):
 def surveyed(config, root):
     ledger = Ledger()
     held_out = [replace(problem("leap", "say WHETHER a year is a leap year!"), file="v", row=0)]
-    found = survey(str(root / "train.jsonl"), config, root, held_out, ledger, root / "stores")
+    found = survey(str(root / "train.jsonl"), config, root, held_out, ledger, Stores(root / "stores"))
     ledger.check()
     return found, ledger
 
