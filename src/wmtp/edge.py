@@ -11,20 +11,22 @@ import os
 import sys
 from collections.abc import Callable
 
-from wmtp.errors import PreemptedError, WmtpError
+from wmtp.errors import ConfigError, PreemptedError, WmtpError
 
 _PLACES = (
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ENODEV,
 )
-"""What a file system answers that has no room, or no right, or something else where a file or folder should be."""
+"""What a file system answers that gives no right, or has something else where a file or folder should be."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _UNREAD = 141  # as a shell counts a program that SIGPIPE has ended
 
 
@@ -53,9 +55,12 @@ def run_command(command: Callable[[], int], *, interrupted: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _UNREAD
     except OSError as error:
-        if error.errno not in _PLACES:
+        if error.errno not in (*_PLACES, *_NO_ROOM):
             raise
-        return _failed(": ".join(filter(None, (error.filename, error.strerror))), WmtpError.exit_code)
+        is_named_wrong = error.errno in _PLACES
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        line = ": ".join(filter(None, (where, error.strerror)))
+        return _failed(line, ConfigError.exit_code if is_named_wrong else WmtpError.exit_code)
     except KeyboardInterrupt:
         return _failed(interrupted, 1)
 
@@ -69,5 +74,6 @@ def _have_a_user_name() -> None:
 
 
 def _failed(line: str, code: int) -> int:
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    in_one = line.replace("\r", "\\r").replace("\n", "\\n")  # of a file's name, or of a library's explanation
+    print(f"error: {in_one}", file=sys.stderr, flush=True)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from wmtp.errors import ModelError
 from wmtp.files import parse_json
 
 CONFIG = "config.json"
+_SETTINGS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""Objects that need not be there; transformers goes on without one that it cannot read, and a model then says other things."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "*.tiktoken", "*.bpe.model")
 """What tokenizers are kept in; any one of them will do."""
 _BESIDE_TOKENIZERS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "**/*.jinja")
@@ -31,6 +34,9 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
         raise ModelError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a model's folder")
     if not isinstance(read_object(folder / CONFIG).get("model_type"), str):
         raise ModelError(f"{folder / CONFIG} names no model_type")
+    for name in _SETTINGS:
+        if os.path.lexists(folder / name):
+            read_object(folder / name)
     weight_files(folder)
     if tokenizer and not tokenizer_files(folder):
         raise ModelError(f"{folder} holds no tokenizer: copy its files (tokenizer.json, tokenizer_config.json) there")
@@ -89,6 +95,7 @@ def tensor_names(path: Path) -> list[str]:
     """
     from safetensors import SafetensorError, safe_open
 
+    _require_file(path)
     try:
         with safe_open(path, framework="numpy") as tensors:
             return sorted(tensors.keys())
@@ -96,8 +103,19 @@ def tensor_names(path: Path) -> list[str]:
         raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken: {_line(error)}") from None
 
 
+def _require_file(path: Path) -> None:
+    """Raises ModelError: it is something else, or may not be read (which safetensors calls missing)."""
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path} is no file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+
+
 def _require_whole_zip(path: Path) -> None:
     """PyTorch's files are zip archives, whose directory is their end; what was written before 2020 is not checked here."""
+    _require_file(path)
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
     if path.stat().st_size == 0 or (is_zip and not zipfile.is_zipfile(path)):
@@ -110,10 +128,9 @@ def read_object(path: Path) -> Mapping[str, Any]:
     Raises:
         ModelError: it is missing or something else.
     """
+    _require_file(path)
     try:
         found = parse_json(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(found, dict):

@@ -46,7 +46,7 @@ def test_what_only_reads_needs_no_place_no_name_and_no_letters(workspace, comman
 @pytest.mark.parametrize("command", REFUSED, ids=" ".join)
 def test_what_writes_says_in_one_line_where_it_may_not(workspace, command):
     done = run(workspace, IDENTITIES[-1], "wmtp", *command)
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"error: {workspace.root}") and done.stderr.endswith(": Permission denied\n")
     assert done.stderr.count("\n") == 1
 

@@ -1,6 +1,7 @@
 """How commands end: real processes whose files, terminals and readers are not what they should be."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -34,6 +35,11 @@ def test_an_error_is_a_line_and_an_exit_code(error, code, capfd):
     assert capfd.readouterr().err == f"error: {error}\n"
 
 
+def test_a_line_is_one_line_whatever_a_file_is_called(capfd):
+    assert run_command(raising(ConfigError("a\nb\r.jsonl does not exist")), interrupted="") == 2
+    assert capfd.readouterr().err == "error: a\\nb\\r.jsonl does not exist\n"
+
+
 def test_ctrl_c_is_said_and_a_bug_keeps_its_traceback(capfd):
     assert run_command(raising(KeyboardInterrupt()), interrupted="stopped here") == 1
     assert capfd.readouterr().err == "error: stopped here\n"
@@ -43,10 +49,19 @@ def test_ctrl_c_is_said_and_a_bug_keeps_its_traceback(capfd):
     assert run_command(lambda: 7, interrupted="") == 7
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_place_that_is_named_wrong_is_the_users_to_mend_and_a_full_disk_is_not(tmp_path):
     (tmp_path / "file").touch()
-    done = run(f"open({str(tmp_path / 'file' / 'x')!r}, 'w')")
-    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'file' / 'x'}: Not a directory\n")
+    (tmp_path / "loop").symlink_to("loop")
+    socket.socket(socket.AF_UNIX).bind(str(tmp_path / "socket"))
+    for name, said in (
+        ("file/x", "Not a directory"),
+        (".", "Is a directory"),
+        ("loop", "Too many levels of symbolic links"),
+        ("socket", "No such device or address"),
+        ("x" * 300, "File name too long"),
+    ):
+        done = run(f"open({str(tmp_path / name)!r}, 'r')")
+        assert (done.returncode, done.stderr) == (2, f"error: {tmp_path / name}: {said}\n")
     full = run("open('/dev/full', 'w').write('x' * 100_000)")
     assert (full.returncode, full.stderr) == (1, "error: No space left on device\n")
 

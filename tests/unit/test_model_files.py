@@ -1,12 +1,21 @@
 """Model folders that are not whole are told from those that are, by the name of the file."""
 
+import contextlib
 import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
 
+from tests.unit.sandbox.identities import IDENTITIES, become
 from wmtp.errors import ModelError
 from wmtp.model_files import digests, require_model, tensor_names, weight_files
 
@@ -73,6 +82,65 @@ def test_what_is_not_whole_is_named_in_one_line(folder, name, content, said):
     with pytest.raises(ModelError, match=said) as refused:
         require_model(folder, tokenizer=True)
     assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def stand_in(path, kind):
+    """Something else in a file's place."""
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    else:
+        path.symlink_to("loop" if kind == "loop" else "nothing")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "loop", "nothing"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer.json", "model-00001-of-00002.safetensors"]
+)
+def test_what_is_no_file_is_named_and_never_waited_for(folder, name, kind):
+    (folder / "generation_config.json").write_text("{}")
+    if kind == "loop":
+        (folder / "loop").symlink_to("loop")
+    stand_in(folder / name, kind)
+    with pytest.raises(ModelError) as caught:
+        require_model(folder, tokenizer=True)
+    assert str(folder / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+)
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff{}", b"[]"])
+def test_settings_that_are_there_are_whole_since_transformers_would_do_without(folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{name} (is not valid JSON|must hold a JSON object)"):
+        require_model(folder)
+
+
+def test_what_may_not_be_read_is_not_called_missing_or_broken(folder):
+    """As a user that is not root."""
+    weights = folder / "model-00001-of-00002.safetensors"
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom wmtp.errors import ModelError\n"
+        "from wmtp.model_files import tensor_names, weight_files\n"
+        "try: weight_files(Path(sys.argv[1]))\nexcept ModelError as error: print(error)"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        copy = shutil.copytree(folder, Path(place) / "model")
+        copy.chmod(0o755)
+        for path in copy.iterdir():
+            path.chmod(0o644)
+        (copy / weights.name).chmod(0)
+        done = subprocess.run(
+            [*become(IDENTITIES[-1]), sys.executable, "-c", code, str(copy)], capture_output=True, text=True, check=False
+        )
+    assert done.stdout == f"{copy / weights.name}: Permission denied\n", done.stderr
 
 
 def test_pytorchs_own_files_are_checked_to_their_end(tmp_path):

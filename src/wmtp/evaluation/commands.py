@@ -62,6 +62,7 @@ def score(
     """
     with Unfinished(out) as place:
         taskset, problems = _tasks(name, data, scoring.limit, allowance)
+        facts = {"dataset": version_of(data), "allowance": allowance.as_dict()}
         taskset = asking.to_score(taskset)
         answers = read_answers(submission, taskset, problems)
         require_all(taskset, problems, answers, max(scoring.k))
@@ -80,8 +81,7 @@ def score(
             waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
             _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
         samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
-        facts = {"dataset": version_of(data), "prompt": _asked(taskset), "allowance": allowance.as_dict()}
-        return _publish(place, run, samples, scoring, facts)
+        return _publish(place, run, samples, scoring, facts | {"prompt": _asked(taskset)})
 
 
 def evaluate(
@@ -115,6 +115,7 @@ def evaluate(
         longest = tasksets.get(name).format(asking.prompt).max_new_tokens
         decoding = drawing.decoding(scoring.k, scoring.seed, longest)
         taskset, problems = _tasks(name, data, scoring.limit, allowance)
+        facts: dict[str, Any] = {"dataset": version_of(data), "allowance": allowance.as_dict()}
         prepared = asking.prepare(taskset, problems)
         execution = Execution.prepare(
             taskset,
@@ -135,9 +136,7 @@ def evaluate(
             waiting = run.unfinished(decoding.samples)
             say(f"{len(waiting)} of {len(problems)} tasks to complete with {model.path} by {model.backend}")
             _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
-        facts = {
-            "dataset": version_of(data),
-            "allowance": allowance.as_dict(),
+        facts |= {
             "model": model.path,
             "prompt": prompt_facts(taskset, prepared.shots),
             "sampling": decoding_identity(decoding),

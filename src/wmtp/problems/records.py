@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -81,7 +83,8 @@ def read_rows(path_or_hub_id: str) -> Iterator[Row]:
         yield from _hub(path_or_hub_id, **hub_id.groupdict())
         return
     for part in parts:
-        yield from _READERS[path_format(part)](part)
+        with _readable(part):
+            yield from _READERS[path_format(part)](part)
 
 
 def place_of(where: str) -> tuple[str, int]:
@@ -101,9 +104,20 @@ def version_of(path_or_hub_id: str) -> dict[str, str]:
         return {"name": path_or_hub_id}
     digest = hashlib.md5(usedforsecurity=False)
     for part in parts:
-        for line in _lines(part):
-            digest.update(line)
+        with _readable(part):
+            for line in _lines(part):
+                digest.update(line)
     return {"name": Path(path_or_hub_id).name, "md5": digest.hexdigest()}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises DataError: the system does not let it be read, or not to its end."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno is not None else str(error)
+        raise DataError(f"{path} cannot be read: {reason}") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -119,11 +133,12 @@ def _open(path: Path) -> IO[bytes]:
 
 def _lines(path: Path) -> Iterator[bytes]:
     """Raises DataError: what is packed cannot be unpacked."""
-    packed = (EOFError, gzip.BadGzipFile, zlib.error) if path.suffix != ".zst" else OSError
     try:
         with _open(path) as lines:
             yield from lines
-    except packed as error:
+    except (EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's own; those of packers have no number
+            raise
         raise DataError(f"{path} cannot be unpacked: {error}") from None
 
 
@@ -186,12 +201,15 @@ def _arrow(path: Path) -> Iterator[Row]:
 
     with pa.memory_map(str(path)) as source:
         try:
-            reader = pa.ipc.open_file(source)
-            batches: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        except pa.ArrowInvalid:
-            source.seek(0)
-            batches = iter(pa.ipc.open_stream(source))
-        yield from _rows(path, (batch.slice(i, _BATCH) for batch in batches for i in range(0, len(batch), _BATCH)))
+            try:
+                reader = pa.ipc.open_file(source)
+                batches: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
+            except pa.ArrowInvalid:
+                source.seek(0)
+                batches = iter(pa.ipc.open_stream(source))
+            yield from _rows(path, (batch.slice(i, _BATCH) for batch in batches for i in range(0, len(batch), _BATCH)))
+        except pa.ArrowException as error:
+            raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _rows(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:

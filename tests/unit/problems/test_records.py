@@ -3,13 +3,19 @@
 import gzip
 import hashlib
 import json
+import os
+import re
+import subprocess
 import sys
+import tempfile
 import types
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.unit.sandbox.identities import IDENTITIES, become
 from tests.unit.tasksets.records import lines
 from wmtp.errors import DataError
 from wmtp.problems.records import (
@@ -281,3 +287,46 @@ def test_where_a_row_stands_is_its_file_and_its_number(tmp_path, name):
     write(path, RECORDS)
     first = 1 if ".jsonl" in name else 0
     assert [place_of(where) for where, _ in read_rows(str(path))] == [(str(path), first + i) for i in range(150)]
+
+
+UNREADABLE = ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json", "a.parquet", "a.arrow")
+
+
+def test_a_file_that_may_not_be_read_is_one_line_that_says_so():
+    """As a user that is not root."""
+    code = (
+        "import sys\nfrom wmtp.errors import DataError\nfrom wmtp.problems.records import read_rows, version_of\n"
+        "for path in sys.argv[1:]:\n"
+        "    for read in (lambda: list(read_rows(path)), lambda: version_of(path)):\n"
+        "        try: read()\n"
+        "        except DataError as error: print(error)\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        paths = [Path(place) / name for name in UNREADABLE]
+        for path in paths:
+            write(path, RECORDS)
+            path.chmod(0)
+        command = [*become(IDENTITIES[-1]), sys.executable, "-c", code, *map(str, paths)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [f"{path} cannot be read: Permission denied" for path in paths for _ in range(2)], (
+        done.stderr
+    )
+
+
+def test_a_file_that_vanishes_while_others_are_read_is_named(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.jsonl", RECORDS)
+    rows = read_rows(str(tmp_path))
+    next(rows)
+    (tmp_path / "b.jsonl").unlink()
+    with pytest.raises(DataError, match=r"b\.jsonl cannot be read: No such file or directory"):
+        list(rows)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"ARROW1"])
+@pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
+def test_a_table_that_is_none_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"^{re.escape(str(tmp_path / name))} cannot be read: .+$"):
+        list(read_rows(str(tmp_path / name)))
