@@ -42,6 +42,7 @@ def pack_by_hand(folders, target, width):
             "is_target": joined(targets, pa.bool_()),
             "segment_lens": pa.array([[len(ids[i]) for i in row] for row in rows], pa.large_list(pa.int32())),
             "segment_documents": pa.array(rows, pa.large_list(pa.int64())),
+            "segment_places": pa.array([[f"texts:{i}" for i in row] for row in rows], pa.large_list(pa.string())),
         }
     )
     places = target / "packed", target / "packed_reference"

@@ -81,6 +81,8 @@ def _scores(files: dict[str, Path]) -> dict[str, dict[str, float]]:
 
 
 def _score(entry: dict[str, Any]) -> dict[str, float]:
+    if not entry["reported_k"]:
+        return {"nll": entry["nll"]["head0"]}
     k = entry["reported_k"][0]
     score = entry["pass_at_k"][str(k)]
     return {f"pass@{k}": score["mean"], "low": score["low"], "high": score["high"], "nll": entry["nll"]["head0"]}

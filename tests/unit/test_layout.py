@@ -16,6 +16,7 @@ USED = "one part of what runs a program, and seen by what programs can do, in"
 ELSEWHERE = {
     "models/slices.py": ("needs several ranks:", "distributed/test_slices.py"),
     "models/token_order.py": ("needs several ranks:", "distributed/test_token_order.py"),
+    "stages/evaluate_documents.py": (WIRING, "integration/test_documents.py"),
     "stages/score_base.py": (WIRING, "distributed/test_scoring.py"),
     "stages/score_reference.py": (WIRING, "distributed/test_determinism.py"),
     "stages/score_start.py": (WIRING, "distributed/test_scoring.py"),
@@ -53,6 +54,7 @@ OF_MANY = {
     "sandbox/test_busy.py": "time limits on a busy machine",
     "sandbox/test_script.py": "programs against what they do by hand",
     "tasksets/test_tasksets.py": "the package, and what holds for every task set",
+    "reporting/test_of_documents.py": "a report on documents, from files to page",
     "training/test_packed_steps.py": "packed rows, from the loader to gradients and scores",
     "weightings/test_foreign.py": "weightings of other packages",
     "weightings/test_every_weighting.py": "the package, and what holds for every weighting",

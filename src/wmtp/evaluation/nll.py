@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 
 from wmtp.errors import EvaluationError
@@ -43,9 +45,37 @@ def num_heads(model: Any) -> int:
     return int(getattr(model.config, "n_future", 1)) if hasattr(model, "head_logits") else 1
 
 
+class ByDocument:
+    """Head 0's NLL and tokens of every document of packed rows. D documents.
+
+    Attributes:
+        places: where each stands, (D,); sums_2D: this rank's part of the NLL and of the tokens, float64.
+    """
+
+    def __init__(self, data: TokenData, device: torch.device) -> None:
+        assert data.segments is not None, "rows are not packed"
+        _, firsts, of_segment = np.unique(data.segments.documents, return_index=True, return_inverse=True)
+        places = data.arrow["segment_places"].combine_chunks().values
+        self.places: list[str] = places.take(pa.array(firsts)).to_pylist()
+        self.sums_2D = torch.zeros(2, len(firsts), dtype=torch.float64, device=device)
+        self._of_segment = torch.from_numpy(of_segment).to(device)
+
+    def add(self, segments_N: torch.Tensor, nll_N: torch.Tensor) -> None:
+        """Targets: which piece each is of, and its NLL."""
+        documents_N = self._of_segment[segments_N]
+        self.sums_2D[0].index_add_(0, documents_N, nll_N)
+        self.sums_2D[1].index_add_(0, documents_N, torch.ones_like(nll_N))
+
+
 @torch.inference_mode()
-def head_sums(model: Any, data: TokenData, *, rank: int = 0, world_size: int = 1) -> torch.Tensor:
-    """This rank's part of the sums over a table: NLL, hits and tokens per head, (3, H) float64 on the model's device."""
+def head_sums(
+    model: Any, data: TokenData, *, rank: int = 0, world_size: int = 1, by_document: ByDocument | None = None
+) -> torch.Tensor:
+    """This rank's part of the sums over a table: NLL, hits and tokens per head, (3, H) float64 on the model's device.
+
+    Args:
+        by_document: is filled, of packed rows.
+    """
     heads, device = num_heads(model), next(model.parameters()).device
     sums = torch.zeros(3, heads, dtype=torch.float64, device=device)
     vocab_size: int = model.config.vocab_size
@@ -59,7 +89,11 @@ def head_sums(model: Any, data: TokenData, *, rank: int = 0, world_size: int = 1
         for h, logits_BTV in enumerate(all_logits):
             valid = labels_BTH[..., h] != IGNORE_INDEX
             logits_NV, labels_N = logits_BTV[valid].float(), labels_BTH[..., h][valid]
-            sums[0, h] += torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="none").double().sum()
+            nll_N = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="none").double()
+            if by_document is not None and h == 0:
+                assert batch.segment_ids_BT is not None
+                by_document.add(batch.segment_ids_BT[valid], nll_N)
+            sums[0, h] += nll_N.sum()
             sums[1, h] += (logits_NV.argmax(dim=-1) == labels_N).sum()
             sums[2, h] += len(labels_N)
     return sums

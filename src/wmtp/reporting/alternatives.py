@@ -12,7 +12,9 @@ Report = Mapping[str, Any]
 
 def alternatives(report: Report) -> dict[str, str]:
     """Name -> text of every figure, with the values that it draws."""
-    return {name: f"{title}: {'; '.join(values(report))}." for name, (title, values) in _FIGURES.items()}
+    score = report["score"]
+    words = {"SCORE": score["name"], "NOUN": score["noun"]}
+    return {name: f"{title.format(**words)}: {'; '.join(values(report))}." for name, (title, values) in _FIGURES.items()}
 
 
 def _interval(entry: Mapping[str, Any]) -> str:
@@ -23,6 +25,7 @@ def _pass_at_1(report: Report) -> list[str]:
     return [
         f"{arm} {_interval(entry['pass_at_k']['1'])}, greedy {entry['greedy']['mean']:.3f}"
         for arm, entry in report["arms"].items()
+        if entry["pass_at_k"]
     ]
 
 
@@ -83,7 +86,7 @@ def _calibration(report: Report) -> list[str]:
 
 _FIGURES: dict[str, tuple[str, Callable[[Report], list[str]]]] = {
     "pass_at_1": ("pass@1 of every arm, with 95 % intervals over tasks", _pass_at_1),
-    "difference": ("Difference from the baseline in pass@1, with 95 % intervals over tasks", _difference),
+    "difference": ("Difference from the baseline in {SCORE}, with 95 % intervals over {NOUN}s", _difference),
     "pass_at_k": ("pass@k", _pass_at_k),
     "by_difficulty": ("pass@1 by difficulty", _by_difficulty),
     "nll_per_head": ("Held-out nll of every head", _nll_per_head),

@@ -15,7 +15,7 @@ from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
 from wmtp.reporting.inputs import UNKNOWN, Inputs, Run, Tasks
-from wmtp.reporting.statistics import Difference, compare_family, pool, score_matrix, task_pass_at_k
+from wmtp.reporting.statistics import NATS, Difference, Score, compare_family, pool, score_matrix, task_pass_at_k
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -26,11 +26,12 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
     baseline = config.report.baseline_arm if config.report.baseline_arm in {run.arm for run in inputs.runs} else None
     runs_by_arm = group_by_arm(inputs.runs, config, baseline)
     num_bootstrap = config.report.num_bootstrap
-    first = inputs.runs[0].metrics
+    first, score = inputs.runs[0].metrics, Score.for_tasks(inputs.runs[0].tasks)
     report: dict[str, Any] = {
         "title": config.report.title,
         "profile": config.profile,
         "baseline": baseline,
+        "score": {"name": score.name, "noun": score.noun},
         "setting": _setting(inputs, config, first),
         "arms": {arm: _arm(arm, runs, config, num_bootstrap) for arm, runs in runs_by_arm.items()},
         "runs": [_run_row(run, config) for runs in runs_by_arm.values() for run in runs],
@@ -47,9 +48,9 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
         "data": inputs.data,
     }
     if baseline is not None:
-        _add_differences(report, runs_by_arm, baseline, num_bootstrap)
+        _add_differences(report, runs_by_arm, baseline, score, num_bootstrap)
         _add_tokens_to_baseline(report, runs_by_arm, baseline)
-    report["pairs"] = _pairs(runs_by_arm, config, num_bootstrap)
+    report["pairs"] = _pairs(runs_by_arm, config, score, num_bootstrap)
     report["findings"] = build_findings(report)
     return report
 
@@ -70,7 +71,7 @@ def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[st
     return {
         "benchmark": metrics["benchmark"],
         "num_tasks": metrics["num_tasks"],
-        "num_samples": metrics["num_samples"],
+        "num_samples": metrics.get("num_samples"),
         "limit": metrics.get("limit"),
         "temperature": config.evaluate.temperature,
         "top_p": config.evaluate.top_p,
@@ -79,7 +80,7 @@ def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[st
         "global_batch_size": train.global_batch_size,
         "num_parameters": sorted(size for size in sizes if size is not None),
         "source": config.data.source,
-        "is_generated": tasksets.get(config.data.source).is_generated,
+        "is_generated": config.data.source in tasksets.names() and tasksets.get(config.data.source).is_generated,
         "allow_unsafe": any((run.metrics.get("sandbox") or {}).get("allow_unsafe", False) for run in inputs.runs),
         "isolation": sorted({str((run.metrics.get("sandbox") or {}).get("isolation", "not recorded")) for run in inputs.runs}),
     }
@@ -89,7 +90,11 @@ def _greedy(tasks: Tasks) -> np.ndarray:
     return tasks.greedy_correct.astype(float)
 
 
-def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> dict[str, Any]:
+def _solved(runs: Sequence[Run], config: Config, num_bootstrap: int) -> dict[str, Any]:
+    """What was solved; of documents nothing is there to be."""
+    if runs[0].tasks.nll is not None:
+        return {"pass_at_k": {}, "reported_k": [], "greedy": None, "by_difficulty": {}}
+
     def pooled(score: Callable[[Tasks], np.ndarray]) -> dict[str, Any]:
         return dataclasses.asdict(pool(score_matrix(runs, score), num_bootstrap))
 
@@ -97,6 +102,10 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
     reported = [k for k in config.evaluate.k if k <= largest]
     plotted = sorted({*reported, *(int(k) for k in np.unique(np.geomspace(1, largest, 10).round()))})
     at_k = {str(k): pooled(partial(task_pass_at_k, k=k)) for k in plotted}
+    return {"pass_at_k": at_k, "reported_k": reported, "greedy": pooled(_greedy), "by_difficulty": _by_difficulty(runs)}
+
+
+def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> dict[str, Any]:
     return {
         "arm": arm,
         "weighting": plain(config.arms[arm].weighting),
@@ -104,12 +113,9 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
         "seeds": [run.seed for run in runs],
         "runs": [run.name for run in runs],
         "is_weighted": config.arms[arm].is_weighted,
-        "pass_at_k": at_k,
-        "reported_k": reported,
-        "greedy": pooled(_greedy),
+        **_solved(runs, config, num_bootstrap),
         "nll": _mean_by_key([run.metrics["nll"] for run in runs]),
         "token_accuracy": _mean_by_key([run.metrics.get("token_accuracy") or {} for run in runs]),
-        "by_difficulty": _by_difficulty(runs),
         "verdicts": _sum_by_key([run.metrics.get("verdicts") or {} for run in runs]),
         "weights": _mean_weights([run.summary["weights"] for run in runs if run.summary.get("weights")]),
         "cost": _policy_cost(runs),
@@ -217,12 +223,15 @@ def _as_json(difference: Difference | None) -> dict[str, Any] | None:
     }
 
 
-def _add_differences(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str, num_bootstrap: int) -> None:
+def _add_differences(
+    report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str, score: Score, num_bootstrap: int
+) -> None:
     others = [arm for arm in runs_by_arm if arm != baseline]
     pairs = [(runs_by_arm[arm], runs_by_arm[baseline]) for arm in others]
-    for key, score in (("difference", partial(task_pass_at_k, k=1)), ("greedy_difference", _greedy)):
+    greedy = [] if score is NATS else [("greedy_difference", _greedy)]
+    for key, of in (("difference", score.of), *greedy):
         report["arms"][baseline][key] = None
-        for arm, found in zip(others, compare_family(pairs, score, num_bootstrap), strict=True):
+        for arm, found in zip(others, compare_family(pairs, of, num_bootstrap), strict=True):
             report["arms"][arm][key] = _as_json(found)
 
 
@@ -248,7 +257,7 @@ def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[
         }
 
 
-def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, num_bootstrap: int) -> list[dict[str, Any]]:
+def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, score: Score, num_bootstrap: int) -> list[dict[str, Any]]:
     """Comparisons beside those with the baseline: filtering against every weighting, a weighting against its control."""
     arms = {arm: config.arms[arm] for arm in runs_by_arm}
     filtered = [arm for arm, how in arms.items() if how.solutions == "correct" and not how.is_weighted]
@@ -260,9 +269,7 @@ def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, num_bootstrap: int
         for other, how in arms.items()
         if how.weighting.control_for == arms[one].weighting.name
     ]
-    found = compare_family(
-        [(runs_by_arm[one], runs_by_arm[other]) for _, one, other in pairs], partial(task_pass_at_k, k=1), num_bootstrap
-    )
+    found = compare_family([(runs_by_arm[one], runs_by_arm[other]) for _, one, other in pairs], score.of, num_bootstrap)
     return [
         {"kind": kind, "arm": one, "against": other, "difference": _as_json(difference)}
         for (kind, one, other), difference in zip(pairs, found, strict=True)

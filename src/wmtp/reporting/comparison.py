@@ -93,6 +93,8 @@ def _require_same_tasks(members: Sequence[Member]) -> None:
     first = members[0].inputs.runs[0]
     for member in members[1:]:
         other = member.inputs.runs[0]
+        if other.tasks.nll is not None:
+            raise DataError(f"{member.name} was evaluated on documents: experiments are compared by what they solve")
         if (other.tasks.task_ids, other.metrics["benchmark"]) != (first.tasks.task_ids, first.metrics["benchmark"]):
             raise DataError(
                 f"{members[0].name} and {member.name} were not evaluated on the same tasks, so their scores cannot be compared"

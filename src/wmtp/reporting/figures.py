@@ -71,7 +71,7 @@ def new_figure(height: float, columns: int = 1, **keys: Any) -> tuple[Figure, An
 
 def _scope(report: Report) -> str:
     setting = report["setting"]
-    return f"{plural(setting['num_tasks'], 'task')}, {plural(len(setting['seeds']), 'seed')}"
+    return f"{plural(setting['num_tasks'], report['score']['noun'])}, {plural(len(setting['seeds']), 'seed')}"
 
 
 def row_labels(axes: Axes, names: list[str]) -> None:
@@ -85,8 +85,10 @@ def interval_bar(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -
     axes.plot(entry["mean"], y, style.marker, color=style.color, ms=9)
 
 
-def pass_at_1(report: Report) -> Figure:
+def pass_at_1(report: Report) -> Figure | None:
     """Sampled and greedy pass@1 of every arm, with intervals over tasks and a dot per seed."""
+    if report["score"]["noun"] != "task":
+        return None
     arms, styles = list(report["arms"]), arm_styles(report["arms"], report["baseline"])
     figure, axes = new_figure(1.3 + 0.5 * len(arms))
     for y, arm in enumerate(arms):
@@ -107,7 +109,7 @@ def pass_at_1(report: Report) -> Figure:
 
 
 def difference(report: Report) -> Figure | None:
-    """Paired pass@1 differences against the baseline, with both intervals."""
+    """Paired differences in the score against the baseline, with both intervals."""
     arms = [arm for arm, entry in report["arms"].items() if entry.get("difference")]
     if not arms:
         return None
@@ -120,9 +122,11 @@ def difference(report: Report) -> Figure | None:
             axes.plot([entry["seed_low"], entry["seed_high"]], [y, y], color=styles[arm].color, lw=8, alpha=0.25)
         interval_bar(axes, y, entry, styles[arm])
     row_labels(axes, arms)
-    axes.set_xlabel(f"pass@1 minus {report['baseline']}'s, same tasks and seeds")
-    intervals = f"95 % intervals over tasks, bands over seeds ({_scope(report)})"
-    axes.set_title(f"Paired difference from {report['baseline']} in sampled pass@1\n{intervals}")
+    name, noun = report["score"]["name"], report["score"]["noun"]
+    axes.set_xlabel(f"{name} minus {report['baseline']}'s, same {noun}s and seeds")
+    intervals = f"95 % intervals over {noun}s, bands over seeds ({_scope(report)})"
+    how = "sampled " if noun == "task" else ""
+    axes.set_title(f"Paired difference from {report['baseline']} in {how}{name}\n{intervals}")
     return figure
 
 
@@ -196,7 +200,8 @@ def nll_per_head(report: Report) -> Figure:
     )
     axes.set_xticks(range(len(heads)), [f"head {head.removeprefix('head')}" for head in heads])
     axes.set(ylabel="nll (nats per token), lower is better")
-    axes.set_title(f"nll per head on clean held-out solutions ({plural(len(report['setting']['seeds']), 'seed')})")
+    what = "clean held-out solutions" if report["score"]["noun"] == "task" else "held-out documents"
+    axes.set_title(f"nll per head on {what} ({plural(len(report['setting']['seeds']), 'seed')})")
     return figure
 
 

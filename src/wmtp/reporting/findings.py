@@ -17,7 +17,7 @@ def build_findings(report: dict[str, Any]) -> dict[str, Any]:
     """
     return {
         "arms": _arm_findings(report),
-        "pairs": [_pair_sentence(pair) for pair in report["pairs"] if pair["difference"] is not None],
+        "pairs": [_pair_sentence(pair, report["score"]["noun"]) for pair in report["pairs"] if pair["difference"] is not None],
         "curves": _curve_sentences(report),
         "weights": _weight_sentences(report),
         "critic": _critic_sentences(report["critic"]),
@@ -36,13 +36,13 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def evidence(difference: dict[str, Any]) -> str:
+def evidence(difference: dict[str, Any], noun: str = "task") -> str:
     """`+0.210, 95 % over tasks +0.100 to +0.320, over seeds -0.020 to +0.440, n = 3 seeds, 150 tasks`; where there are other
     comparisons each interval is followed by `(jointly ...)`."""
-    parts = [f"{signed(difference['mean'])}, 95 % over tasks {_range(difference, '')}"]
+    parts = [f"{signed(difference['mean'])}, 95 % over {noun}s {_range(difference, '')}"]
     if difference["seed_low"] is not None:
         parts.append(f"over seeds {_range(difference, 'seed_')}")
-    return ", ".join([*parts, f"n = {plural(difference['num_seeds'], 'seed')}", plural(difference["num_tasks"], "task")])
+    return ", ".join([*parts, f"n = {plural(difference['num_seeds'], 'seed')}", plural(difference["num_tasks"], noun)])
 
 
 def _range(difference: dict[str, Any], kind: str) -> str:
@@ -72,20 +72,23 @@ def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
             "single": f"differs from {baseline} in this one pair of runs, which says nothing of the method",
         }[difference["verdict"]]
         given = f", given {' and '.join(entry['given'])}" if entry["given"] else ""
-        text = f"{says}{given} (pass@1 {evidence(difference)}). {_greedy_clause(entry)}"
-        rows.append({"arm": arm, "verdict": difference["verdict"], "text": text})
+        score = report["score"]
+        text = f"{says}{given} ({score['name']} {evidence(difference, score['noun'])}). {_greedy_clause(entry)}"
+        rows.append({"arm": arm, "verdict": difference["verdict"], "text": text.rstrip()})
     return rows
 
 
 def _greedy_clause(entry: dict[str, Any]) -> str:
-    greedy, sampled = entry["greedy_difference"], entry["difference"]
+    greedy, sampled = entry.get("greedy_difference"), entry["difference"]
+    if greedy is None:
+        return ""
     text = f"Greedy pass@1: {signed(greedy['mean'])} ({signed(greedy['low'])} to {signed(greedy['high'])} over tasks)"
     if greedy["mean"] * sampled["mean"] < 0:
         return f"{text}: the opposite direction."
     return f"{text}."
 
 
-def _pair_sentence(pair: dict[str, Any]) -> str:
+def _pair_sentence(pair: dict[str, Any], noun: str) -> str:
     difference = pair["difference"]
     says = {
         "better": f"beats {pair['against']}",
@@ -97,7 +100,7 @@ def _pair_sentence(pair: dict[str, Any]) -> str:
         "filtered": "training on correct solutions only, with no weights at all",
         "control": "against its control",
     }[pair["kind"]]
-    return f"{pair['arm']} ({why}) {says}: {evidence(difference)}."
+    return f"{pair['arm']} ({why}) {says}: {evidence(difference, noun)}."
 
 
 def _curve_sentences(report: dict[str, Any]) -> list[str]:
@@ -153,17 +156,18 @@ def _critic_sentences(critic: dict[str, Any] | None) -> list[str]:
 
 
 def _caveats(report: dict[str, Any]) -> list[str]:
-    rows = []
+    rows, noun = [], report["score"]["noun"]
     num_seeds = min(len(entry["seeds"]) for entry in report["arms"].values())
+    varies = "Greedy scores in particular vary by seed. " if noun == "task" else ""
     if num_seeds == 1:
         rows.append(
-            "One seed is one run, and no evidence of a method effect: the intervals cover the choice of tasks, not how "
-            "training varies. Greedy scores in particular vary by seed. Run at least three seeds before you claim anything."
+            "One seed is one run, and no evidence of a method effect: the intervals cover the choice of "
+            f"{noun}s, not how training varies. {varies}Run at least three seeds before you claim anything."
         )
     elif num_seeds < 5:
         rows.append(
-            f"{num_seeds} seeds are few: a difference counts only where both its intervals, over tasks and over seeds, "
-            "exclude zero. " + _seed_spread(report)
+            f"{num_seeds} seeds are few: a difference counts only where both its intervals, over {noun}s and over seeds, "
+            f"exclude zero. {_seed_spread(report)}".rstrip()
         )
     given = sorted({what for entry in report["arms"].values() for what in entry["given"]}, reverse=True)
     if given:
@@ -196,7 +200,10 @@ def _power(report: dict[str, Any]) -> list[str]:
     if not found:
         return []
     needed = statistics.median(one["detectable"] for one in found)
-    seeds, tasks = plural(min(one["num_seeds"] for one in found), "seed"), plural(found[0]["num_tasks"], "task")
+    seeds, tasks = (
+        plural(min(one["num_seeds"] for one in found), "seed"),
+        plural(found[0]["num_tasks"], report["score"]["noun"]),
+    )
     of_runs = " between these runs" if any(one["num_seeds"] == 1 for one in found) else ""
     return [
         f"With {seeds} and {tasks} a true difference{of_runs} of {needed:.3f} or more would be found in four of five such "
@@ -205,7 +212,9 @@ def _power(report: dict[str, Any]) -> list[str]:
 
 
 def _seed_spread(report: dict[str, Any]) -> str:
-    """How far the arm whose greedy score varies most moves between seeds."""
+    """How far the arm whose greedy score varies most moves between seeds; nothing of documents, which have none."""
+    if any(entry["greedy"] is None for entry in report["arms"].values()):
+        return ""
     arm, entry = max(report["arms"].items(), key=lambda item: item[1]["greedy"]["seed_max"] - item[1]["greedy"]["seed_min"])
     greedy, sampled = entry["greedy"], entry["pass_at_k"]["1"]
     return (
@@ -231,6 +240,8 @@ def _limits(report: dict[str, Any]) -> str:
     else:
         model = f"models of {sizes[0]} to {sizes[-1]} M parameters"
     data = "problems that a generator composes" if setting["is_generated"] else f"problems of {setting['source']}"
+    if report["score"]["noun"] == "document":
+        data = "the documents of data.train_path"
     steps, batch = plural(setting["steps"], "step"), plural(setting["global_batch_size"], "example")
     text = (
         f"These numbers hold for {model}, {steps} of {batch} and {data}; they say nothing about larger models or other text. "

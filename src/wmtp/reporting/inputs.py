@@ -12,26 +12,35 @@ import numpy as np
 
 from wmtp.config.arms import needed_columns
 from wmtp.errors import DataError
+from wmtp.problems import documents
 
 if TYPE_CHECKING:
     from wmtp.config import Config
 
 TASK_COLUMNS = ("task_id", "difficulty", "num_samples", "num_correct", "greedy_correct")
 UNKNOWN = -1
-METRIC_KEYS = ("benchmark", "num_tasks", "num_samples", "pass@1", "greedy_pass@1", "nll")
+DOCUMENT_COLUMNS = ("task_id", "num_tokens", "nll_sum")
+METRIC_KEYS = ("benchmark", "num_tasks", "nll")
+SOLVING_KEYS = ("num_samples", "pass@1", "greedy_pass@1")
+"""Of a benchmark with something to solve; documents have only what is in METRIC_KEYS."""
 SUMMARY_KEYS = ("steps", "tokens", "result_step", "wall_s", "tokens_per_s", "peak_memory_bytes", "world_size")
 CRITIC_KEYS = ("brier", "ece", "calibration")
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """One run's `per_task.csv`; arrays over tasks, shape (T,). `difficulty` is `UNKNOWN` where the dataset does not tell it."""
+    """One run's `per_task.csv`; arrays over tasks, shape (T,). `difficulty` is `UNKNOWN` where the dataset does not tell it.
+
+    Of documents, which are no tasks to solve, the other arrays are empty, and `nll` is there: what each adds to head 0's NLL,
+    in nats per token of all, times their number, so that its mean is the NLL.
+    """
 
     task_ids: tuple[str, ...]
     difficulty: np.ndarray
     num_samples: np.ndarray
     num_correct: np.ndarray
     greedy_correct: np.ndarray
+    nll: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -89,11 +98,14 @@ def _load_run(artifacts: Path, name: str, arm: str, seed: int) -> Run:
     for key, expected in (("run", name), ("arm", arm), ("seed", seed)):
         if key in metrics and metrics[key] != expected:
             raise DataError(f"{evaluation / 'metrics.json'}: {key}={metrics[key]!r}, but params.yaml says {expected!r}")
-    unmeasured = [key for key in ("pass@1", "greedy_pass@1") if metrics[key] is None]
+    is_documents = metrics["benchmark"] in documents.KINDS
+    if not is_documents:
+        _require_keys(metrics, SOLVING_KEYS, evaluation / "metrics.json")
+    unmeasured = [key for key in ("pass@1", "greedy_pass@1") if not is_documents and metrics[key] is None]
     unmeasured += [f"nll.{head}" for head, value in metrics["nll"].items() if value is None]
     if unmeasured or "head0" not in metrics["nll"]:
         raise DataError(f"{evaluation / 'metrics.json'} has no number for {', '.join(unmeasured) or 'nll.head0'}")
-    tasks = read_tasks(evaluation / "per_task.csv")
+    tasks = (read_documents if is_documents else read_tasks)(evaluation / "per_task.csv")
     if len(tasks.task_ids) != metrics["num_tasks"]:
         raise DataError(
             f"{evaluation / 'per_task.csv'} has {len(tasks.task_ids)} tasks, metrics.json says {metrics['num_tasks']}"
@@ -155,15 +167,32 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["step"])
 
 
-def read_tasks(path: Path) -> Tasks:
-    """`per_task.csv`, sorted by task id."""
+def _read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Of a `per_task.csv`, sorted by task id."""
     reader = csv.DictReader(_read_text(path).splitlines())
-    missing = [column for column in TASK_COLUMNS if column not in (reader.fieldnames or ())]
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}")
     rows = sorted(reader, key=lambda row: row["task_id"])
     if not rows:
         raise DataError(f"{path} holds no tasks")
+    return rows
+
+
+def read_documents(path: Path) -> Tasks:
+    """`per_task.csv` of documents, sorted by task id."""
+    rows = _read_rows(path, DOCUMENT_COLUMNS)
+    try:
+        tokens_T, nll_T = (np.array([float(row[name]) for row in rows]) for name in DOCUMENT_COLUMNS[1:])
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    empty = np.empty(0, dtype=np.int64)
+    return Tasks(tuple(row["task_id"] for row in rows), empty, empty, empty, empty, nll_T * len(rows) / tokens_T.sum())
+
+
+def read_tasks(path: Path) -> Tasks:
+    """`per_task.csv`, sorted by task id."""
+    rows = _read_rows(path, TASK_COLUMNS)
     try:
         columns = {name: np.array([_number(row[name]) for row in rows]) for name in TASK_COLUMNS[1:]}
     except ValueError as error:

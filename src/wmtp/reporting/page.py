@@ -16,11 +16,11 @@ from wmtp.reporting.tables import interval_text, scope_text, verdict_text
 FIGURE_NOTES = {
     "pass_at_1": "A task's pass@1 is the share of its samples that pass all tests; greedy is one program per task. "
     "Bars: over tasks; ticks: seeds.",
-    "difference": "Right of zero is better. Narrow bar: resampled tasks, trained models fixed. "
+    "difference": "Right of zero is better. Narrow bar: resampled tasks or documents, trained models fixed. "
     "Wide pale bar: Student's t over seeds, if several.",
     "pass_at_k": "Unbiased estimate 1 - C(n-c, k) / C(n, k), averaged over tasks.",
     "by_difficulty": "Difficulty is the depth of the composition or the dataset's own grade.",
-    "nll_per_head": "Never weighted, the same clean solutions of unseen problems for every arm. "
+    "nll_per_head": "Never weighted, the same clean solutions of unseen problems, or held-out documents, for every arm. "
     "Head h predicts the token h + 1 ahead.",
     "learning_curves": "Only the left panel compares arms: a training loss is weighted by its own arm.",
     "weights": "Head 0's weights under the trained policy; dotted: unweighted. Right: noise tokens by kind, clean solutions. "

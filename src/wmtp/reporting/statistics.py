@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -108,6 +109,29 @@ def task_pass_at_k(tasks: Tasks, k: int) -> np.ndarray:
         ValueError: a task has fewer than k samples.
     """
     return task_scores(tasks.num_samples.tolist(), tasks.num_correct.tolist(), k)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What arms are compared by: `of` a run's tasks, (T,), higher is better; `noun`: what one of these is called."""
+
+    name: str
+    noun: str
+    of: Callable[[Tasks], np.ndarray]
+
+    @classmethod
+    def for_tasks(cls, tasks: Tasks) -> Score:
+        """pass@1 of tasks that are solved; of documents the nats that are saved, which is the NLL with its sign turned."""
+        return NATS if tasks.nll is not None else PASS_AT_1
+
+
+def _nats(tasks: Tasks) -> np.ndarray:
+    assert tasks.nll is not None, "tasks are solved, and not read"
+    return -tasks.nll
+
+
+PASS_AT_1 = Score("pass@1", "task", partial(task_pass_at_k, k=1))
+NATS = Score("nats per token saved", "document", _nats)
 
 
 def score_matrix(runs: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> np.ndarray:

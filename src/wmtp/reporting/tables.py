@@ -31,7 +31,7 @@ def arm_rows(report: Report) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"arm": arm, "num_seeds": len(entry["seeds"])}
         for k in entry["reported_k"]:
             row |= _flat(f"pass@{k}", entry["pass_at_k"][str(k)])
-        row |= _flat("greedy_pass@1", entry["greedy"])
+        row |= _flat("greedy_pass@1", entry["greedy"]) if entry["greedy"] else {}
         row |= {f"nll_{head}": value for head, value in entry["nll"].items()}
         difference = entry.get("difference") or {}
         row |= {f"difference_{key}": value for key, value in difference.items() if not key.startswith("num_")}
@@ -72,7 +72,7 @@ def metrics_tree(report: Report) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for arm, entry in report["arms"].items():
         tree[arm] = {f"pass@{k}": round(entry["pass_at_k"][str(k)]["mean"], 6) for k in entry["reported_k"]}
-        tree[arm]["greedy_pass@1"] = round(entry["greedy"]["mean"], 6)
+        tree[arm] |= {"greedy_pass@1": round(entry["greedy"]["mean"], 6)} if entry["greedy"] else {}
         tree[arm] |= {f"nll_{head}": round(value, 6) for head, value in entry["nll"].items()}
         if entry.get("difference"):
             tree[arm]["difference"] = round(entry["difference"]["mean"], 6)
@@ -92,7 +92,9 @@ def interval_text(entry: Mapping[str, Any]) -> str:
 def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the arms' table, as text: the same in markdown and in the terminal."""
     ks = next(iter(report["arms"].values()))["reported_k"]
-    header = ["arm", "seeds", *(f"pass@{k}" for k in ks), "greedy", f"minus {report['baseline']}", "verdict", "nll", "tokens"]
+    solves, baseline = report["score"]["noun"] == "task", report["baseline"]
+    header = ["arm", "seeds", *(f"pass@{k}" for k in ks), *(["greedy"] if solves else [])]
+    header += [f"minus {baseline}" if solves else f"saved against {baseline}", "verdict", "nll", "tokens"]
     rows = []
     for arm, entry in report["arms"].items():
         difference = entry.get("difference")
@@ -101,7 +103,7 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
                 arm,
                 str(len(entry["seeds"])),
                 *(interval_text(entry["pass_at_k"][str(k)]) for k in ks),
-                f"{entry['greedy']['mean']:.3f}",
+                *([f"{entry['greedy']['mean']:.3f}"] if solves else []),
                 f"{signed(difference['mean'])} [{signed(difference['low'])}, {signed(difference['high'])}]"
                 if difference
                 else "",
@@ -111,7 +113,7 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
             ]
         )
     if report["baseline"] is None:
-        keep = [i for i, name in enumerate(header) if not name.startswith(("minus", "verdict", "tokens"))]
+        keep = [i for i, name in enumerate(header) if not name.startswith(("minus", "saved", "verdict", "tokens"))]
         return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
     return header, rows
 
@@ -133,15 +135,19 @@ def reach_text(reach: Mapping[str, Any] | None, *, is_baseline: bool) -> str:
 
 def scope_text(report: Report) -> str:
     setting = report["setting"]
+    seeds = f"seed{'s' if len(setting['seeds']) > 1 else ''} {', '.join(map(str, setting['seeds']))}"
+    if report["score"]["noun"] == "document":
+        return f"{setting['benchmark']}: {plural(setting['num_tasks'], 'held-out document')}; {seeds}"
     return (
         f"{setting['benchmark']}: {plural(setting['num_tasks'], 'task')} x {plural(setting['num_samples'], 'sample')} "
-        f"(T = {setting['temperature']:g}, top-p {setting['top_p']:g}); seed{'s' if len(setting['seeds']) > 1 else ''} "
-        f"{', '.join(map(str, setting['seeds']))}"
+        f"(T = {setting['temperature']:g}, top-p {setting['top_p']:g}); {seeds}"
     )
 
 
 def table_note(report: Report) -> str:
-    text = "Brackets: 95 % over tasks. nll: head 0 on clean held-out solutions."
+    is_read = report["score"]["noun"] == "document"
+    text = f"Brackets: 95 % over {report['score']['noun']}s. nll: head 0 on "
+    text += "held-out documents, nats per token." if is_read else "clean held-out solutions."
     if report["baseline"] is None:
         return text
     return f"{text} tokens: share of {report['baseline']}'s training tokens needed to reach its final validation nll."

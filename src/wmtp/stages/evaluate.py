@@ -14,12 +14,12 @@ from wmtp.evaluation.generate import Decoding
 from wmtp.evaluation.nll import head_scores, head_sums
 from wmtp.evaluation.results import write_results
 from wmtp.evaluation.run import Execution, Run, SampleJournal, Scoring, effort_metrics, in_order, measure, tasks_to_score
+from wmtp.problems import documents
 from wmtp.problems.files import read_problems
-from wmtp.problems.records import version_of
 from wmtp.progress import Progress
 from wmtp.stages.counting import task_counts
+from wmtp.stages.evaluate_documents import dataset_of, evaluate_documents
 from wmtp.tokens.data import TokenData
-from wmtp.tokens.tables import read_meta
 from wmtp.types import Limits, StageResult
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Write `artifacts/evaluation/<run>`: metrics.json, per_task.csv, samples.jsonl.gz."""
+    if config.evaluate.benchmark in documents.KINDS:
+        return evaluate_documents(config, context)
     section, spec = config.evaluate, config.runs[context.run]
     started = time.monotonic()
     taskset = tasksets.get(section.benchmark)
@@ -70,7 +72,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         "run": context.run,
         "arm": spec.arm,
         "seed": spec.seed,
-        "dataset": _dataset(context),
+        "dataset": dataset_of(context, "test_problems.jsonl"),
         **heads.as_dict(),
         "dtype": completer.dtype,
         "prompt": prompt_facts(taskset),
@@ -82,13 +84,6 @@ def run(config: Config, context: StageContext) -> StageResult:
     over_limit = len(every_problem[len(problems) :])
     counts |= task_counts(num_read=len(every_problem), num_over_limit=over_limit, num_scored=len(results))
     return StageResult(metrics=_flat(metrics), counts=counts)
-
-
-def _dataset(context: StageContext) -> dict[str, Any]:
-    """Which tasks these are, as `wmtp evaluate` has it, and the sha256 of every file that `sample` made them of."""
-    folder = context.input("artifacts/data")
-    sources = {name: digest for name, _, digest in read_meta(folder)["sources"]}
-    return version_of(str(folder / "test_problems.jsonl")) | {"sources": sources}
 
 
 def _decoding(section: EvaluateConfig) -> Decoding:

@@ -2,9 +2,10 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from tests.packing import pack_by_hand
 from tests.tables import VOCAB, make_tables
 from wmtp.errors import EvaluationError
-from wmtp.evaluation.nll import head_scores, head_sums
+from wmtp.evaluation.nll import ByDocument, head_scores, head_sums
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.tokens.data import TokenData
 
@@ -54,3 +55,21 @@ def test_nothing_to_measure_and_nonsense_are_errors():
         head_scores(torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
     with pytest.raises(EvaluationError, match="not finite"):
         head_scores(torch.tensor([[float("nan")], [1.0], [2.0]]))
+
+
+def test_packed_documents_score_as_each_of_them_alone(tmp_path):
+    folders = make_tables(tmp_path, num_rows=14)
+    packed_folder, _, rows = pack_by_hand(folders, tmp_path, 48)
+    model, alone = make_model(3), TokenData.open(folders[0], "train")
+    packed = TokenData.open(packed_folder, "train")
+    assert len(rows) < 14
+    by_document = ByDocument(packed, torch.device("cpu"))
+    sums = head_sums(model, packed, by_document=by_document)
+    torch.testing.assert_close(sums, head_sums(model, alone), rtol=1e-5, atol=1e-6)
+    assert by_document.places == [f"texts:{i}" for i in range(14)]
+    for i in range(14):
+        tokens = torch.tensor(alone.tokens[alone.offsets[i] : alone.offsets[i + 1]], dtype=torch.long)
+        logprobs = torch.log_softmax(model.head_logits(tokens.unsqueeze(0))[0][0], dim=-1)
+        targets = range(int(alone.prompt_lens[i]), len(tokens))
+        nll = -sum(logprobs[place - 1, tokens[place]].item() for place in targets)
+        assert by_document.sums_2D[:, i].tolist() == pytest.approx([nll, len(targets)], rel=1e-5)
