@@ -26,9 +26,6 @@ REMOVED = "removed.jsonl"
 NUM_REMOVED = 20
 """Of those, how many the card shows."""
 
-CARD_FILES = ("README.md", "index.html")
-"""What the card itself is written to."""
-
 NUM_BINS = 20
 """Bars of a histogram at most."""
 
@@ -108,7 +105,7 @@ def read_card(folder: Path) -> DataCard:
         ledger=tuple(Ledger.from_counts(meta["counts"]).lines.values()),
         tables=tuple(_table_card(name, table, meta) for name, table in tables.items()),
         examples=tuple(row_card(text, tables["train"], "train", row) for row in one_of_each(tables["train"])),
-        files=tuple(hashes(folder, [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in CARD_FILES])),
+        files=tuple(hashes(folder, [path for path in sorted(folder.rglob("*")) if path.is_file()])),
         sources=tuple((name, size, digest) for name, size, digest in meta["sources"]),
         removed=tuple(removed[:NUM_REMOVED]),
         num_removed=dict(sorted(Counter((each["reason"], each["how"]) for each in removed).items())),

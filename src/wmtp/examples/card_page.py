@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from wmtp.examples.card import DataCard, read_card
-from wmtp.examples.card_text import because, dropped, figure, history_lines, readme
+from wmtp.examples.card_text import because, card_text, dropped, figure, history_lines
 from wmtp.files import write_text
 
 
-def write_card(folder: Path) -> None:
-    """README.md and index.html of the tables that are in `folder`; the same tables give the same bytes.
+def write_card(folder: Path, out: Path) -> None:
+    """`out/README.md` and `out/index.html` of the tables that are in `folder`; the same tables give the same bytes.
+
+    They lie elsewhere: what is made of the tables does not depend on how a card looks.
 
     Raises:
         DataError: a missing or broken file.
     """
     card = read_card(folder)
-    write_text(folder / "README.md", readme(card))
-    write_text(folder / "index.html", render_card(card))
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "README.md", f"# Data card\n\n{card_text(card)}")
+    write_text(out / "index.html", render_card(card))
 
 
 def render_card(card: DataCard) -> str:

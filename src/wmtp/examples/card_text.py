@@ -1,4 +1,4 @@
-"""The data card as Markdown that reads well as it stands: README.md of the folder, and what `wmtp data` prints."""
+"""The data card as Markdown that reads well as it stands: its README.md, and what `wmtp data` prints."""
 
 from __future__ import annotations
 
@@ -11,15 +11,6 @@ from wmtp.ledger import Line
 
 BAR = 40
 """Characters of the longest bar."""
-
-
-def readme(card: DataCard) -> str:
-    """README.md: which tables there are, as Hugging Face's datasets reads it, and the card."""
-    names = [table.name for table in card.tables]
-    lines = ["---", "configs:"]
-    for name in names:
-        lines += [f"- config_name: {name}", f"  data_files: {name}.arrow", *(["  default: true"] if name == names[0] else [])]
-    return "\n".join([*lines, "---", "", "# Data card", "", card_text(card)])
 
 
 def card_text(card: DataCard) -> str:

@@ -1,14 +1,14 @@
-"""meta.json: what a folder of token tables says of itself, and which files it was made of."""
+"""What a folder of token tables says of itself: meta.json, and README.md for Hugging Face's datasets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wmtp.config.data import DataConfig, benchmark_path
 from wmtp.examples.card import hashes
 from wmtp.examples.survey import resolve
-from wmtp.files import write_json
+from wmtp.files import write_json, write_text
 from wmtp.tokens.encode import TextTokenizer
 from wmtp.tokens.tokenizer import folder_sha256
 
@@ -41,6 +41,15 @@ def write_meta(
         "sandbox_packages": dict(packages),
     }
     write_json(out / "meta.json", meta)
+
+
+def write_readme(out: Path, tables: Sequence[str]) -> None:
+    """`out/README.md`, by which `datasets.load_dataset(FOLDER, TABLE)` finds the tables; the first is the default."""
+    lines = ["---", "configs:"]
+    for name in tables:
+        lines += [f"- config_name: {name}", f"  data_files: {name}.arrow", *(["  default: true"] if name == tables[0] else [])]
+    text = "Token tables of wmtp. meta.json says what they hold; `wmtp data` and artifacts/card show them."
+    write_text(out / "README.md", "\n".join([*lines, "---", "", text, ""]))
 
 
 def source_files(data: DataConfig, root: Path) -> list[Path]:

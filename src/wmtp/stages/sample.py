@@ -17,7 +17,7 @@ from wmtp.examples.card_page import write_card
 from wmtp.examples.encoded import RowTokenizer, selected
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
-from wmtp.examples.meta import write_meta
+from wmtp.examples.meta import write_meta, write_readme
 from wmtp.examples.sources import Splits, load_splits
 from wmtp.examples.store import Stores
 from wmtp.files import write_lines
@@ -45,7 +45,7 @@ TABLES = (
 
 
 def run(config: Config, context: StageContext) -> StageResult:
-    """Write `artifacts/data`: five token tables, the test problems, the tokenizer, meta.json and the data card.
+    """Write `artifacts/data`: five token tables, the test problems, the tokenizer, meta.json; and their card.
 
     The critic learns from the policy's mix: `critic.arrow` is `train.arrow`, row for row, and has no lines of its own in
     the ledger. A source that gives the critic other rows need only put another table there.
@@ -74,7 +74,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     statistics = _statistics(tables) | _label_statistics(checks)
     versions = {package.name: package.version for package in packages}
     write_meta(out, data, context.root, tokenizer.text, counts, statistics, packages=versions)
-    write_card(out)
+    write_readme(out, [name for name, _, _ in TABLES])
+    write_card(out, context.out("artifacts/card"))
     return StageResult(metrics=statistics, counts=counts)
 
 

@@ -14,7 +14,7 @@ from wmtp.errors import DataError
 from wmtp.examples.card import REMOVED
 from wmtp.examples.card_page import write_card
 from wmtp.examples.documents import USES, Corpus, load_corpus
-from wmtp.examples.meta import write_meta
+from wmtp.examples.meta import write_meta, write_readme
 from wmtp.examples.survey import resolve
 from wmtp.files import write_lines
 from wmtp.ledger import Ledger, Line
@@ -30,7 +30,7 @@ _TOGETHER = 256
 
 
 def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
-    """Write `artifacts/data`: three packed token tables (a critic has nothing to learn), the tokenizer, meta.json, the card."""
+    """Write `artifacts/data`: three packed token tables (a critic has nothing to learn), the tokenizer, meta.json; the card."""
     out, ledger = context.out("artifacts/data"), Ledger()
     out.mkdir(parents=True, exist_ok=True)
     corpus = load_corpus(data, context.root, ledger)
@@ -50,7 +50,8 @@ def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
     print(textwrap.indent(str(ledger), "sample: "), flush=True)
     write_lines(out / REMOVED, [each.as_dict() for each in corpus.removed])
     write_meta(out, data, context.root, tokenizer, counts, statistics, packages={})
-    write_card(out)
+    write_readme(out, USES)
+    write_card(out, context.out("artifacts/card"))
     return StageResult(metrics=statistics, counts=counts)
 
 

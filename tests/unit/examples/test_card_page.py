@@ -26,7 +26,10 @@ def test_the_page_has_the_cards_numbers(tmp_path):
 
 
 def test_the_card_of_the_same_folder_is_the_same_bytes_again_and_again(tmp_path):
-    write_card(write_folder(tmp_path))
-    first = [(tmp_path / name).read_bytes() for name in ("README.md", "index.html")]
-    write_card(tmp_path)
-    assert [(tmp_path / name).read_bytes() for name in ("README.md", "index.html")] == first
+    folder, out = write_folder(tmp_path / "data"), tmp_path / "card"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_card(folder, out)
+    first = [(out / name).read_bytes() for name in ("README.md", "index.html")]
+    write_card(folder, out)
+    assert [(out / name).read_bytes() for name in ("README.md", "index.html")] == first
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before, "the card lies beside the data"

@@ -1,21 +1,12 @@
 """The card's Markdown: every part is there, tables are tables, and no text ends its block early."""
 
-import yaml
-
 from tests.unit.examples.folders import write_folder
 from wmtp.examples.card import Histogram, read_card
-from wmtp.examples.card_text import fenced, figure, histogram_text, history_lines, readme, row_text
-
-
-def test_the_readme_names_the_tables_that_there_are(tmp_path):
-    text = readme(read_card(write_folder(tmp_path)))
-    configs = yaml.safe_load(text.split("---\n")[1])["configs"]
-    assert [config["config_name"] for config in configs if config.get("default")] == ["train"]
-    assert all((tmp_path / config["data_files"]).exists() for config in configs)
+from wmtp.examples.card_text import card_text, fenced, figure, histogram_text, history_lines, row_text
 
 
 def test_what_was_dropped_the_hashes_and_the_label_error_are_in_tables_of_even_width(tmp_path):
-    text = readme(read_card(write_folder(tmp_path)))
+    text = card_text(read_card(write_folder(tmp_path)))
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert all(len({len(line) for line in lines}) == 1 for lines in tables)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for lines in tables for line in lines]

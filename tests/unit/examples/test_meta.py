@@ -2,8 +2,10 @@
 
 import hashlib
 
+import yaml
+
 from wmtp.config.data import DataConfig, NoiseConfig
-from wmtp.examples.meta import source_files, write_meta
+from wmtp.examples.meta import source_files, write_meta, write_readme
 from wmtp.tokens.tables import read_meta
 from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
@@ -22,3 +24,12 @@ def test_files_and_all_that_folders_hold_are_sources_and_paths_that_are_not_give
     meta = read_meta(tmp_path / "out")
     assert ["train.jsonl", 11, hashlib.sha256(b"train.jsonl").hexdigest()] in meta["sources"] and len(meta["sources"]) == 3
     assert meta["max_length"] == 192 and meta["counts"] == {"a/b/read": 1} and meta["sandbox_packages"] == {"numpy": "2"}
+
+
+def test_the_readme_names_the_tables_as_datasets_reads_it(tmp_path):
+    write_readme(tmp_path, ["train", "validation"])
+    configs = yaml.safe_load((tmp_path / "README.md").read_text().split("---\n")[1])["configs"]
+    assert configs == [
+        {"config_name": "train", "data_files": "train.arrow", "default": True},
+        {"config_name": "validation", "data_files": "validation.arrow"},
+    ]

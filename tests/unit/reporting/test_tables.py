@@ -52,6 +52,7 @@ def report():
     return {
         "title": "wmtp",
         "baseline": "baseline",
+        "score": {"name": "pass@1", "noun": "task"},
         "setting": {
             "benchmark": "synthetic", "num_tasks": 1, "num_samples": 10, "temperature": 0.8, "top_p": 0.95, "seeds": [0, 1],
         },

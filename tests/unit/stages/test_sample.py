@@ -38,7 +38,7 @@ def run_stage(root, config, folder):
     context = StageContext(
         name="sample",
         root=root,
-        outputs={"artifacts/data": folder},
+        outputs={"artifacts/data": folder, "artifacts/card": folder.with_name(f"{folder.name}-card")},
         resume=folder,
         fingerprint="",
         launch=SimpleNamespace(sandbox_workers=4),
