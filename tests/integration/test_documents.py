@@ -33,6 +33,9 @@ def test_documents_go_through_every_stage_to_a_report_on_held_out_nll(tmp_path):
         assert summary["valid_token_ratio"] > 0.85
         assert metrics["num_tasks"] == 30 and sorted(metrics["nll"]) == ["head0", "head1", "head2", "head3"]
         assert abs(summary["result"]["val/nll_head0"] / metrics["nll"]["head0"] - 1) < 1e-4
+        history = (tmp_path / f"artifacts/training/{arm}-s0/history.jsonl").read_text().splitlines()
+        measured = [row["val/nll_head0"] for row in map(json.loads, history)]
+        assert len(measured) == 2 and measured[1] < measured[0]
         rows = (tmp_path / f"artifacts/evaluation/{arm}-s0/per_task.csv").read_text().splitlines()
         assert len(rows) == 31 and rows[1].startswith("texts.jsonl:")
     report = json.loads((tmp_path / "artifacts/report/report.json").read_text())
