@@ -57,7 +57,7 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """What a draw took, by split: rows of the candidates. `accounts`: what it dropped."""
 
     rows: dict[str, np.ndarray]
@@ -168,14 +168,14 @@ def _from_training_file(
     store, rows = found.store, found.rows
     candidates = store.candidates.take(rows)
 
-    def draw(fits: np.ndarray) -> _Drawn:
-        return _draw(config, found, candidates, fits, is_measured=measure is not None)
+    def of_those(fits: np.ndarray) -> Drawn:
+        return draw(config, found, candidates, fits, is_measured=measure is not None)
 
     def measured(taken: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
         prompts = [store.prompts[i] for i in candidates.problems[taken].tolist()]
         return measure([*zip(prompts, store.codes(rows[taken]), strict=True)])
 
-    drawn = _fitting(draw, measured, measure, candidates, config.max_length)
+    drawn = _fitting(of_those, measured, measure, candidates, config.max_length)
     splits: dict[str, list[Problem]] = {}
     for name, taken in drawn.rows.items():
         account = ledger.account(f"split/{name}", "source/train")
@@ -190,12 +190,12 @@ def _from_training_file(
 
 
 def _fitting(
-    draw: Callable[[np.ndarray], _Drawn],
+    draw: Callable[[np.ndarray], Drawn],
     measured: Callable[[np.ndarray, Measure], tuple[np.ndarray, np.ndarray]],
     measure: Measure | None,
     candidates: Candidates,
     max_length: int,
-) -> _Drawn:
+) -> Drawn:
     """What is drawn of the candidates that fit, without a look at those that are not drawn.
 
     Draws take the first ones of an order, so leaving out one that is too long moves up the ones behind it and no others.
@@ -214,7 +214,7 @@ def _fitting(
         fits[np.isin(candidates.problems, hopeless)] = False
 
 
-def _draw(config: DataConfig, found: Survey, candidates: Candidates, fits: np.ndarray, *, is_measured: bool) -> _Drawn:
+def draw(config: DataConfig, found: Survey, candidates: Candidates, fits: np.ndarray, *, is_measured: bool = False) -> Drawn:
     """Of the candidates that fit: the reference problems' right solutions, and training problems and solutions of the rest."""
     keys = found.store.problem_keys
     usable = np.unique(candidates.problems[fits & candidates.is_correct])
@@ -225,7 +225,7 @@ def _draw(config: DataConfig, found: Survey, candidates: Candidates, fits: np.nd
             f"data.num_reference_problems={config.num_reference_problems}, but {config.train_path} has {len(usable)} usable "
             "problems and some must be left to train on"
         )
-    drawn = _Drawn({}, {})
+    drawn = Drawn({}, {})
     for name, own, reason in (("train", rest, "set_aside_for_reference"), ("reference", reference, "left_to_train_on")):
         account = drawn.accounts[name] = Account(Line("", "problems"), Line("", "solutions"))
         part = np.arange(len(candidates))
@@ -309,7 +309,7 @@ def _with_chosen_solutions(
     taskset = tasksets.get(config.source)
     limit, pairwise = _most(config, is_clean=False)
 
-    def draw(fits: np.ndarray) -> _Drawn:
+    def of_those(fits: np.ndarray) -> Drawn:
         own, part = Account(Line("", "problems"), Line("", "solutions")), np.arange(len(candidates))
         if config.mutants_per_solution:
             part = _thinned(candidates, part, candidates.is_correct, "wrong_not_used", own)
@@ -317,12 +317,12 @@ def _with_chosen_solutions(
             part = _thinned(candidates, part, fits, "too_long", own)
         seed = f"{config.seed} {split}"
         taken = choose_solutions(candidates.take(part), max_per_problem=limit, pairwise=pairwise, seed=seed, account=own)
-        return _Drawn({split: part[taken]}, {split: own})
+        return Drawn({split: part[taken]}, {split: own})
 
     def measured(taken: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
         return measure([(taskset.prompt(problems[i]), solution.code) for i, solution in (solutions[j] for j in taken.tolist())])
 
-    drawn = _fitting(draw, measured, measure, candidates, config.max_length)
+    drawn = _fitting(of_those, measured, measure, candidates, config.max_length)
     account.add(drawn.accounts[split])
     kept: dict[int, list[Solution]] = {}
     for i, solution in (solutions[j] for j in drawn.rows[split].tolist()):
