@@ -91,6 +91,7 @@ def run_wmtp(folder: Path) -> Result:
     import torch
 
     from wmtp.checkpoint import Checkpointer
+    from wmtp.config.runtime import RuntimeConfig
     from wmtp.config.training import OptimConfig, TrainConfig
     from wmtp.distributed import join_world
     from wmtp.models.build import parallelize
@@ -99,7 +100,7 @@ def run_wmtp(folder: Path) -> Result:
     from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 
     data = make_data(folder)
-    intervals = {"log_interval": 10, "eval_interval": STEPS + WARMUP, "checkpoint_interval": 10**6}
+    steps = STEPS + WARMUP
     with join_world("cpu", seed=0) as world:
         sharded = parallelize(build(HEADS), world.mesh, dtype="float32", activation_checkpointing=False)
         clock = Clock()
@@ -118,7 +119,8 @@ def run_wmtp(folder: Path) -> Result:
             model=sharded,
             step_function=timed,
             loader=loader,
-            config=TrainConfig(steps=STEPS + WARMUP, global_batch_size=BATCH, micro_batch_size=BATCH, **intervals),
+            config=TrainConfig(steps=steps, eval_interval=steps, global_batch_size=BATCH, micro_batch_size=BATCH),
+            runtime=RuntimeConfig(checkpoint_interval=10**6),
             optim=OptimConfig(name="adamw"),
             checkpointer=Checkpointer(folder / "resume", world),
             validate=dict,

@@ -68,7 +68,7 @@ def compose_points(
     """Every combination of the values, the last key's varying fastest, each of them composed and checked.
 
     Args:
-        words: `key=value,value,...`; a key with one value is fixed. A list is one value: `evaluate.k=[1,5],[1,10]`.
+        words: `key=value,value,...`; a key with one value is fixed. A list is one value: `report.k=[1,5],[1,10]`.
         profile, arms, seeds: as in `compose`.
     Raises:
         ConfigError: no key has several values, one is given twice, two points are the same, or what `compose` refuses.

@@ -8,13 +8,14 @@ import pytest
 from tests.distributed.trainings import RUN, contents, make_config, make_workspace, run_stages
 
 STAGE = f"train_policy@{RUN}"
-EVERY_FOURTH = {"steps": 10, "log_interval": 4, "eval_interval": 10, "checkpoint_interval": 4}
+LONGER = {"steps": 10, "eval_interval": 10}
+EVERY_FOURTH = {"log_interval": 4, "checkpoint_interval": 4}
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     root = make_workspace(tmp_path_factory.mktemp("prepared"))
-    run_stages(root, make_config(root), "tune_reference", "score_reference", tmp_path=root.parent)
+    run_stages(root, make_config(root), "tune_reference@s0", "score_reference@s0", tmp_path=root.parent)
     return root
 
 
@@ -25,7 +26,7 @@ def expected(prepared, tmp_path_factory):
 
 
 def trained(prepared, place, *, signals=None, ranks=2):
-    config = make_config(prepared, train=EVERY_FOURTH)
+    config = make_config(prepared, train=LONGER, runtime=EVERY_FOURTH)
     if not place.exists():
         shutil.copytree(prepared, place, ignore=shutil.ignore_patterns("resume"))
     run_stages(place, config, STAGE, signals=signals, ranks=ranks, tmp_path=place)

@@ -73,8 +73,9 @@ def check(root, folder, metrics, objective, measured, patience):
 def test_what_is_reported_of_a_policy_is_what_the_saved_policy_does(prepared, tmp_path, patience, steps):
     root = tmp_path / "root"
     shutil.copytree(prepared, root, ignore=shutil.ignore_patterns("resume"))
-    train = {"early_stopping_patience": patience, "steps": steps, "eval_interval": 2, "keep_checkpoints": 1}
-    metrics = run_stages(root, make_config(prepared, train=train, optim=DIVERGES), POLICY, tmp_path=tmp_path)[POLICY]
+    train = {"early_stopping_patience": patience, "steps": steps, "eval_interval": 2}
+    config = make_config(prepared, train=train, optim=DIVERGES, runtime={"keep_checkpoints": 1})
+    metrics = run_stages(root, config, POLICY, tmp_path=tmp_path)[POLICY]
     measured = naive_validation(root / f"artifacts/policy/{RUN}", root)
     summary = check(root, f"artifacts/training/{RUN}", metrics, "val/nll_head0", measured, patience)
     if patience is None:

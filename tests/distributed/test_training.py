@@ -15,6 +15,7 @@ from tests.distributed.harness import run_on_ranks
 from tests.tables import VOCAB, make_tables
 from wmtp.checkpoint import Checkpointer
 from wmtp.config.arms import load_arm
+from wmtp.config.runtime import RuntimeConfig
 from wmtp.config.schema import CriticConfig
 from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig, TrainConfig
 from wmtp.errors import NumericsError
@@ -56,8 +57,7 @@ def fit(
     columns = {"reference_nll": folder / "reference", "value": folder / "value"}
     data = TokenData.open(folder / "data", "train", columns=columns)
     sizes = {"steps": steps, "global_batch_size": 16, "micro_batch_size": 16 // accumulation}
-    intervals = {"log_interval": 1, "eval_interval": 3, "checkpoint_interval": 2}
-    config = TrainConfig(**sizes, **intervals, activation_checkpointing=remat, early_stopping_patience=patience)
+    config = TrainConfig(**sizes, eval_interval=3, activation_checkpointing=remat, early_stopping_patience=patience)
     built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
     if arm.endswith("+order"):
         add_token_order(built)
@@ -87,6 +87,7 @@ def fit(
         step_function=interrupted,
         loader=loader,
         config=config,
+        runtime=RuntimeConfig(log_interval=1, checkpoint_interval=2),
         optim=optim,
         checkpointer=Checkpointer(folder / resume, world),
         validate=lambda: validation_nll(world, sharded, data, 3, batch_tokens=64),
@@ -267,7 +268,8 @@ def train_critic(world, folder, resume):
         model=sharded,
         step_function=CriticStep(world, sharded, CriticConfig()),
         loader=loader,
-        config=TrainConfig(steps=30, global_batch_size=16, micro_batch_size=16, log_interval=1),
+        config=TrainConfig(steps=30, global_batch_size=16, micro_batch_size=16),
+        runtime=RuntimeConfig(log_interval=1),
         optim=OptimConfig(warmup_steps=2, lr=0.01),
         checkpointer=Checkpointer(folder / resume, world),
         validate=dict,
@@ -298,7 +300,8 @@ def train_narrow_critic(world, folder, resume, pretrained):
         model=sharded,
         step_function=CriticStep(world, sharded, CriticConfig()),
         loader=loader,
-        config=TrainConfig(steps=2, global_batch_size=4, micro_batch_size=4, log_interval=1, dtype="bfloat16"),
+        config=TrainConfig(steps=2, global_batch_size=4, micro_batch_size=4, dtype="bfloat16"),
+        runtime=RuntimeConfig(log_interval=1),
         optim=OptimConfig(warmup_steps=1),
         checkpointer=Checkpointer(folder / resume, world),
         validate=dict,

@@ -72,7 +72,7 @@ def make_workspace(root):
     return root
 
 
-def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4, heads=None):
+def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4, heads=None, runtime=()):
     """Three trainings with dropout, all from `root/pretrained` but for a critic that starts from the reference.
 
     heads: how the policy's are trained; it has two more then, on a plain model that is in `root/plain`.
@@ -87,9 +87,7 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
             "steps": 6,
             "global_batch_size": 8,
             "micro_batch_size": 4,
-            "log_interval": 1,
             "eval_interval": 3,
-            "checkpoint_interval": 2,
             **dict(train),
         },
     }
@@ -101,6 +99,7 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
         "train_critic": {**critic, "init": init, "head": "mlp", "dropout": 0.2},
         "train_policy": shared if heads is None else {**shared, "model": further, "heads": heads},
         "arms": {"rho1": {"weighting": {"name": "rho1"}}},
+        "runtime": {"log_interval": 1, "checkpoint_interval": 2, **dict(runtime)},
     }
     config = build(sections, profile="test")
     columns = {group: {"s0": ColumnConfig(0)} for group in ("base", "reference", "value", "wrong")}
@@ -138,6 +137,7 @@ def _run_stages(root, config, names, ports, signals):
             tracker=Witness(root / f"drawn-{name}-{rank}", *(signals or {}).get(rank, ())),
             rank=rank,
             world_size=int(os.environ["WORLD_SIZE"]),
+            runtime=config.runtime,
         )
         results[name] = stage.run(config, context).metrics
     return results

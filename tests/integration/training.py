@@ -9,7 +9,7 @@ import psutil
 from tests.workspaces import wait_for
 
 STAGE = "train_policy@baseline-s0"
-LONG = ["--profile", "toy", "train_policy.train.steps=120", "train_policy.train.checkpoint_interval=10"]
+LONG = ["--profile", "toy", "train_policy.train.steps=120", "runtime.checkpoint_interval=10"]
 RUN = ["wmtp", "run", "full-baseline", *LONG, "--only", STAGE]
 
 

@@ -45,17 +45,17 @@ def points_of(root, *words):
 
 
 def test_a_grid_is_every_combination_the_last_key_fastest_and_each_is_composed(root):
-    points = points_of(root[0], f"{STEPS}=300, 600", "evaluate.k=[1,2],[1,3]", 'report.title="a, b"')
+    points = points_of(root[0], f"{STEPS}=300, 600", "report.k=[1,2],[1,3]", 'report.title="a, b"')
     assert [point.name for point in points] == [
-        f"{STEPS}={steps}, evaluate.k={k}" for steps in (300, 600) for k in ("[1,2]", "[1,3]")
+        f"{STEPS}={steps}, report.k={k}" for steps in (300, 600) for k in ("[1,2]", "[1,3]")
     ]
-    assert [(point.config.train_policy.train.steps, list(point.config.evaluate.k)) for point in points] == [
+    assert [(point.config.train_policy.train.steps, list(point.config.report.k)) for point in points] == [
         (steps, [1, k]) for steps in (300, 600) for k in (2, 3)
     ]
     assert {point.config.report.title for point in points} == {"a, b"} and {
         point.config.report.num_bootstrap for point in points
     } == {300}
-    assert points[1].overrides == (f"{STEPS}=300", "evaluate.k=[1,3]", 'report.title="a, b"', FIXED)
+    assert points[1].overrides == (f"{STEPS}=300", "report.k=[1,3]", 'report.title="a, b"', FIXED)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_grid_is_every_combination_the_last_key_fastest_and_each_is_composed(r
     [
         ([], "a sweep is over several values of a key"),
         ([f"{STEPS}=300"], "a sweep is over several values of a key"),
-        (["evaluate.k=[1,2]", "report.title='a, b'"], "a sweep is over several values of a key"),
+        (["report.k=[1,2]", "report.title='a, b'"], "a sweep is over several values of a key"),
         (["steps"], "'steps' is not of the form key=value,value,..."),
         ([f"{STEPS}=300,,600"], "has an empty value between its commas"),
         ([f"{STEPS}=300,600,"], "has an empty value between its commas"),

@@ -26,7 +26,7 @@ from wmtp.files import write_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
-SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report")
+SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report", "runtime")
 _SECTION_TYPES = {key: typing.get_type_hints(Config)[key] for key in SECTIONS}
 
 

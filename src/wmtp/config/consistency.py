@@ -26,6 +26,8 @@ def require_consistent(config: Config) -> None:
     _require_gamma(config)
     _require_batches(config)
     _require_solutions(config)
+    number, k = config.evaluate.num_samples, config.report.k
+    require(max(k) <= number, "report.k", k, f"at most evaluate.num_samples={number}, each of them")
     source, benchmark = config.data.source, config.evaluate.benchmark
     rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
     require(benchmark == source, "evaluate.benchmark", benchmark, rule)

@@ -15,6 +15,7 @@ from wmtp.config.data import DataConfig
 from wmtp.config.devices import is_part
 from wmtp.config.evaluation import EvaluateConfig, ReportConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig
+from wmtp.config.runtime import RuntimeConfig
 from wmtp.config.training import HeadsConfig, ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
 
 # --------------------------------------------------------------------------------------- training
@@ -60,9 +61,13 @@ class CriticConfig:
         require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
         for key in ("lambda_hold_steps", "lambda_ramp_steps"):
             require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
-        hint = "null, or init=scratch: with init=reference the critic starts from the tuned reference and nothing reads it"
-        start = self.model.pretrained
-        require(self.init == "scratch" or start is None, "train_critic.model.pretrained", start, hint)
+        unread = ModelConfig(n_future=1)
+        for key, value in vars(self.model).items() if self.init == "reference" else ():
+            usual = getattr(unread, key)
+            hint = (
+                f"{usual}, or init=scratch: with init=reference the critic starts from the tuned reference and nothing reads it"
+            )
+            require(value == usual, f"train_critic.model.{key}", value, hint)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Config:
     train_policy: TrainPolicyConfig
     evaluate: EvaluateConfig
     report: ReportConfig
+    runtime: RuntimeConfig
     arms: dict[str, ArmConfig]
     runs: dict[str, RunConfig]
     columns: dict[str, dict[str, ColumnConfig]]

@@ -196,15 +196,11 @@ class TrainConfig:
     dtype: str = "float32"
     activation_checkpointing: bool = False
     compile_backend: Optional[str] = None
-    log_interval: int = 10
     eval_interval: int = 50
-    checkpoint_interval: int = 100
-    keep_checkpoints: int = 2
     early_stopping_patience: Optional[int] = None
 
     def __post_init__(self) -> None:
-        intervals = ("log_interval", "eval_interval", "checkpoint_interval")
-        for key in ("steps", "global_batch_size", "micro_batch_size", *intervals, "keep_checkpoints"):
+        for key in ("steps", "global_batch_size", "micro_batch_size", "eval_interval"):
             require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "a positive whole number")
         for key in ("micro_batch_tokens", "early_stopping_patience"):
             value = getattr(self, key)

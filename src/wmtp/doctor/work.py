@@ -14,7 +14,6 @@ from wmtp.config.inputs import located
 from wmtp.doctor.memory import Memory, Setting, training_memory
 from wmtp.models.flops import ModelFlops, model_flops
 from wmtp.models.skeleton import skeleton
-from wmtp.weightings.base import REFERENCE_NLL, VALUE
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -61,13 +60,12 @@ class Work:
 def works(config: Config, root: Path, lengths: Lengths, *, world_size: int, device: str) -> Iterator[Work]:
     """Of every stage with a model that this configuration's runs need, in their order."""
     made = _Planner(config, root, lengths, world_size, device)
-    needed = {column for run in config.runs.values() for column in config.arms[run.arm].weighting.needs.columns}
-    if VALUE in needed or REFERENCE_NLL in needed:
-        yield made.reference()
-        yield made.scoring("score_reference", made.reference_model)
-    if VALUE in needed:
-        yield made.critic()
-        yield made.scoring("score_values", made.critic_model)
+    for key in config.columns["reference"]:
+        yield replace(made.reference(), stage=f"tune_reference@{key}")
+        yield made.scoring(f"score_reference@{key}", made.reference_model)
+    for key in config.columns["value"]:
+        yield replace(made.critic(), stage=f"train_critic@{key}")
+        yield made.scoring(f"score_values@{key}", made.critic_model)
     for name in config.runs:
         yield made.policy(name)
     for name in config.runs:
@@ -148,7 +146,7 @@ class _Planner:
         numbers = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         memory = training_memory(model, self._setting(train, optim, reads_values))
-        kept = (numbers + 2 * trained) * _NUMBER * (train.keep_checkpoints + 1)
+        kept = (numbers + 2 * trained) * _NUMBER * (self.config.runtime.keep_checkpoints + 1)
         whole = numbers * _NUMBER if section.lora.rank else 0
         return Work(
             stage,
@@ -200,7 +198,7 @@ class _Planner:
         tasks = min(config.limit or data.num_test_problems, data.num_test_problems)
         completions = tasks * (1 + config.num_samples)
         tokens = completions * (config.max_new_tokens + self.lengths.mean * self.lengths.prompt_frac)
-        batches = math.ceil(completions / config.batch_size / self.world_size)
+        batches = math.ceil(completions / self.config.runtime.generation_batch_size / self.world_size)
         return Work(
             f"evaluate@{name}",
             tokens=tokens,

@@ -34,7 +34,7 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
         "score": {"name": score.name, "noun": score.noun},
         "setting": _setting(inputs, config, first),
         "arms": {arm: _arm(arm, runs, config, num_bootstrap) for arm, runs in runs_by_arm.items()},
-        "runs": [_run_row(run, config) for runs in runs_by_arm.values() for run in runs],
+        "runs": [_run_row(run, config, num_bootstrap) for runs in runs_by_arm.values() for run in runs],
         "curves": {run.name: curves_of(run.history) for run in inputs.runs},
         "examples": select_examples(
             {arm: runs[0] for arm, runs in runs_by_arm.items() if config.arms[arm].is_weighted}, config.report.num_examples
@@ -99,7 +99,7 @@ def _solved(runs: Sequence[Run], config: Config, num_bootstrap: int) -> dict[str
         return dataclasses.asdict(pool(score_matrix(runs, score), num_bootstrap))
 
     largest = min(int(run.tasks.num_samples.min()) for run in runs)
-    reported = [k for k in config.evaluate.k if k <= largest]
+    reported = [k for k in config.report.k if k <= largest]
     plotted = sorted({*reported, *(int(k) for k in np.unique(np.geomspace(1, largest, 10).round()))})
     at_k = {str(k): pooled(partial(task_pass_at_k, k=k)) for k in plotted}
     return {"pass_at_k": at_k, "reported_k": reported, "greedy": pooled(_greedy), "by_difficulty": _by_difficulty(runs)}
@@ -199,12 +199,12 @@ def _merged(points: Sequence[dict[str, float]]) -> dict[str, float]:
     return {key: sum(point["n"] * point[key] for point in points) / number for key in ("p", "y")} | {"n": number}
 
 
-def _run_row(run: Run, config: Config) -> dict[str, Any]:
+def _run_row(run: Run, config: Config, num_bootstrap: int) -> dict[str, Any]:
     """One line of summary.csv."""
     row: dict[str, Any] = {"run": run.name, "arm": run.arm, "seed": run.seed}
-    for k in config.evaluate.k:
-        for key in (f"pass@{k}", f"pass@{k}_low", f"pass@{k}_high"):
-            row[key] = run.metrics.get(key)
+    for k in (k for k in config.report.k if k <= run.tasks.num_samples.min()):
+        score = pool(score_matrix([run], partial(task_pass_at_k, k=k)), num_bootstrap)
+        row |= {f"pass@{k}": score.mean, f"pass@{k}_low": score.low, f"pass@{k}_high": score.high}
     for key in ("greedy_pass@1", "greedy_pass@1_low", "greedy_pass@1_high", "perplexity", "num_tasks", "num_samples"):
         row[key] = run.metrics.get(key)
     row.update({f"nll_{head}": value for head, value in sorted(run.metrics["nll"].items())})

@@ -44,7 +44,7 @@ def main() -> int:
         if rank == 0:
             tracker = _tracker(given, config)
             write_json(given.folder / HOST, host_facts())
-        context = _context(given, rank, tracker)
+        context = _context(given, rank, tracker, config)
         module = importlib.import_module(f"wmtp.stages.{context.stage}")
         result = module.run(declared_only(config, given.declared, given.name), context)
     except BaseException as error:
@@ -56,7 +56,7 @@ def main() -> int:
     return 0
 
 
-def _context(given: Assignment, rank: int, tracker: Tracker) -> StageContext:
+def _context(given: Assignment, rank: int, tracker: Tracker, config: Config) -> StageContext:
     return StageContext(
         name=given.name,
         root=given.root,
@@ -67,6 +67,7 @@ def _context(given: Assignment, rank: int, tracker: Tracker) -> StageContext:
         tracker=tracker,
         rank=rank,
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        runtime=config.runtime,
     )
 
 

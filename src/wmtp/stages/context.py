@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from wmtp.config.runtime import RuntimeConfig
 
 if TYPE_CHECKING:
     from wmtp.config import LaunchConfig
@@ -28,6 +30,7 @@ class StageContext:
     tracker: Tracker
     rank: int = 0
     world_size: int = 1
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     @property
     def stage(self) -> str:

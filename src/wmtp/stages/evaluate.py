@@ -25,6 +25,7 @@ from wmtp.types import Limits, StageResult
 if TYPE_CHECKING:
     from wmtp.config import Config
     from wmtp.config.evaluation import EvaluateConfig
+    from wmtp.config.runtime import RuntimeConfig
     from wmtp.stages.context import StageContext
 
 
@@ -39,8 +40,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     every_problem = read_problems(path)
     problems = tasks_to_score(every_problem, path, section.limit)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
-    decoding = _decoding(section)
-    scoring = Scoring(tuple(section.k), section.limit, section.num_bootstrap, section.seed)
+    decoding = _decoding(section, context.runtime)
+    scoring = Scoring(k=_powers_of_ten(section.num_samples), limit=section.limit, seed=section.seed)
     with join_world(context.launch.device, seed=section.seed, timeout_s=context.launch.collective_timeout_s) as world:
         testlib = section.sandbox.testlib
         if world.is_main:
@@ -86,15 +87,20 @@ def run(config: Config, context: StageContext) -> StageResult:
     return StageResult(metrics=_flat(metrics), counts=counts)
 
 
-def _decoding(section: EvaluateConfig) -> Decoding:
+def _powers_of_ten(largest: int) -> tuple[int, ...]:
+    """The k of pass@k here; the report has any from per_task.csv."""
+    return tuple(10**i for i in range(len(str(largest))))
+
+
+def _decoding(section: EvaluateConfig, runtime: RuntimeConfig) -> Decoding:
     return Decoding(
         num_samples=section.num_samples,
         temperature=section.temperature,
         top_p=section.top_p,
         seed=section.seed,
         max_new_tokens=section.max_new_tokens,
-        batch_size=section.batch_size,
-        num_drafts=section.num_drafts,
+        batch_size=runtime.generation_batch_size,
+        num_drafts=runtime.num_drafts,
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer, TrainState
+from wmtp.config.runtime import RuntimeConfig
 from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
 from wmtp.distributed import World, seed_everything
 from wmtp.errors import NumericsError, PreemptedError
@@ -78,6 +79,7 @@ def train(
     step_function: TrainStep,
     loader: TrainLoader,
     config: TrainConfig,
+    runtime: RuntimeConfig,
     optim: OptimConfig,
     checkpointer: Checkpointer,
     validate: Callable[[], dict[str, float]],
@@ -116,7 +118,7 @@ def train(
             _move(model, warmup, optim, metrics, gate, state.step)
             meters.add(metrics)
             state.count(loader.num_tokens(state.step), pace.flops(state.step))
-            due, leaves = _Due.after(state.step, config), departure.is_due()
+            due, leaves = _Due.after(state.step, config, runtime), departure.is_due()
             if due.flush or leaves:
                 gate.check()
             if due.flush:
@@ -169,11 +171,11 @@ class _Due:
     checkpoint: bool
 
     @classmethod
-    def after(cls, step: int, config: TrainConfig) -> _Due:
+    def after(cls, step: int, config: TrainConfig, runtime: RuntimeConfig) -> _Due:
         last = step == config.steps
-        checkpoint = step % config.checkpoint_interval == 0 and not last
+        checkpoint = step % runtime.checkpoint_interval == 0 and not last
         validation = step % config.eval_interval == 0 or last
-        return cls(checkpoint or validation or step % config.log_interval == 0, validation, checkpoint)
+        return cls(checkpoint or validation or step % runtime.log_interval == 0, validation, checkpoint)
 
 
 def _flush(

@@ -80,7 +80,7 @@ def test_the_committed_params_yaml_is_the_demo():
         ("demo", None, ["data.noise.fraction=1"], "unknown key data.noise.fraction: did you mean frac?"),
         ("demo", None, ["train_policy.optim.name=adam"], "optim.name='adam' is not allowed: use one of adamw, muon"),
         ("demo", None, ["train_policy.train.steps=1.5"], "train_policy.train.steps"),
-        ("demo", None, ["evaluate.k=[1,100]"], "evaluate.k=[1, 100] is not allowed: every k in [1, num_samples=10]"),
+        ("demo", None, ["report.k=[1,100]"], "report.k=[1, 100] is not allowed: at most evaluate.num_samples=10"),
         ("demo", None, ["data.noise.comments=0.9"], "the four kinds' shares add up to 1"),
         ("demo", None, ["arms.rho1.weighting.keep_fraction=1"], "did you mean keep_frac?"),
         ("demo", None, ["arms.rho1.weighting.keep_frac=0"], "keep_frac"),

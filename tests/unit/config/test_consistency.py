@@ -7,9 +7,9 @@ from wmtp.config import compose
 from wmtp.errors import ConfigError
 
 CASES = [
-    ("evaluate.k=[10]", "evaluate.k=[10] is not allowed: 1 and any others, each once"),
-    ("evaluate.k=[]", "evaluate.k=[] is not allowed: 1 and any others"),
-    ("evaluate.k=[1,1]", "evaluate.k=[1, 1] is not allowed"),
+    ("report.k=[10]", "report.k=[10] is not allowed: 1 and any larger ones, each once"),
+    ("report.k=[]", "report.k=[] is not allowed: 1 and any larger ones"),
+    ("report.k=[1,1]", "report.k=[1, 1] is not allowed"),
     ("train_policy.model.n_future=7", "train_policy.model.n_layers=7 is not allowed: at least 8 with n_future=7"),
     ("arms.baseline.n_future=7", "arms.baseline.n_future=7 is not allowed: 1, or less than train_policy.model.n_layers=7"),
     ("arms.baseline.n_future=192", "arms.baseline.n_future=192 is not allowed: less than data.max_length=192"),
@@ -31,6 +31,11 @@ CASES = [
     ),
     ("train_critic.gamma=0.9", "arms.verifiable.weighting.gamma=1.0 is not allowed: train_critic.gamma=0.9"),
     ("report.baseline_arm=nobody", "report.baseline_arm='nobody' is not allowed: use one of"),
+    ("runtime.log_interval=0", "runtime.log_interval=0 is not allowed: a positive whole number"),
+    ("runtime.checkpoint_interval=0", "runtime.checkpoint_interval=0"),
+    ("runtime.keep_checkpoints=0", "runtime.keep_checkpoints=0"),
+    ("runtime.generation_batch_size=-1", "runtime.generation_batch_size=-1"),
+    ("runtime.num_drafts=-1", "runtime.num_drafts=-1 is not allowed: 0 or a positive whole number"),
     ("report.num_bootstrap=0", "report.num_bootstrap=0 is not allowed: a positive whole number"),
     ("train_policy.train.global_batch_size=16384", "train_policy.train.global_batch_size=16384 is not allowed: at most 12000"),
     ("data.train_path=some.jsonl", "data.train_path='some.jsonl' is not allowed: null: data.source=synthetic makes"),

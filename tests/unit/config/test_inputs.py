@@ -125,6 +125,8 @@ def test_what_the_pipeline_makes_and_replaces_is_no_input(root):
 def test_a_model_that_nothing_reads_is_refused(root):
     with pytest.raises(ConfigError, match=r"train_critic\.model\.pretrained='m' is not allowed: null, or init=scratch"):
         configured(root, **{"train_critic.init": "reference", "train_critic.model.pretrained": "m"})
+    with pytest.raises(ConfigError, match=r"train_critic\.model\.n_layers=3 is not allowed: 7, or init=scratch: with init=ref"):
+        configured(root, **{"train_critic.init": "reference", "train_critic.model.n_layers": 3})
 
 
 def test_the_tokenizer_is_the_models_where_none_is_named(root):

@@ -18,8 +18,8 @@ def of(*overrides, world_size=2, device="cpu"):
 
 def test_the_stages_are_those_that_some_arm_needs():
     assert list(of("arms=[baseline]")[1]) == ["train_policy@baseline-s0", "evaluate@baseline-s0"]
-    assert list(of("arms=[rho1]")[1])[:2] == ["tune_reference", "score_reference"]
-    assert list(of("arms=[verifiable]")[1])[:4] == ["tune_reference", "score_reference", "train_critic", "score_values"]
+    assert list(of("arms=[rho1]")[1])[:2] == ["tune_reference@s0", "score_reference@s0"]
+    assert list(of("arms=[verifiable]")[1])[:4] == ["tune_reference@s0", "score_reference@s0", "train_critic@s0", "score_values@s0"]
 
 
 def test_a_trainings_work_is_its_examples_and_its_validations():
@@ -47,4 +47,4 @@ def test_completions_are_greedy_ones_and_samples():
     config, found = of("arms=[baseline]", world_size=1)
     work = found["evaluate@baseline-s0"]
     assert work.num_programs == 6 * 3 and work.tokens == 18 * (24 + 40)
-    assert work.forwards == 24 * -(-18 // config.evaluate.batch_size)
+    assert work.forwards == 24 * -(-18 // config.runtime.generation_batch_size)

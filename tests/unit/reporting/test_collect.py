@@ -35,7 +35,7 @@ def make_run(arm, seed, correct, *, greedy=(1, 0), nll=1.0, curve=(3.0, 2.0, 1.0
 
 def report_of(runs, *overrides):
     arms, seeds = sorted({run.arm for run in runs}), sorted({run.seed for run in runs})
-    overrides = ("evaluate.k=[1,2]", "evaluate.num_samples=4", *overrides)
+    overrides = ("report.k=[1,2]", "evaluate.num_samples=4", *overrides)
     data = {"counts": {}, "vocab_size": 768, "max_length": 192}
     return collect(Inputs(runs=list(runs), data=data), make_config(arms, seeds, *overrides))
 
@@ -158,7 +158,7 @@ def test_without_a_baseline_nothing_is_compared_with_it():
 
 
 def test_no_more_is_reported_of_k_than_there_are_samples():
-    report = report_of([make_run("ntp", 0, (1, 1))], "evaluate.num_samples=8", "evaluate.k=[1,4,8]")
+    report = report_of([make_run("ntp", 0, (1, 1))], "evaluate.num_samples=8", "report.k=[1,4,8]")
     assert report["arms"]["ntp"]["reported_k"] == [1, 4] and max(map(int, report["arms"]["ntp"]["pass_at_k"])) == 4
 
 

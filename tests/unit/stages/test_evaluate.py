@@ -64,7 +64,7 @@ def validation_table():
 
 
 def make_config(*overrides):
-    fixed = ["evaluate.num_samples=4", "evaluate.k=[1,4]", "evaluate.max_new_tokens=12", "evaluate.num_bootstrap=50"]
+    fixed = ["evaluate.num_samples=4", "report.k=[1,4]", "evaluate.max_new_tokens=12"]
     return compose(REPOSITORY, "toy", arms=["baseline"], overrides=[*fixed, *overrides])
 
 
@@ -91,6 +91,7 @@ def evaluate(workspace, tmp_path, config, size=1):
         fingerprint="f",
         launch=LaunchConfig(device="cpu"),
         tracker=NullTracker(),
+        runtime=config.runtime,
     )
     fork, port = multiprocessing.get_context("fork"), free_port()
     ranks = [fork.Process(target=rank_main, args=(rank, size, port, config, context)) for rank in range(size)]
@@ -156,7 +157,7 @@ def test_metrics_and_samples_say_everything(workspace, tmp_path, source, overrid
 
 
 def test_an_interrupted_evaluation_continues(workspace, tmp_path):
-    config = make_config("evaluate.batch_size=5")
+    config = make_config("runtime.generation_batch_size=5")
     whole = evaluate(workspace, tmp_path / "whole", config)
     (journal,) = (tmp_path / "whole/resume").glob("samples-0-*.jsonl")
     lines = journal.read_text().splitlines(keepends=True)
