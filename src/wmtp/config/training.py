@@ -80,10 +80,17 @@ class ModelConfig:
         several = self.n_future > 1 or self.head_variant == "parallel"
         require(several, "model.head_variant", self.head_variant, "parallel: there is no head but the model's own")
         if self.head_init is not None:
-            one_of("model.head_init", self.head_init, ("copy", "identity", "zero_residual", "random"))
+            one_of("model.head_init", self.head_init, ("copy", "identity", "zero_residual", "random", "shipped"))
             require(self.n_future > 1, "model.head_init", self.head_init, "null: there is no head but the model's own")
             has_source = self.pretrained is not None or self.head_init == "random"
             require(has_source, "model.head_init", self.head_init, "random, or null, unless model.pretrained is given")
+            chained = self.head_variant == "sequential" or self.head_init != "shipped"
+            require(
+                chained,
+                "model.head_init",
+                self.head_init,
+                "another, or model.head_variant=sequential: such modules are a chain",
+            )
             apart = self.head_variant != "sequential" or self.head_init != "zero_residual"
             require(apart, "model.head_init", self.head_init, "identity: sequential heads read the head before them, no trunk")
 

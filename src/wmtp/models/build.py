@@ -15,9 +15,11 @@ from transformers.initialization import no_init_weights
 
 from wmtp.distributed import seed_everything
 from wmtp.errors import ConfigError
+from wmtp.models.heads import HeadLayout
 from wmtp.models.load import from_causal_lm, prove_heads, read_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
+from wmtp.models.shipped import read_modules, ships_modules, take_modules
 from wmtp.models.slices import is_on_plain, open_slices, unread
 from wmtp.models.start import default_start, layout_of
 
@@ -127,11 +129,23 @@ def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int, 
     if embeddings < vocab_size:
         raise ConfigError(f"{where}: {embeddings} embeddings, but the tokenizer has {vocab_size} tokens")
     if not isinstance(model, MTPForCausalLM):
+        found = config.head_init is None and layout.is_chain and ships_modules(model, Path(path))
+        if n_future > 1 and (found or start == "shipped"):
+            return _with_modules(model, n_future, where, layout_of(config.head_variant, 1, "shipped"))
         return from_causal_lm(model, n_future, where, layout=layout, start=start)
     if not is_on_plain(model):
         _take_heads(model, config, n_future, where)
     if sliced is None:
         prove_heads(model, where)
+    return model
+
+
+def _with_modules(source: PreTrainedModel, n_future: int, where: str, layout: HeadLayout) -> MTPForCausalLM:
+    """With heads that are the multi-token modules which the model ships."""
+    modules = read_modules(source, n_future - 1, where)
+    model = from_causal_lm(source, n_future, where, layout=layout)
+    take_modules(model, modules, where)
+    print(f"{where}: heads 1 to {n_future - 1} are the multi-token modules that it ships")
     return model
 
 

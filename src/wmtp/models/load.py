@@ -59,8 +59,13 @@ def read_model(
     except Exception as error:  # transformers raises whatever it meets in somebody's files
         raise ModelError(f"{where}: {first_line(error)}") from error
     model, info = loaded
-    require_every_tensor(info, where)
-    _say_unread(model, path_or_hub_id, where)
+    patterns = _passed_over(model)
+    unknown = {name for name in info["unexpected_keys"] if not any(re.search(pattern, name) for pattern in patterns)}
+    require_every_tensor({**info, "unexpected_keys": unknown}, where)
+    unread = shipped_names(model, Path(path_or_hub_id))
+    if unread:
+        no_place = "have no place in transformers' model and are not read with it"
+        print(f"{where}: {len(unread)} tensors {no_place}, the first is {unread[0]}")
     return model
 
 
@@ -102,15 +107,20 @@ def read_heads(folder: Path, where: str) -> MTPForCausalLM:
     return model
 
 
-def _say_unread(model: PreTrainedModel, path: str, where: str) -> None:
-    """Name what transformers passes over in silence: multi-token modules that some models ship, for instance."""
-    patterns = model._keys_to_ignore_on_load_unexpected or ()
-    found: list[str] = []
-    for file in sorted(Path(path).glob("*.safetensors")) if patterns else ():
+def shipped_names(model: PreTrainedModel, folder: Path) -> list[str]:
+    """The tensors of a folder that transformers passes over: multi-token modules that some models ship, for instance."""
+    patterns, found = _passed_over(model), list[str]()
+    for file in sorted(folder.glob("*.safetensors")) if patterns else ():
         with safe_open(file, framework="pt") as tensors:
             found += [name for name in tensors.keys() if any(re.search(p, name) for p in patterns)]  # noqa: SIM118
-    if found:
-        print(f"{where}: {len(found)} tensors have no place in transformers' model and are not read, the first is {found[0]}")
+    return found
+
+
+def _passed_over(model: PreTrainedModel) -> list[str]:
+    """Patterns of their names. The classes know the released sizes' numbers alone: modules are behind the last layer."""
+    first, number = getattr(model.config, "num_hidden_layers", 0), getattr(model.config, "num_mtp_layers", None) or 0
+    numbered = [rf"^model\.layers\.{layer}\." for layer in range(first, first + number)]
+    return [*(model._keys_to_ignore_on_load_unexpected or ()), *numbered]
 
 
 def from_causal_lm(

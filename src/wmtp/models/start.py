@@ -14,7 +14,7 @@ from wmtp.errors import ModelError
 from wmtp.models.heads import ChainedBlock, HeadLayout
 from wmtp.models.mtp import MTPForCausalLM
 
-STARTS = ("copy", "identity", "zero_residual", "random")
+STARTS = ("copy", "identity", "zero_residual", "random", "shipped")
 
 _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense", "down_proj", "dense_4h_to_h", "fc2", "fc_out", "w2", "wo")
 """What families call the matrices by which a layer adds to the hidden states. That these are all of them is tried out."""
@@ -22,6 +22,8 @@ _OUTPUTS = ("o_proj", "out_proj", "c_proj", "dense", "down_proj", "dense_4h_to_h
 
 def layout_of(variant: str, stride: int, start: str) -> HeadLayout:
     """Heads of a variant that start like this: what starts as head 0 does reads what head 0 made."""
+    if start == "shipped":
+        return HeadLayout(variant, stride, "normed")
     reads = "head0" if start == "identity" or variant == "sequential" else "trunk"
     return HeadLayout(variant, stride, reads)
 
@@ -39,6 +41,8 @@ def start_heads(model: MTPForCausalLM, start: str, where: str) -> None:
     - `identity`: a layer that adds nothing, behind head 0: head 0's predictions.
     - `zero_residual`: the last layer's parameters, but it adds nothing: the predictions of the trunk alone.
     - `random`: the family's own distribution, from torch's generator.
+
+    (`shipped` ones are `wmtp.models.shipped`'s business.)
 
     A chain's projection takes the hidden states and leaves the tokens out, but for `random`.
 

@@ -154,7 +154,7 @@ def test_modules_that_a_model_ships_and_transformers_leaves_out_are_named(tmp_pa
     family("qwen3_next").save_pretrained(tmp_path)
     read_model(tampered(tmp_path, lambda weights: weights.update({"mtp.fc.weight": torch.ones(2)})), "the model")
     said = capsys.readouterr().out
-    assert "the model: 1 tensors have no place in transformers' model and are not read, the first is mtp.fc" in said
+    assert "the model: 1 tensors have no place in transformers' model and are not read with it, the first is mtp.fc" in said
 
 
 def test_weights_are_float32_where_that_is_asked_for_and_what_the_files_hold_otherwise(tmp_path):
