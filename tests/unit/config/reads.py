@@ -274,7 +274,8 @@ class Flow:
         callee = self._callee(node.func, function)
         if callee == "functools.partial" and node.args:
             inner = self.program.canonical(self.program.resolve(function.module, node.args[0]))
-            return self._enter(inner, positional[1:], named)
+            known = inner in self.program.functions or inner in self.program.classes
+            return self._enter(inner, positional[1:], named) if known else set()
         if callee in self.program.functions or callee in self.program.classes:
             entered = self.program.functions.get(callee)
             if entered and [parameter.arg for parameter in entered.parameters][:1] == ["cls"]:
