@@ -22,7 +22,7 @@ from wmtp.examples.sources import Splits, load_splits
 from wmtp.examples.store import Stores
 from wmtp.files import write_lines
 from wmtp.ledger import Ledger
-from wmtp.orchestration.dvc_cache import cache_folder
+from wmtp.orchestration.dvc_cache import folder_beside_cache
 from wmtp.problems.files import write_problems
 from wmtp.progress import counted
 from wmtp.sandbox.store import OnVerdict, VerdictStore
@@ -55,7 +55,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     data, out, ledger = config.data, context.out("artifacts/data"), Ledger()
     packages = _packages(config)
     out.mkdir(parents=True, exist_ok=True)
-    kept = cache_folder(context.root) / "wmtp"
+    kept = folder_beside_cache(context.root)
     telling = {part: counted(context.name, part, context.root) for part in ("import", "tokens")}
     tokenizer = RowTokenizer(data, context.root, out / "tokenizer", kept / "tokens", telling["tokens"])
     stores = Stores(kept / "stores", telling["import"])
@@ -122,7 +122,7 @@ def _executor(context: StageContext, sandbox: SandboxConfig, packages: Sequence[
     factor = machine_factor()
     parts = [isolation(allow_unsafe=allow_unsafe), *(f"{each.name}=={each.version}" for each in packages)]
     environment = " ".join([*parts, *(testlib.as_dict().values() if testlib else ())])
-    store = VerdictStore(cache_folder(context.root) / "wmtp" / "verdicts", environment)
+    store = VerdictStore(folder_beside_cache(context.root) / "verdicts", environment)
     tell = counted(context.name, "programs", context.root)
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
