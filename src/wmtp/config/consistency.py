@@ -31,7 +31,7 @@ def require_consistent(config: Config) -> None:
     source, benchmark = config.data.source, config.evaluate.benchmark
     rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
     require(benchmark == source, "evaluate.benchmark", benchmark, rule)
-    for name in ("train_path", "validation_path", "reference_path") if config.data.is_generated else ():
+    for name in ("train_path", "validation_path", "reference_path", "test_path") if config.data.is_generated else ():
         value = getattr(config.data, name)
         require(value is None, f"data.{name}", value, f"null: data.source={source} makes its problems itself and reads no file")
 

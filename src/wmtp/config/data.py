@@ -72,6 +72,8 @@ class DataConfig:
     Jaccard similarity is `benchmark_similarity`; null for either is without. `max_similarity`: of two training problems that
     are so alike, the later one is removed; null: only the same statement is.
 
+    `test_path`: where the test problems come from; null: from `validation_path`, as far from validation's as there is room.
+
     `source: text` learns from documents, `messages` from conversations, which are packed into rows of `max_length` tokens:
     `text_field` and `messages_field` name their columns, and counts are documents. `reference_path`: documents that the
     reference is tuned on, at most `num_reference_problems` of them; null sets so many of the training file aside, as the
@@ -83,6 +85,7 @@ class DataConfig:
     train_path: Optional[str] = None
     validation_path: Optional[str] = None
     reference_path: Optional[str] = None
+    test_path: Optional[str] = None
     text_field: str = "text"
     messages_field: str = "messages"
     seed: int = 0
@@ -122,6 +125,9 @@ class DataConfig:
         else:
             taskset = tasksets.get(self.source)
             require(not taskset.not_for_training, "data.source", self.source, taskset.not_for_training)
+            reason, hint = taskset.trusted_only, f"with data.source={self.source}: {taskset.trusted_only}"
+            require(not reason or self.labels == "trusted", "data.labels", self.labels, f"trusted {hint}")
+            require(not reason or not self.pairwise, "data.pairwise", self.pairwise, f"false {hint}")
             rule = "null: reference problems are set aside of the training file"
             require(self.reference_path is None, "data.reference_path", self.reference_path, rule)
         for key in ("num_reference_problems", "num_validation_problems", "num_test_problems", "max_per_problem", "max_length"):
@@ -170,6 +176,8 @@ class DataConfig:
 
     def _check_documents(self) -> None:
         """What is said of problems and solutions alone."""
+        rule = f"null with data.source={self.source}: what is held out is data.validation_path's"
+        require(self.test_path is None, "data.test_path", self.test_path, rule)
         given, most = self.max_similarity, f"null with data.source={self.source}: documents are compared as a whole"
         require(given is None, "data.max_similarity", given, most)
         expected: dict[str, tuple[object, object]] = {

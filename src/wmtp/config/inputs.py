@@ -50,6 +50,7 @@ class InputsConfig:
     validation: str = "src/wmtp/stages/sample.py"
     benchmarks: list[str] = field(default_factory=lambda: ["src/wmtp/stages/sample.py"] * MAX_BENCHMARKS)
     reference: str = "src/wmtp/stages/sample.py"
+    test: str = "src/wmtp/stages/sample.py"
     tokenizer: str = "src/wmtp/stages/sample.py"
     reference_model: str = "artifacts/data"
     critic_model: str = "artifacts/data"
@@ -110,6 +111,7 @@ def given(config: Config) -> Iterator[Given]:
         ("data.train_path", "data", config.data.train_path),
         ("data.validation_path", "data", config.data.validation_path),
         ("data.reference_path", "data", config.data.reference_path),
+        ("data.test_path", "data", config.data.test_path),
         *((f"data.benchmarks[{i}]", "data", benchmark_path(entry)) for i, entry in enumerate(config.data.benchmarks)),
         ("tune_reference.model.pretrained", "model", config.tune_reference.model.pretrained),
         ("train_critic.model.pretrained", "model", config.train_critic.model.pretrained),
@@ -137,6 +139,7 @@ def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConf
         validation=paths.get("data.validation_path", default.validation),
         benchmarks=[paths.get(f"data.benchmarks[{i}]", unused) for i, unused in enumerate(default.benchmarks)],
         reference=paths.get("data.reference_path", default.reference),
+        test=paths.get("data.test_path", default.test),
         tokenizer=paths.get("data.tokenizer.path", default.tokenizer),
         reference_model=paths.get("tune_reference.model.pretrained", default.reference_model),
         critic_model=paths.get("train_critic.model.pretrained", default.critic_model),

@@ -54,7 +54,7 @@ def write_readme(out: Path, tables: Sequence[str]) -> None:
 
 def source_files(data: DataConfig, root: Path) -> list[Path]:
     """What is read of the disk: the files, and all that the folders hold."""
-    paths = (data.train_path, data.validation_path, data.reference_path)
+    paths = (data.train_path, data.validation_path, data.reference_path, data.test_path)
     named = [*map(benchmark_path, data.benchmarks), *(path for path in paths if path is not None)]
     places = [] if data.is_generated else [Path(resolve(path, root)) for path in named]
     return sorted({file for place in places for file in (place, *place.rglob("*")) if file.is_file()})

@@ -70,7 +70,8 @@ def load_splits(
     """The configured source, split and sampled.
 
     Generated: all four splits are different problems. Files: `train_path` gives reference problems (clean data) and, of
-    the rest, training problems; `validation_path` gives the problems of validation and test, which may be the same ones.
+    the rest, training problems; `validation_path` gives the problems of validation and test, which may be the same ones, or
+    `test_path` those of the test.
     Relative paths start at `root`. Nothing depends on the order of a file's rows, or on how files divide them.
 
     Args:
@@ -81,23 +82,31 @@ def load_splits(
     """
     if config.is_generated:
         return _from_generator(config, ledger)
-    path = with_split(resolve(str(config.validation_path), root), "validation")
-    account = ledger.account("source/validation")
-    split = tasksets.get(config.source).split
-    everything = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
-    held_out = [problem for problem in everything if split(problem) not in ("train", "prompt")]
-    number = len(everything) - len(held_out)
-    if number:
-        account.drop("of_another_split", number, _num_solutions(everything) - _num_solutions(held_out))
-    account.problems.keep(len(held_out))
-    account.solutions.keep(_num_solutions(held_out))
+    held_out = _held_out(config, root, "validation", str(config.validation_path), ledger)
+    tested = None if config.test_path is None else _held_out(config, root, "test", config.test_path, ledger)
     training = with_split(resolve(str(config.train_path), root), "train")
-    found = survey(training, config, root, held_out, ledger, stores)
+    found = survey(training, config, root, [*held_out, *(tested or ())], ledger, stores)
     measure = None if measure_by is None else measure_by(lambda most: _texts(found, config, most))
-    validation, test = _from_held_out(config, held_out, measure, ledger)
+    validation, test = _from_held_out(config, held_out, tested, measure, ledger)
     train, reference = _from_training_file(config, found, measure, ledger)
     removed = [replace(each, file=_in(root, each.file), because_file=_in(root, each.because_file)) for each in found.removed]
     return Splits(_within(root, train), _within(root, reference), _within(root, validation), test, removed)
+
+
+def _held_out(config: DataConfig, root: Path, name: str, value: str, ledger: Ledger) -> list[Problem]:
+    """The problems of a file that nothing is learnt from; those whose tests nothing here can run are left out."""
+    path = with_split(resolve(value, root), name)
+    account = ledger.account(f"source/{name}")
+    split = tasksets.get(config.source).split
+    everything = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
+    own = [problem for problem in everything if split(problem) not in ("train", "prompt")]
+    kept = [problem for problem in own if problem.tests]
+    for reason, before, after in (("of_another_split", everything, own), ("without_tests", own, kept)):
+        if len(before) > len(after):
+            account.drop(reason, len(before) - len(after), _num_solutions(before) - _num_solutions(after))
+    account.problems.keep(len(kept))
+    account.solutions.keep(_num_solutions(kept))
+    return kept
 
 
 def _within(root: Path, problems: Sequence[Problem]) -> list[Problem]:
@@ -137,22 +146,33 @@ def _from_generator(config: DataConfig, ledger: Ledger) -> Splits:
 
 
 def _from_held_out(
-    config: DataConfig, held_out: Sequence[Problem], measure: Measure | None, ledger: Ledger
+    config: DataConfig,
+    held_out: Sequence[Problem],
+    tested: Sequence[Problem] | None,
+    measure: Measure | None,
+    ledger: Ledger,
 ) -> tuple[list[Problem], list[Problem]]:
-    """Validation problems with the chosen solutions, test problems with all: drawn from both ends of one random order."""
-    for key in ("num_validation_problems", "num_test_problems"):
+    """Validation problems with the chosen solutions, test problems with all.
+
+    Drawn from both ends of one random order, or test problems from a file of their own, `tested`.
+    """
+    of_test, test_path = (held_out, config.validation_path) if tested is None else (tested, config.test_path)
+    files = {"num_validation_problems": (held_out, config.validation_path), "num_test_problems": (of_test, test_path)}
+    for key, (problems, path) in files.items():
         number = getattr(config, key)
-        if number > len(held_out):
-            raise DataError(f"data.{key}={number}, but {config.validation_path} has {len(held_out)} problems")
-    order = in_order(f"held out {config.heldout_seed}", keys_of([problem.problem_id for problem in held_out]))
+        if number > len(problems):
+            raise DataError(f"data.{key}={number}, but {path} has {len(problems)} problems")
+    seed = f"held out {config.heldout_seed}"
+    order = in_order(seed, keys_of([problem.problem_id for problem in held_out]))
     validation = _by_id(held_out[i] for i in order[-config.num_validation_problems :])
-    test = _by_id(held_out[i] for i in order[: config.num_test_problems])
+    firsts = in_order(seed, keys_of([problem.problem_id for problem in of_test]))[: config.num_test_problems]
+    test = _by_id(of_test[i] for i in firsts)
     account = ledger.account("split/validation", "source/validation")
     account.read(len(held_out), _num_solutions(held_out))
     account.drop("not_sampled", len(held_out) - len(validation), _num_solutions(held_out) - _num_solutions(validation))
-    line = ledger.line("split/test", "problems", "source/validation")
-    line.read(len(held_out))
-    line.drop("not_sampled", len(held_out) - len(test))
+    line = ledger.line("split/test", "problems", "source/validation" if tested is None else "source/test")
+    line.read(len(of_test))
+    line.drop("not_sampled", len(of_test) - len(test))
     line.keep(len(test))
     return _with_chosen_solutions(validation, config, "validation", measure, account), test
 

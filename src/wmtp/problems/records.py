@@ -44,11 +44,18 @@ class Notes:
         left_out: solutions of the records that are not in the problems made of them.
         unknown: fields that say nothing where the dataset has them (null, a rating below zero) and count as not given.
         names: problems' names so far, with what tells two of the same name apart.
+        not_run: ids of problems whose tests are left out because nothing here can run them, such as tests with files.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     names: dict[str, str] = field(default_factory=dict)
+    not_run: set[str] = field(default_factory=set)
+
+    def cannot_run(self, problem_id: str, reason: str) -> None:
+        """The problem has no tests for that reason."""
+        self.unknown[reason] += 1
+        self.not_run.add(problem_id)
 
 
 def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:

@@ -44,6 +44,7 @@ class TaskSet:
         split: the split that a problem is of, where the dataset is published in one file; "" where that does not say.
         is_generated: the problems come from `wmtp.synthetic`, not from files.
         not_for_training: why it cannot be `data.source`; empty where it can.
+        trusted_only: why its solutions are only learnt from as they are labelled, and nothing is made of them; empty where not.
     """
 
     name: str
@@ -69,6 +70,7 @@ class TaskSet:
     packages: tuple[str, ...] = ()
     is_generated: bool = False
     not_for_training: str = ""
+    trusted_only: str = ""
 
     def format(self, name: str | None = None) -> PromptFormat:
         """A published way to ask, by name; None for the default.

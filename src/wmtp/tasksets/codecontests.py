@@ -16,16 +16,23 @@ PYTHON_3 = 3
 
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
-    """Public, private and generated tests; Python 3 solutions; `cf_rating` as difficulty where it is known."""
+    """Public, private and generated tests; Python 3 solutions; `cf_rating` as difficulty where it is known.
+
+    A problem whose programs read or write files has no tests, because none can be run, and is noted.
+    """
     if codecontests_plus.is_plus(record):
         return codecontests_plus.to_problem(record, where, notes)
+    problem_id = f"codecontests/{_name(record, where, notes)}"
     tests: list[Test] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
         tests += _tests(record, where, name, notes)
+    if any(take_or_null(record, where, name, str, "", notes).strip() for name in ("input_file", "output_file")):
+        notes.cannot_run(problem_id, "input_or_output_in_a_file")
+        tests = []
     solutions = _solutions(record, where, "solutions", True, notes)
     solutions += _solutions(record, where, "incorrect_solutions", False, notes)
     return Problem(
-        problem_id=f"codecontests/{_name(record, where, notes)}",
+        problem_id=problem_id,
         prompt=unix_newlines(take(record, where, "description", str)).strip(),
         tests=tuple(tests),
         difficulty=_rating(record, where, notes),

@@ -23,10 +23,11 @@ def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     parts += [f"Example input\n{test.stdin.strip()}\nExample output\n{test.stdout.strip()}" for test in shown]
     seconds = take_or_null(record, where, "time_limit", (int, float), 0, notes)
     megabytes = take_or_null(record, where, "memory_limit", (int, float), 0, notes)
+    problem_id = f"codeforces/{take(record, where, 'id', str)}"
     return Problem(
-        problem_id=f"codeforces/{take(record, where, 'id', str)}",
+        problem_id=problem_id,
         prompt="\n\n".join(parts),
-        tests=_to_run(record, where, notes, shown),
+        tests=_to_run(record, where, notes, shown, problem_id),
         difficulty=known_rating(record, where, "rating", notes),
         time_limit_s=float(seconds or 2.0),
         memory_limit_bytes=int((megabytes or 256) * 2**20),
@@ -34,12 +35,12 @@ def to_problem(record: Record, where: str, notes: Notes) -> Problem:
     )
 
 
-def _to_run(record: Record, where: str, notes: Notes, shown: tuple[IOTest, ...]) -> tuple[IOTest, ...]:
+def _to_run(record: Record, where: str, notes: Notes, shown: tuple[IOTest, ...], problem_id: str) -> tuple[IOTest, ...]:
     is_interactive = bool(take_or_null(record, where, "interaction_format", str, "", notes).strip())
     uses_files = take_or_null(record, where, "input_mode", str, "stdio", notes) != "stdio"
     for reason, holds in (("interactive", is_interactive), ("input_from_a_file", uses_files)):
         if holds:
-            notes.unknown[reason] += 1
+            notes.cannot_run(problem_id, reason)
             return ()
     return _tests(record, where, "official_tests", notes) or shown
 

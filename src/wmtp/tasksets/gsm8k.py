@@ -23,7 +23,8 @@ _IGNORED = re.compile(r"[,$]")
 
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
-    """The worked answer is the solution; the number after `####` (without thousands separators) is the test's `stdout`.
+    """The worked answer is the solution, after a blank as in every format; the number after `####` (without thousands
+    separators) is the test's `stdout`.
 
     A record with a `target` in place of the `answer` is a solved example in the words of the chain-of-thought prompt, as
     lm-evaluation-harness lists them. The dataset has no ids: the question's digest is one.
@@ -39,7 +40,7 @@ def to_problem(record: Record, where: str, notes: Notes) -> Problem:
         problem_id=f"gsm8k/{hashlib.sha256(unix_newlines(question).strip().encode()).hexdigest()[:12]}",
         prompt=question,
         tests=(IOTest("", number.strip().removesuffix(".").replace(",", "")),),
-        solutions=(Solution(answer, True),),
+        solutions=(Solution(f" {answer}", True),),
     )
 
 
@@ -150,5 +151,5 @@ TASKSET = TaskSet(
     formats=(HARNESS, CHAIN),
     judge=judge,
     has_ids=False,
-    not_for_training="its answers are texts, and sampling labels solutions by running them",
+    trusted_only="its answers are texts, and are all right",
 ).asked(HARNESS)

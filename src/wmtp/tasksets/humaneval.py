@@ -58,6 +58,6 @@ TASKSET = TaskSet(
     is_code=lambda problem: True,
     assemble=after_prompt,
     formats=(EXACT, STRIPPED, evalplus(as_written, ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "))),
-    not_for_training="it is a test set, and its solutions are bodies of functions, which are no programs to mutate",
+    trusted_only="its solutions are bodies of functions, which are no programs, and are all right",
     packages=("numpy",),
 ).asked(EXACT)

@@ -21,6 +21,12 @@ FILES = {"source": "jsonl", "train_path": "a", "validation_path": "b"}
         ({"correct_ratio": 0.75}, "0.5 or null where data.pairwise"),
         ({"operations": "some"}, "core, all"),
         ({"source": "mbpp"}, "data.train_path"),
+        ({"source": "gsm8k"}, r"data.labels='verified' is not allowed: trusted with data.source=gsm8k: its answers are texts"),
+        ({"source": "livecodebench"}, "it is a test set, and has no solutions"),
+        (
+            {"source": "text", "train_path": "a"},
+            r"data.noise.frac=0.5 is not allowed: 0 with data.source=text",
+        ),
         ({"benchmark_overlap": 0.0}, r"data.benchmark_overlap=0.0 is not allowed: a number in \(0, 1\], or null"),
         ({"max_similarity": 1.5}, r"data.max_similarity=1.5 is not allowed"),
         ({"benchmarks": ["mbpp:a"]}, "where the source makes its own problems"),

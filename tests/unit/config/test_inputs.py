@@ -18,6 +18,7 @@ KEYS = {
     "data.tokenizer.path": "tokenizer",
     "data.train_path": "train",
     "data.validation_path": "validation",
+    "data.test_path": "test",
 }
 OWN = {"data.source": "jsonl", "data.train_path": "a.jsonl", "data.validation_path": "b.jsonl"}
 

@@ -13,7 +13,7 @@ from wmtp.errors import DataError
 from wmtp.examples import sources
 from wmtp.examples.store import Stores
 from wmtp.ledger import Ledger
-from wmtp.problems.files import write_problems
+from wmtp.problems.files import read_problems, write_problems
 from wmtp.types import AssertTest, Problem, Solution
 
 
@@ -341,3 +341,42 @@ def test_what_is_too_long_is_left_out_before_anything_is_drawn(files, tmp_path, 
         ]
     assert ledger.counts()["split/train/solutions/dropped/too_long"] > 0
     assert len(looked_at) == len(set(looked_at))
+
+
+def test_a_file_of_the_users_own_is_the_test_and_is_not_trained_on(files, tmp_path):
+    tested = [problem(f"own{i}", f"Do your own {i}.") for i in range(5)]
+    train = list(read_problems(tmp_path / files["train_path"]))
+    files["train_path"] = written(tmp_path / "train.jsonl", [*train, problem("leak", "do YOUR own 2")])
+    files |= {"test_path": written(tmp_path / "own.jsonl", tested), "num_test_problems": 4, "num_validation_problems": 6}
+    ledger = Ledger()
+    splits = load_splits(DataConfig(**files), tmp_path, ledger)
+    ledger.check()
+    assert {p.problem_id for p in splits.test} < {p.problem_id for p in tested} and len(splits.test) == 4
+    assert {p.problem_id for p in splits.validation} == {f"v{i}" for i in range(6)}
+    assert "leak" not in {p.problem_id for p in (*splits.train, *splits.reference)}
+    assert ("leak", "own2") in {(each.problem_id, each.because) for each in splits.removed}
+    assert "source/test problems: 5 read = 5 kept" in str(ledger) and "split/test problems: 5 read = 1 not_sampled" in str(
+        ledger
+    )
+    with pytest.raises(DataError, match=r"data.num_test_problems=6, but own.jsonl has 5 problems"):
+        load_splits(DataConfig(**files | {"num_test_problems": 6}), tmp_path, Ledger())
+
+
+def test_problems_whose_programs_use_files_are_left_out_of_all_splits_and_counted(tmp_path):
+    def record(name, number, **more):
+        texts = {"language": [3], "solution": [f"print({number})"]}
+        tests = {"public_tests": {"input": [""], "output": [str(number)]}, "incorrect_solutions": None}
+        return {"name": name, "description": f"Print the number {number}.", "solutions": texts, **tests, **more}
+
+    held = [record(f"h{i}", i) for i in range(3)] + [record("hf", 8, input_file="in.txt", output_file="")]
+    train = [record(f"t{i}", 10 + i) for i in range(4)] + [record("tf", 9, input_file="", output_file="out.txt")]
+    for name, records in (("train", train), ("held", held)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    paths = {"source": "codecontests", "train_path": "train.jsonl", "validation_path": "held.jsonl", "pairwise": False}
+    sizes = {"num_problems": None, "num_reference_problems": 1, "num_validation_problems": 3, "num_test_problems": 3}
+    ledger = Ledger()
+    load_splits(DataConfig(**paths, **sizes, benchmark_similarity=None, benchmark_overlap=None), tmp_path, ledger)
+    counts = ledger.counts()
+    for name, kept in (("train", 4), ("validation", 3)):
+        assert counts[f"source/{name}/problems/dropped/without_tests"] == 1 and counts[f"source/{name}/problems/kept"] == kept
+        assert counts[f"source/{name}/fields/dropped/input_or_output_in_a_file"] == 1

@@ -305,3 +305,33 @@ def test_the_stage_needs_neither_torch_nor_transformers():
     heavy = "{'torch', 'transformers', 'datasets'}"
     script = f"import sys, wmtp.stages.sample, wmtp.sandbox.pool; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_worked_answers_and_bodies_of_functions_are_learnt_from_as_they_are(request, tmp_path):
+    rows = [
+        {"question": f"Ann has {i} eggs and buys {i}. How many?", "answer": f"{i}+{i} = {2 * i}\n#### {2 * i}"}
+        for i in range(30)
+    ]
+    body = {"test": "def check(f):\n    assert f(1)\n", "entry_point": "f"}
+    heads = [f'def f(x):\n    """Add the number {n} to x."""\n' for n in range(30)]
+    bodies = [
+        {**body, "task_id": f"HumanEval/{n}", "prompt": head, "canonical_solution": f"    return x + {n}\n"}
+        for n, head in enumerate(heads)
+    ]
+    trusted = ("data.labels=trusted", "data.mutants_per_solution=0", "data.noise.frac=0", "data.pairwise=false")
+    sizes = (
+        "data.num_problems=null",
+        "data.num_reference_problems=4",
+        "data.num_validation_problems=3",
+        "data.num_test_problems=2",
+    )
+    for source, records, shown in (("gsm8k", rows, "Answer: "), ("humaneval", bodies, '"""\n    return x + ')):
+        for name, part in (("train", records[:20]), ("held", records[20:])):
+            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in part))
+        paths = (f"data.train_path={tmp_path / 'train.jsonl'}", f"data.validation_path={tmp_path / 'held.jsonl'}")
+        overrides = [f"data.source={source}", "data.benchmark_similarity=null", *trusted, *sizes, *paths]
+        config = compose(request.config.rootpath, "toy", arms=["baseline"], overrides=overrides)
+        run_stage(request.config.rootpath, config, tmp_path / source)
+        text, table = load_tokenizer(tmp_path / source / "tokenizer"), read_table(tmp_path / source / "train.arrow")
+        assert table.num_rows == 16 and all(table["is_correct"].to_pylist()) and set(table["status"].to_pylist()) == {""}
+        assert all(shown in text.decode(ids) for ids in table["input_ids"].to_pylist())

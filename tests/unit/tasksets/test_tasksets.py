@@ -24,7 +24,9 @@ def test_every_module_is_a_task_set_under_its_own_name():
         taskset = tasksets.get(name)
         assert taskset.name == name and taskset.citation
         assert taskset.description and "\n" not in taskset.description
-    assert tasksets.sources() == ("apps", "codecontests", "codecontestsplus", "jsonl", "mbpp", "synthetic", "taco")
+    given = ("apps", "codecontests", "codecontestsplus", "gsm8k", "humaneval", "jsonl", "mbpp", "synthetic", "taco")
+    assert tasksets.sources() == given
+    assert [name for name in given if tasksets.get(name).trusted_only] == ["gsm8k", "humaneval"]
     assert [name for name in NAMES if tasksets.get(name).is_generated] == ["synthetic"]
     assert [name for name in NAMES if not tasksets.get(name).has_ids] == ["gsm8k", "taco"]
     with pytest.raises(ConfigError, match="unknown task set 'riddles': known are apps, codecontests"):
