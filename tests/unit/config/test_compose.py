@@ -16,7 +16,7 @@ from wmtp.weightings import Weighting
 PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
 GIVEN = ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]
-FILES = dict.fromkeys(("mbpp", "smollm2", "codecontests", "jsonl"), GIVEN) | {"text": GIVEN[:1]}
+FILES = dict.fromkeys(("mbpp", "smollm2", "codecontests", "jsonl", "local", "production"), GIVEN) | {"text": GIVEN[:1]}
 OF_SOLUTIONS = ("contrastive", "filtered", "gae", "hybrid", "rho_loss", "shuffled", "verifiable")
 """Arms that documents are refused to."""
 
