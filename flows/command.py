@@ -17,7 +17,6 @@ from typing import Any
 from flows import HOME
 from flows.choices import CHOSEN, TARGET, stage_names
 from flows.presets import PRESETS
-from flows.serve import forget_dead_server
 from wmtp.arguments import Parser, add_experiment, several
 from wmtp.config import Config, compose
 from wmtp.config.compose import dump, says, to_plain
@@ -95,6 +94,8 @@ def enter_prefect(root: Path) -> None:
     Raises:
         ConfigError: as `require_prefect`.
     """
+    from flows.serve import forget_dead_server
+
     (root / HOME).mkdir(parents=True, exist_ok=True)
     forget_dead_server(home(root))
     os.environ.update(served_environment(root))

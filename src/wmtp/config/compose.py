@@ -216,8 +216,21 @@ def _sorted(value: Any) -> Any:
     return {k: _sorted(value[k]) for k in sorted(value)} if isinstance(value, dict) else value
 
 
+_dumped: list[tuple[Config, str]] = []
+"""The one that was written out last: a command that does nothing else asks four times."""
+
+
 def dump(config: Config) -> str:
     """params.yaml's text."""
+    for known, text in tuple(_dumped):
+        if known is config:
+            return text
+    text = _text(config)
+    _dumped[:] = [(config, text)]
+    return text
+
+
+def _text(config: Config) -> str:
     head = (
         f"# Resolved by `wmtp params --profile {config.profile}` from configs/base.yaml,\n"
         f"# configs/profiles/{config.profile}.yaml, "

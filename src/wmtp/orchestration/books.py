@@ -1,7 +1,7 @@
 """DVC's repository, opened once for many questions. DVC is imported inside the functions (0.3 s).
 
 Reading dvc.yaml, dvc.lock and params.yaml takes DVC a second for some hundred stages. So what was read is kept for as long as
-these files stand as they are; whether data and parameters changed is looked up anew for every question.
+these files stand as they are; whether data and outputs changed is looked up anew for every question.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,12 +30,13 @@ _guard = threading.RLock()
 
 @dataclass(frozen=True)
 class _Opened:
-    """A repository as it was read: `stamps` of the files that decide what is in it."""
+    """A repository as it was read: `stamps` of the files that decide what is in it, `loaded` what params.yaml says."""
 
     root: Path
     params: str | None
     stamps: tuple[Any, ...]
     repo: Any
+    loaded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
 
 _kept: list[_Opened] = []
@@ -62,7 +63,7 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
                     if opened.stamps != _stamps(root):  # it was written while we waited
                         _forget()
                         continue
-                    with _params_read_once(root / PARAMS):
+                    with _params_read_once(root / PARAMS, opened.loaded):
                         return question(opened.repo)
             except LockError:
                 time.sleep(_BUSY_SECONDS)
@@ -83,18 +84,22 @@ def put_in_order(root: Path) -> None:
 
 
 @contextmanager
-def _params_read_once(path: Path) -> Iterator[None]:
-    """DVC parses params.yaml anew for every stage, whose number it grows with. For one question it stays as it is."""
+def _params_read_once(path: Path, found: dict[int, tuple[Any, Any]]) -> Iterator[None]:
+    """DVC parses params.yaml anew for every stage, whose number it grows with: here once while the file stands as it is.
+
+    Args:
+        found: the file systems that it was read from, by their ids, and what it said.
+    """
     from dvc.utils.serialize import LOADERS
 
-    load, found = LOADERS[path.suffix], dict[int, Any]()
+    load = LOADERS[path.suffix]
 
     def once(name: str, fs: Any = None, **how: Any) -> Any:
         if os.path.abspath(name) != str(path) or how:
             return load(name, fs=fs, **how)
         if id(fs) not in found:
-            found[id(fs)] = load(name, fs=fs)
-        return found[id(fs)]
+            found[id(fs)] = fs, load(name, fs=fs)
+        return found[id(fs)][1]
 
     LOADERS[path.suffix] = once
     try:

@@ -154,7 +154,8 @@ def axis(differing: Mapping[str, Sequence[Any]]) -> dict[str, Any] | None:
 def _tokens_to_baseline(comparison: Comparison) -> dict[str, dict[str, Any]] | None:
     """By arm: the share of the longest baseline's tokens after which whole trainings reach its nll, and its pass@1.
 
-    Between two points it is interpolated linearly; None where no point gets there. Only where lengths of training are compared.
+    Between two points it is interpolated linearly, and of the shortest one it is only known that it takes no more (`is_most`);
+    None where no point gets there. A baseline that solves nothing is no mark. Only where lengths of training are compared.
     """
     of = comparison["axis"]
     baselines = set(comparison["baselines"])
@@ -164,9 +165,14 @@ def _tokens_to_baseline(comparison: Comparison) -> dict[str, dict[str, Any]] | N
     found: dict[str, dict[str, Any]] = {}
     for name, sign, value in (("nll", 1, lambda row: row["nll"]), ("pass@1", -1, lambda row: row["pass@1"]["mean"])):
         target = max(_points(comparison, baseline, sign, value), key=lambda point: point["tokens"])
+        if target["value"] == 0:
+            continue
         for arm in {row["arm"] for row in comparison["rows"]} - {baseline}:
-            reached = tokens_to_reach(_points(comparison, arm, sign, value), target)
-            found.setdefault(arm, {})[name] = {"tokens": reached["tokens"], "frac": reached["frac_of_baseline"]}
+            points = _points(comparison, arm, sign, value)
+            reached = tokens_to_reach(points, target)
+            is_most = reached["tokens"] == points[0]["tokens"]
+            entry = {"tokens": reached["tokens"], "frac": reached["frac_of_baseline"], "is_most": is_most}
+            found.setdefault(arm, {})[name] = entry
     return dict(sorted(found.items()))
 
 
@@ -243,7 +249,9 @@ def reach_lines(comparison: Comparison) -> list[str]:
     lines = []
     for arm, found in (comparison["tokens_to_baseline"] or {}).items():
         parts = [
-            f"{what} after {100 * one['frac']:.0f} % of its tokens" if one["frac"] is not None else f"{what} at no length tried"
+            f"{what} after {'at most ' * one['is_most']}{100 * one['frac']:.0f} % of its tokens"
+            if one["frac"] is not None
+            else f"{what} at no length tried"
             for what, one in found.items()
         ]
         lines.append(f"{arm} reaches the longest {comparison['baselines'][0]}'s {' and '.join(parts)} (whole trainings).")

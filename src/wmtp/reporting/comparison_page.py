@@ -38,10 +38,16 @@ def write(comparison: Comparison, folder: Path) -> Path:
     return folder / "index.html"
 
 
+def _in_lines(cell: str) -> str:
+    """A narrow column: the number, its interval, the joint one and the verdict below each other."""
+    return cell.replace(" [", "\n[", 1).replace(", jointly ", "\njointly\n").replace("]: ", "]\n")
+
+
 def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    header, rows = table(comparison)
+    header, cells = table(comparison)
+    rows = [[_in_lines(cell) for cell in row] for row in cells]
     figures = [
         {"name": name, "note": _NOTES[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
         for name in drawn["light"]

@@ -27,6 +27,19 @@ def test_what_was_read_is_kept_while_its_files_stand(made):
     assert opened(made) is not first
 
 
+def test_params_are_parsed_once_for_many_questions_and_again_when_they_are_written(made, monkeypatch):
+    from dvc.utils.serialize import LOADERS
+
+    parsed, load = [], LOADERS[".yaml"]
+    monkeypatch.setitem(LOADERS, ".yaml", lambda name, **how: parsed.append(os.path.basename(name)) or load(name, **how))
+    for name in ("train@a", "train@b", "train@a"):
+        assert judge(made, name).is_fresh
+    assert parsed.count("params.yaml") == 1
+    (made / "params.yaml").write_text(PARAMS.replace("lr: 1", "lr: 7"))
+    assert [judge(made, name).is_fresh for name in ("train@a", "train@b")] == [False, True]
+    assert parsed.count("params.yaml") == 2
+
+
 @pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock", "params.yaml"])
 def test_a_file_that_is_replaced_is_read_again(made, name):
     first, text = opened(made), (made / name).read_text()

@@ -119,9 +119,13 @@ def test_a_curve_has_one_number_to_be_drawn_against(differing, expected):
 def test_whole_trainings_tell_after_how_many_tokens_the_baselines_result_is_reached(comparison):
     """nll does not move between the two lengths, so rho1 is below the baseline's from its first point on."""
     tokens = [row(comparison, point, "rho1")["tokens"] for point in (0, 1)]
-    assert comparison["tokens_to_baseline"]["rho1"]["nll"] == {"tokens": tokens[0], "frac": tokens[0] / tokens[1]}
+    assert comparison["tokens_to_baseline"]["rho1"]["nll"] == {
+        "tokens": tokens[0],
+        "frac": tokens[0] / tokens[1],
+        "is_most": True,
+    }
     (line,) = reach_lines(comparison)
-    assert line.startswith("rho1 reaches the longest baseline's nll after 50 % of its tokens and pass@1 ")
+    assert line.startswith("rho1 reaches the longest baseline's nll after at most 50 % of its tokens and pass@1 ")
     assert "whole training with a schedule of its own" in note(comparison)
     never = {"tokens_to_baseline": {"x": {"nll": {"tokens": None, "frac": None}}}, "baselines": ["b"]}
     assert reach_lines(never) == ["x reaches the longest b's nll at no length tried (whole trainings)."]
@@ -137,7 +141,14 @@ def test_between_two_points_tokens_are_interpolated(pair):
 
     members = [with_nll(first, {"baseline": 5.0, "rho1": 3.0}), with_nll(second, {"baseline": 2.0, "rho1": 1.0})]
     found = compare(members, {STEPS: [300, 600]}, 20)["tokens_to_baseline"]["rho1"]["nll"]
-    assert found["frac"] == pytest.approx(0.75)
+    assert found["frac"] == pytest.approx(0.75) and not found["is_most"]
+
+
+def test_a_baseline_that_solves_nothing_is_no_mark_to_reach(tmp_path):
+    members = [member(tmp_path, f"of {steps}", skill=-60.0, overrides=[f"{STEPS}={steps}"]) for steps in (300, 600)]
+    found = compare(members, {STEPS: [300, 600]}, 20)
+    assert {row["pass@1"]["mean"] for row in found["rows"]} == {0.0}
+    assert set(found["tokens_to_baseline"]["rho1"]) == {"nll"} and "pass@1" not in reach_lines(found)[0]
 
 
 def test_texts_say_the_same_in_every_form(comparison):
