@@ -12,12 +12,15 @@ from wmtp.model_files import tokenizer_files
 _PARTS = {"normalizer": "normalises text", "pre_tokenizer": "splits text", "model": "merges pieces"}
 
 
-def require_same_tokenizer(data: Path, model: Path, where: str) -> None:
+_OWN = "leave data.tokenizer.path out, and the model's own is used"
+
+
+def require_same_tokenizer(data: Path, model: Path, where: str, hint: str = _OWN) -> None:
     """A model's inputs are numbers of its own tokenizer's, so the data has to be made with that one.
 
     Args:
         data: the tokenizer's folder that the data is made with. model: the model's folder; one without a tokenizer passes.
-        where: how an error names the model, `train_policy.model.pretrained=...`.
+        where: how an error names the model, `train_policy.model.pretrained=...`; hint: what would be right.
     Raises:
         ConfigError: they differ; names the first difference.
     """
@@ -25,7 +28,6 @@ def require_same_tokenizer(data: Path, model: Path, where: str) -> None:
         return
     difference = _difference(_description(data), _description(model))
     if difference is not None:
-        hint = "leave data.tokenizer.path out, and the model's own is used"
         raise ConfigError(f"{where} has another tokenizer than the data ({data}): it {difference}; {hint}")
 
 

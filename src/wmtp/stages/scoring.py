@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -12,11 +11,11 @@ import numpy as np
 from torch import nn
 
 from wmtp.distributed import World, join_world
-from wmtp.errors import DataError
 from wmtp.models.build import parallelize
 from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.packed import prove_packed
+from wmtp.same_tokenizer import require_same_tokenizer
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
 from wmtp.tokens.data import TokenData, TokenMeta
@@ -95,13 +94,8 @@ def load_tuned(context: StageContext, folder: str) -> MTPForCausalLM:
     """A language model that a stage has tuned.
 
     Raises:
-        DataError: its vocabulary is not the dataset's. Losses are compared token by token, which means nothing across
-            vocabularies.
+        ConfigError: it has another tokenizer than the dataset. Losses are compared token by token, which means nothing across
+            tokenizers.
     """
-    vocabularies: list[Mapping[str, int]] = [
-        json.loads((place / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
-        for place in (context.tokenizer, context.input(folder))
-    ]
-    if vocabularies[0] != vocabularies[1]:
-        raise DataError(f"the vocabulary of {folder} is not the dataset's: tune it on this dataset's tokenizer")
+    require_same_tokenizer(context.tokenizer, context.input(folder), folder, "tune it on this dataset")
     return read_heads(context.input(folder), folder)

@@ -19,7 +19,12 @@ def of(*overrides, world_size=2, device="cpu"):
 def test_the_stages_are_those_that_some_arm_needs():
     assert list(of("arms=[baseline]")[1]) == ["train_policy@baseline-s0", "evaluate@baseline-s0"]
     assert list(of("arms=[rho1]")[1])[:2] == ["tune_reference@s0", "score_reference@s0"]
-    assert list(of("arms=[verifiable]")[1])[:4] == ["tune_reference@s0", "score_reference@s0", "train_critic@s0", "score_values@s0"]
+    assert list(of("arms=[verifiable]")[1])[:4] == [
+        "tune_reference@s0",
+        "score_reference@s0",
+        "train_critic@s0",
+        "score_values@s0",
+    ]
 
 
 def test_a_trainings_work_is_its_examples_and_its_validations():

@@ -11,7 +11,7 @@ from tests.distributed.trainings import make_workspace
 from tests.tables import VOCAB
 from wmtp.config import LaunchConfig
 from wmtp.config.training import ModelConfig
-from wmtp.errors import DataError
+from wmtp.errors import ConfigError
 from wmtp.models.build import build_model
 from wmtp.stages.context import StageContext
 from wmtp.stages.scoring import load_tuned, score_nll
@@ -70,16 +70,23 @@ def test_every_table_has_its_column_and_one_with_the_same_rows_is_scored_once(ro
         assert result.counts[f"table/{table}/rows/kept"] == 24
 
 
-def test_a_model_of_another_vocabulary_is_refused(root):
+def test_a_model_of_another_tokenizer_is_refused(root):
+    """Of another vocabulary, or of the same one for other texts."""
     tuned = root / "artifacts/reference"
     shutil.copytree(root / "pretrained", tuned)
     tokenizer = json.loads((root / "artifacts/data/tokenizer/tokenizer.json").read_text())
     (tuned / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert load_tuned(make_context(root), "artifacts/reference").config.vocab_size == VOCAB
-    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary = dict(tokenizer["model"]["vocab"])
     vocabulary["w3"], vocabulary["w4"] = vocabulary["w4"], vocabulary["w3"]  # as many tokens, and other ones
-    (tuned / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(DataError) as caught:
-        load_tuned(make_context(root), "artifacts/reference")
-    message = "the vocabulary of artifacts/reference is not the dataset's: tune it on this dataset's tokenizer"
-    assert str(caught.value) == message
+    others = {
+        "has number 4 for 'w3', where the data has number 3": {"model": {**tokenizer["model"], "vocab": vocabulary}},
+        "normalises text in another way": {"normalizer": {"type": "Lowercase"}},
+    }
+    for difference, change in others.items():
+        (tuned / "tokenizer.json").write_text(json.dumps({**tokenizer, **change}))
+        with pytest.raises(ConfigError) as caught:
+            load_tuned(make_context(root), "artifacts/reference")
+        says = "artifacts/reference has another tokenizer than the data ("
+        assert str(caught.value).startswith(says)
+        assert str(caught.value).endswith(f": it {difference}; tune it on this dataset")
