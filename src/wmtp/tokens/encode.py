@@ -10,6 +10,7 @@ continuations too, so that no decoder takes their first space for the start of a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _ANCHORS = ("a", ".", ":", "0", ")", "\n")
 """Texts to continue from. No tokenizer joins what follows to all of them."""
+
+LONE_CHARACTERS = r"[0-9\n]"
+"""What is always a token of its own in the tokenizers that are learnt here: a pattern."""
 
 AT_ONCE = 1000
 """Rows whose tokens are Python's at the same time."""
@@ -76,10 +80,16 @@ class TextTokenizer:
         Raises:
             DataError: a tokenizer that cannot start an answer at the boundary.
         """
-        texts = self.tokenizer.encode_batch([prompt + answer for prompt, answer in pairs], add_special_tokens=False)
+        apart = [self._cuts_at_newlines and prompt.endswith("\n") for prompt, _ in pairs]
+        strings = [answer if cut else prompt + answer for cut, (prompt, answer) in zip(apart, pairs, strict=True)]
+        texts = self.tokenizer.encode_batch(strings, add_special_tokens=False)
         distinct = list(dict.fromkeys(prompt for prompt, _ in pairs))
         prompts = dict(zip(distinct, self.tokenizer.encode_batch(distinct, add_special_tokens=False), strict=True))
-        return [self._row(text, prompts[prompt], prompt, answer) for text, (prompt, answer) in zip(texts, pairs, strict=True)]
+        rows = []
+        for text, cut, (prompt, answer) in zip(texts, apart, pairs, strict=True):
+            head = prompts[prompt]
+            rows.append(self._joined(head, prompt, text.ids, text.offsets) if cut else self._row(text, head, prompt, answer))
+        return rows
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that `ids` add to a text before them, special tokens included."""
@@ -90,16 +100,21 @@ class TextTokenizer:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _row(self, text: Encoding, head: Encoding, prompt: str, answer: str) -> Row:
-        ids, spans = text.ids, text.offsets
         if not _starts_with(text, head, len(prompt)):
-            rest_ids, rest_spans = self._continuation(answer)
-            ids = head.ids + rest_ids
-            spans = head.offsets + [(len(prompt) + start, len(prompt) + stop) for start, stop in rest_spans]
+            return self._joined(head, prompt, *self._continuation(answer))
+        return self._ended(text.ids, text.offsets, len(head.ids))
+
+    def _joined(self, head: Encoding, prompt: str, ids: list[int], spans: list[Span]) -> Row:
+        """The prompt's tokens and then those of the answer."""
+        after = [(len(prompt) + start, len(prompt) + stop) for start, stop in spans]
+        return self._ended(head.ids + ids, head.offsets + after, len(head.ids))
+
+    def _ended(self, ids: list[int], spans: list[Span], prompt_len: int) -> Row:
         before = len(self.prefix_ids)
         return Row(
             ids=[*self.prefix_ids, *ids, self.eos_token_id],
             spans=[(0, 0)] * before + spans + [(0, 0)],
-            prompt_len=before + len(head.ids),
+            prompt_len=before + prompt_len,
         )
 
     def _continuation(self, answer: str) -> tuple[list[int], list[Span]]:
@@ -112,6 +127,18 @@ class TextTokenizer:
         if answer:
             raise DataError(f"the tokenizer joins the answer {answer[:20]!r} to whatever stands before it")
         return [], []
+
+    @cached_property
+    def _cuts_at_newlines(self) -> bool:
+        """Whether a newline is always a token of its own and nothing else looks across it, as in the tokenizers that are learnt
+        here: then what stands before one and what stands after it are tokenised apart, with the same result."""
+        about = json.loads(self.tokenizer.to_str())
+        steps = (about["pre_tokenizer"] or {}).get("pretokenizers", [])
+        first = {"type": "Split", "pattern": {"Regex": LONE_CHARACTERS}, "behavior": "Isolated", "invert": False}
+        then = [(step["type"], step.get("add_prefix_space"), step.get("use_regex")) for step in steps[1:]]
+        is_plain = about["normalizer"] is None and about["model"]["type"] == "BPE" and not about["model"]["dropout"]
+        are_special = all(token["special"] for token in about["added_tokens"])
+        return is_plain and are_special and steps[:1] == [first] and then == [("ByteLevel", False, False)]
 
     @cached_property
     def _context(self) -> tuple[list[int], str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from wmtp.errors import DataError
 from wmtp.model_files import read_object
 from wmtp.problems.render import Example, History
-from wmtp.tokens.encode import AT_ONCE, TextTokenizer, Tokenised, added_before, tokenise
+from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, TextTokenizer, Tokenised, added_before, tokenise
 from wmtp.tokens.tables import large_list
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"[0-9\n]"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(LONE_CHARACTERS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from tests.unit.tokens.families import BOS, EOS, NAMES, family
 from wmtp.errors import DataError
 from wmtp.tokens.encode import TextTokenizer, added_before
+from wmtp.tokens.tokenizer import train_tokenizer
 
 PAIRS = [
     ("def f(x):\n", "    return x\n"),
@@ -136,3 +137,45 @@ def test_what_starts_a_text_cannot_be_told_without_a_token():
     mute.normalizer = normalizers.Replace(Regex(r"[\s\S]"), "")
     with pytest.raises(DataError, match="no token of any plain text"):
         added_before(mute)
+
+
+@functools.cache
+def learnt():
+    return train_tokenizer(["def f(x):\n    return x + 1\n# a \u00e9 word and another word\n"] * 3, 300)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("a\u00e9 \t\n19</s>|<|eos|>:r", max_size=12), st.text("a\u00e9 \t\n19</s>|<|eos|>:r", max_size=12))
+def test_prompts_and_answers_of_learnt_tokenizers_are_what_the_whole_text_is(before, answer):
+    """They are tokenised apart; the tokens, their characters and the boundary are those of one string, as the library says."""
+    prompt, text = before + "\n", learnt()
+    (row,) = text.encode_rows([(prompt, answer)])
+    plain = Tokenizer.from_str(text.tokenizer.to_str())
+    plain.encode_special_tokens = True
+    whole, head = plain.encode(prompt + answer), plain.encode(prompt)
+    assert (row.ids[:-1], row.spans[:-1], row.prompt_len) == (whole.ids, whole.offsets, len(head.ids))
+
+
+def test_only_a_tokenizer_that_keeps_newlines_alone_is_taken_apart():
+    calls = []
+
+    class Watched:
+        """Hands everything on, and notes what is tokenised."""
+
+        def __init__(self, tokenizer):
+            self.__dict__["inner"] = tokenizer
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def __setattr__(self, name, value):
+            setattr(self.inner, name, value)
+
+        def encode_batch(self, texts, **options):
+            calls.append(texts)
+            return self.inner.encode_batch(texts, **options)
+
+    for tokenizer, strings in ((learnt().tokenizer, ["b"]), *((loaded(name).tokenizer, ["a\nb"]) for name in NAMES)):
+        calls.clear()
+        TextTokenizer(Watched(tokenizer), EOS, EOS).encode_rows([("a\n", "b")])
+        assert calls[0] == strings
