@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wmtp.errors import DataError
 
@@ -14,6 +15,9 @@ FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst"
 
 SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test", "testing")}
 """Split -> the words that stand for it. Source: datasets/data_files.py, SPLIT_KEYWORDS."""
+
+_STATE, _SPLITS = "state.json", "dataset_dict.json"
+"""What `datasets.save_to_disk` writes beside a dataset's files, and beside the folders of several splits."""
 
 _Path = TypeVar("_Path", bound=PurePath)
 _WORDS = {word: split for split, words in SPLITS.items() for word in words}
@@ -92,7 +96,8 @@ def files_of(value: str) -> list[Path]:
         if not found:
             raise DataError(f"{value}: no file has such a name")
     elif path.is_dir():
-        return of_split(_in_folder(path), split, str(path))
+        saved = _saved(path, split)
+        return of_split(_in_folder(path), split, str(path)) if saved is None else saved
     else:
         found = [path] if path.is_file() and split is None else []
     for one in found:
@@ -103,8 +108,46 @@ def files_of(value: str) -> list[Path]:
 
 def with_split(value: str, split: str) -> str:
     """A folder whose files are of splits, with the one that is meant where none is named."""
-    is_divided = Path(value).is_dir() and any(split_of(path) is not None for path in _in_folder(Path(value)))
+    folder = Path(value)
+    if not folder.is_dir() or (folder / _STATE).exists():
+        return value
+    is_divided = (folder / _SPLITS).exists() or any(split_of(path) is not None for path in _in_folder(folder))
     return f"{value}:{split}" if is_divided else value
+
+
+def _saved(folder: Path, split: str | None) -> list[Path] | None:
+    """The files of what `datasets.save_to_disk` wrote, as its own state.json names them, whatever caches lie beside them; None
+    for another folder. Of several splits, each in a folder of its own, the one that is meant.
+
+    Source: datasets/arrow_dataset.py and dataset_dict.py, save_to_disk and load_from_disk.
+    """
+    if (folder / _SPLITS).exists():
+        names = _described(folder / _SPLITS, "splits")
+        wanted = (
+            names[:1]
+            if split is None and len(names) == 1
+            else [n for n in names if split and split_named(n) == split_named(split)]
+        )
+        if not wanted:
+            asked = "say which" if split is None else f"no split {split}"
+            raise DataError(f"{folder} holds the splits {', '.join(names)}: {asked}")
+        return _saved(folder / wanted[0], None)
+    if not (folder / _STATE).exists():
+        return None
+    files = [folder / str(each["filename"]) for each in _described(folder / _STATE, "_data_files")]
+    missing = [file for file in files if not file.is_file()]
+    if missing or not files:
+        raise DataError(f"{folder / _STATE} names {missing[0].name if missing else 'no file'}, which is not there")
+    return files
+
+
+def _described(path: Path, key: str) -> list[Any]:
+    """A list of what datasets says of a folder."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[key]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} holds no {key}: it is not what datasets' save_to_disk writes") from None
+    return list(found)
 
 
 def _in_folder(folder: Path) -> list[Path]:

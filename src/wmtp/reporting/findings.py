@@ -249,8 +249,13 @@ def _limits(report: dict[str, Any]) -> str:
     )
     if report["shared_stages"]:
         wall = sum(stage["wall_s"] or 0 for stage in report["shared_stages"].values())
+        what = (
+            "documents of its own"
+            if report["score"]["noun"] == "document"
+            else "data selected as clean or labelled by running it"
+        )
         text += (
             f" Arms that use a reference or a critic also profit from training that is not in their own cost "
-            f"({wall:.0f} s for each here, on data selected as clean or labelled by running it)."
+            f"({wall:.0f} s for each here, on {what})."
         )
     return text

@@ -1,7 +1,9 @@
 """Names of files as published datasets on the hub have them."""
 
+import json
 from pathlib import PurePath
 
+import pyarrow as pa
 import pytest
 
 from wmtp.errors import DataError
@@ -123,3 +125,47 @@ def test_a_folder_of_files_that_tell_no_split_is_as_it_was(tmp_path):
 )
 def test_what_a_value_depends_on_is_told_by_its_form(value, base):
     assert base_of(value) == base
+
+
+def saved(folder, texts, files=1, leftovers=()):
+    """As datasets' save_to_disk leaves a dataset: Arrow streams, state.json, and caches of its own operations."""
+    folder.mkdir(parents=True)
+    parts = [texts[i::files] for i in range(files)]
+    names = [f"data-{i:05}-of-{files:05}.arrow" for i in range(files)]
+    for name, rows in (*zip(names, parts, strict=True), *((name, ["stale"]) for name in leftovers)):
+        table = pa.table({"text": rows})
+        with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names], "_split": None}))
+    (folder / "dataset_info.json").write_text("{}")
+
+
+def read(value):
+    return [record["text"] for _, record in read_records(value)]
+
+
+def test_a_saved_dataset_is_read_as_its_state_says_and_not_its_caches(tmp_path):
+    saved(tmp_path / "d", ["a", "b", "c"], files=2, leftovers=["cache-0f1e.arrow", "cache-77_00000_of_00002.arrow"])
+    assert read(str(tmp_path / "d")) == ["a", "c", "b"] and with_split(str(tmp_path / "d"), "train") == str(tmp_path / "d")
+
+
+def test_saved_splits_lie_in_folders_of_their_own(tmp_path):
+    for split, texts in (("train", ["a"]), ("valid", ["b"])):
+        saved(tmp_path / "d" / split, texts, leftovers=["cache-1.arrow"])
+    (tmp_path / "d/dataset_dict.json").write_text(json.dumps({"splits": ["train", "valid"]}))
+    folder = str(tmp_path / "d")
+    assert with_split(folder, "validation") == f"{folder}:validation"
+    assert read(f"{folder}:train") == ["a"] and read(f"{folder}:validation") == ["b"] and read(f"{folder}/train") == ["a"]
+    for value, says in ((folder, "holds the splits train, valid: say which"), (f"{folder}:test", "no split test")):
+        with pytest.raises(DataError, match=says):
+            read(value)
+
+
+def test_a_saved_dataset_that_lacks_a_file_or_its_list_is_named(tmp_path):
+    saved(tmp_path / "d", ["a", "b"], files=2)
+    (tmp_path / "d/data-00001-of-00002.arrow").unlink()
+    with pytest.raises(DataError, match=r"d/state\.json names data-00001-of-00002\.arrow, which is not there"):
+        read(str(tmp_path / "d"))
+    (tmp_path / "d/state.json").write_text("[]")
+    with pytest.raises(DataError, match=r"d/state\.json holds no _data_files"):
+        read(str(tmp_path / "d"))
