@@ -1,8 +1,8 @@
 """`wmtp sweep`: an experiment for each combination of values. What is there of them, and what has to be computed.
 
-A point is done when an experiment is recorded that has its parameters, that was made from the code and the data that lie
-here now, and whose results are in DVC's cache. So a sweep that was ended goes on with what is missing, and another one over
-some of the same points uses them; there is no list of sweeps that could say otherwise.
+A point is done when an experiment is recorded that was made with the settings which its stages read, from the code and the data
+that lie here now, and whose results are in DVC's cache. So a sweep that was ended goes on with what is missing, and another one
+over some of the same points uses them; there is no list of sweeps that could say otherwise.
 """
 
 from __future__ import annotations
@@ -148,18 +148,14 @@ def find_done(root: Path, points: Sequence[Point]) -> list[Experiment | None]:
         ConfigError: as `read_recipe`.
     """
     every = [one for one in reversed(kept.find_all(root)) if one.identity is not None]
-    found: list[Experiment | None] = []
-    for point in points:
-        plain = to_plain(point.config)
-        alike = [one for one in every if one.params == plain]
-        recipe = read_recipe(root, point) if alike else None
-        found.append(next((one for one in alike if recipe is not None and _is_done(root, one, recipe)), None))
-    return found
+    return [_the_one(root, every, point) for point in points]
 
 
-def _is_done(root: Path, experiment: Experiment, recipe: Recipe) -> bool:
-    is_made_so = all(experiment.is_made_from(name, given) for name, given in recipe.given.items())
-    return is_made_so and has_results(root, experiment)
+def _the_one(root: Path, every: Sequence[Experiment], point: Point) -> Experiment | None:
+    if not every:
+        return None
+    given = read_recipe(root, point).given
+    return next((one for one in every if one.is_made_from(given) and has_results(root, one)), None)
 
 
 def distinct(found: Iterable[Experiment | None]) -> list[Experiment]:

@@ -92,6 +92,14 @@ def test_a_point_is_there_while_its_parameters_and_its_code_are_those_of_an_expe
     assert [one and one.name for one in find_done(folder, points)] == [names[1], None, names[0]]
 
 
+def test_what_no_stage_reads_makes_no_other_point(root):
+    folder, names = root
+    points = points_of(folder, f"{STEPS}=300,600", "score.batch_tokens=4096")
+    assert [one and one.name for one in find_done(folder, points)] == names
+    points = points_of(folder, f"{STEPS}=300,600", "evaluate.seed=7")
+    assert find_done(folder, points) == [None, None]
+
+
 def test_a_point_whose_results_are_no_longer_in_the_cache_is_made_again(root):
     folder, names = root
     points = points_of(folder, f"{STEPS}=300,600")

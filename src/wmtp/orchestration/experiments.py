@@ -67,15 +67,31 @@ class Experiment:
         """What dvc.lock says a stage's outputs are: MD5 by path."""
         return _outs(self.lock, stage)
 
-    def is_made_from(self, stage: str, given: Mapping[str, str]) -> bool:
-        """Whether dvc.lock records a stage with this command and these hashes of code and data.
+    def is_made_from(self, given: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether these stages were made from this: the settings that they read, their commands, hashes of code and data.
 
         Args:
-            given: as `wmtp.orchestration.pipeline.read_given` has it; the parameters in it are not compared.
+            given: as `wmtp.orchestration.pipeline.read_given` has it.
         """
+        has_settings = all(self._has_settings(inputs) for inputs in given.values())
+        return has_settings and all(self._has_inputs(stage, inputs) for stage, inputs in given.items())
+
+    def _has_settings(self, inputs: Mapping[str, str]) -> bool:
+        """By params.yaml, which dvc.lock agreed with when this was recorded, and which has been parsed."""
+        wanted = {key.removeprefix(PARAMS_PREFIX): value for key, value in inputs.items() if key.startswith(PARAMS_PREFIX)}
+        return all(json.dumps(_at(self.params, key), sort_keys=True) == value for key, value in wanted.items())
+
+    def _has_inputs(self, stage: str, inputs: Mapping[str, str]) -> bool:
         entry = _entry(self.lock, stage)
         known = {dep["path"]: dep.get("md5") for dep in entry.get("deps") or ()} | {COMMAND: entry.get("cmd")}
-        return all(known.get(key) == value for key, value in given.items() if not key.startswith(PARAMS_PREFIX))
+        return all(known.get(key) == value for key, value in inputs.items() if not key.startswith(PARAMS_PREFIX))
+
+
+def _at(tree: Any, key: str) -> Any:
+    """The value at `train_policy.train`; None where there is none."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
