@@ -202,7 +202,8 @@ def _merged(points: Sequence[dict[str, float]]) -> dict[str, float]:
 def _run_row(run: Run, config: Config, num_bootstrap: int) -> dict[str, Any]:
     """One line of summary.csv."""
     row: dict[str, Any] = {"run": run.name, "arm": run.arm, "seed": run.seed}
-    for k in (k for k in config.report.k if k <= run.tasks.num_samples.min()):
+    most = 0 if run.tasks.nll is not None else int(run.tasks.num_samples.min())
+    for k in (k for k in config.report.k if k <= most):
         score = pool(score_matrix([run], partial(task_pass_at_k, k=k)), num_bootstrap)
         row |= {f"pass@{k}": score.mean, f"pass@{k}_low": score.low, f"pass@{k}_high": score.high}
     for key in ("greedy_pass@1", "greedy_pass@1_low", "greedy_pass@1_high", "perplexity", "num_tasks", "num_samples"):
