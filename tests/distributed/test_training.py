@@ -32,7 +32,7 @@ from wmtp.training.steps import LanguageModelStep
 from wmtp.training.weight_report import measure
 
 MODEL = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=4, n_heads=2, n_kv_heads=2, n_future=3)
-OPTIM = OptimConfig(warmup_steps=2)
+OPTIM, ADAMW = OptimConfig(warmup_steps=2), OptimConfig(name="adamw", warmup_steps=2)
 
 
 def fit(
@@ -51,17 +51,20 @@ def fit(
     micro_tokens=None,
     model=MODEL,
     dtype="float32",
+    masters="float32",
     backend=None,
 ):
     """Train a tiny policy; (rows of metrics, full state dict)."""
     columns = {"reference_nll": folder / "reference", "value": folder / "value"}
     data = TokenData.open(folder / "data", "train", columns=columns)
     sizes = {"steps": steps, "global_batch_size": 16, "micro_batch_size": 16 // accumulation}
-    config = TrainConfig(**sizes, eval_interval=3, activation_checkpointing=remat, early_stopping_patience=patience)
+    options = {"activation_checkpointing": remat, "early_stopping_patience": patience, "masters": masters}
+    config = TrainConfig(**sizes, eval_interval=3, **options)
     built = build_model(model, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=3)
     if arm.endswith("+order"):
         add_token_order(built)
-    sharded = parallelize(built, world.mesh, dtype=dtype, activation_checkpointing=remat, compile_backend=backend)
+    narrow = {"has_narrow_masters": masters != "float32"}
+    sharded = parallelize(built, world.mesh, dtype=dtype, activation_checkpointing=remat, compile_backend=backend, **narrow)
     loader = TrainLoader(
         data,
         batch_size=16,
@@ -179,6 +182,22 @@ def test_bfloat16_compute_follows_float32(tables, alone, tmp_path):
     result = run_on_ranks(2, fit, tables, tmp_path=tmp_path, dtype="bfloat16", resume=str(tmp_path / "resume"))[0]
     torch.testing.assert_close(losses(result), losses(alone("baseline")), rtol=2e-2, atol=2e-2)
     assert {tensor.dtype for tensor in result[1].values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("masters", ["stochastic", "kahan"])
+def test_bfloat16_weights_follow_float32_on_any_number_of_ranks_and_resume_to_the_same_bits(tables, tmp_path, masters):
+    def run(ranks, name, **options):
+        resume = str(tmp_path / name)
+        return run_on_ranks(ranks, fit, tables, tmp_path=tmp_path, optim=ADAMW, resume=resume, **options)[0]
+
+    wide, whole = run(1, "wide"), run(2, "whole", masters=masters)
+    torch.testing.assert_close(losses(whole), losses(wide), rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(losses(run(1, "alone", masters=masters)), losses(whole), rtol=2e-3, atol=2e-3)
+    assert {tensor.dtype for tensor in whole[1].values()} == {torch.bfloat16}
+    with pytest.raises(AssertionError, match="ranks died"):
+        run(2, "killed", masters=masters, kill_at=(5, 1))
+    resumed = run(2, "killed", masters=masters)
+    assert all(torch.equal(resumed[1][name], tensor) for name, tensor in whole[1].items())
 
 
 def test_compiled_blocks_train_the_same_model(tables, alone, tmp_path):

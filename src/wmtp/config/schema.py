@@ -28,7 +28,7 @@ class TuneReferenceConfig:
     train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
     def __post_init__(self) -> None:
-        check_optimizer(self.model, self.optim, "tune_reference")
+        check_optimizer(self.model, self.optim, self.train, "tune_reference")
         n_future = self.model.n_future
         require(n_future == 1, "tune_reference.model.n_future", n_future, "1: the reference is a next-token model")
 
@@ -52,7 +52,7 @@ class CriticConfig:
     train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
     def __post_init__(self) -> None:
-        check_optimizer(self.model, self.optim, "train_critic")
+        check_optimizer(self.model, self.optim, self.train, "train_critic")
         one_of("train_critic.init", self.init, ("reference", "scratch"))
         one_of("train_critic.head", self.head, ("linear", "mlp"))
         one_of("train_critic.loss", self.loss, ("mse", "bce", "huber"))
@@ -88,7 +88,7 @@ class TrainPolicyConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
 
     def __post_init__(self) -> None:
-        check_optimizer(self.model, self.optim, "train_policy")
+        check_optimizer(self.model, self.optim, self.train, "train_policy")
         self.heads.check(self.model, self.train.steps)
 
 

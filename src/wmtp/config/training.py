@@ -191,7 +191,9 @@ class TrainConfig:
     """The loop. A step is an optimizer step over `global_batch_size` examples; intervals are in steps.
 
     Micro-batches hold `micro_batch_size` examples over all ranks or, with `micro_batch_tokens`, as many as fit in so many
-    padded tokens on each rank. `compile_backend`: torch.compile's, block by block (inductor needs a C++ compiler on CPUs).
+    padded tokens on each rank. `dtype` is computed in. `masters`: what optimizers change: `float32` weights, or bfloat16 ones
+    that are rounded at random (`stochastic`) or compensated (`kahan`). `save_dtype`: of the model that is written, null for
+    the masters' own. `compile_backend`: torch.compile's, block by block (inductor needs a C++ compiler on CPUs).
     `early_stopping_patience`: validations without improvement before training ends. With it the best validated model is
     the result, whether training ended early or not; without it the last one is.
     """
@@ -201,6 +203,8 @@ class TrainConfig:
     micro_batch_size: int = 32
     micro_batch_tokens: Optional[int] = None
     dtype: str = "float32"
+    masters: str = "float32"
+    save_dtype: Optional[str] = None
     activation_checkpointing: bool = False
     compile_backend: Optional[str] = None
     eval_interval: int = 50
@@ -219,6 +223,9 @@ class TrainConfig:
             f"a divisor of global_batch_size={self.global_batch_size} (examples over all ranks)",
         )
         one_of("train.dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("train.masters", self.masters, ("float32", "stochastic", "kahan"))
+        if self.save_dtype is not None:
+            one_of("train.save_dtype", self.save_dtype, ("float32", "bfloat16"))
         if self.compile_backend is not None:
             one_of("train.compile_backend", self.compile_backend, ("inductor", "aot_eager", "cudagraphs"))
 
@@ -234,8 +241,11 @@ class SeededTrainConfig(TrainConfig):
         require(self.seed >= 0, "train.seed", self.seed, "0 or more")
 
 
-def check_optimizer(model: ModelConfig, optim: OptimConfig, section: str) -> None:
-    """Muon orthogonalises updates of whole matrices; an adapter's thin factors are AdamW's."""
+def check_optimizer(model: ModelConfig, optim: OptimConfig, train: TrainConfig, section: str) -> None:
+    """Muon orthogonalises updates of whole matrices; an adapter's thin factors are AdamW's, and float32."""
+    wide, key = train.masters == "float32", f"{section}.train.masters"
+    require(wide or optim.name == "adamw", key, train.masters, f"float32 with {section}.optim.name={optim.name}")
+    require(wide or model.lora.rank == 0, key, train.masters, "float32 with model.lora.rank > 0")
     require(
         model.lora.rank == 0 or optim.name == "adamw", f"{section}.optim.name", optim.name, "adamw with model.lora.rank > 0"
     )

@@ -165,7 +165,13 @@ def _take_heads(model: MTPForCausalLM, config: ModelConfig, n_future: int, where
 
 
 def parallelize(
-    model: nn.Module, mesh: DeviceMesh, *, dtype: str, activation_checkpointing: bool, compile_backend: str | None = None
+    model: nn.Module,
+    mesh: DeviceMesh,
+    *,
+    dtype: str,
+    activation_checkpointing: bool,
+    compile_backend: str | None = None,
+    has_narrow_masters: bool = False,
 ) -> nn.Module:
     """FSDP2 over `mesh`: every decoder block a unit, the rest (embedding, norm, unembedding) with the root.
 
@@ -173,12 +179,16 @@ def parallelize(
     and reductions are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward
     pass: gathering twice costs more time than a laptop has, and memory is not what it lacks. A model of `open_slices` is
     filled and proven here.
+
+    Args:
+        has_narrow_masters: parameters are bfloat16, and so are gradients once they are reduced.
     """
     backbone = model if isinstance(model, MTPForCausalLM) else model.backbone
     assert isinstance(backbone, MTPForCausalLM)
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if dtype == "bfloat16" else None, reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
+    computed_in = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    policy = MixedPrecisionPolicy(param_dtype=computed_in, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for parameter in model.parameters() if has_narrow_masters else ():
+        parameter.data = parameter.data.bfloat16()  # buffers stay: rotary frequencies need their bits
     keep: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "reshard_after_forward": mesh.device_type != "cpu"}
     slices = unread(backbone)
     if slices is None:
@@ -198,5 +208,5 @@ def parallelize(
     fully_shard(model, **keep)
     if slices is not None:
         slices.fill(model, torch.device(mesh.device_type))
-        slices.prove(backbone, is_narrow=dtype == "bfloat16")
+        slices.prove(backbone, is_narrow=has_narrow_masters or dtype == "bfloat16")
     return model

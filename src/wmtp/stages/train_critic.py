@@ -90,7 +90,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         )
         sharded.eval()
         final = quality()
-        tensors = fitting.full_state(sharded)
+        tensors = fitting.full_state(sharded, section.train.save_dtype)
         if world.is_main:
             save_critic(model, tensors, context, context.out(out))
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}

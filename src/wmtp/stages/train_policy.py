@@ -81,9 +81,10 @@ def run(config: Config, context: StageContext) -> StageResult:
             num_trained=state.step * section.train.global_batch_size,
             say=lambda line: print(line, flush=True),
         )
-        fitting.write_language_model(sharded, context.out(f"artifacts/policy/{context.run}"), is_main=world.is_main)
+        policy, save_dtype = context.out(f"artifacts/policy/{context.run}"), section.train.save_dtype
+        fitting.write_language_model(sharded, policy, is_main=world.is_main, save_dtype=save_dtype)
         if world.is_main:
-            fitting.copy_tokenizer(context, context.out(f"artifacts/policy/{context.run}"))
+            fitting.copy_tokenizer(context, policy)
             values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)
             values |= {"arm": spec.arm, "seed": spec.seed, "n_future": n_future, "num_examples": len(data), "weights": weights}
             _write(context.out(folder), values, examples)

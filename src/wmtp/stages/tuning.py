@@ -37,7 +37,7 @@ def tune(
             seed=section.train.seed,
             folder=record,
         )
-        fitting.write_language_model(sharded, context.out(out), is_main=world.is_main)
+        fitting.write_language_model(sharded, context.out(out), is_main=world.is_main, save_dtype=section.train.save_dtype)
         if world.is_main:
             fitting.copy_tokenizer(context, context.out(out))
             values = fitting.summary(context, world, state, num_parameters)

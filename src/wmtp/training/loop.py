@@ -104,7 +104,7 @@ def train(
             than the next flush. Either is raised on every rank at once.
     """
     heads, meters = heads or HeadsConfig(), Meters(world)
-    train_state = TrainState(model, build_optimizers(model, optim, heads), meters)
+    train_state = TrainState(model, build_optimizers(model, optim, heads, masters=config.masters, seed=seed), meters)
     warmup = HeadWarmup(model, train_state.optimizers, heads)
     seed_everything(seed, world.rank)
     state = _resumed(checkpointer, train_state, world, seed)

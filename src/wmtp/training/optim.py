@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from wmtp.config.training import HeadsConfig, OptimConfig, at_step
+from wmtp.training.narrow_adamw import NarrowAdamW
 
 _NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NS_STEPS = 5
@@ -168,7 +169,9 @@ def _parameters(model: nn.Module) -> Iterator[tuple[nn.Parameter, bool, bool]]:
                 yield parameter, is_matrix, is_linear and not _NOT_OF_A_BLOCK.search(name)
 
 
-def build_optimizers(model: nn.Module, config: OptimConfig, heads: HeadsConfig | None = None) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: nn.Module, config: OptimConfig, heads: HeadsConfig | None = None, *, masters: str = "float32", seed: int = 0
+) -> list[torch.optim.Optimizer]:
     """AdamW on every trainable parameter; with `muon`, Muon takes the decoder blocks' matrices.
 
     Vectors (norms' gains, biases) and embeddings (and an unembedding tied to them) do not decay.
@@ -176,6 +179,7 @@ def build_optimizers(model: nn.Module, config: OptimConfig, heads: HeadsConfig |
     Args:
         heads: with a warm-up, further heads have optimizers of their own, after those that rest meanwhile; with learning-rate
             factors every head has groups of its own.
+        masters: `float32`, or how bfloat16 weights are kept (see `NarrowAdamW`); seed: of what is drawn for that.
     """
     heads = heads or HeadsConfig()
     head_of = _heads_of(model)
@@ -186,7 +190,12 @@ def build_optimizers(model: nn.Module, config: OptimConfig, heads: HeadsConfig |
         parts[bool(heads.warmup_steps) and head != TRUNK and head != 0].append(
             _Owned(parameter, is_muons, decays, head if heads.lr_factors.final and head >= 0 else TRUNK)
         )
-    optimizers = [optimizer for owned in parts.values() if owned for optimizer in _optimizers(owned, config)]
+    optimizers = [
+        optimizer
+        for stream, owned in enumerate(parts.values())
+        if owned
+        for optimizer in _optimizers(owned, config, masters, seed, stream)
+    ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -203,7 +212,9 @@ class _Owned:
     head: int
 
 
-def _optimizers(parameters: Iterable[_Owned], config: OptimConfig) -> list[torch.optim.Optimizer]:
+def _optimizers(
+    parameters: Iterable[_Owned], config: OptimConfig, masters: str, seed: int, stream: int
+) -> list[torch.optim.Optimizer]:
     groups: dict[bool, dict[tuple[int, bool], list[nn.Parameter]]] = {False: defaultdict(list), True: defaultdict(list)}
     for one in parameters:
         groups[one.is_muons][one.head, one.decays].append(one.parameter)
@@ -215,8 +226,12 @@ def _optimizers(parameters: Iterable[_Owned], config: OptimConfig) -> list[torch
         for by_kind in groups.values()
     )
     made: list[torch.optim.Optimizer] = []
-    if adamw:
-        made.append(torch.optim.AdamW(adamw, lr=config.lr, betas=(config.beta1, config.beta2), fused=True))
+    betas = (config.beta1, config.beta2)
+    if adamw and masters != "float32":
+        kahan = masters == "kahan"
+        made.append(NarrowAdamW(adamw, lr=config.lr, betas=betas, compensated=kahan, seed=seed, stream=stream))
+    elif adamw:
+        made.append(torch.optim.AdamW(adamw, lr=config.lr, betas=betas, fused=True))
     if muon:
         made.append(Muon(muon, lr=config.muon_lr, weight_decay=config.weight_decay))
     return made

@@ -97,12 +97,12 @@ def test_the_edges_of_what_is_allowed_are_allowed(kind, edges):
 
 def test_adapters_are_trained_by_adamw():
     adapted = ModelConfig(pretrained="x", lora=LoraConfig(rank=2))
-    check_optimizer(adapted, OptimConfig(name="adamw"), "train_policy")
-    check_optimizer(ModelConfig(), OptimConfig(name="muon"), "train_policy")
+    check_optimizer(adapted, OptimConfig(name="adamw"), TrainConfig(), "train_policy")
+    check_optimizer(ModelConfig(), OptimConfig(name="muon"), TrainConfig(), "train_policy")
     with pytest.raises(
         ConfigError, match=r"tune_reference\.optim\.name='muon' is not allowed: adamw with model\.lora\.rank > 0"
     ):
-        check_optimizer(adapted, OptimConfig(name="muon"), "tune_reference")
+        check_optimizer(adapted, OptimConfig(name="muon"), TrainConfig(), "tune_reference")
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,12 @@ def test_a_warm_up_needs_a_further_head_and_an_arm_takes_the_first_numbers():
     assert heads.of(2) == heads
     assert heads.of(1) == HeadsConfig(0, HeadNumbers([1.0]), HeadNumbers([1.0], [3.0], 5))
     assert at_step(HeadNumbers(), 0) is None and at_step(HeadNumbers([2.0]), 0) == [2.0]
+
+
+@pytest.mark.parametrize("masters", ["stochastic", "kahan"])
+def test_narrow_weights_are_adamws_and_no_adapters(masters):
+    train = TrainConfig(masters=masters)
+    check_optimizer(ModelConfig(), OptimConfig(name="adamw"), train, "train_policy")
+    for model, name in ((ModelConfig(), "muon"), (ModelConfig(pretrained="x", lora=LoraConfig(rank=2)), "adamw")):
+        with pytest.raises(ConfigError, match=r"train_policy\.train\.masters"):
+            check_optimizer(model, OptimConfig(name=name), train, "train_policy")

@@ -32,6 +32,11 @@ def test_only_adapters_train_and_they_start_at_nothing(pretrained):
     torch.testing.assert_close(model.eval()(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
 
 
+def test_factors_are_float32_whatever_the_checkpoint_holds(pretrained):
+    MTPForCausalLM.from_pretrained(pretrained).bfloat16().save_pretrained(pretrained)
+    assert {p.dtype for p in adapted(pretrained).parameters()} == {torch.float32}
+
+
 def test_merged_weights_compute_what_the_adapters_did(pretrained):
     model = adapted(pretrained, alpha=7, targets=["q_proj", "down_proj"], full_heads=False).eval()
     generator = torch.Generator().manual_seed(0)
