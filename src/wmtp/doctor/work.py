@@ -164,6 +164,7 @@ class _Planner:
         rows = max(1, train.micro_batch_size // self.world_size)
         if train.micro_batch_tokens is not None:
             rows = max(1, min(train.micro_batch_tokens // longest, train.global_batch_size // self.world_size))
+        narrow = 2 if train.masters != "float32" else _NUMBER
         return Setting(
             rows,
             longest,
@@ -171,6 +172,9 @@ class _Planner:
             train.dtype,
             self.device,
             train.activation_checkpointing,
+            master_bytes=narrow,
+            momentum_bytes=narrow,
+            compensation_bytes=narrow if train.masters == "kahan" else 0,
             momenta=(1 if optim.name == "muon" else 2, 2),
             reads_values=reads_values,
         )

@@ -46,12 +46,14 @@ def measured(mesh, shape, vocab, setting, optimizer, lora):
     model = build_model(config, vocab_size=vocab, max_length=setting.length, pad_token_id=0, eos_token_id=1, seed=0)
     if lora is not None:
         add_adapters(model, lora, seed=0)
-    sharded = parallelize(model, mesh, dtype=setting.dtype, activation_checkpointing=setting.activation_checkpointing)
+    masters = {4: "float32", 2: "kahan" if setting.compensation_bytes else "stochastic"}[setting.master_bytes]
+    recomputed, is_narrow = setting.activation_checkpointing, masters != "float32"
+    sharded = parallelize(model, mesh, dtype=setting.dtype, activation_checkpointing=recomputed, has_narrow_masters=is_narrow)
     for module in sharded.modules():
         if isinstance(module, FSDPModule):
             module.set_reshard_after_forward(setting.device == "cuda", recurse=False)
     world = World(0, setting.world_size, torch.device("cpu"), mesh)
-    optimizers = build_optimizers(sharded, OptimConfig(name=optimizer))
+    optimizers = build_optimizers(sharded, OptimConfig(name=optimizer), masters=masters)
     arm = load_arm({"weighting": {"name": "uniform"}}, "arm")
     step = LanguageModelStep(world, sharded, arm, config.n_future, num_steps=1)
     ids, whole = torch.randint(2, vocab, (setting.rows, setting.length)), torch.full((setting.rows,), setting.length)
@@ -86,6 +88,8 @@ CASES = {
     "tied": (4, 9000, {}, {}),
     "a head": (2, 900, {"n_future": 1}, {}),
     "bfloat16": (2, 900, {}, {"dtype": "bfloat16", "device": "cpu"}),
+    "bfloat16 weights": (4, 900, {}, {"master_bytes": 2, "momentum_bytes": 2}),
+    "compensated": (4, 900, {}, {"master_bytes": 2, "momentum_bytes": 2, "compensation_bytes": 2}),
     "muon": (4, 900, {"hidden_size": 256, "intermediate_size": 688}, {"activation_checkpointing": True, "momenta": (1, 2)}),
     "adapters": (2, 900, {}, {"activation_checkpointing": True}),
 }

@@ -16,15 +16,12 @@ def of(*overrides, world_size=2, device="cpu"):
     return config, {work.stage: work for work in works(config, PROJECT, LENGTHS, world_size=world_size, device=device)}
 
 
-def test_the_stages_are_those_that_some_arm_needs():
+def test_the_stages_are_those_that_some_arm_needs_of_every_seed():
     assert list(of("arms=[baseline]")[1]) == ["train_policy@baseline-s0", "evaluate@baseline-s0"]
-    assert list(of("arms=[rho1]")[1])[:2] == ["tune_reference@s0", "score_reference@s0"]
-    assert list(of("arms=[verifiable]")[1])[:4] == [
-        "tune_reference@s0",
-        "score_reference@s0",
-        "train_critic@s0",
-        "score_values@s0",
-    ]
+    upstream = ["tune_reference@s0", "score_reference@s0", "tune_reference@s1", "score_reference@s1"]
+    assert list(of("arms=[rho1]", "seeds=[0,1]")[1])[:4] == upstream
+    shared = ["tune_reference@s0", "score_reference@s0", "train_critic@s0", "score_values@s0"]
+    assert list(of("arms=[verifiable]", "seeds=[0,1]", "share_upstream=true")[1])[:4] == shared
 
 
 def test_a_trainings_work_is_its_examples_and_its_validations():
