@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import peft  # noqa: F401 -- once before forking, not in every rank
 import torch
+import torch.distributed as dist
 
-from tests.workspaces import free_port
 from wmtp.distributed import join_world
 
 
@@ -29,11 +29,13 @@ def scramble():
 
 
 def _main(rank, size, port, function, arguments, options, path):
+    """`port`: a pipe with the store's, which torchrun's agent would hold: no rank is its host, none can end before another."""
     torch.set_num_threads(1)
     scramble()
     os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port.recv())
     )
+    os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     try:
         result = ("ok", function(*arguments, **options))
     except Exception:
@@ -49,13 +51,17 @@ def run_on_ranks(size, function, *arguments, tmp_path, **options):
 def run_processes(size, function, *arguments, tmp_path, **options):
     """The same for a function that joins its world itself, as a stage does: it is called without one."""
     fork = multiprocessing.get_context("fork")
-    port, paths = free_port(), [tmp_path / f"result-{os.urandom(4).hex()}-{rank}" for rank in range(size)]
+    pipes = [fork.Pipe(duplex=False) for _ in range(size)]
+    paths = [tmp_path / f"result-{os.urandom(4).hex()}-{rank}" for rank in range(size)]
     processes = [
-        fork.Process(target=_main, args=(rank, size, port, function, arguments, options, path))
+        fork.Process(target=_main, args=(rank, size, pipes[rank][0], function, arguments, options, path))
         for rank, path in enumerate(paths)
     ]
     for process in processes:
         process.start()
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # after forking: it has a thread
+    for _, end in pipes:
+        end.send(store.port)
     for process in processes:
         process.join(timeout=120)
     alive = [process for process in processes if process.is_alive()]

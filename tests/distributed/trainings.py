@@ -13,7 +13,6 @@ from tokenizers.models import WordLevel
 
 from tests.distributed.harness import run_processes, scramble
 from tests.tables import VOCAB, make_tables
-from tests.workspaces import free_port
 from wmtp.config import LaunchConfig
 from wmtp.config.arms import ColumnConfig, make_run
 from wmtp.config.compose import build
@@ -120,11 +119,11 @@ class Witness(NullTracker):
             os.kill(os.getpid(), self.number)
 
 
-def _run_stages(root, config, names, ports, signals):
+def _run_stages(root, config, names, signals):
     listen()
     results = {}
-    for name, port in zip(names, ports, strict=True):
-        os.environ["MASTER_PORT"] = str(port)
+    for number, name in enumerate(names):
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)  # a place of its own in the store
         scramble()
         rank, (stage, outputs) = int(os.environ["RANK"]), STAGES[name]
         context = StageContext(
@@ -152,8 +151,7 @@ def run_stages(root, config, *names, ranks=2, kill_at=None, signals=None, tmp_pa
     for name in names:
         for output in STAGES[name][1]:
             (root / output).mkdir(parents=True, exist_ok=True)
-    ports = [free_port() for _ in names]
-    return run_processes(ranks, _run_stages, root, config, names, ports, signals, tmp_path=tmp_path)[0]
+    return run_processes(ranks, _run_stages, root, config, names, signals, tmp_path=tmp_path)[0]
 
 
 def contents(root, *names):
