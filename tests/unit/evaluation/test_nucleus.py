@@ -82,3 +82,26 @@ def test_a_row_does_not_depend_on_the_others():
     alone = [sample_top_p(logits[i : i + 1], numbers[i : i + 1], 0.8, 0.9).item() for i in range(40)]
     assert together.tolist() == alone and len(set(alone)) > 5
     assert not torch.equal(together, logits.argmax(-1))
+
+
+def sorted_whole(logits_RV, uniforms_R, temperature, top_p):
+    """The same by sorting the whole vocabulary."""
+    sorted_RV, tokens_RV = (logits_RV.double() / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    chosen = []
+    for probabilities, tokens, uniform in zip(sorted_RV, tokens_RV, uniforms_R, strict=True):
+        cumulative = probabilities.cumsum(0)
+        kept = int((cumulative - probabilities < top_p).sum())
+        place = int((cumulative <= uniform * cumulative[kept - 1]).sum())
+        chosen.append(int(tokens[min(place, kept - 1)]))
+    return chosen
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("top_p", [0.1, 0.95, 1.0])
+@pytest.mark.parametrize("size", [200, 5000])
+def test_tokens_are_those_of_a_sort_of_the_whole_vocabulary_however_large_the_nucleus_and_with_ties(sharpness, top_p, size):
+    generator = torch.Generator().manual_seed(size)
+    logits_RV = (torch.randn(40, size, generator=generator) * sharpness * 2).bfloat16()  # many ties
+    uniforms_R = torch.rand(40, generator=generator, dtype=torch.float64)
+    found = sample_top_p(logits_RV, uniforms_R, 0.8, top_p)
+    assert found.tolist() == sorted_whole(logits_RV, uniforms_R, 0.8, top_p)
