@@ -48,7 +48,7 @@ def test_a_given_solution_runs_once_where_no_noise_comes_on_top():
 
     def counting(programs):
         ran.extend(programs)
-        return [Verdict("passed" if GOOD in program.source else "wrong_answer", 2, 0) for program in programs]
+        return [Verdict("passed" if "x * 2 + 1" in program.source else "wrong_answer", 2, 0) for program in programs]
 
     problems = [Problem("a", "A.", TESTS, solutions=(Solution(GOOD, True), Solution(BAD, False)))]
     examples, _ = make(problems, replace(FILE, mutants_per_solution=0), execute=counting)
