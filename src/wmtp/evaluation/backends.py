@@ -40,7 +40,7 @@ class ModelChoice:
     dtype: str = "auto"
     backend: str = "transformers"
 
-    def check(self, num_drafts: int) -> None:
+    def check(self, num_drafts: int, temperature: float | None = None) -> None:
         """What can be known before anything is loaded.
 
         Raises:
@@ -49,7 +49,7 @@ class ModelChoice:
         if self.revision is not None and Path(self.path).exists():
             raise ConfigError(f"--revision {self.revision} is of the hub, and {self.path} is a folder")
         if self.backend == "vllm":
-            require_vllm(num_drafts)
+            require_vllm(num_drafts, temperature)
 
     def has_chat_template(self) -> bool:
         """Whether its tokenizer has one."""

@@ -111,7 +111,7 @@ def evaluate(
 
     started = time.monotonic()
     with Unfinished(out) as place:
-        model.check(drawing.num_drafts)
+        model.check(drawing.num_drafts, drawing.temperature)
         longest = tasksets.get(name).format(asking.prompt).max_new_tokens
         decoding = drawing.decoding(scoring.k, scoring.seed, longest)
         taskset, problems = _tasks(name, data, scoring.limit, allowance)

@@ -22,14 +22,21 @@ from wmtp.evaluation.results import GREEDY, Answer
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
 
+MIN_TEMPERATURE = 0.01
+"""Lower ones it takes for this one (vllm/sampling_params.py, `_MAX_TEMP`)."""
 AT_ONCE = 2048
 """Completions that the engine is given at a time: between two entries of the journal."""
 
 
-def require_vllm(num_drafts: int) -> None:
+def require_vllm(num_drafts: int, temperature: float | None) -> None:
     """Raises:
-    ConfigError: vLLM is not installed, or further heads are to propose tokens, which it does not know.
+    ConfigError: vLLM is not installed, or is asked for what it does not do: further heads that propose tokens, temperatures
+        that it raises to its own least one.
     """
+    if temperature is not None and 0 < temperature < MIN_TEMPERATURE:
+        raise ConfigError(
+            f"--temperature {temperature:g} is less than --backend vllm can draw at: 0, or {MIN_TEMPERATURE:g} and more"
+        )
     if num_drafts:
         raise ConfigError("--num-drafts is of no use with --backend vllm: it runs plain architectures, which have one head")
     if importlib.util.find_spec("vllm") is None:
@@ -77,9 +84,9 @@ class VllmCompleter:
 
     def identity(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> dict[str, Any]:
         """What decides the completions, vLLM's version included."""
-        from importlib.metadata import version
+        import vllm  # whose distribution may have another name, such as one built for processors alone
 
-        how = {"backend": f"vllm {version('vllm')}"}
+        how = {"backend": f"vllm {vllm.__version__}"}
         made = identity_of(self.prompter, taskset, problems, decoding, dtype=self.dtype, commit=self.commit)
         return made | how
 

