@@ -112,8 +112,7 @@ def evaluate(
     started = time.monotonic()
     with Unfinished(out) as place:
         model.check(drawing.num_drafts, drawing.temperature)
-        longest = tasksets.get(name).format(asking.prompt).max_new_tokens
-        decoding = drawing.decoding(scoring.k, scoring.seed, longest)
+        decoding = drawing.decoding(scoring.k, scoring.seed, tasksets.get(name).format(asking.prompt).max_new_tokens)
         taskset, problems = _tasks(name, data, scoring.limit, allowance)
         facts: dict[str, Any] = {"dataset": version_of(data), "allowance": allowance.as_dict()}
         prepared = asking.prepare(taskset, problems)

@@ -208,6 +208,9 @@ class Worker:
             own = opinion if opinion.is_right or opinion.is_broken else self._opinion(program, test, test.stdout)
         except BrokenCheckerError as error:
             return "sandbox_error", f"the checker does not compile: {error}"
+        except StalledError:
+            self.close(wait_s=0)
+            return "sandbox_error", "the sandbox stalled while the checker ran"
         said = f"; it says: {opinion.message}" if opinion.message else ""
         if opinion.is_broken:
             return "sandbox_error", f"the checker fails{said}"

@@ -6,8 +6,8 @@ import pytest
 
 from wmtp.errors import EvaluationError
 from wmtp.sandbox.own_checker import CHECKER_LIMITS, Opinion, files_of_compiled, opinion_of_compiled, says_yes
-from wmtp.sandbox.pool import run_tests
-from wmtp.sandbox.worker import Worker
+from wmtp.sandbox.pool import isolation, run_tests
+from wmtp.sandbox.worker import StalledError, Worker
 from wmtp.types import IOTest, Limits, Program
 
 ANY_ORDER = (
@@ -69,6 +69,23 @@ def test_a_pool_hands_its_factor_to_checkers(monkeypatch):
         run_tests([program], limits=Limits(), num_workers=1)
     (verdict,) = run_tests([program], limits=Limits(), num_workers=1, time_factor=16.0)
     assert verdict.passed
+
+
+def test_a_sandbox_that_stalls_while_a_checker_runs_is_not_the_programs_doing(monkeypatch):
+    real, asked = Worker._receive, []
+
+    def receive(worker, patience_s):
+        asked.append(patience_s)
+        if len(asked) == 3:  # the isolation's probe, the program, its checker
+            raise StalledError("it does not answer")
+        return real(worker, patience_s)
+
+    isolation()
+    asked.append(0.0)
+    monkeypatch.setattr(Worker, "_receive", receive)
+    with pytest.raises(EvaluationError, match="task: the sandbox stalled while the checker ran"):
+        program = Program("print(1, 2, 3)", TESTS[:1], Limits(4.0), name="task", own_checker=ANY_ORDER)
+        run_tests([program], limits=Limits(), num_workers=1)
 
 
 def test_an_exit_code_is_an_opinion():
