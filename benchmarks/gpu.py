@@ -7,8 +7,8 @@
 - `materialised`: the same model and optimizer with logits of all heads in memory and cross-entropy on them.
 
 Every case is a process of its own. Batches double until memory is full; the table shows each variant at the largest batch that
-the materialised one can hold, and at its own largest. MFU: 6 FLOPs per matmul weight and target (the unembedding once per
-head) and 6 T D per token and layer for causal attention, over the GPU's dense bf16 peak; recomputation does not count.
+the materialised one can hold, and at its own largest. MFU: as in every training row (`wmtp.models.flops`), over the GPU's
+dense bf16 peak (`wmtp.config.accelerators`); recomputation does not count.
 Without a GPU the script runs at toy size, to show that it works; those numbers mean nothing.
 """
 
@@ -25,18 +25,18 @@ VARIANTS = ("baseline", "rho1", "materialised")
 REAL = {"hidden_size": 2048, "intermediate_size": 5632, "n_layers": 22, "n_heads": 16, "n_kv_heads": 16, "n_future": 4}
 TOY = {"hidden_size": 64, "intermediate_size": 128, "n_layers": 5, "n_heads": 4, "n_kv_heads": 4, "n_future": 4}
 LARGEST_BATCH, STEPS, WARMUP = 64, 8, 3
-PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
-"""Dense bf16, from the vendor's data sheets."""
 FULL = 86
 """Exit code of a case that did not fit."""
 
 
 def measure(variant: str, batch_size: int, compiled: bool) -> dict[str, float]:
+    import numpy as np
     import torch
 
     from wmtp.config.training import ModelConfig, OptimConfig
     from wmtp.distributed import join_world
     from wmtp.models.build import build_model, parallelize
+    from wmtp.models.flops import model_flops
     from wmtp.training.optim import build_optimizers
 
     on_gpu = torch.cuda.is_available()
@@ -67,7 +67,9 @@ def measure(variant: str, batch_size: int, compiled: bool) -> dict[str, float]:
         seconds = (time.perf_counter() - began) / STEPS
         peak = torch.cuda.max_memory_allocated() if on_gpu else 0
     tokens = batch_size * length
-    flops = tokens * _flops_per_token(shape, length, vocab)
+    lengths = np.full(batch_size, length)
+    targets = sum(batch_size * (length - 1 - h) for h in range(model.config.n_future))
+    flops = model_flops(sharded).of_documents(lengths, targets)
     return {"tokens_per_s": tokens / seconds, "flops_per_s": flops / seconds, "peak_bytes": float(peak)}
 
 
@@ -112,13 +114,6 @@ def _materialised(model: Any, ids: Any) -> Any:
     return run
 
 
-def _flops_per_token(shape: dict[str, int], length: int, vocab: int) -> float:
-    width = shape["hidden_size"]
-    block = 4 * width**2 + 3 * width * shape["intermediate_size"]
-    matmuls = 6.0 * (shape["n_layers"] * block + shape["n_future"] * width * vocab)
-    return matmuls + 6.0 * shape["n_layers"] * length * width  # causal: half of the square
-
-
 def _case(variant: str, batch_size: int, compiled: bool) -> dict[str, float] | None:
     """None when it does not fit."""
     command = [sys.executable, __file__, "--variant", variant, "--batch-size", str(batch_size)]
@@ -139,6 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     import torch
 
+    from wmtp.config.accelerators import known
+
     if arguments.variant:
         try:
             print(json.dumps(measure(arguments.variant, arguments.batch_size, arguments.compile)))
@@ -146,7 +143,8 @@ def main() -> None:
             sys.exit(FULL)
         return
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (toy size)"
-    peak = next((flops for key, flops in PEAK_FLOPS.items() if key in name), None)
+    device = known(name)
+    peak = None if device is None else device.flops["bfloat16"]
     largest, found = LARGEST_BATCH if torch.cuda.is_available() else 2, {}
     for variant in VARIANTS:
         batch_size: int = 1
