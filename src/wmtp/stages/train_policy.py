@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wmtp.config import ArmConfig, Config, RunConfig
-from wmtp.distributed import join_world
+from wmtp.distributed import World, join_world
 from wmtp.files import write_json
 from wmtp.models.token_order import add_token_order
 from wmtp.stages import fitting
@@ -15,6 +15,8 @@ from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
 from wmtp.stages.new_model import new_model
 from wmtp.tokens.data import Solutions, TokenData
+from wmtp.tokens.loader import TrainLoader
+from wmtp.training.loop import LoopState
 from wmtp.training.scoring import validation_nll
 from wmtp.training.steps import LanguageModelStep
 from wmtp.training.weight_report import measure, weight_report
@@ -50,21 +52,15 @@ def run(config: Config, context: StageContext) -> StageResult:
         )
         if world.is_main and section.heads.warmup_steps > heads.warmup_steps:
             print("the model's own head is the only one: nothing to warm up", flush=True)
+        batch_tokens = fitting.VALIDATION_BATCH_TOKENS
+        validate = partial(validation_nll, world, sharded, validation, n_future, batch_tokens=batch_tokens, stride=stride)
         state = fitting.fit(
             context,
             world,
             model=sharded,
             step_function=step_function,
             data=data,
-            validate=partial(
-                validation_nll,
-                world,
-                sharded,
-                validation,
-                n_future,
-                batch_tokens=fitting.VALIDATION_BATCH_TOKENS,
-                stride=stride,
-            ),
+            validate=validate,
             objective="val/nll_head0",
             section=section,
             seed=spec.seed,
@@ -72,15 +68,8 @@ def run(config: Config, context: StageContext) -> StageResult:
             heads=heads,
         )
         sharded.eval()
-        weights, examples = weight_report(
-            world,
-            step_function,
-            fitting.train_loader(world, data, section.train, seed=0, shuffle=True),
-            context.tokenizer / "tokenizer.json",
-            step=state.result_step,
-            num_trained=state.step * section.train.global_batch_size,
-            say=lambda line: print(line, flush=True),
-        )
+        loader = fitting.train_loader(world, data, section.train, seed=0, shuffle=True)
+        weights, examples = _weights(world, step_function, loader, state, context)
         policy, save_dtype = context.out(f"artifacts/policy/{context.run}"), section.train.save_dtype
         fitting.write_language_model(sharded, policy, is_main=world.is_main, save_dtype=save_dtype)
         if world.is_main:
@@ -96,6 +85,21 @@ def _data(arm: ArmConfig, spec: RunConfig, context: StageContext) -> TokenData:
     columns = {column.name: context.input(column.path(spec.seed, spec.upstream)) for column in arm.weighting.needs.columns}
     solutions: Solutions = "correct" if arm.solutions == "correct" else "all"
     return TokenData.open(context.input("artifacts/data"), "train", columns=columns, solutions=solutions)
+
+
+def _weights(
+    world: World, step_function: LanguageModelStep, loader: TrainLoader, state: LoopState, context: StageContext
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """See `weight_report`; `state`: of the training that is over."""
+    return weight_report(
+        world,
+        step_function,
+        loader,
+        context.tokenizer / "tokenizer.json",
+        step=state.result_step,
+        num_trained=state.step * loader.batch_size,
+        say=lambda line: print(line, flush=True),
+    )
 
 
 def _write(folder: Path, summary: dict[str, Any], examples: list[dict[str, Any]]) -> None:

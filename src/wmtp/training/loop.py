@@ -100,8 +100,7 @@ def train(
         the final state; its `rows` go back to step 0, also over restarts. The model is that of `result_step`.
     Raises:
         PreemptedError: a rank had notice (see `wmtp.notice`); the checkpoint of the step that it names is complete.
-        NumericsError: NaN or Inf in the loss, the gradients or a validation, or weights that break their invariants; no later
-            than the next flush. Either is raised on every rank at once.
+        NumericsError: NaN, Inf or broken weights, no later than the next flush. Either is raised on every rank at once.
     """
     heads, meters = heads or HeadsConfig(), Meters(world)
     train_state = TrainState(model, build_optimizers(model, optim, heads, masters=config.masters, seed=seed), meters)
