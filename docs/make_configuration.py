@@ -1,0 +1,163 @@
+"""Write docs/configuration.md from the schema, dvc.yaml, and what the configuration itself refuses.
+
+Run from the repository's root: `python docs/make_configuration.py`. A test compares the page with what this makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wmtp.config.arms import ArmOptions
+from wmtp.config.compose import SECTIONS, build, compose, to_plain
+from wmtp.config.schema import Config
+from wmtp.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "configuration.md"
+PROBES: dict[type, tuple[Any, ...]] = {
+    int: (-1, 0, 3, 10**12),
+    float: (-1.0, 0.0, 2.0, 10.0**12),
+    str: ("?",),
+    list: ([], [-1.0], ["?", "?"]),
+}
+"""What no key allows, or some do: the words with which it is refused are the key's range."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One leaf of the configuration. `kind`: as Python writes the type; `owner`: the class that documents it."""
+
+    name: str
+    kind: Any
+    default: Any
+    owner: type
+
+
+def leaves(kind: type, prefix: str) -> Iterator[Key]:
+    """Every key below a section, in the order of its class."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint, name = hints[field.name], f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(typing.cast(type, hint), f"{name}.")
+            continue
+        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        yield Key(name, hint, made, kind)
+
+
+def stages_that_read(key: str, stages: dict[str, Any]) -> list[str]:
+    """Stages of dvc.yaml among whose params the key is, or a mapping that it is in."""
+    found = []
+    for name, stage in stages.items():
+        params = [param.replace("${item.arm}", "baseline") for param in stage.get("do", stage).get("params", ())]
+        if any(f"{key}.".startswith(f"{param}.") for param in params):
+            found.append(name)
+    return found
+
+
+def allowed(key: Key, plain: dict[str, Any]) -> list[str]:
+    """What the configuration says is allowed where it refuses a probe."""
+    rules: list[str] = []
+    for probe in (value for kind in (int, float, str, list) if _takes(key.kind, kind) for value in PROBES[kind]):
+        tree = copy.deepcopy(plain)
+        *path, last = key.name.split(".")
+        inner = tree
+        for part in path:
+            inner = inner[part]
+        inner[last] = probe
+        rule = _refusal(tree, f"{key.name}={probe!r} is not allowed: ")
+        if rule is not None and rule not in rules:
+            rules.append(rule)
+    return rules
+
+
+def _refusal(tree: dict[str, Any], start: str) -> str | None:
+    try:
+        build(tree)
+    except ConfigError as error:
+        return str(error).removeprefix(start) if str(error).startswith(start) else None
+    return None
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    parts = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
+    return any((typing.get_origin(part) or part) is kind for part in parts)
+
+
+def _type_text(hint: Any) -> str:
+    parts = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
+    names = {int: "int", float: "float", str: "text", bool: "bool", type(None): "null"}
+    texts = [names.get(part) or f"list of {names.get(typing.get_args(part)[0], 'texts')}" for part in parts]
+    return " or ".join(texts)
+
+
+INTRODUCTION = """# Every setting
+
+Made by `python docs/make_configuration.py` from the schema, `dvc.yaml`, and what the configuration refuses; a test compares.
+`configs/base.yaml`, then a profile (`configs/profiles/`), then arms (`configs/arms/`), then overrides (`wmtp run ...
+KEY=VALUE`) say what differs from the defaults; `params.yaml` is the result.
+
+**makes stale**: the stages that read the key and therefore run again when it changes. Stages that use what those write run
+again if that comes out differently. A value that is not allowed is refused when the configuration is composed, with what is.
+
+| key | is |
+| --- | --- |
+| `arms` | list of names of `configs/arms/*.yaml` |
+| `seeds` | list of whole numbers, 0 or more: every arm is trained with each |
+| `share_upstream` | `false`: every seed has its own reference and critic. `true`: all use the first seed's |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    plain = to_plain(compose(ROOT, "demo"))
+    hints, shown = typing.get_type_hints(Config), set[type]()
+    parts = [INTRODUCTION]
+    for section in SECTIONS:
+        parts.append(f"## {section}\n")
+        parts += _tables(list(leaves(hints[section], f"{section}.")), stages, plain, shown)
+    parts.append("## arms.NAME\n")
+    keys = [dataclasses.replace(key, name=key.name.replace("NAME", "baseline")) for key in leaves(ArmOptions, "arms.NAME.")]
+    parts += [text.replace("arms.baseline.", "arms.NAME.") for text in _tables(keys, stages, plain, shown)]
+    parts.append(
+        "`arms.NAME.weighting` is `{name: ...}` with the weighting's own keys: `wmtp arms` lists them, [method.md](method.md)\n"
+        "has the formulas.\n"
+    )
+    return "\n".join(parts)
+
+
+def _tables(keys: list[Key], stages: dict[str, Any], plain: dict[str, Any], shown: set[type]) -> Iterator[str]:
+    """Keys of one class after another, each class with its own words where it is met first."""
+    owners = list(dict.fromkeys(key.owner for key in keys))
+    for owner in owners:
+        if owner not in shown and owner.__doc__ and not owner.__doc__.startswith(f"{owner.__name__}("):
+            yield f"{inspect.cleandoc(owner.__doc__)}\n"
+        shown.add(owner)
+        rows = ["| key | type | default | allowed | makes stale |", "| --- | --- | --- | --- | --- |"]
+        rows += [_row(key, stages, plain) for key in keys if key.owner is owner]
+        yield "\n".join(rows) + "\n"
+
+
+def _row(key: Key, stages: dict[str, Any], plain: dict[str, Any]) -> str:
+    readers = stages_that_read(key.name, stages) or ["nothing"]
+    rules = "; ".join(allowed(key, plain)).replace("|", "or")
+    default = "null" if key.default is None else str(key.default).lower() if isinstance(key.default, bool) else key.default
+    return f"| `{key.name}` | {_type_text(key.kind)} | `{default}` | {rules} | {', '.join(readers)} |"
+
+
+def main() -> None:
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)} written")
+
+
+if __name__ == "__main__":
+    main()
