@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Literal
 
 from wmtp import tasksets
-from wmtp.config.data import DataConfig
+from wmtp.config.data import DataConfig, NoiseConfig
 from wmtp.errors import DataError
 from wmtp.examples.given import RIGHT_THAT_FAIL, WRONG_THAT_PASS, LabelCheck, Settled, Text, Verify, settle
 from wmtp.examples.mutate import mutants
@@ -137,11 +137,7 @@ def make_examples(
     drafts = [_given_draft(each, seed, is_settled=not config.is_generated) for each in settled]
     if wrong:
         drafts += _mutant_drafts(right, config.mutants_per_solution, seed, account.solutions)
-    place = {problem.problem_id: i for i, problem in enumerate(problems)}
-    drafts.sort(key=lambda draft: (place[draft.problem.problem_id], ORIGINS.index(draft.origin)))
-    if noisy:
-        for draft in drafts:
-            draft.noise_kind = choose_kind(config.noise, draft.draw)
+    _arrange(drafts, problems, config.noise if noisy else None)
     if right:
         _label(drafts, Others(right), verify, late=config.mutants == "late")
     labelled = [draft for draft in drafts if draft.is_correct is not None]
@@ -151,6 +147,15 @@ def make_examples(
     lost = {problem.problem_id for problem, _ in used} - {draft.problem.problem_id for draft in labelled}
     account.problems.drop("without_proven_solution", len(lost))
     return [_example(taskset, draft) for draft in labelled], check
+
+
+def _arrange(drafts: list[Draft], problems: Sequence[Problem], noise: NoiseConfig | None) -> None:
+    """In the problems' order, each problem's by origin, with a kind of noise where there is any."""
+    place = {problem.problem_id: i for i, problem in enumerate(problems)}
+    drafts.sort(key=lambda draft: (place[draft.problem.problem_id], ORIGINS.index(draft.origin)))
+    if noise is not None:
+        for draft in drafts:
+            draft.noise_kind = choose_kind(noise, draft.draw)
 
 
 def _given_draft(given: Settled, seed: str, *, is_settled: bool) -> Draft:

@@ -26,6 +26,7 @@ from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.loop import LoopState, MetricsRow, TrainStep, train
+from wmtp.training.trace import Traced
 
 if TYPE_CHECKING:
     from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
@@ -90,27 +91,39 @@ def fit(
         context.tracker.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
         progress.update(int(row["step"]), loss=row.get("train/loss"), tokens_per_s=row["perf/tokens_per_s"])
 
-    state = train(
-        world=world,
-        model=model,
-        step_function=step_function,
-        loader=loader,
-        config=config,
-        runtime=context.runtime,
-        optim=section.optim,
-        checkpointer=Checkpointer(context.resume, world, keep=context.runtime.keep_checkpoints),
-        validate=validate,
-        objective=objective,
-        on_row=on_row,
-        seed=seed,
-        heads=heads,
-        peak_flops=context.launch.peak_flops,
-    )
+    with _traced(step_function, context) as traced:
+        state = train(
+            world=world,
+            model=model,
+            step_function=traced,
+            loader=loader,
+            config=config,
+            runtime=context.runtime,
+            optim=section.optim,
+            checkpointer=Checkpointer(context.resume, world, keep=context.runtime.keep_checkpoints),
+            validate=validate,
+            objective=objective,
+            on_row=on_row,
+            seed=seed,
+            heads=heads,
+            peak_flops=context.launch.peak_flops,
+        )
     progress.close()
     if world.is_main:
         with Journal(context.out(folder) / "history.jsonl") as history:
             history.append(*({**row, "is_result": row["step"] == state.result_step} for row in state.rows))
     return state
+
+
+def _traced(step_function: TrainStep, context: StageContext) -> Traced:
+    """One file a rank, beside the workspace's other records: what a stage puts out does not depend on being looked at."""
+    return Traced(
+        step_function,
+        context.root / ".wmtp" / "traces" / f"{context.name}-rank{context.rank}.json.gz",
+        first=context.runtime.trace_step,
+        num_steps=context.runtime.trace_num_steps,
+        say=lambda line: print(line, flush=True),
+    )
 
 
 def train_loader(world: World, data: TokenData, config: TrainConfig, seed: int, *, shuffle: bool) -> TrainLoader:

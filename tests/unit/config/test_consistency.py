@@ -35,6 +35,7 @@ CASES = [
     ("runtime.checkpoint_interval=0", "runtime.checkpoint_interval=0"),
     ("runtime.keep_checkpoints=0", "runtime.keep_checkpoints=0"),
     ("runtime.generation_batch_size=-1", "runtime.generation_batch_size=-1"),
+    ("runtime.trace_step=0", "runtime.trace_step=0 is not allowed: a positive whole number, or null for no trace"),
     ("runtime.num_drafts=-1", "runtime.num_drafts=-1 is not allowed: 0 or a positive whole number"),
     ("report.num_bootstrap=0", "report.num_bootstrap=0 is not allowed: a positive whole number"),
     ("train_policy.train.global_batch_size=16384", "train_policy.train.global_batch_size=16384 is not allowed: at most 12000"),
