@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wmtp.errors import EvaluationError
-from wmtp.evaluation.compare import bootstrap_mean
+from wmtp.evaluation.compare import ENDS, bootstrap_mean
 from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.tasksets.base import Grades, TaskSet
 from wmtp.types import PASSING, Limits, Problem, Program, Verdict
@@ -207,7 +207,7 @@ def summarise(
 
 
 def _mean_with_interval(name: str, scores_T: np.ndarray, num_bootstrap: int, seed: int) -> dict[str, float]:
-    interval = bootstrap_mean(scores_T, num_bootstrap=num_bootstrap, seed=seed)
+    interval = bootstrap_mean(scores_T, ends=ENDS, num_bootstrap=num_bootstrap, seed=seed)
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 

@@ -232,7 +232,7 @@ def _add_differences(
     greedy = [] if score is NATS else [("greedy_difference", _greedy)]
     for key, of in (("difference", score.of), *greedy):
         report["arms"][baseline][key] = None
-        for arm, found in zip(others, compare_family(pairs, of, num_bootstrap), strict=True):
+        for arm, found in zip(others, compare_family(pairs, of, num_bootstrap, ends=score.ends), strict=True):
             report["arms"][arm][key] = _as_json(found)
 
 
@@ -270,7 +270,8 @@ def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, score: Score, num_
         for other, how in arms.items()
         if how.weighting.control_for == arms[one].weighting.name
     ]
-    found = compare_family([(runs_by_arm[one], runs_by_arm[other]) for _, one, other in pairs], score.of, num_bootstrap)
+    runs = [(runs_by_arm[one], runs_by_arm[other]) for _, one, other in pairs]
+    found = compare_family(runs, score.of, num_bootstrap, ends=score.ends)
     return [
         {"kind": kind, "arm": one, "against": other, "difference": _as_json(difference)}
         for (kind, one, other), difference in zip(pairs, found, strict=True)

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from wmtp.evaluation.compare import LEVEL, bootstrap_mean, joint_intervals
+from wmtp.evaluation.compare import DIFFERENCE_ENDS, ENDS, LEVEL, bootstrap_mean, joint_intervals
 from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.reporting.inputs import Run, Tasks
 
@@ -113,11 +113,13 @@ def task_pass_at_k(tasks: Tasks, k: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Score:
-    """What arms are compared by: `of` a run's tasks, (T,), higher is better; `noun`: what one of these is called."""
+    """What arms are compared by: `of` a run's tasks, (T,), higher is better; `noun`: what one of these is called;
+    `ends`: of the range of a difference, none where it has no bounds."""
 
     name: str
     noun: str
     of: Callable[[Tasks], np.ndarray]
+    ends: tuple[float, ...] = DIFFERENCE_ENDS
 
     @classmethod
     def for_tasks(cls, tasks: Tasks) -> Score:
@@ -131,7 +133,7 @@ def _nats(tasks: Tasks) -> np.ndarray:
 
 
 PASS_AT_1 = Score("pass@1", "task", partial(task_pass_at_k, k=1))
-NATS = Score("nats per token saved", "document", _nats)
+NATS = Score("nats per token saved", "document", _nats, ends=())
 
 
 def score_matrix(runs: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> np.ndarray:
@@ -140,8 +142,8 @@ def score_matrix(runs: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> n
 
 
 def pool(scores_ST: np.ndarray, num_bootstrap: int) -> Pooled:
-    """Mean over seeds and tasks with its intervals."""
-    interval = bootstrap_mean(scores_ST.mean(axis=0), num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
+    """Mean over seeds and tasks of shares that are solved, with its intervals."""
+    interval = bootstrap_mean(scores_ST.mean(axis=0), ends=ENDS, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
     seed_means_S = scores_ST.mean(axis=1)
     return Pooled(
         mean=float(scores_ST.mean()),
@@ -157,26 +159,33 @@ Pair = tuple[Sequence[Run], Sequence[Run]]
 """The runs of an arm, and those of the arm that it is compared with."""
 
 
-def compare_family(pairs: Sequence[Pair], score: Callable[[Tasks], np.ndarray], num_bootstrap: int) -> list[Difference | None]:
+def compare_family(
+    pairs: Sequence[Pair],
+    score: Callable[[Tasks], np.ndarray],
+    num_bootstrap: int,
+    *,
+    ends: Sequence[float] = DIFFERENCE_ENDS,
+) -> list[Difference | None]:
     """First minus second of every pair, by task and seed, with the intervals that hold for all of them together.
 
     None for pairs that have no seed in common. Over tasks they hold together by `joint_intervals`. Over seeds by Bonferroni's
     inequality, each at the level 1 - (1 - level) / number of pairs, with the variance between seeds pooled over all arms of the
     family: a handful of seeds tells an arm's own variance too badly for such levels. Who spreads more than others is held by
-    the plain interval, of its own variance, which a claim needs as well.
+    the plain interval, of its own variance, which a claim needs as well. `ends`: of the differences' range, see
+    `bootstrap_mean`; none for what has no bounds.
 
     Source: Dunn 1961, Multiple comparisons among means.
     """
     scores = [_common(*pair, score) for pair in pairs]
-    found = [None if both is None else _compared(both[0] - both[1], num_bootstrap) for both in scores]
+    found = [None if both is None else _compared(both[0] - both[1], num_bootstrap, ends) for both in scores]
     family = {i: both for i, both in enumerate(scores) if both is not None}
     if len(family) > 1:
         by_task = np.stack([(ours_ST - others_ST).mean(axis=0) for ours_ST, others_ST in family.values()])
-        over_tasks = joint_intervals(by_task, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
+        over_tasks = joint_intervals(by_task, ends=ends, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
         arms = {run.name: pair[side] for i in family for pair in [pairs[i]] for side in (0, 1) for run in pair[side][:1]}
         pooled = _pooled_deviation([score_matrix(runs, score).mean(axis=1) for runs in arms.values()])
         for (i, (ours_ST, others_ST)), (low, high) in zip(family.items(), over_tasks, strict=True):
-            one = replace(_compared(ours_ST - others_ST, num_bootstrap), joint_low=low, joint_high=high)
+            one = replace(_compared(ours_ST - others_ST, num_bootstrap, ends), joint_low=low, joint_high=high)
             if pooled is not None and one.num_seeds > 1:
                 half = pooled.half_width(one.num_seeds, 1 - (1 - LEVEL) / len(family))
                 one = replace(one, joint_seed_low=one.mean - half, joint_seed_high=one.mean + half)
@@ -221,8 +230,8 @@ def _common(
     )
 
 
-def _compared(differences_ST: np.ndarray, num_bootstrap: int) -> Difference:
-    over_tasks = bootstrap_mean(differences_ST.mean(axis=0), num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
+def _compared(differences_ST: np.ndarray, num_bootstrap: int, ends: Sequence[float]) -> Difference:
+    over_tasks = bootstrap_mean(differences_ST.mean(axis=0), ends=ends, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
     seed_low, seed_high = seed_interval(differences_ST.mean(axis=1))
     return Difference(
         mean=float(differences_ST.mean()),

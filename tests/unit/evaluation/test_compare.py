@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmtp.evaluation import compare
-from wmtp.evaluation.compare import bootstrap_mean, joint_intervals
+from wmtp.evaluation.compare import DIFFERENCE_ENDS, ENDS, bootstrap_mean, joint_intervals
 
 
 def test_resampled_means_follow_the_exact_bootstrap_distribution():
@@ -22,6 +22,35 @@ def test_interval_is_near_the_normal_one_for_many_tasks():
     assert interval.mean == pytest.approx(scores.mean())
     assert interval.low == pytest.approx(scores.mean() - half, abs=0.1 * half)
     assert interval.high == pytest.approx(scores.mean() + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("num_tasks", [10, 150, 1000])
+def test_where_all_tasks_agree_the_interval_is_about_as_wide_as_wilsons(num_tasks, share):
+    """Wilson 1927 at p = 0 or 1: z^2 / (n + z^2) wide, to the inside."""
+    found = bootstrap_mean(np.full(num_tasks, share), ends=ENDS, num_bootstrap=20_000)
+    width = 3.8415 / (num_tasks + 3.8415)
+    assert (found.low if share == 0 else found.high) == found.mean == share
+    assert found.high - found.low == pytest.approx(width, rel=0.35)
+
+
+@pytest.mark.parametrize(("chance", "num_tasks"), [(0.02, 150), (0.1, 50), (0.5, 150), (0.99, 300)])
+def test_intervals_of_shares_hold_as_often_as_they_say(chance, num_tasks):
+    rng = np.random.default_rng(1)
+    held = [
+        found.low <= chance <= found.high
+        for solved in rng.random((1500, num_tasks)) < chance
+        for found in [bootstrap_mean(solved.astype(float), ends=ENDS, num_bootstrap=400)]
+    ]
+    assert 0.93 <= np.mean(held) < 0.99  # what can be held at all: successes are counted
+
+
+def test_two_that_agree_on_every_task_may_differ_on_others():
+    none = np.zeros(150)
+    plain = bootstrap_mean(none, ends=DIFFERENCE_ENDS)
+    assert plain.mean == 0 and -0.03 < plain.low < -0.01 < 0.01 < plain.high < 0.03
+    (joint,) = joint_intervals(none[None], ends=DIFFERENCE_ENDS)
+    assert joint == pytest.approx((plain.low, plain.high), rel=0.3)
 
 
 def test_pairing_sees_what_two_intervals_cannot():

@@ -40,7 +40,7 @@ def test_pool_reports_the_seeds_apart():
     pooled = pool(np.array([[0.0, 1.0], [0.5, 1.0]]), num_bootstrap=200)
     assert pooled.mean == pytest.approx(0.625)
     assert (pooled.seed_min, pooled.seed_max, pooled.num_seeds) == (0.5, 0.75, 2)
-    assert 0.25 <= pooled.low <= pooled.mean <= pooled.high <= 1
+    assert 0 <= pooled.low <= pooled.mean <= pooled.high <= 1
 
 
 def compare_runs(arm, other, score, num_bootstrap):
@@ -52,13 +52,14 @@ def test_identical_runs_differ_by_exactly_nothing():
     runs = [make_run("a", seed, [1, 5, 9, 3]) for seed in (0, 1)]
     found = compare_runs(runs, [make_run("b", seed, [1, 5, 9, 3]) for seed in (0, 1)], at_1, 100)
     assert found is not None
-    assert (found.mean, found.low, found.high, found.seed_low, found.seed_high) == (0, 0, 0, 0, 0)
+    assert (found.mean, found.seed_low, found.seed_high) == (0, 0, 0)
+    assert found.low < 0 < found.high, "four tasks on which they agree say little of others"
     assert found.verdict == "unclear"
 
 
 def test_difference_changes_sign_with_the_order():
-    a = [make_run("a", seed, [9, 8, 7, 9, 6 - seed]) for seed in (0, 1)]
-    b = [make_run("b", seed, [1, 2, 4, 3, 1]) for seed in (0, 1)]
+    a = [make_run("a", seed, [9, 8, 7, 9, 6 - seed] * 10) for seed in (0, 1)]
+    b = [make_run("b", seed, [1, 2, 4, 3, 1] * 10) for seed in (0, 1)]
     there, back = compare_runs(a, b, at_1, 500), compare_runs(b, a, at_1, 500)
     assert there is not None and back is not None
     assert there.mean == pytest.approx(-back.mean) == pytest.approx(0.55)
@@ -66,7 +67,7 @@ def test_difference_changes_sign_with_the_order():
 
 
 def test_one_pair_of_runs_decides_nothing():
-    found = compare_runs([make_run("a", 0, [9, 9, 9])], [make_run("b", 0, [0, 0, 0])], at_1, 100)
+    found = compare_runs([make_run("a", 0, [9] * 30)], [make_run("b", 0, [0] * 30)], at_1, 100)
     assert found is not None and found.low > 0 and found.verdict == "single"
 
 
