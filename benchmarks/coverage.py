@@ -4,9 +4,9 @@
 
 Runs are simulated, not trained: a task's difficulty, an arm's effect and a seed's luck decide the probability of every sample.
 Coverage is of the runs' true mean difference, by the interval over tasks; the last table's of a score's true mean, where nearly
-no task is solved: `one or none` by one sample, `graded` by ten of tasks that are nearly all hopeless. The family-wise error is the share of reports, with
-no arm any different from the baseline, in which at least one arm is said to beat it or to be worse. What is wanted: 93 to 97 %
-and at most 6 %.
+no task is solved: `one or none` by one sample, `graded` by ten of tasks that are nearly all hopeless. The family-wise error is
+the share of reports, with no arm any different from the baseline, in which at least one arm is said to beat it or to be worse.
+What is wanted: 93 to 97 % and at most 6 %.
 """
 
 from __future__ import annotations

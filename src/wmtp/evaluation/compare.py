@@ -22,7 +22,9 @@ LEVEL = 0.95
 ENDS = (0.0, 1.0)
 """Of a share of samples that solve a task."""
 DIFFERENCE_ENDS = (-1.0, 1.0)
-"""Of a difference between two such shares."""
+"""Of a difference between two such shares: where fewer than `FEW` tasks tell the two apart. Where more do, their differences
+are far smaller than 1, and ends would say more than they do."""
+FEW = 10
 _DRAWN_AT_ONCE = 2**22
 """Resampled task numbers in memory at a time (32 MiB)."""
 
@@ -63,14 +65,14 @@ def joint_intervals(
 
     Args:
         differences_AT: such as arms minus one baseline, on the same tasks, which are resampled for all rows at once.
-        ends: as in `bootstrap_mean`.
+        ends: as in `bootstrap_mean`, for rows of which `few_differ`.
     Returns:
         mean -+ c * s of every row: s the bootstrap's standard error, c the level's quantile of max |t| over the rows.
     Raises:
         ValueError: as `bootstrap_mean`, for any row.
     """
     checked = [_checked(differences_T, num_bootstrap, level) for differences_T in differences_AT]
-    rows = [np.concatenate([row, np.asarray(ends, np.float64)]) for row in checked]
+    rows = [np.concatenate([row, ends if few_differ(row) else np.full(len(ends), row.mean())]) for row in checked]
     means_A = np.array([row.mean() for row in rows])
     errors_BA = np.stack([_resampled_means(row, num_bootstrap, seed) for row in rows], axis=1) - means_A
     spread_A = errors_BA.std(axis=0)
@@ -78,6 +80,11 @@ def joint_intervals(
     largest_B = np.abs(errors_BA[:, varies_A] / spread_A[varies_A]).max(axis=1, initial=0.0)
     half_A = np.quantile(largest_B, level) * spread_A
     return [(float(mean - half), float(mean + half)) for mean, half in zip(means_A, half_A, strict=True)]
+
+
+def few_differ(differences_T: np.ndarray) -> bool:
+    """Whether too few differences are not zero to know how large they are."""
+    return int(np.count_nonzero(differences_T)) < FEW
 
 
 def _checked(scores_T: np.ndarray, num_bootstrap: int, level: float) -> np.ndarray:

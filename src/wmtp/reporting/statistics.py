@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from wmtp.evaluation.compare import DIFFERENCE_ENDS, ENDS, LEVEL, bootstrap_mean, joint_intervals
+from wmtp.evaluation.compare import DIFFERENCE_ENDS, ENDS, LEVEL, bootstrap_mean, few_differ, joint_intervals
 from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.reporting.inputs import Run, Tasks
 
@@ -231,7 +231,9 @@ def _common(
 
 
 def _compared(differences_ST: np.ndarray, num_bootstrap: int, ends: Sequence[float]) -> Difference:
-    over_tasks = bootstrap_mean(differences_ST.mean(axis=0), ends=ends, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
+    by_task = differences_ST.mean(axis=0)
+    beside = ends if few_differ(by_task) else ()
+    over_tasks = bootstrap_mean(by_task, ends=beside, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
     seed_low, seed_high = seed_interval(differences_ST.mean(axis=1))
     return Difference(
         mean=float(differences_ST.mean()),
