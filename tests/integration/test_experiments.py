@@ -2,8 +2,11 @@
 
 import json
 import re
+import shutil
 
 import pytest
+
+from tests.workspaces import Workspace
 
 SWEEP = ["wmtp", "sweep", "--profile", "toy", "--arms", "baseline", "train_policy.train.steps=2,4"]
 RUN = "baseline-s0"
@@ -11,9 +14,14 @@ NOBODY = "http://127.0.0.1:9/api"
 
 
 @pytest.fixture(scope="module")
-def swept(workspace):
-    """The shared workspace, committed, after a sweep over the length of training; and what that printed."""
-    workspace.run("wmtp", "params", "--profile", "toy")
+def swept(workspace, tmp_path_factory):
+    """A copy of the shared workspace, committed, after a sweep over the length of training; and what that printed."""
+    original, workspace = workspace, Workspace(tmp_path_factory.mktemp("swept"), workspace.prefect_url)
+    original.run("wmtp", "params", "--profile", "toy")
+    for name in ("artifacts", ".dvc/cache"):
+        shutil.copytree(original.root / name, workspace.root / name)
+    for name in ("dvc.lock", "params.yaml"):
+        shutil.copy(original.root / name, workspace.root / name)
     (workspace.root / ".git/info/exclude").write_text(".wmtp-slots/\n")
     who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
     workspace.run("git", *who, "add", "--all")
