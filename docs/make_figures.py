@@ -7,6 +7,7 @@ artifacts/report exists, docs/figures/pass_at_1.png.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 import shutil
 from collections.abc import Mapping
@@ -23,28 +24,37 @@ COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT = 1.72, 1.1, 1.46, 0.56
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of dvc.yaml; `deps` maps an artifact path to the share of the stage's instances that read it."""
+    """One stage of dvc.yaml; `each`: what it has an instance for (`arm-seed`, `seed`), empty where there is one;
+    `deps` maps an artifact path to the share of the stage's instances that read it."""
 
     name: str
-    is_foreach: bool
+    each: str
     outs: tuple[str, ...]
     deps: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def is_of_run(self) -> bool:
+        return self.each == "arm-seed"
 
-def read_stages(pipeline: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Stage]:
-    """The stages of a parsed dvc.yaml; a `foreach` or `matrix` stage is one, its instances being `runs`."""
+
+def read_stages(pipeline: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Stage]:
+    """The stages of a parsed dvc.yaml; a `foreach` stage is one, and is left out where params.yaml has nothing for it."""
     stages = {}
     for name, entry in pipeline["stages"].items():
-        is_foreach = "foreach" in entry or "matrix" in entry
-        body = entry.get("do", entry)
-        instances = [{"key": key, **run} for key, run in runs.items()] if is_foreach else [{}]
+        body, instances, each = entry.get("do", entry), [{}], ""
+        if "foreach" in entry:
+            group = entry["foreach"].removeprefix("${").removesuffix("}")
+            found = functools.reduce(lambda tree, key: tree[key], group.split("."), params)
+            instances, each = [{"key": key, **item} for key, item in found.items()], "arm-seed" if group == "runs" else "seed"
+        if not instances:
+            continue
         seen: dict[str, int] = {}
         for instance in instances:
             for path in {_filled(_path(dep), instance) for dep in body.get("deps", [])}:
                 seen[path] = seen.get(path, 0) + 1
         outs = tuple(TEMPLATE.sub("*", _path(out)) for out in body.get("outs", []))
         deps = {path: count / len(instances) for path, count in sorted(seen.items()) if path.startswith("artifacts")}
-        stages[name] = Stage(name, is_foreach, outs, deps)
+        stages[name] = Stage(name, each, outs, deps)
     return stages
 
 
@@ -94,9 +104,9 @@ def reduce_edges(stages: Mapping[str, Stage], edges: Mapping[tuple[str, str], fl
 
     kept = {}
     for (start, end), share in edges.items():
-        least = share if stages[end].is_foreach else 0.0
+        least = share if stages[end].is_of_run else 0.0
         ways = [b for (a, b), other in edges.items() if a == start and b != end and other >= least]
-        only_some = stages[end].is_foreach and share < 1
+        only_some = stages[end].is_of_run and share < 1
         if only_some or not any(reaches(way, end, least) for way in ways):
             kept[start, end] = share
     return kept
@@ -109,12 +119,12 @@ def place(stages: Mapping[str, Stage], edges: Mapping[tuple[str, str], float]) -
     def column(name: str) -> int:
         return max((column(parent) + 1 for parent in parents[name]), default=0)
 
-    trunk = {name for name, stage in stages.items() if stage.is_foreach} or {max(stages, key=column)}
+    trunk = {name for name, stage in stages.items() if stage.is_of_run} or {max(stages, key=column)}
     for name in sorted(stages, key=column, reverse=True):
-        if any(edges.get((name, child), 0) >= 1 and stages[child].is_foreach for child in trunk):
+        if any(edges.get((name, child), 0) >= 1 and stages[child].is_of_run for child in trunk):
             trunk.add(name)
     for name in sorted(stages, key=column):
-        if any(stages[parent].is_foreach for parent in parents[name]):
+        if any(stages[parent].is_of_run for parent in parents[name]):
             trunk.add(name)
     spot: dict[str, tuple[int, int]] = {}
     for name in sorted(stages, key=lambda name: (column(name), name)):
@@ -159,12 +169,12 @@ def _draw_stage(axes: Axes, stage: Stage, spot: tuple[int, int]) -> None:
 
     x, y = spot[0] * COLUMN, spot[1] * ROW
     color = "#e0efff" if spot[1] == 0 else "#fff0dc"
-    for shift in (0.08, 0.0) if stage.is_foreach else (0.0,):
+    for shift in (0.08, 0.0) if stage.each else (0.0,):
         corner = (x - BOX_WIDTH / 2 + shift, y - BOX_HEIGHT / 2 - shift)
         axes.add_patch(
             FancyBboxPatch(corner, BOX_WIDTH, BOX_HEIGHT, "round,pad=0,rounding_size=0.1", fc=color, ec="#3a4149", zorder=3)
         )
-    axes.text(x, y, stage.name + ("\n@arm-seed" if stage.is_foreach else ""), ha="center", va="center", fontsize=10, zorder=4)
+    axes.text(x, y, stage.name + (f"\n@{stage.each}" if stage.each else ""), ha="center", va="center", fontsize=10, zorder=4)
 
 
 def _draw_edge(
@@ -195,7 +205,7 @@ def main(root: Path) -> None:
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     figures = root / "docs" / "figures"
-    draw_dag(read_stages(pipeline, params["runs"]), figures / "dag")
+    draw_dag(read_stages(pipeline, params), figures / "dag")
     plot = root / "artifacts" / "report" / "pass_at_1.png"
     if plot.exists():
         shutil.copyfile(plot, figures / plot.name)

@@ -7,14 +7,21 @@ import pytest
 
 from docs.make_figures import draw_dag, find_edges, place, read_stages, reduce_edges
 
-RUNS = {
-    "baseline-s0": {"arm": "baseline", "deps": ["src/b.py", "artifacts/data"]},
-    "rho1-s0": {"arm": "rho1", "deps": ["artifacts/scores/reference", "src/c.py"]},
+PARAMS: dict[str, Any] = {
+    "runs": {
+        "baseline-s0": {"arm": "baseline", "deps": ["src/b.py", "artifacts/data"]},
+        "rho1-s0": {"arm": "rho1", "deps": ["artifacts/scores/reference/s0", "src/c.py"]},
+    },
+    "columns": {"reference": {"s0": {"seed": 0}}, "base": {}},
 }
 PIPELINE: dict[str, Any] = {
     "stages": {
         "sample": {"deps": ["src/a.py"], "outs": ["artifacts/data"]},
-        "score": {"deps": ["artifacts/data/train.arrow"], "outs": [{"artifacts/scores/reference": {"cache": True}}]},
+        "score": {
+            "foreach": "${columns.reference}",
+            "do": {"deps": ["artifacts/data/train.arrow"], "outs": [{"artifacts/scores/reference/${key}": {"cache": True}}]},
+        },
+        "score_base": {"foreach": "${columns.base}", "do": {"outs": ["artifacts/scores/base/${key}"]}},
         "train": {
             "foreach": "${runs}",
             "do": {
@@ -35,7 +42,7 @@ PIPELINE: dict[str, Any] = {
 
 
 def test_edges_and_the_share_of_runs_that_need_them():
-    edges = find_edges(read_stages(PIPELINE, RUNS))
+    edges = find_edges(read_stages(PIPELINE, PARAMS))
     assert edges == {
         ("sample", "score"): 1,
         ("sample", "train"): 1,
@@ -48,7 +55,7 @@ def test_edges_and_the_share_of_runs_that_need_them():
 
 
 def test_edges_that_say_nothing_new_are_left_out():
-    stages = read_stages(PIPELINE, RUNS)
+    stages = read_stages(PIPELINE, PARAMS)
     kept = reduce_edges(stages, find_edges(stages))
     assert set(kept) == {
         ("sample", "score"),
@@ -60,7 +67,7 @@ def test_edges_that_say_nothing_new_are_left_out():
 
 
 def test_what_only_some_runs_need_is_off_the_main_row():
-    stages = read_stages(PIPELINE, RUNS)
+    stages = read_stages(PIPELINE, PARAMS)
     assert place(stages, find_edges(stages)) == {
         "sample": (0, 0),
         "score": (1, 1),
@@ -72,7 +79,7 @@ def test_what_only_some_runs_need_is_off_the_main_row():
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_the_picture_repeats_itself(tmp_path: Path, suffix: str):
-    stages = read_stages(PIPELINE, RUNS)
+    stages = read_stages(PIPELINE, PARAMS)
     draw_dag(stages, tmp_path / "a"), draw_dag(stages, tmp_path / "b")
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
     if suffix == ".svg":
