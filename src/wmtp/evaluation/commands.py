@@ -81,7 +81,8 @@ def score(
             waiting = [answer for answer in answers if (answer.task_id, answer.sample) not in run.samples]
             _follow(run, (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)), len(answers))
         samples = [run.samples[answer.task_id, answer.sample] for answer in answers]
-        return _publish(place, run, samples, scoring, facts | {"prompt": _asked(taskset)})
+        facts |= {"prompt": _asked(taskset), "versions": _versions("numpy")}
+        return _publish(place, run, samples, scoring, facts)
 
 
 def evaluate(
@@ -141,7 +142,7 @@ def evaluate(
             "sampling": decoding_identity(decoding),
             "identity": identity,
             "generation": effort_metrics([run.effort], time.monotonic() - started),
-            "versions": _versions(),
+            "versions": _versions("torch", "transformers", "tokenizers", "numpy"),
         }
         return _publish(place, run, in_order(problems, run.samples.values()), scoring, facts)
 
@@ -151,9 +152,8 @@ def _asked(taskset: TaskSet) -> dict[str, Any]:
     return {"format": taskset.asked_as, "chat_template": taskset.in_chat, "sanitized": taskset.sanitizes}
 
 
-def _versions() -> dict[str, str]:
-    """Of the packages that make and read completions."""
-    names = ("torch", "transformers", "tokenizers", "numpy")
+def _versions(*names: str) -> dict[str, str]:
+    """Of what makes, runs and reads completions: Python, which programs run in, wmtp, and packages by name."""
     return {"python": platform.python_version(), "wmtp": wmtp.__version__, **{name: version(name) for name in names}}
 
 

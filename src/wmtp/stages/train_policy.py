@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from wmtp.config import ArmConfig, Config, RunConfig
@@ -76,7 +75,9 @@ def run(config: Config, context: StageContext) -> StageResult:
             fitting.copy_tokenizer(context, policy)
             values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)
             values |= {"arm": spec.arm, "seed": spec.seed, "n_future": n_future, "num_examples": len(data), "weights": weights}
-            _write(context.out(folder), values, examples)
+            written = context.out(folder)
+            write_json(written / "summary.json", values)
+            write_json(written / "examples.json", examples)
     return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (validation, len(validation))))
 
 
@@ -100,8 +101,3 @@ def _weights(
         num_trained=state.step * loader.batch_size,
         say=lambda line: print(line, flush=True),
     )
-
-
-def _write(folder: Path, summary: dict[str, Any], examples: list[dict[str, Any]]) -> None:
-    write_json(folder / "summary.json", summary)
-    write_json(folder / "examples.json", examples)

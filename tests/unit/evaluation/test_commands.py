@@ -1,54 +1,16 @@
-"""`wmtp score` and `wmtp evaluate` on small benchmark files, with the real sandbox."""
+"""`wmtp score` on small benchmark files, with the real sandbox."""
 
-import gzip
 import json
-import shutil
-import subprocess
-import sys
 
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from tests.unit.tokens.families import family
+from tests.unit.evaluation.benchmarks import HUMANEVAL, MBPP, benchmark_files, dies_at, one_line, read_samples, write
 from wmtp.cli import main
-from wmtp.evaluation import run
-
-HUMANEVAL = [
-    {
-        "task_id": f"HumanEval/{i}",
-        "prompt": f'def plus(x):\n    """Add {i}."""\n',
-        "entry_point": "plus",
-        "canonical_solution": f"    return x + {i}\n",
-        "test": f"def check(candidate):\n    assert candidate(1) == {1 + i}\n    assert candidate(-5) == {i - 5}\n",
-    }
-    for i in range(3)
-]
-MBPP = [
-    {
-        "task_id": 11 + i,
-        "text": f"Write a function to add {i}.",
-        "code": f"def plus(x):\n    return x + {i}",
-        "test_list": [f"assert plus(1) == {1 + i}", f"assert plus(2) == {2 + i}"],
-        "test_setup_code": "",
-        "challenge_test_list": [],
-    }
-    for i in range(2)
-]
-GSM8K = [{"question": f"What is {i} plus 1,000?", "answer": f"Adding gives 1,00{i}.\n#### 1,00{i}"} for i in range(2)]
-
-
-def write(path, records):
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
 
 
 @pytest.fixture
 def files(tmp_path):
-    return {
-        "humaneval": write(tmp_path / "humaneval.jsonl", HUMANEVAL),
-        "mbpp": write(tmp_path / "mbpp.jsonl", MBPP),
-        "gsm8k": write(tmp_path / "gsm8k.jsonl", GSM8K),
-    }
+    return benchmark_files(tmp_path)
 
 
 def score(files, name, answers, tmp_path, *more):
@@ -65,9 +27,10 @@ def test_reference_solutions_pass_and_mutated_ones_fail(files, tmp_path, capsys)
     assert code == 0
     assert (metrics["pass@1"], metrics["pass@2"]) == (0.5, 1.0)
     assert metrics["verdicts"]["passed"] == 3 and sum(metrics["verdicts"].values()) == 6
+    assert metrics["versions"].keys() == {"python", "wmtp", "numpy"}
     assert "pass@2" in capsys.readouterr().out
-    lines = gzip.decompress((tmp_path / "out/samples.jsonl.gz").read_bytes()).decode().splitlines()
-    assert [json.loads(line)["verdict"] == "passed" for line in lines] == [True] * 3 + [False] * 3
+    samples = read_samples(tmp_path / "out")
+    assert [sample["verdict"] == "passed" for sample in samples] == [True] * 3 + [False] * 3
     assert not list(tmp_path.glob(".out*"))
 
 
@@ -77,8 +40,8 @@ def test_mbpp_tasks_go_by_their_number_and_what_is_submitted_is_what_runs_and_wh
     answers = [{"task_id": task["task_id"], "completion": task["code"] + tail} for task, tail in zip(MBPP, tails, strict=True)]
     code, metrics = score(files, "mbpp", answers, tmp_path)
     assert (code, metrics["pass@1"], metrics["num_tasks"]) == (0, 1.0, 2)
-    lines = gzip.decompress((tmp_path / "out/samples.jsonl.gz").read_bytes()).decode().splitlines()
-    assert [json.loads(line)["completion"] for line in lines] == [answer["completion"] for answer in answers]
+    samples = read_samples(tmp_path / "out")
+    assert [sample["completion"] for sample in samples] == [answer["completion"] for answer in answers]
     wrong = [answer | {"completion": answer["completion"] + "\nplus = None"} for answer in answers]
     assert score(files, "mbpp", wrong, tmp_path)[1]["pass@1"] == 0.0
 
@@ -160,13 +123,6 @@ def test_a_broken_submission_is_refused_by_file_line_and_field(files, tmp_path, 
     assert not list(tmp_path.glob(".out*"))
 
 
-def one_line(capsys):
-    """What was said, which is no more than that."""
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1, error
-    return error
-
-
 def test_a_broken_line_and_tasks_that_are_there_twice_are_refused(files, tmp_path, capsys):
     files["humaneval"].write_text(files["humaneval"].read_text() * 2)
     assert score(files, "humaneval", [], tmp_path)[0] == 2
@@ -213,20 +169,6 @@ def test_empty_and_huge_completions_are_counted_verdicts(files, tmp_path):
     ]
     code, metrics = score(files, "humaneval", answers, tmp_path)
     assert code == 0 and metrics["pass@1"] == 0.0 and sum(metrics["verdicts"].values()) == 3
-
-
-def dies_at(number, monkeypatch):
-    """Once, when as many verdicts as this have come; all that came, and what came after that."""
-    real, calls = run.SampleJournal.append, []
-
-    def append(journal, samples):
-        calls.append(samples)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        real(journal, samples)
-
-    monkeypatch.setattr(run.SampleJournal, "append", append)
-    return calls
 
 
 def test_a_killed_scoring_goes_on_without_running_what_was_finished(files, tmp_path, monkeypatch):
@@ -288,85 +230,6 @@ def test_own_data_is_scored_by_its_own_conventions(tmp_path):
     assert (code, metrics["benchmark"], metrics["pass@1"], metrics["verdicts"]) == (0, "jsonl", 1.0, {"passed": 3})
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A random model whose tokenizer.json carries a BOS, an end token, truncation and padding."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "tokenizer.json").write_text(family("llama2")[0])
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": "<s>"}')
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=300, num_key_value_heads=2, **sizes)).save_pretrained(folder)
-    return folder
-
-
-def evaluate(model, files, out, *more):
-    options = ["--model", str(model), "--data", str(files["humaneval"]), "--out", str(out), "--k", "1,2"]
-    return main(["evaluate", "humaneval", *options, "--max-new-tokens", "6", *more])
-
-
-def read_samples(out):
-    return [json.loads(line) for line in gzip.decompress((out / "samples.jsonl.gz").read_bytes()).decode().splitlines()]
-
-
-def test_any_causal_language_model_is_evaluated_by_one_command_and_its_completions_scored_again(files, tmp_path, model):
-    command = [
-        "evaluate",
-        "humaneval",
-        "--model",
-        str(model),
-        "--data",
-        str(files["humaneval"]),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "wmtp.cli", *command, "--k", "1,2", "--max-new-tokens", "6"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert (metrics["pass@1"], metrics["num_samples"], metrics["num_tasks"]) == (0.0, 2, 3)
-    assert (metrics["model"], metrics["sampling"]["max_new_tokens"], metrics["generation"]["tokens"] > 9) == (
-        str(model),
-        6,
-        True,
-    )
-    assert [(s["task_id"], s["sample"]) for s in read_samples(tmp_path / "out")] == [
-        (task["task_id"], sample) for task in HUMANEVAL for sample in ("greedy", 0, 1)
-    ]
-    again = ["--samples", str(tmp_path / "out/samples.jsonl.gz"), "--out", str(tmp_path / "again"), "--k", "1,2"]
-    assert main(["score", "humaneval", "--data", str(files["humaneval"]), *again]) == 0
-    for key in ("pass@1", "greedy_pass@1", "verdicts", "greedy_verdicts"):
-        assert json.loads((tmp_path / "again/metrics.json").read_text())[key] == metrics[key]
-
-
-def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_completions(
-    files, tmp_path, model, monkeypatch, capsys
-):
-    assert evaluate(model, files, tmp_path / "whole") == 0
-    dies_at(4, monkeypatch)
-    assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 1
-    assert len(list(tmp_path.glob(".out*"))) == 1
-    other = shutil.copytree(model, tmp_path / "other")
-    weights = load_file(other / "model.safetensors")
-    save_file({**weights, "lm_head.weight": weights["lm_head.weight"] * 1.5}, other / "model.safetensors", {"format": "pt"})
-    capsys.readouterr()
-    for which, more, said in (
-        (model, ["--seed", "1"], "(seed was 0, is 1)"),
-        (model, ["--temperature", "0.2"], "(temperature was 0.8, is 0.2)"),
-        (model, ["--max-new-tokens", "7"], "(max_new_tokens was 6, is 7)"),
-        (model, ["--limit", "2"], "(another set of tasks)"),
-        (other, [], "(another model.safetensors)"),
-    ):
-        assert evaluate(which, files, tmp_path / "out", *more) == 2
-        assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "out").exists()
-    assert evaluate(model, files, tmp_path / "out", "--batch-size", "3") == 0
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 3
-    drop = dict.fromkeys(("wall_s",))
-    assert [{**s, **drop} for s in read_samples(tmp_path / "out")] == [{**s, **drop} for s in read_samples(tmp_path / "whole")]
-
-
 def test_the_code_in_an_answer_runs_and_the_answer_is_kept_beside_it(files, tmp_path):
     answers = [
         {
@@ -382,38 +245,3 @@ def test_the_code_in_an_answer_runs_and_the_answer_is_kept_beside_it(files, tmp_
     for sample, answer, task in zip(read_samples(tmp_path / "out"), answers, HUMANEVAL, strict=True):
         assert sample["completion"] == answer["completion"]
         assert sample["sanitized"] == (task["prompt"] + task["canonical_solution"]).strip()
-
-
-def test_one_greedy_completion_by_default_after_the_solved_examples_that_are_named(files, tmp_path, model):
-    train = write(tmp_path / "train.jsonl", [{"question": f"{i}?", "answer": f"It is {i}.\n#### {i}"} for i in range(8)])
-    options = ["--model", str(model), "--data", str(files["gsm8k"]), "--out", str(tmp_path / "out"), "--max-new-tokens", "3"]
-    shots = ["--shots", str(train), "--num-shots", "2", "--shot-seed", "1234"]
-    assert main(["evaluate", "gsm8k", *options, *shots]) == 0
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert [sample["sample"] for sample in read_samples(tmp_path / "out")] == [0, 0] and metrics["pass@1"] == 0.0
-    assert (metrics["sampling"]["temperature"], metrics["sampling"]["max_new_tokens"]) == (0.0, 3)
-    prompt = metrics["prompt"]
-    assert (prompt["format"], prompt["num_shots"], prompt["shots"]["source"]) == ("lm-eval", 2, str(train))
-    assert len({each for ids in prompt["shots"]["ids"].values() for each in ids}) > 1 and prompt["stop"][0] == "Question:"
-    assert metrics["identity"]["eos_token_ids"] and metrics["versions"].keys() >= {"torch", "transformers", "wmtp"}
-
-
-@pytest.mark.parametrize(
-    ("name", "more", "said"),
-    [
-        ("gsm8k", [], "the prompt format lm-eval needs 5 solved examples: name the file"),
-        ("humaneval", ["--prompt", "meta"], "humaneval has no prompt format 'meta': known are openai, bigcode, evalplus"),
-        ("humaneval", ["--num-shots", "2"], "the prompt format openai has no solved examples"),
-        ("humaneval", ["--chat-template", "on"], "the model's tokenizer has no chat template"),
-        ("humaneval", ["--revision", "main"], "--revision main is of the hub, and"),
-        ("humaneval", ["--backend", "vllm"], "--backend vllm needs the package vllm"),
-        ("humaneval", ["--temperature", "0", "--num-samples", "2"], "would make 2 times the same completion"),
-        ("gsm8k", ["--num-shots", "0", "--sanitize"], "answers of gsm8k are texts"),
-        ("humaneval", ["--temperature", "-1"], "argument --temperature: must be a finite number of 0 or more"),
-    ],
-)
-def test_what_a_prompt_cannot_be_is_one_line(files, tmp_path, model, capsys, monkeypatch, name, more, said):
-    monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
-    options = ["--model", str(model), "--data", str(files[name]), "--out", str(tmp_path / "out")]
-    assert main(["evaluate", name, *options, *more]) == 2
-    assert said in one_line(capsys) and not (tmp_path / "out").exists()

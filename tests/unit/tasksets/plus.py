@@ -30,7 +30,13 @@ MBPP = {
     "plus_input": [[[1, 2, 3], [3, 2]], [[], []]],
     "atol": 0,
 }
-CHECK = "def check(candidate):\n    for inp, exp in [([4], 2.0), ([1], 0.5)]:\n        assert candidate(*inp) == exp\n"
+CHECK = """\
+def check(candidate):
+    inputs = [[4], [1]]
+    results = [2.0, 0.5]
+    for i, (inp, exp) in enumerate(zip(inputs, results)):
+        assert candidate(*inp) == exp
+"""
 HUMANEVAL_ROW = {key: HUMANEVAL[key] for key in ("task_id", "prompt", "canonical_solution", "entry_point")} | {"test": CHECK}
 MBPP_ROW = {
     "task_id": 2,

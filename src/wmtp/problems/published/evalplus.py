@@ -8,6 +8,7 @@ test is on the benchmark's own inputs, the second on the extra ones. The tables 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from wmtp.errors import DataError
@@ -44,19 +45,31 @@ _ARGUMENTS = {
 _BY_TASK = {task: expression for expression, tasks in _ARGUMENTS.items() for task in tasks.split()}
 
 
+_LISTS_INPUTS = re.compile(r"^[ \t]+inputs = ", re.MULTILINE)
+"""What no test of HumanEval's own has, and every finished one of EvalPlus (evalplus, tools/humaneval/to_original_fmt.py)."""
+
+
 def is_plus(record: Record) -> bool:
     """Whether a record of MBPP or HumanEval carries EvalPlus' tests, in either form."""
-    return "plus_input" in record or ("test_list" in record and "test" in record)
+    test = record.get("test")
+    finished = isinstance(test, str) and ("test_list" in record or _LISTS_INPUTS.search(test) is not None)
+    return "plus_input" in record or finished
 
 
 def humaneval_plus(record: Record, where: str, notes: Notes) -> Problem:
-    """A line with inputs; or a row with a finished test, which does not tell base from extra inputs."""
+    """A line with inputs; or a row with a finished test, which does not tell base from extra inputs.
+
+    HumanEval's own records are refused: a score on them is none on HumanEval+.
+    """
     prompt, name = unix_newlines(take(record, where, "prompt", str)), take(record, where, "entry_point", str)
     body = unix_newlines(take(record, where, "canonical_solution", str))
     if "plus_input" in record:
         tests, num_base = _differential(record, where, "humaneval", name, prompt + body, _AS_IT_IS, notes)
     else:
-        tests, num_base = (AssertTest(f"{unix_newlines(take(record, where, 'test', str))}\ncheck({name})\n"),), None
+        test = unix_newlines(take(record, where, "test", str))
+        if not is_plus(record):
+            raise DataError(f"{where} has a test of HumanEval, and none of HumanEval+: its benchmark is humaneval")
+        tests, num_base = (AssertTest(f"{test}\ncheck({name})\n"),), None
     return Problem(
         problem_id=take(record, where, "task_id", str),
         prompt=prompt,
