@@ -65,7 +65,7 @@ def test_the_form_offers_what_there_is(served):
     assert "configs/profiles" in fields["profile"]["description"]
     assert set(fields) == {"profile", "arms", "seeds", "overrides", "force", "only", "workspace", "pull"}
     refused = served.workspace.run("prefect", "deployment", "run", "wmtp/compare", "--param", "profile=toi", code=1)
-    assert "'toi' is not one of ['demo', 'mbpp', " in refused
+    assert "'toi' is not one of [" in refused and "'demo', " in refused
 
 
 def test_a_mistake_is_said_in_the_runs_state(served):
