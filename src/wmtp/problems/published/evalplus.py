@@ -129,7 +129,7 @@ def _differential(
         raise DataError(f"{where}: field 'entry_point' is no name: {name!r}")
     about = {"reference": reference, "entry_point": name, "dataset": dataset, "arguments": arguments}
     about["atol"] = take_or_null(record, where, "atol", (int, float), 0, notes)
-    base, plus = take(record, where, "base_input", list), take_or_null(record, where, "plus_input", list, [], notes)
+    base, plus = (take(record, where, field, list) for field in ("base_input", "plus_input"))
     if not base:
         raise DataError(f"{where}: field 'base_input' is empty")
     for field, inputs in (("base_input", base), ("plus_input", plus)):

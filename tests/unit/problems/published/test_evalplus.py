@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.unit.tasksets.plus import HUMANEVAL, MBPP, MBPP_ROW, read, verdicts
+from tests.unit.tasksets.plus import HUMANEVAL, HUMANEVAL_ROW, MBPP, MBPP_ROW, read, verdicts
 from wmtp import tasksets
 from wmtp.errors import DataError, EvaluationError
 from wmtp.problems.files import read_problems, write_problems
@@ -92,6 +92,7 @@ def test_arguments_are_what_json_cannot_say(tmp_path, task, inp, arguments):
         ({"base_input": []}, "field 'base_input' is empty"),
         ({"base_input": [1]}, r"field 'base_input'\[0\] must be a list of arguments, found int"),
         ({"plus_input": "x"}, "field 'plus_input' must be list, found str"),
+        ({"plus_input": None}, "field 'plus_input' must be list, found NoneType"),
         ({"entry_point": "f(); g"}, "field 'entry_point' is no name"),
         ({"atol": "0"}, "field 'atol' must be int or float, found str"),
         ({"prompt": "no docstring"}, "field 'prompt' is no docstring that ends in an assert"),
@@ -104,7 +105,7 @@ def test_a_bad_record_is_named(tmp_path, changes, message):
 
 
 def test_a_record_says_whether_it_has_extra_tests():
-    assert all(map(is_plus, (HUMANEVAL, MBPP, MBPP_ROW)))
+    assert all(map(is_plus, (HUMANEVAL, MBPP, HUMANEVAL_ROW, MBPP_ROW)))
     assert not is_plus({"task_id": 1, "test_list": [], "text": ""}) and not is_plus({"prompt": "", "test": ""})
 
 
