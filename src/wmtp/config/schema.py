@@ -64,10 +64,8 @@ class CriticConfig:
         unread = ModelConfig(n_future=1)
         for key, value in vars(self.model).items() if self.init == "reference" else ():
             usual = getattr(unread, key)
-            hint = (
-                f"{usual}, or init=scratch: with init=reference the critic starts from the tuned reference and nothing reads it"
-            )
-            require(value == usual, f"train_critic.model.{key}", value, hint)
+            hint = "or init=scratch: with init=reference the critic starts from the tuned reference, and nothing reads this"
+            require(value == usual, f"train_critic.model.{key}", value, f"{'null' if usual is None else usual}, {hint}")
 
 
 @dataclass(frozen=True)

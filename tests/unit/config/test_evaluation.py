@@ -2,14 +2,14 @@
 
 import pytest
 
-from wmtp.config.evaluation import EvaluateConfig, SandboxConfig
+from wmtp.config.evaluation import EvaluateConfig, ReportConfig, SandboxConfig
 from wmtp.errors import ConfigError
 
 
 @pytest.mark.parametrize(
     ("section", "changes", "message"),
     [
-        (EvaluateConfig, {"k": [1, 11]}, r"every k in \[1, num_samples=10\]"),
+        (ReportConfig, {"k": [0, 1]}, "1 and any larger ones, each once"),
         (EvaluateConfig, {"temperature": 0.0}, "the greedy score is always reported too"),
         (EvaluateConfig, {"limit": 0}, "evaluate.limit=0 is not allowed"),
         (SandboxConfig, {"memory_limit_bytes": 1}, "at least 64 MiB"),
