@@ -4,6 +4,8 @@ import contextlib
 import json
 import signal
 import sys
+import time
+import urllib.error
 import urllib.request
 
 import psutil
@@ -48,7 +50,14 @@ class Served:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        return json.loads(urllib.request.urlopen(request, timeout=10).read() or "null")
+        for attempt in range(10):
+            try:
+                return json.loads(urllib.request.urlopen(request, timeout=10).read() or "null")
+            except urllib.error.HTTPError as error:  # what its own clients do where the database was busy
+                if error.code != 503 or attempt == 9:
+                    raise
+                time.sleep(1)
+        return None
 
     def delete(self, path):
         url = f"http://127.0.0.1:{self.ports['WMTP_PREFECT_PORT']}/api/{path}"
