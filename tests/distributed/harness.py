@@ -28,14 +28,20 @@ def scramble():
     random.seed()
 
 
-def _main(rank, size, port, function, arguments, options, path):
-    """`port`: a pipe with the store's, which torchrun's agent would hold: no rank is its host, none can end before another."""
+def enter_world(number):
+    """Have this rank join a world of its own next: two of them in one store would read each other's addresses."""
+    os.environ["MASTER_PORT"] = os.environ["WORLD_PORTS"].split(",")[number]
+
+
+def _main(rank, size, ports, function, arguments, options, path):
+    """`ports`: a pipe with the stores', which torchrun's agent would hold: no rank is their host, none can end before another."""
     torch.set_num_threads(1)
     scramble()
     os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port.recv())
+        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", WORLD_PORTS=ports.recv()
     )
     os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
+    enter_world(0)
     try:
         result = ("ok", function(*arguments, **options))
     except Exception:
@@ -48,8 +54,9 @@ def run_on_ranks(size, function, *arguments, tmp_path, **options):
     return run_processes(size, in_world, function, *arguments, tmp_path=tmp_path, **options)
 
 
-def run_processes(size, function, *arguments, tmp_path, **options):
-    """The same for a function that joins its world itself, as a stage does: it is called without one."""
+def run_processes(size, function, *arguments, tmp_path, num_worlds=1, **options):
+    """The same for a function that joins its world itself, as a stage does: it is called without one. `num_worlds`: that it
+    joins one after another, see `enter_world`."""
     fork = multiprocessing.get_context("fork")
     pipes = [fork.Pipe(duplex=False) for _ in range(size)]
     paths = [tmp_path / f"result-{os.urandom(4).hex()}-{rank}" for rank in range(size)]
@@ -59,9 +66,11 @@ def run_processes(size, function, *arguments, tmp_path, **options):
     ]
     for process in processes:
         process.start()
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # after forking: it has a thread
+    stores = [  # made after forking: they have threads
+        dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for _ in range(num_worlds)
+    ]
     for _, end in pipes:
-        end.send(store.port)
+        end.send(",".join(str(store.port) for store in stores))
     for process in processes:
         process.join(timeout=120)
     alive = [process for process in processes if process.is_alive()]

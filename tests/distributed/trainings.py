@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from tests.distributed.harness import run_processes, scramble
+from tests.distributed.harness import enter_world, run_processes, scramble
 from tests.tables import VOCAB, make_tables
 from wmtp.config import LaunchConfig
 from wmtp.config.arms import ColumnConfig, make_run
@@ -123,7 +123,7 @@ def _run_stages(root, config, names, signals):
     listen()
     results = {}
     for number, name in enumerate(names):
-        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)  # a place of its own in the store
+        enter_world(number)
         scramble()
         rank, (stage, outputs) = int(os.environ["RANK"]), STAGES[name]
         context = StageContext(
@@ -151,7 +151,7 @@ def run_stages(root, config, *names, ranks=2, kill_at=None, signals=None, tmp_pa
     for name in names:
         for output in STAGES[name][1]:
             (root / output).mkdir(parents=True, exist_ok=True)
-    return run_processes(ranks, _run_stages, root, config, names, signals, tmp_path=tmp_path)[0]
+    return run_processes(ranks, _run_stages, root, config, names, signals, tmp_path=tmp_path, num_worlds=len(names))[0]
 
 
 def contents(root, *names):
