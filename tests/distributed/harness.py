@@ -34,7 +34,7 @@ def enter_world(number):
 
 
 def _main(rank, size, ports, function, arguments, options, path):
-    """`ports`: a pipe with the stores', which torchrun's agent would hold: no rank is their host, none can end before another."""
+    """`ports`: a pipe with the stores', which torchrun's agent would hold: no rank is a host that ends before another."""
     torch.set_num_threads(1)
     scramble()
     os.environ.update(
