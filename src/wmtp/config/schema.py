@@ -33,6 +33,10 @@ class TuneReferenceConfig:
         require(n_future == 1, "tune_reference.model.n_future", n_future, "1: the reference is a next-token model")
 
 
+_UNREAD = ModelConfig(n_future=1)
+"""A critic's model where it starts from the reference."""
+
+
 @dataclass(frozen=True)
 class CriticConfig:
     """`init`: `reference` starts from the tuned reference, `scratch` from `model`. `reference_nll_input` feeds it the
@@ -47,7 +51,7 @@ class CriticConfig:
     lambda_final: float = 1.0
     lambda_hold_steps: int = 300
     lambda_ramp_steps: int = 600
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=lambda: _UNREAD)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
@@ -61,9 +65,8 @@ class CriticConfig:
         require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
         for key in ("lambda_hold_steps", "lambda_ramp_steps"):
             require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
-        unread = ModelConfig(n_future=1)
         for key, value in vars(self.model).items() if self.init == "reference" else ():
-            usual = getattr(unread, key)
+            usual = getattr(_UNREAD, key)
             hint = "or init=scratch: with init=reference the critic starts from the tuned reference, and nothing reads this"
             require(value == usual, f"train_critic.model.{key}", value, f"{'null' if usual is None else usual}, {hint}")
 
