@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.unit.sandbox.identities import IDENTITIES, WITH_SUBORDINATE_IDS, become
-from wmtp import doctor
+from wmtp.doctor import machine as doctor
 from wmtp.errors import EvaluationError
 from wmtp.sandbox import conformance
 from wmtp.sandbox import isolation as kinds
