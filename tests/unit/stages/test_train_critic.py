@@ -27,7 +27,8 @@ def data(tmp_path):
 def test_a_critic_starts_from_the_tuned_reference_or_from_its_seed(data, tmp_path, init, head):
     reference = build_model(SHAPE, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=9)
     reference.save_pretrained(tmp_path / "reference")
-    section = CriticConfig(init=init, head=head, model=SHAPE, dropout=0.25, reference_nll_input=False)
+    model = SHAPE if init == "scratch" else CriticConfig().model
+    section = CriticConfig(init=init, head=head, model=model, dropout=0.25, reference_nll_input=False)
     section = replace(section, train=replace(section.train, seed=4))
     critic, again = (build_critic(section, data.meta, tmp_path / "reference", tmp_path / "data/tokenizer") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(critic.parameters(), again.parameters(), strict=True))
