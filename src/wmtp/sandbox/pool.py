@@ -99,13 +99,14 @@ class Pool:
 
     def _work(self, mode: str, core: int | None) -> None:
         """One thread, one sandbox."""
-        if core is not None:  # of this thread, and of all that it starts
-            os.sched_setaffinity(0, {core})
-        compiled = self._checkers.compiled if self._checkers else None
-        worker = Worker(mode, self._packages, time_factor=self._time_factor, compiled=compiled)
-        with self._changed:
-            self._workers.append(worker)
+        worker: Worker | None = None
         try:
+            if core is not None:  # of this thread, and of all that it starts
+                os.sched_setaffinity(0, {core})
+            compiled = self._checkers.compiled if self._checkers else None
+            worker = Worker(mode, self._packages, time_factor=self._time_factor, compiled=compiled)
+            with self._changed:
+                self._workers.append(worker)
             while (work := self._waiting.get()) is not None and self._failure is None:
                 verdict = worker.run_with_retries(self._scaled(work[0]))
                 with self._changed:
@@ -118,7 +119,8 @@ class Pool:
                 self._failure = self._failure or error
                 self._changed.notify_all()
         finally:
-            worker.close()
+            if worker is not None:
+                worker.close()
 
     def _scaled(self, program: Program) -> Program:
         limits = program.limits or self._limits

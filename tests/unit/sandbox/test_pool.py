@@ -73,12 +73,18 @@ def test_a_pool_waits_for_nobody_but_at_its_end():
 
 def test_a_pool_starts_no_more_sandboxes_than_there_is_work_for(monkeypatch):
     real, started = sandbox.Worker, []
-    monkeypatch.setattr(sandbox, "Worker", lambda *how: started.append(how) or real(*how))
+    monkeypatch.setattr(sandbox, "Worker", lambda *how, **keys: started.append(how) or real(*how, **keys))
     assert all(v.passed for v in run_tests([Program("print(5)", SUM[:1])] * 3, limits=QUICK, num_workers=64))
     assert len(started) == 3
     with Pool(limits=QUICK, num_workers=64):
         pass
     assert len(started) == 3
+
+
+def test_a_sandbox_that_cannot_be_made_ends_the_pool_with_the_reason(monkeypatch):
+    monkeypatch.setattr(sandbox, "Worker", lambda *how: None)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        run_tests([Program("print(5)", SUM[:1])] * 3, limits=QUICK, num_workers=2)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
