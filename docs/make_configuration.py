@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from wmtp.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
+MISSING: Any = object()
 PROBES: dict[type, tuple[Any, ...]] = {
     int: (-1, 0, 3, 10**12),
     float: (-1.0, 0.0, 2.0, 10.0**12),
@@ -51,6 +52,18 @@ def leaves(kind: type, prefix: str) -> Iterator[Key]:
             continue
         made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         yield Key(name, hint, made, kind)
+
+
+def with_base(keys: Iterable[Key]) -> list[Key]:
+    """The same with configs/base.yaml's values where it has any: it comes before every profile."""
+    base = yaml.safe_load((ROOT / "configs" / "base.yaml").read_text(encoding="utf-8"))
+    found = []
+    for key in keys:
+        value = base
+        for part in key.name.split("."):
+            value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
+        found.append(key if value is MISSING else dataclasses.replace(key, default=value))
+    return found
 
 
 def stages_that_read(key: str, stages: dict[str, Any]) -> list[str]:
@@ -124,7 +137,7 @@ def page() -> str:
     parts = [INTRODUCTION]
     for section in SECTIONS:
         parts.append(f"## {section}\n")
-        parts += _tables(list(leaves(hints[section], f"{section}.")), stages, plain, shown)
+        parts += _tables(with_base(leaves(hints[section], f"{section}.")), stages, plain, shown)
     parts.append("## arms.NAME\n")
     keys = [dataclasses.replace(key, name=key.name.replace("NAME", "baseline")) for key in leaves(ArmOptions, "arms.NAME.")]
     parts += [text.replace("arms.baseline.", "arms.NAME.") for text in _tables(keys, stages, plain, shown)]

@@ -33,6 +33,7 @@ from wmtp.orchestration.workspace import PAGES, change_params, check_params, ser
 from wmtp.orchestration.workspaces import link_given, served_environment
 from wmtp.places import home, workspace_name
 
+Parse = Callable[[Sequence[str] | None], tuple[dict[str, Any], bool]]
 NOTHING, RESTORE, RUN = "nothing", "restore", "run"
 """What would become of a stage, where DVC can tell."""
 WORKSPACE = "--workspace NAME: run in .wmtp/workspaces/NAME, beside runs with other parameters"
@@ -42,10 +43,15 @@ CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 (a stage failed) or 2 (the user's input)."""
+    return run_of(_run, parse, argv)
+
+
+def run_of(run: Callable[[dict[str, Any], bool, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
+    """A command that starts flows: it ends with the process that asked for it, and goes on next time where it was stopped."""
     if OWNER in os.environ:
         processes.end_with([os.environ[OWNER]])
     started = time.monotonic()
-    return run_command(lambda: _run(*parse(argv), started), interrupted=CANCELLED)
+    return run_command(lambda: run(*parse(argv), started), interrupted=CANCELLED)
 
 
 def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:

@@ -6,23 +6,18 @@ As in `command`, Prefect is imported once everything has been checked, and only 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.command import CANCELLED, NOTHING, PULL, RESTORE, RUN, WORKSPACE, enter_prefect, finish, prepare, run_flow, verdicts
+from flows.command import NOTHING, PULL, RESTORE, RUN, WORKSPACE, enter_prefect, finish, prepare, run_flow, run_of, verdicts
 from wmtp.arguments import Parser, add_experiment
 from wmtp.config.compose import dump
 from wmtp.config.inputs import require_given
-from wmtp.edge import run_command
 from wmtp.errors import LaunchError
 from wmtp.experiments import side_by_side, tell
-from wmtp.orchestration import processes
 from wmtp.orchestration.experiments import Experiment
-from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import find_root
 from wmtp.orchestration.remote import require_default
 from wmtp.sweeps import Point, compose_points, distinct, find_done, read_recipe
@@ -32,10 +27,7 @@ WHAT = "An experiment for each combination of values, and one comparison of them
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 (a point failed) or 2 (the user's input)."""
-    if OWNER in os.environ:
-        processes.end_with([os.environ[OWNER]])
-    started = time.monotonic()
-    return run_command(lambda: _run(*parse(argv), started), interrupted=CANCELLED)
+    return run_of(_run, parse, argv)
 
 
 def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:

@@ -74,20 +74,11 @@ def fit(
         rank=world.rank,
         world_size=world.size,
     )
-    step_function = policy_step(world, sharded, data, arm)
-
-    def interrupted(batches, step):
-        if (step, world.rank) == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if step == poison:
-            with torch.no_grad():
-                next(p for p in sharded.parameters()).mul_(float("nan"))
-        return step_function(batches, step)
-
+    step_function = interrupted(policy_step(world, sharded, data, arm), world, sharded, kill_at, poison)
     state = train(
         world=world,
         model=sharded,
-        step_function=interrupted,
+        step_function=step_function,
         loader=loader,
         config=config,
         runtime=RuntimeConfig(log_interval=1, checkpoint_interval=2),
@@ -99,6 +90,20 @@ def fit(
         seed=5,
     )
     return state.rows, full_state(sharded)
+
+
+def interrupted(step_function, world, sharded, kill_at, poison):
+    """The same until a rank is killed in a step, `kill_at` (step, rank), or a weight is NaN from a step on."""
+
+    def step_of(batches, step):
+        if (step, world.rank) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == poison:
+            with torch.no_grad():
+                next(p for p in sharded.parameters()).mul_(float("nan"))
+        return step_function(batches, step)
+
+    return step_of
 
 
 def policy_step(world, sharded, data, arm):

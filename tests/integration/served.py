@@ -57,7 +57,6 @@ class Served:
                 if error.code != 503 or attempt == 9:
                     raise
                 time.sleep(1)
-        return None
 
     def delete(self, path):
         url = f"http://127.0.0.1:{self.ports['WMTP_PREFECT_PORT']}/api/{path}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,16 +60,21 @@ class Work:
 def works(config: Config, root: Path, lengths: Lengths, *, world_size: int, device: str) -> Iterator[Work]:
     """Of every stage with a model that this configuration's runs need, in their order."""
     made = _Planner(config, root, lengths, world_size, device)
-    for key in config.columns["reference"]:
-        yield replace(made.reference(), stage=f"tune_reference@{key}")
-        yield made.scoring(f"score_reference@{key}", made.reference_model)
-    for key in config.columns["value"]:
-        yield replace(made.critic(), stage=f"train_critic@{key}")
-        yield made.scoring(f"score_values@{key}", made.critic_model)
+    if config.columns["reference"]:
+        yield from _of_each(
+            [made.reference(), made.scoring("score_reference", made.reference_model)], config.columns["reference"]
+        )
+    if config.columns["value"]:
+        yield from _of_each([made.critic(), made.scoring("score_values", made.critic_model)], config.columns["value"])
     for name in config.runs:
         yield made.policy(name)
     for name in config.runs:
         yield made.evaluation(name)
+
+
+def _of_each(stages: Sequence[Work], keys: Iterable[str]) -> Iterator[Work]:
+    """The same work for every seed."""
+    return (replace(stage, stage=f"{stage.stage}@{key}") for key in keys for stage in stages)
 
 
 class _Planner:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -184,8 +185,8 @@ def compare_family(
         over_tasks = joint_intervals(by_task, ends=ends, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
         arms = {run.name: pair[side] for i in family for pair in [pairs[i]] for side in (0, 1) for run in pair[side][:1]}
         pooled = _pooled_deviation([score_matrix(runs, score).mean(axis=1) for runs in arms.values()])
-        for (i, (ours_ST, others_ST)), (low, high) in zip(family.items(), over_tasks, strict=True):
-            one = replace(_compared(ours_ST - others_ST, num_bootstrap, ends), joint_low=low, joint_high=high)
+        for i, (low, high) in zip(family, over_tasks, strict=True):
+            one = replace(cast("Difference", found[i]), joint_low=low, joint_high=high)
             if pooled is not None and one.num_seeds > 1:
                 half = pooled.half_width(one.num_seeds, 1 - (1 - LEVEL) / len(family))
                 one = replace(one, joint_seed_low=one.mean - half, joint_seed_high=one.mean + half)

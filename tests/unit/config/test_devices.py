@@ -92,23 +92,12 @@ def test_a_machine_without_any_is_told_what_else_there_is(workspace, script):
         ("devices: ['0', '1']\nnproc_per_node: 1\nslots: 2\n", r"no launch\.slots beside them"),
         ("devices: ['0', '0']\nnproc_per_node: 1\n", r"launch\.devices.*every device once"),
         ("nproc_per_node: auto\n", r"launch\.nproc_per_node=auto: .* there are none"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(workspace, text, said):
-    (workspace / "configs/launch/local.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        load_launch(workspace)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
         ("lease: shared/slots\n", r"launch\.lease='shared/slots' .*an absolute path"),
         ("lease: /shared\ndevices: ['0']\nnproc_per_node: 1\n", r"launch\.lease='/shared' .*absent beside launch\.devices"),
         ("lease: /shared\nlease_s: 0\n", r"launch\.lease_s=0 "),
     ],
 )
-def test_leases_are_of_slots_in_one_place_for_all(workspace, text, said):
+def test_what_does_not_fit_together_is_refused(workspace, text, said):
     (workspace / "configs/launch/local.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         load_launch(workspace)
