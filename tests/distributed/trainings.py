@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import yaml
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from tests.distributed.harness import enter_world, run_processes, scramble
 from tests.tables import VOCAB, make_tables
+from tests.workspaces import PROJECT
 from wmtp.config import LaunchConfig
 from wmtp.config.arms import ColumnConfig, make_run
 from wmtp.config.compose import build
@@ -32,6 +34,7 @@ from wmtp.stages import (
     tune_wrong,
 )
 from wmtp.stages.context import StageContext
+from wmtp.stages.declared import declared_only
 from wmtp.tracking import NullTracker
 
 RUN = "rho1-s3"
@@ -138,8 +141,16 @@ def _run_stages(root, config, names, signals):
             world_size=int(os.environ["WORLD_SIZE"]),
             runtime=config.runtime,
         )
-        results[name] = stage.run(config, context).metrics
+        results[name] = stage.run(declared_only(config, _declared(config, name), name), context).metrics
     return results
+
+
+def _declared(config, name):
+    """What dvc.yaml lets the stage read of the configuration."""
+    stage, _, key = name.partition("@")
+    keys = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"][stage]["do"]["params"]
+    arm = config.runs[key].arm if key in config.runs else ""
+    return [each.replace("${key}", key).replace("${item.arm}", arm) for each in keys]
 
 
 def run_stages(root, config, *names, ranks=2, kill_at=None, signals=None, tmp_path):

@@ -6,16 +6,17 @@ from wmtp.config import Config
 from wmtp.stages.context import StageContext
 from wmtp.stages.new_model import new_model
 from wmtp.stages.scoring import score_nll
-from wmtp.stages.upstream import seeded
+from wmtp.stages.upstream import seed_of
 from wmtp.types import StageResult
 
 
 def run(config: Config, context: StageContext) -> StageResult:
     """Write `artifacts/scores/base/<key>/train.arrow`, of the model that `tune_reference` starts from."""
-    section = seeded(config.tune_reference, config, "base", context)
+    section = config.tune_reference
+    seed = seed_of(section, config, "base", context)
     return score_nll(
         context,
-        lambda meta: new_model(section.model, meta, context.tokenizer, seed=section.train.seed),
+        lambda meta: new_model(section.model, meta, context.tokenizer, seed=seed),
         "base_nll",
         f"artifacts/scores/base/{context.run}",
         batch_tokens=config.score.batch_tokens,

@@ -14,6 +14,11 @@ Section = TypeVar("Section", "TuneReferenceConfig", "CriticConfig")
 
 
 def seeded(section: Section, config: Config, group: str, context: StageContext) -> Section:
-    """`section` with the seed of this stage's key in `columns.GROUP` on top of its own: policies of other seeds have another
+    """`section` with the seed of this stage, see `seed_of`."""
+    return replace(section, train=replace(section.train, seed=seed_of(section, config, group, context)))
+
+
+def seed_of(section: Section, config: Config, group: str, context: StageContext) -> int:
+    """The seed of this stage's key in `columns.GROUP` on top of the section's own: policies of other seeds have another
     reference and critic, unless the configuration shares them."""
-    return replace(section, train=replace(section.train, seed=section.train.seed + config.columns[group][context.run].seed))
+    return section.train.seed + config.columns[group][context.run].seed
