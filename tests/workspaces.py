@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 FILES = (".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml")
 FOLDERS = (".dvc/plots", "configs", "flows", "src/wmtp", "tasks")
 MARK = "WMTP_TEST_WORKSPACE"
+PATIENCE_S = 300
+"""How long to wait for what takes moments: on a loaded machine it takes longer, and a wait that is over costs nothing."""
 
 
 class Workspace:
@@ -95,7 +98,7 @@ class Workspace:
                 found.append((process, process.cmdline()))
         return found
 
-    def wait_until_gone(self, seconds):
+    def wait_until_gone(self, seconds=PATIENCE_S):
         """The processes that are still alive after so many seconds: none, if all is well."""
         deadline = time.monotonic() + seconds
         while (left := self.commands()) and time.monotonic() < deadline:
@@ -108,17 +111,15 @@ class Workspace:
 
 
 def free_port(count=1):
-    """A free port of 127.0.0.1, or the first of so many in a row."""
+    """A free port of 127.0.0.1, or the first of so many in a row.
+
+    It must still be free when a server is there to take it: at random, below what systems give to connections that go out.
+    """
     while True:
-        with contextlib.ExitStack() as stack:
-            first = 0
-            try:
-                for number in range(count):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", first + number))
-                    first = first or probe.getsockname()[1]
-            except OSError:  # one of the next is taken
-                continue
+        first = random.SystemRandom().randrange(10000, 32000)  # not of the tests' generators, which start alike everywhere
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):  # one of them is taken
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
 
 

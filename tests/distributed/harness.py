@@ -12,6 +12,7 @@ import peft  # noqa: F401 -- once before forking, not in every rank
 import torch
 import torch.distributed as dist
 
+from tests.workspaces import PATIENCE_S
 from wmtp.distributed import join_world
 
 
@@ -72,7 +73,7 @@ def run_processes(size, function, *arguments, tmp_path, num_worlds=1, **options)
     for _, end in pipes:
         end.send(",".join(str(store.port) for store in stores))
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=PATIENCE_S)
     alive = [process for process in processes if process.is_alive()]
     for process in alive:
         process.kill()

@@ -40,6 +40,6 @@ def fresh(workspace):
     if workspace.stale():  # a test that failed left it so
         workspace.run("dvc", "repro")
     yield workspace
-    left = workspace.processes()
-    kill_all(left)
-    assert not left
+    left = workspace.wait_until_gone(60)
+    kill_all(workspace.processes())
+    assert left == []

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import yaml
 
-from tests.workspaces import PROJECT, Workspace, free_port, wait_for
+from tests.workspaces import PATIENCE_S, PROJECT, Workspace, free_port, wait_for
 
 RUNS = {
     "train_policy": {
@@ -85,7 +85,7 @@ def prefect_server(folder, **environment):
         yield f"{url}/api"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
 
 
 def start_server(folder, port, **environment):
@@ -105,8 +105,8 @@ def wait_until_healthy(process, url):
     def answers():
         assert process.poll() is None, "the Prefect server ended"
         try:
-            return urllib.request.urlopen(f"{url}/api/health", timeout=2).status == 200
+            return urllib.request.urlopen(f"{url}/api/health", timeout=30).status == 200
         except OSError:
             return False
 
-    wait_for(answers, 600, "Prefect's server")
+    wait_for(answers, 2 * PATIENCE_S, "Prefect's server")

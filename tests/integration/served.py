@@ -10,7 +10,7 @@ import urllib.request
 
 import psutil
 
-from tests.workspaces import free_port, kill_all, wait_for
+from tests.workspaces import PATIENCE_S, free_port, kill_all, wait_for
 
 
 class Served:
@@ -39,7 +39,7 @@ class Served:
         self.workspace.slow_down(60)
         begun = len(self.workspace.trace())
         self.deploy_run("--param", f'overrides=["{override}"]')
-        wait_for(lambda: len(self.workspace.trace()) > begun, 60, "a stage")
+        wait_for(lambda: len(self.workspace.trace()) > begun, PATIENCE_S, "a stage")
 
     def log(self):
         return (self.workspace.root / ".wmtp/serve/prefect-worker.log").read_text()
@@ -52,7 +52,7 @@ class Served:
         )
         for attempt in range(10):
             try:
-                return json.loads(urllib.request.urlopen(request, timeout=10).read() or "null")
+                return json.loads(urllib.request.urlopen(request, timeout=60).read() or "null")
             except urllib.error.HTTPError as error:  # what its own clients do where the database was busy
                 if error.code != 503 or attempt == 9:
                     raise
@@ -60,7 +60,7 @@ class Served:
 
     def delete(self, path):
         url = f"http://127.0.0.1:{self.ports['WMTP_PREFECT_PORT']}/api/{path}"
-        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10).close()
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=60).close()
 
     def memory_bytes(self):
         """What `make serve` and all that it has started hold now; what several share is counted once."""
@@ -78,14 +78,14 @@ class Served:
         tasks = self.api("task_runs/filter", {"flow_runs": {"id": {"any_": [self.newest_run()["id"]]}}})
         return {task["name"]: task["state"]["name"] for task in tasks}
 
-    def wait_for_state(self, kind, seconds=60):
-        wait_for(lambda: self.newest_run()["state_type"] == kind, seconds, f"state {kind}")
+    def wait_for_state(self, kind):
+        wait_for(lambda: self.newest_run()["state_type"] == kind, PATIENCE_S, f"state {kind}")
         return self.newest_run()
 
     def stop(self):
-        """Exit code, and the processes that were still there after ten seconds."""
+        """Exit code, and the processes that it left."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
-        left = self.workspace.wait_until_gone(10)
+        self.process.communicate(timeout=PATIENCE_S)
+        left = self.workspace.wait_until_gone(60)
         kill_all(self.workspace.processes())
         return self.process.returncode, left

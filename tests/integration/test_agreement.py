@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.integration.light import PIPELINE, LightWorkspace
-from tests.workspaces import kill_all
+from tests.workspaces import PATIENCE_S, kill_all
 
 STAGES = ["evaluate@baseline-s0", "evaluate@rho1-s0", "report", "sample", "train_policy@baseline-s0", "train_policy@rho1-s0"]
 
@@ -80,8 +80,8 @@ class Sessions(RuleBasedStateMachine):
         process = self.workspace.start_flow(*self.overrides())
         time.sleep(after)
         process.send_signal(how)
-        process.communicate(timeout=30)
-        assert self.workspace.wait_until_gone(10) == []
+        process.communicate(timeout=PATIENCE_S)
+        assert self.workspace.wait_until_gone() == []
         (self.workspace.root / "seconds").unlink()
         self.may_repeat = True  # a stage may have come to its end without DVC having seen it
 

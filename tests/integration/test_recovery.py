@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.integration.training import LONG, RUN, STAGE, back_to_toy, ranks, started, step_of
-from tests.workspaces import wait_for
+from tests.workspaces import PATIENCE_S, wait_for
 
 
 def mlflow_runs(workspace):
@@ -26,8 +26,8 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number)
     command = [*RUN, f"train_policy.optim.clip_norm=2{10 + number}"]
     process = started(fresh, *command)
     process.send_signal(number)
-    process.communicate(timeout=20)
-    assert fresh.wait_until_gone(10) == []
+    process.communicate(timeout=PATIENCE_S)
+    assert fresh.wait_until_gone() == []
     assert fresh.lock()[STAGE] == before
     assert "resumed from step" in fresh.run(*command)
     assert fresh.leftovers() == []
@@ -38,7 +38,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number)
 def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
     process = started(fresh, *RUN, "train_policy.optim.clip_norm=21")
     ranks(fresh, STAGE)[1].kill()
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output
     assert "resumed from step" in output
@@ -54,7 +54,7 @@ def test_a_run_that_is_told_to_make_room_leaves_a_checkpoint_and_is_no_failure(f
         rank.parent().terminate()
     else:
         (rank if who == "a rank" else process).send_signal(signal.SIGUSR1)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 75, output
     (step,) = set(re.findall(rf"{STAGE}: preempted at step (\d+); the next run goes on from there", output))
     assert "error: " not in output and "trying once more" not in output and "in state Failed" not in output
@@ -69,7 +69,7 @@ def test_a_rank_that_hangs_is_named_with_everyones_stack_and_nothing_is_tried_ag
     (fresh.root / "configs/launch/impatient.yaml").write_text("collective_timeout_s: 16\n")
     process = started(fresh, *RUN, "train_policy.optim.clip_norm=23", WMTP_LAUNCH="impatient")
     ranks(fresh, STAGE)[1].suspend()
-    output, _ = process.communicate(timeout=400)
+    output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 1
     assert f"{STAGE}: no progress for " in output and "rank 1 is stopped; every rank's stack is in the log" in output
     waited = f"error: {STAGE}: rank 0 waited for the other ranks until a collective timed out, "
@@ -86,12 +86,12 @@ def test_ctrl_z_stops_the_whole_run(fresh):
     process = started(fresh, *RUN, "train_policy.optim.clip_norm=25")
     process.send_signal(signal.SIGTSTP)
     found = [*ranks(fresh, STAGE).values(), psutil.Process(process.pid)]
-    wait_for(lambda: {one.status() for one in found} == {psutil.STATUS_STOPPED}, 60, "the stop")
+    wait_for(lambda: {one.status() for one in found} == {psutil.STATUS_STOPPED}, PATIENCE_S, "the stop")
     step = step_of(fresh)
     time.sleep(2)
     assert step_of(fresh) == step
     process.send_signal(signal.SIGCONT)
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     back_to_toy(fresh)
 
@@ -102,9 +102,9 @@ def test_a_kill_before_dvc_has_recorded_the_result_costs_the_steps_since_the_las
     fresh.run("dvc", "repro", "sample")
     process = fresh.start("dvc", "repro", "--single-item", STAGE)
     done = fresh.root / ".wmtp/resume"
-    wait_for(lambda: list(done.glob(f"{STAGE}-*/finished")), 300, "the stage's end")
+    wait_for(lambda: list(done.glob(f"{STAGE}-*/finished")), PATIENCE_S, "the stage's end")
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert STAGE in fresh.stale()
     output = fresh.run("dvc", "repro", "--single-item", STAGE)
     assert "resumed from step" in output, output
@@ -118,7 +118,7 @@ def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
     process = started(fresh, "wmtp", "stage", STAGE)
     path = fresh.root / "params.yaml"
     path.write_text(path.read_text().replace("steps: 120", "steps: 121"))
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "params:train_policy changed while it ran" in output and output.count("error: ") == 1
     assert (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns == kept
@@ -131,8 +131,8 @@ def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(
     output = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
     assert "params.yaml is in use by flow run of baseline-s0" in output
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    assert fresh.wait_until_gone(10) == []
+    process.communicate(timeout=PATIENCE_S)
+    assert fresh.wait_until_gone() == []
     back_to_toy(fresh)
 
 

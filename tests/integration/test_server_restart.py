@@ -3,7 +3,7 @@
 import time
 
 from tests.integration.light import LightWorkspace, start_server, wait_until_healthy
-from tests.workspaces import free_port, wait_for
+from tests.workspaces import PATIENCE_S, free_port, wait_for
 
 
 def test_a_run_outlives_a_restart_of_its_server(tmp_path):
@@ -15,17 +15,17 @@ def test_a_run_outlives_a_restart_of_its_server(tmp_path):
         light = LightWorkspace(tmp_path / "workspace", f"{url}/api")
         light.slow_down(4)
         run = light.start_flow()
-        wait_for(lambda: len(light.trace()) >= 1, 60, "a stage")
+        wait_for(lambda: len(light.trace()) >= 1, PATIENCE_S, "a stage")
         server.kill()
         server.wait()
         time.sleep(6)  # stages end and begin meanwhile
         server = start_server(tmp_path, port)
         wait_until_healthy(server, url)
-        output, _ = run.communicate(timeout=180)
+        output, _ = run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0, output
         assert "6 stages ran" in output
         assert light.stale() == []
-        assert light.wait_until_gone(10) == []
+        assert light.wait_until_gone() == []
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=PATIENCE_S)

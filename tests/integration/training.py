@@ -6,7 +6,7 @@ import json
 
 import psutil
 
-from tests.workspaces import wait_for
+from tests.workspaces import PATIENCE_S, wait_for
 
 STAGE = "train_policy@baseline-s0"
 LONG = ["--profile", "toy", "train_policy.train.steps=120", "runtime.checkpoint_interval=10"]
@@ -28,7 +28,7 @@ def started(workspace, *command, **environment):
     """A run whose training has passed two checkpoints."""
     progress(workspace).unlink(missing_ok=True)  # of a run that was killed
     process = workspace.start(*command, **environment)
-    wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, 120, "training")
+    wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, PATIENCE_S, "training")
     assert process.poll() is None, process.communicate()[0]
     return process
 

@@ -55,6 +55,6 @@ def test_a_sleeping_process_is_woken():
     process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.terminate()
-    wait_for(lambda: process.poll() is not None, 60, "the end")
+    wait_for(lambda: process.poll() is not None, 300, "the end")
     assert process.returncode == 75
     process.communicate()

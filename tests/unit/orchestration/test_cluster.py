@@ -50,7 +50,7 @@ def test_the_first_node_says_where_and_the_others_wait_for_it(tmp_path):
     time.sleep(0.3)
     assert waiting.is_alive()
     endpoint = cluster._meet(path, is_first=True)
-    waiting.join(timeout=5)
+    waiting.join(timeout=300)
     assert found == [endpoint] and int(endpoint.rpartition(":")[2]) > 0
     assert [one.name for one in tmp_path.iterdir()] == ["rendezvous"]
 

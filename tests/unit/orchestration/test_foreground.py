@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
+from tests.workspaces import PATIENCE_S, wait_for
 from wmtp.errors import LaunchError
 from wmtp.orchestration.foreground import run_module
 
@@ -40,13 +40,17 @@ def test_it_runs_in_the_workspace_with_its_code_and_its_exit_code_is_returned(ro
     assert json.loads(done.stdout) == {"cwd": str(root), "first": str(root), "own": str(root / "src")}
 
 
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_nothing_of_it_is_left(root, foreground):
     assert run_module(root, "program", ["leave"]) == 3
     child = int((root / "child").read_text())
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the child lives"
-        time.sleep(0.05)
+    wait_for(lambda: not is_running(child), PATIENCE_S, "the child's end")
 
 
 def test_that_it_was_killed_is_said(root, foreground):

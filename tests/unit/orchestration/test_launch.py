@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.workspaces import Workspace, wait_for
+from tests.workspaces import PATIENCE_S, Workspace, wait_for
 from wmtp.orchestration.provenance import output
 
 STAGE = "from pathlib import Path\nfrom types import SimpleNamespace\ndef run(config, context):\n"
@@ -31,7 +31,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def workspace(made):
     yield made
-    assert made.wait_until_gone(30) == []
+    assert made.wait_until_gone() == []
     assert made.leftovers() == []
 
 
@@ -52,9 +52,9 @@ def test_a_stage_that_is_told_to_end_leaves_no_process_and_no_output(foreground,
     """SIGHUP: the terminal was closed."""
     write_stage(workspace, WAITS)
     process = workspace.start("wmtp", "stage", "sample")
-    wait_for(lambda: list(workspace.root.glob(".wmtp/resume/sample-*/ready")), 300, "the stage")
+    wait_for(lambda: list(workspace.root.glob(".wmtp/resume/sample-*/ready")), PATIENCE_S, "the stage")
     process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1 and "error: interrupted; the next run continues from the last checkpoint" in output
     (ready,) = workspace.root.glob(".wmtp/resume/sample-*/ready")
     ready.unlink()

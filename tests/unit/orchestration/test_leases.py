@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.workspaces import wait_for
+from tests.workspaces import PATIENCE_S, wait_for
 from wmtp.errors import LaunchError
 from wmtp.orchestration import leases
 
@@ -113,7 +113,7 @@ def test_one_of_many_takes_over_once_from_a_holder_that_was_killed(start, tmp_pa
     waiting = [start(host) for host in "bcde"]
     assert {line(process) for process in waiting} == {"waiting for a slot"}
     dead.kill()
-    wait_for(lambda: len(list(tmp_path.glob("*.holder"))) == 2, 300, "the takeover")
+    wait_for(lambda: len(list(tmp_path.glob("*.holder"))) == 2, PATIENCE_S, "the takeover")
     assert not is_alive(rank), "without its launcher, a rank ends by itself, and before"
     holder = leases.json.loads((tmp_path / "0.00000002.holder").read_text())["host"][0]
     rank_of(line(waiting["bcde".index(holder)]))
@@ -152,7 +152,7 @@ def test_a_rank_that_was_stopped_too_ends_as_soon_as_it_moves(start):
     assert line(other) == "waiting for a slot"
     rank_of(line(other))
     os.kill(rank, signal.SIGCONT)
-    wait_for(lambda: not is_alive(rank), 60, "the rank's end")
+    wait_for(lambda: not is_alive(rank), PATIENCE_S, "the rank's end")
 
 
 def test_files_of_generations_that_are_long_past_are_removed(tmp_path, monkeypatch):
@@ -179,6 +179,6 @@ def test_others_of_the_group_can_use_the_files_whatever_the_umask(tmp_path):
 
 def test_a_place_where_none_can_be_had_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(LaunchError) as caught, leases.held(tmp_path / "file" / "leases", ["0"], 60, "a slot"):
+    with pytest.raises(LaunchError) as caught, leases.held(tmp_path / "file" / "leases", ["0"], PATIENCE_S, "a slot"):
         pass
     assert str(caught.value) == f"launch.lease={tmp_path}/file/leases: no lease can be had there: Not a directory"

@@ -18,7 +18,8 @@ RESOURCES = {
     "a memory bomb": ("x = 'a' * 10**10", SUM, "memory_limit"),
     "a slow memory bomb": ("x = []\nwhile True: x.append(' ' * 10**6)", SUM, ("memory_limit", "timeout")),
     "a memory bomb of many processes": (
-        "import os, time\nfor _ in range(12):\n  if os.fork() == 0: x = bytearray(200 * 2**20); time.sleep(60)\ntime.sleep(60)",
+        "import os, time\nfor _ in range(12):\n"
+        "  if os.fork() == 0: x = bytearray(200 * 2**20); time.sleep(600)\ntime.sleep(600)",
         SUM,
         ("memory_limit", "timeout"),
     ),
@@ -37,7 +38,7 @@ RESOURCES = {
     "a flood of descriptors": ("import os\nkept = []\nwhile True: kept.append(os.open('/dev/null', 0))", SUM, "runtime_error"),
     "endless output": ("while True: print('x' * 1000)", SUM, "output_limit"),
     "endless errors": ("import sys\nwhile True: sys.stderr.write('x' * 1000)", SUM, "timeout"),
-    "a sleep": ("import time\ntime.sleep(60)", SUM, "timeout"),
+    "a sleep": ("import time\ntime.sleep(600)", SUM, "timeout"),
     "a loop that ignores signals": (
         "import signal\nfor s in (1, 2, 14, 15, 24): signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
         SUM,
@@ -154,13 +155,13 @@ ESCAPES = {
     "daemons that outlive it": (
         f"import os, time\nmark = '{MARK}'\n"
         "for _ in range(3):\n"
-        "  if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(60)\n    os._exit(0)\n"
+        "  if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(600)\n    os._exit(0)\n"
         "open('/tmp/left', 'w').write('x')\nprint(sum(map(int, input().split())))",
         SUM,
         "passed",
     ),
     "daemons that hold its output open": (
-        "import os, time\nif os.fork() == 0: time.sleep(60)\nprint(5, flush=True)",
+        "import os, time\nif os.fork() == 0: time.sleep(600)\nprint(5, flush=True)",
         SUM,
         "passed",
     ),

@@ -20,6 +20,7 @@ import pytest
 
 from tests.unit.sandbox.attacks import ATTACKS, MARK, SECRET, SUM
 from tests.unit.sandbox.identities import become
+from tests.workspaces import PATIENCE_S, wait_for
 from wmtp.sandbox import pool as sandbox
 from wmtp.sandbox.isolation import MODES
 from wmtp.sandbox.pool import run_tests
@@ -75,10 +76,7 @@ class Host:
         for listener in self.listeners:
             with pytest.raises(BlockingIOError):
                 listener.accept()
-        deadline = time.monotonic() + 5
-        while (left := self.guests()) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert left == []
+        wait_for(lambda: not self.guests(), PATIENCE_S, "the sandboxes' end")
 
     @staticmethod
     def guests():
@@ -241,14 +239,14 @@ from wmtp.sandbox.worker import Worker
 from wmtp.types import IOTest, Limits, Program
 worker = Worker("none")
 source = "import os, sys\\nos.makedirs('a/b'); os.chmod('a', 0); os.chmod('.', 0)\\nif os.fork() == 0:\\n    os.setsid()\\n"
-source += "    if os.fork() == 0: os.execv(sys.executable, ['python3', '-c', 'import time; time.sleep(99)', '@MARK@'])\\n"
+source += "    if os.fork() == 0: os.execv(sys.executable, ['python3', '-c', 'import time; time.sleep(900)', '@MARK@'])\\n"
 source += "    os._exit(0)\\nimport time\\ntime.sleep(0.3)"
 worker.run(Program(source, (IOTest("", ""),)))
 print(worker.process.pid, flush=True)
 if sys.argv[1] == "closed":
     worker.close()
 else:
-    worker.run(Program("import time\\ntime.sleep(60)", (IOTest("", ""),), Limits(time_limit_s=60.0)))
+    worker.run(Program("import time\\ntime.sleep(600)", (IOTest("", ""),), Limits(time_limit_s=600.0)))
 """
 
 
@@ -265,12 +263,8 @@ def test_without_isolation_nothing_is_left_either(end, tmp_path):
     if end != "closed":
         os.kill(server if end == "it is killed" else user.pid, signal.SIGKILL)
     user.communicate()
-    deadline = time.monotonic() + 60
-    while (
-        left := [*tmp_path.iterdir(), *(p.pid for p in psutil.process_iter() if mark in command_of(p))]
-    ) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left == []
+    wait_for(lambda: not list(tmp_path.iterdir()), PATIENCE_S, "the folder's end")
+    wait_for(lambda: not any(mark in command_of(p) for p in psutil.process_iter()), PATIENCE_S, "the processes' end")
 
 
 def command_of(process):
