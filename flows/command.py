@@ -132,13 +132,17 @@ def _record(root: Path, only: str, graph: Iterable[str]) -> None:
 def require_prefect() -> None:
     """
     Raises:
-        ConfigError: Prefect's settings (a variable, a profile, prefect.toml) name a server that does not answer, or no server
-            of Prefect's. Without an address the flow starts a server of its own.
+        ConfigError: Prefect's settings (a variable, a profile, prefect.toml) cannot be read, or name a server that does not
+            answer, or no server of Prefect's. Without an address the flow starts a server of its own.
     """
     from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings
 
-    url = get_current_settings().api.url
+    try:
+        url = get_current_settings().api.url
+    except ValueError as error:  # pydantic's, of several lines
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"Prefect's settings (environment, prefect.toml, profiles) cannot be read: {reason}") from None
     if url is None:
         return
     try:

@@ -38,6 +38,7 @@ def run_command(command: Callable[[], int], *, interrupted: str) -> int:
     Args:
         interrupted: what to say after Ctrl-C.
     """
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -63,6 +64,13 @@ def run_command(command: Callable[[], int], *, interrupted: str) -> int:
         return _failed(line, ConfigError.exit_code if is_named_wrong else WmtpError.exit_code)
     except KeyboardInterrupt:
         return _failed(interrupted, 1)
+
+
+def _have_streams() -> None:
+    """Whoever started this may have closed them (`>&-`), and Python has None then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
 
 
 def _have_a_user_name() -> None:

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
+class Told(BaseException):
+    """Notice, to a process that has nothing to keep.
+
+    No `Exception`, as KeyboardInterrupt is none: it may come in the middle of a library that makes light of its own failures.
+    """
+
+
 class _Ear:
     """This process's signals are one for all of it, and so is what was heard."""
 
@@ -29,18 +36,23 @@ class _Ear:
 
     def hear(self, number: int, frame: Any) -> None:
         self.has_heard = True
-        if not (self.is_heeded or self.is_ending):  # who repeats a signal shall not disturb the end
+        if not (self.is_heeded or self.is_ending):
             self.is_ending = True
-            raise PreemptedError(None)
+            raise Told("preempted")
 
 
 _EAR = _Ear()
 
 
 def listen() -> None:
-    """From now on notice ends this process with `PreemptedError`, but where somebody heeds it. For the main thread."""
+    """From now on notice ends this process with `Told`, but where somebody heeds it. For the main thread."""
     for number in SIGNALS:
         signal.signal(number, _EAR.hear)
+
+
+def stop_listening() -> None:
+    """The process ends now in any case: who repeats a signal does not disturb it."""
+    _EAR.is_ending = True
 
 
 class Departure:
@@ -88,5 +100,8 @@ def heeded(world: World) -> Iterator[Departure]:
     try:
         yield departure
         departure.settle()
+    except PreemptedError:
+        stop_listening()
+        raise
     finally:
         _EAR.is_heeded = False

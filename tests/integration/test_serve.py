@@ -213,6 +213,13 @@ def test_an_address_without_prefect_is_refused_in_one_line(tmp_path, answer):
     assert not (workspace.root / "artifacts").exists()
 
 
+def test_settings_that_prefect_cannot_read_are_refused_in_one_line(tmp_path):
+    (tmp_path / "prefect.toml").write_text('[api]\nurl = "')
+    said = LightWorkspace(tmp_path).run("wmtp", "run", "compare", "--profile", "toy", code=2).splitlines()
+    assert said[-1].startswith("error: Prefect's settings (environment, prefect.toml, profiles) cannot be read: "), said
+    assert not any(line.startswith("Traceback") for line in said)
+
+
 @contextlib.contextmanager
 def http_server(answer):
     """Whatever is asked, it says `answer`; a port where nobody listens when that is None."""

@@ -71,6 +71,14 @@ def test_a_terminal_without_the_letters_gets_escapes():
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\xe4 \\u2192\n", "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_are_nobodys(closed):
+    """As a daemon has it: whatever is printed goes nowhere, and the end is what it would be."""
+    for expression, code in (("print(sys.stdout.isatty())", 0), ("sys.exit(print('x', file=sys.stderr) or 3)", 3)):
+        command = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, PROGRAM.format(expression)]
+        assert subprocess.run(command, capture_output=True).returncode == code
+
+
 def test_nobody_reads_any_more():
     reader, writer = os.pipe()
     os.close(reader)

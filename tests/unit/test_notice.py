@@ -10,15 +10,15 @@ from tests.workspaces import wait_for
 PROGRAM = """
 import os, signal, sys, time
 from wmtp.errors import PreemptedError
-from wmtp.notice import heeded, listen
+from wmtp.notice import Told, heeded, listen, stop_listening
 {before}
 listen()
 try:
     {body}
-except PreemptedError as notice:
+except (Told, PreemptedError) as notice:
     os.kill(os.getpid(), signal.SIGTERM)  # a second one shall not disturb the end
     print(notice)
-    sys.exit(notice.exit_code)
+    sys.exit(75)
 print("went on")
 """
 KILL = "os.kill(os.getpid(), signal.{number})"
@@ -43,6 +43,16 @@ def test_while_notice_is_heeded_it_waits_for_who_asks(number):
         {KILL.format(number=number)}
         print(departure.is_due(), end=" ")"""
     assert run(body, alone) == (0, "False True went on")
+
+
+def test_who_left_at_a_step_is_not_disturbed_by_another_signal():
+    """A launcher repeats its own until all are gone."""
+    alone = "from wmtp.distributed import World; import torch; world = World.alone(torch.device('cpu'))"
+    body = f"""with heeded(world):
+        {KILL.format(number="SIGUSR1")}
+        raise PreemptedError(7)"""
+    assert run(body, alone) == (75, "preempted at step 7")
+    assert run(f"stop_listening(); {KILL.format(number='SIGUSR1')}") == (0, "went on")
 
 
 def test_a_signal_that_was_ignored_before_is_heard():

@@ -34,6 +34,8 @@ _ENDINGS = (-signal.SIGTERM, -signal.SIGABRT)
 """Exit codes of ranks that were told to end, or that gave up waiting for one that had died."""
 _LEFT = (PreemptedError.exit_code, -signal.SIGTERM)
 """Exit codes of ranks that had notice, and of one that was not up yet."""
+_TAKEN_BACK = re.compile(r"CANCELLED AT \S+ DUE TO (?:TIME LIMIT|PREEMPTION|JOB REQUEUE|NODE FAILURE)")
+"""Slurm's word on a job that it ends itself. Its ranks' last words are then of each other's end."""
 _FIRST = "Root Cause (first observed failure)"
 
 
@@ -76,7 +78,10 @@ def explain(name: str, remains: Remains, where: str) -> WmtpError:
     """The failure as one line; a user's mistake keeps its exit code. `where`: how to find the whole log."""
     death = first_death(remains.stderr)
     primary = [error for error in remains.errors if not _is_consequence(error) and not _is_notice(error)]
-    waited = _waited(remains)
+    waited, left = _waited(remains), [one for one in remains.errors if _is_notice(one)]
+    has_left = (death is None or death.code in _LEFT) and bool(left) and not waited
+    if not primary and (has_left or _TAKEN_BACK.search(remains.stderr)):
+        return PreemptedError(preempted_at(left), name, "; the next run goes on from there")
     if death is not None and death.code < 0 and death.code not in _ENDINGS:
         text = _killed(f"rank {death.rank}", death.code)
     elif primary:
@@ -87,8 +92,6 @@ def explain(name: str, remains: Remains, where: str) -> WmtpError:
             return ConfigError(f"{name}: {text} ({where})")
     elif waited:
         text = _missed(waited, remains)
-    elif (death is None or death.code in _LEFT) and (left := [one for one in remains.errors if _is_notice(one)]):
-        return PreemptedError(preempted_at(left), name, "; the next run goes on from there")
     elif remains.errors:
         first = remains.errors[0]
         text = f"rank {first['rank']}: {first['type']}: {first['message']}"

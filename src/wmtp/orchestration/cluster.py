@@ -24,7 +24,7 @@ from typing import Any
 from wmtp.config import LaunchConfig
 from wmtp.errors import LaunchError, PreemptedError
 from wmtp.files import write_text
-from wmtp.orchestration import processes
+from wmtp.orchestration import processes, torchrun
 from wmtp.orchestration.assignment import ENVIRONMENT, Assignment
 from wmtp.orchestration.watch import ask_to_leave, pass_requests_on
 
@@ -37,8 +37,8 @@ RENDEZVOUS_SECONDS = 300.0
 LAST_STEP_SECONDS = 30.0
 """What ranks have after SIGTERM to take a step and to write a checkpoint; Slurm's KillWait may cut it."""
 
-_BY_HAND = re.compile(r"CANCELLED AT \S+ \*\*\*")
-"""Of a job that somebody ended; Slurm itself says what it was DUE TO."""
+_ENDED = re.compile(r"CANCELLED AT \S+ \*\*\*|Terminating (?:StepId=|job step )")
+"""Of a job that somebody ended (Slurm itself says what it was DUE TO), or that srun ends because one node's agent has ended."""
 _RESTARTS = re.compile(r"\bRestarts=(\d+)")
 
 
@@ -52,7 +52,8 @@ def torchrun_command(launch: LaunchConfig, token: str, *options: str, endpoint: 
     return [
         sys.executable,
         "-m",
-        "torch.distributed.run",
+        torchrun.__name__,
+        f"--signals-to-handle={torchrun.OTHER_SIGNALS}",
         f"--nnodes={launch.nnodes}",
         f"--nproc-per-node={launch.nproc_per_node}",
         "--rdzv-backend=c10d",
@@ -85,8 +86,9 @@ def cancel_job(stage: str, token: str) -> None:
 
 
 def was_cancelled(stderr: str) -> bool:
-    """Whether a job of srun's was ended by a person (scancel)."""
-    return bool(_BY_HAND.search(stderr))
+    """Whether a person (scancel) ended a job of srun's. What srun itself ends is cancelled too, and it says so before."""
+    first = _ENDED.search(stderr)
+    return first is not None and first[0].startswith("CANCELLED")
 
 
 def _shown() -> str:

@@ -21,6 +21,7 @@ from wmtp import model_files, tracking
 from wmtp.config import LaunchConfig, load_launch, read_params
 from wmtp.errors import ConfigError, LaunchError, PreemptedError, WmtpError
 from wmtp.files import sync, temporary_sibling, write_text
+from wmtp.notice import Told
 from wmtp.orchestration import causes, cluster, own_code, processes, provenance, resume, slots
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.causes import Remains
@@ -173,13 +174,15 @@ def _interruptible() -> Iterator[None]:
     processes.end_with(owners)
     try:
         yield
+    except Told as notice:
+        raise PreemptedError(None, said=str(notice)) from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _leave(number: int, frame: Any) -> None:
-    raise PreemptedError(None, then=" before anything was started")
+    raise Told("preempted before anything was started")
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def _tracked(root: Path, launch: LaunchConfig, name: str) -> Iterator[tracking.C
     courier = tracking.Courier(root, launch.tracking_uri or tracking.default_uri(root), name)
     try:
         yield courier
-    except PreemptedError as notice:
+    except (PreemptedError, Told) as notice:
         courier.close("KILLED", str(notice), patience_s=CANCEL_SECONDS)
         raise
     except WmtpError as error:

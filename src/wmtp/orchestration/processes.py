@@ -95,13 +95,16 @@ def on_death(owners: Iterable[str], act: Callable[[], None]) -> None:
 def interrupt_on_sigterm() -> dict[int, Any]:
     """SIGTERM and a closed terminal end this process as Ctrl-C does, so that everything is cleaned up.
 
-    A SIGHUP that is ignored (nohup) stays so. Returns the handlers before.
+    Only the first one is heard: a scheduler, DVC and the flow may all send one, and none shall disturb the cleaning. A SIGHUP
+    that is ignored (nohup) stays so. Returns the handlers before.
     """
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
 
     def interrupt(number: int, frame: Any) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, interrupt) for number in numbers}
 
 

@@ -15,7 +15,7 @@ from wmtp.config import Config, read_params
 from wmtp.config.arms import plain
 from wmtp.errors import LaunchError, PreemptedError, WmtpError
 from wmtp.files import write_json
-from wmtp.notice import listen
+from wmtp.notice import Told, listen, stop_listening
 from wmtp.orchestration import leases, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
 from wmtp.orchestration.pipeline import PARAMS
@@ -47,7 +47,11 @@ def main() -> int:
         context = _context(given, rank, tracker, config)
         module = importlib.import_module(f"wmtp.stages.{context.stage}")
         result = module.run(declared_only(config, given.declared, given.name), context)
+        stop_listening()
+    except Told:
+        return _report(given, rank, PreemptedError(None))
     except BaseException as error:
+        stop_listening()
         return _report(given, rank, error)
     if rank == 0:
         tracker.log_metrics({f"result/{key}": value for key, value in result.metrics.items()}, step=0)

@@ -118,6 +118,16 @@ def test_ranks_that_had_notice_did_not_fail(stderr):
     assert str(failure) == "train: preempted at step 7; the next run goes on from there"
 
 
+@pytest.mark.parametrize("why", ["TIME LIMIT", "PREEMPTION", "JOB REQUEUE", "NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"])
+@pytest.mark.parametrize("errors", [[], [error(0, CLOSED)], [error(0, TIMEOUT)], [error(0, CLOSED), notice(1, 7, time=2.0)]])
+def test_ranks_of_a_job_that_slurm_took_back_did_not_fail_for_not_being_done_in_time(errors, why):
+    slurm = f"slurmstepd-n1: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-26T18:11:47 DUE TO {why} ***\n"
+    for end in ("", report((1, -9)), report((0, 1), (1, -15))):
+        failure = explain("train", Remains(errors, slurm + end, "", 1, 2, {}), "the log")
+        assert isinstance(failure, PreemptedError) and failure.step == (7 if len(errors) == 2 else None)
+    assert said(slurm, error(0, CLOSED), error(1, "loss is NaN", kind="NumericsError")) == "rank 1: NumericsError: loss is NaN"
+
+
 def test_who_was_told_to_end_for_anothers_sake_had_no_notice():
     """torchrun ends the others with the signal that schedulers use."""
     late = notice(0, None, time=2.0)

@@ -13,6 +13,7 @@ from wmtp.orchestration import cluster
 def test_ranks_of_one_machine_meet_on_the_machine():
     command = cluster.torchrun_command(LaunchConfig(nproc_per_node=3), "token")
     assert {"--nnodes=1", "--nproc-per-node=3", "--rdzv-id=token", "--rdzv-endpoint=127.0.0.1:0"} <= set(command)
+    assert "wmtp.orchestration.torchrun" in command
     assert command[command.index("--local-addr=127.0.0.1") + 1 :] == ["-m", "wmtp.stages"]
 
 
@@ -34,6 +35,9 @@ def test_a_job_that_a_person_ended_is_told_from_one_that_slurm_took_back():
     line = "slurmstepd-n1: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-26T15:05:39"
     assert cluster.was_cancelled(f"srun: waiting\n{line} ***\n")
     assert not any(cluster.was_cancelled(f"{line} DUE TO {why} ***") for why in ("PREEMPTION", "TIME LIMIT", "JOB REQUEUE"))
+    for kill in ("srun: launch/slurm: _step_signal: Terminating StepId=4.0", "srun: Terminating job step 4.0"):
+        assert not cluster.was_cancelled(f"srun: error: n2: task 1: Exited with exit code 1\n{kill}\n{line} ***\n")
+        assert cluster.was_cancelled(f"{line} ***\n{kill}\n")
 
 
 def test_outside_of_a_job_nothing_is_requeued(monkeypatch):

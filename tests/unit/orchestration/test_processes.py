@@ -159,7 +159,9 @@ def test_ctrl_z_stops_what_is_in_sessions_of_its_own_and_fg_lets_it_go_on(foregr
     wait_for(lambda: states() == (False, False), PATIENCE_S, "the start")
     job.send_signal(signal.SIGTSTP)
     wait_for(lambda: states() == (stop_self, True), PATIENCE_S, "the stop")
-    job.send_signal(end)  # and then, as a shell does for a job that is stopped
+    for number in (end, signal.SIGTERM):  # a second one does not disturb the end
+        job.send_signal(number)
+    # and then, as a shell does for a job that is stopped
     job.send_signal(signal.SIGCONT)
     job.wait(timeout=PATIENCE_S)
     assert not is_running(work)
