@@ -5,19 +5,19 @@ Prefect is imported once everything that can be wrong with the arguments has bee
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows import HOME
 from flows.choices import CHOSEN, TARGET, stage_names
-from flows.presets import PRESETS
-from wmtp.arguments import Parser, add_experiment, several
+from wmtp.arguments import Parser
+from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, compose
 from wmtp.config.compose import dump, says, to_plain
 from wmtp.config.inputs import require_given
@@ -33,11 +33,18 @@ from wmtp.orchestration.workspace import PAGES, change_params, check_params, ser
 from wmtp.orchestration.workspaces import link_given, served_environment
 from wmtp.places import home, workspace_name
 
-Parse = Callable[[Sequence[str] | None], tuple[dict[str, Any], bool]]
+
+@dataclass(frozen=True)
+class Manner:
+    """How to go about a run: only say what would be done; say all that its stages say."""
+
+    is_dry: bool = False
+    is_verbose: bool = False
+
+
+Parse = Callable[[Sequence[str] | None], tuple[dict[str, Any], Manner]]
 NOTHING, RESTORE, RUN = "nothing", "restore", "run"
 """What would become of a stage, where DVC can tell."""
-WORKSPACE = "--workspace NAME: run in .wmtp/workspaces/NAME, beside runs with other parameters"
-PULL = "results from DVC's default remote: whatever it knows, or none (default: what is known here and the cache lacks)"
 CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 
@@ -46,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_of(_run, parse, argv)
 
 
-def run_of(run: Callable[[dict[str, Any], bool, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
+def run_of(run: Callable[[dict[str, Any], Manner, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
     """A command that starts flows: it ends with the process that asked for it, and goes on next time where it was stopped."""
     if OWNER in os.environ:
         processes.end_with([os.environ[OWNER]])
@@ -54,7 +61,7 @@ def run_of(run: Callable[[dict[str, Any], bool, float], int], parse: Parse, argv
     return run_command(lambda: run(*parse(argv), started), interrupted=CANCELLED)
 
 
-def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
+def _run(parameters: dict[str, Any], manner: Manner, started: float) -> int:
     """
     Raises:
         WmtpError: what can be wrong with the arguments, the workspace and Prefect's address, before anything is started.
@@ -62,7 +69,7 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     root = find_root()
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
-    (require_given if dry else prepare)(root, config)
+    (require_given if manner.is_dry else prepare)(root, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     for name in [only, *force]:
         expand(name, [CHOSEN, *stage_names(root, to_plain(config))])
@@ -70,7 +77,7 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
         require_default(root)
     text = dump(config)
     graph = read_graph(root, [only], params=text)
-    if dry:
+    if manner.is_dry:
         return _explain(root, config, graph, {name for one in force for name in expand(only if one == CHOSEN else one, graph)})
     if not force and is_up_to_date(root, graph, params=text):
         change_params(root, config)
@@ -79,7 +86,7 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     enter_prefect(root)
     from flows.wmtp import wmtp as flow
 
-    state = run_flow(root, flow, parameters)
+    state = run_flow(root, flow, parameters, manner)
     if not state.is_completed():
         raise LaunchError(str(state.message))
     return _show_result(root, only, str(state.message), started)
@@ -105,18 +112,20 @@ def enter_prefect(root: Path) -> None:
     (root / HOME).mkdir(parents=True, exist_ok=True)
     forget_dead_server(home(root))
     os.environ.update(served_environment(root))
-    require_prefect()
+    if not require_prefect():
+        print("Prefect's server starts for this run alone: 10 to 30 s (`make serve` keeps one)", file=sys.stderr, flush=True)
 
 
-def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any]) -> Any:
-    """The flow in this process, which signals and the terminal's keys reach; its last state."""
+def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any], manner: Manner) -> Any:
+    """The flow in this process, which signals and the terminal's keys reach, told on standard error; its last state."""
+    from flows.narration import narrated
     from tasks.stage import PREEMPTED, go_on, leave, pause
 
     parameters["workspace"] = workspace_name(root)
     processes.interrupt_on_sigterm()
     signal.signal(signal.SIGUSR1, lambda number, frame: leave())
     processes.pause_with_terminal(pause, go_on, stop_self=False)
-    with requeued_if_preempted():
+    with requeued_if_preempted(), narrated(is_verbose=manner.is_verbose):
         state = flow(**parameters, return_state=True)
         if state.name == PREEMPTED:
             raise PreemptedError(None, said=str(state.message))
@@ -129,8 +138,10 @@ def _record(root: Path, only: str, graph: Iterable[str]) -> None:
         print(f"Saved    experiment {keep(root, graph)}")
 
 
-def require_prefect() -> None:
+def require_prefect() -> bool:
     """
+    Returns:
+        whether there is a server already.
     Raises:
         ConfigError: Prefect's settings (a variable, a profile, prefect.toml) cannot be read, or name a server that does not
             answer, or no server of Prefect's. Without an address the flow starts a server of its own.
@@ -144,7 +155,7 @@ def require_prefect() -> None:
         reason = " ".join(str(error).split())
         raise ConfigError(f"Prefect's settings (environment, prefect.toml, profiles) cannot be read: {reason}") from None
     if url is None:
-        return
+        return False
     try:
         with get_client(sync_client=True) as client:
             problem = client.api_healthcheck()
@@ -158,20 +169,26 @@ def require_prefect() -> None:
             f"PREFECT_API_URL={url} is not the address of a Prefect server that answers ({reason}): start it, or unset it "
             f"(environment, `prefect config unset PREFECT_API_URL`, prefect.toml) to run with a server of the run's own"
         )
+    return True
 
 
-def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
-    """Arguments as the flow's parameters, over the preset's; and whether it is a dry run."""
-    parser = Parser(prog="wmtp run", description="Run the flow, no server needed.", epilog=WORKSPACE)
-    parser.add_argument("preset", choices=PRESETS, help="a deployment of prefect.yaml")
-    add_experiment(parser, "key=value")
-    parser.add_argument("--force", type=several, action="extend", help="stages to run although they are up to date")
-    parser.add_argument("--only", help="stop at this stage instead of the report")
-    parser.add_argument("--pull", action=argparse.BooleanOptionalAction, help=PULL)
-    parser.add_argument("--dry", action="store_true", help="only say what would be done, and why")
+def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], Manner]:
+    """Arguments as the flow's parameters, over the preset's; and how to go about them."""
+    given, manner = read(run_parser(find_root()), argv)
+    preset = PRESETS[given.pop("preset")].parameters
+    return {**preset, **{key: value for key, value in given.items() if value is not None}}, manner
+
+
+def read(parser: Parser, argv: Sequence[str] | None) -> tuple[dict[str, Any], Manner]:
+    """What was typed, by name; and how to go about it.
+
+    Raises:
+        ConfigError: a mistake in it.
+    """
     given = vars(parser.parse_intermixed_args(argv))
-    preset, dry = PRESETS[given.pop("preset")], given.pop("dry")
-    return {**preset, **{key: value for key, value in given.items() if value is not None}}, dry
+    if given.pop("workspace") is not None:  # `wmtp` itself takes it, and starts this in that workspace
+        raise ConfigError("--workspace must be written out, and be given to `wmtp`")
+    return given, Manner(is_dry=given.pop("dry"), is_verbose=given.pop("verbose"))
 
 
 def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: set[str]) -> int:

@@ -20,6 +20,7 @@ from flows.choices import arm_names, profile_names
 from flows.wmtp import chosen_root, end_with_worker, offer, wmtp
 from tasks.publish import publish_comparison
 from tasks.stage import PREEMPTED
+from tasks.telling import TOLD, a
 from wmtp.errors import WmtpError
 from wmtp.experiments import side_by_side
 from wmtp.orchestration.experiments import Experiment, find
@@ -58,14 +59,17 @@ def sweep(
         points = compose_points(root, profile, overrides, arms=arms or None, seeds=seeds or None)
         found: dict[str, Experiment] = {}
         failed: dict[str, str] = {}
+        tell = partial(get_run_logger().info, "%s of %s, %s: %s", extra=a(TOLD))
         for number, point in enumerate(points, start=1):
             (done,) = find_done(root, [point])
             if done is not None:
-                get_run_logger().info("%s of %s, %s: is there, experiment %s", number, len(points), point.name, done.name)
+                tell(number, len(points), point.name, f"is there, experiment {done.name}")
                 found[point.name] = done
                 continue
+            tell(number, len(points), point.name, "begins")
             state = _run(point, profile=profile, arms=arms, seeds=seeds, workspace=workspace, pull=pull)
             _stop_if_suspended()
+            tell(number, len(points), point.name, state.message)
             if state.name == PREEMPTED:
                 return Cancelled(name=PREEMPTED, message=f"{point.name}: {state.message}")
             if state.is_completed():
@@ -97,7 +101,7 @@ def _conclude(root: Path, points: Sequence[Point], found: dict[str, Experiment],
     if len(every) > 1:
         comparison, page = side_by_side(root, every, swept=points[0].chosen)
         publish_comparison(root, comparison, page)
-        get_run_logger().info("comparison of %s experiments: %s", len(every), page)
+        get_run_logger().info("comparison of %s experiments: %s", len(every), page, extra=a(TOLD))
     if failed:
         causes = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
         return Failed(message=f"{len(failed)} of {len(points)} points failed: {causes}")

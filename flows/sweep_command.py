@@ -5,14 +5,13 @@ As in `command`, Prefect is imported once everything has been checked, and only 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.command import NOTHING, PULL, RESTORE, RUN, WORKSPACE, enter_prefect, finish, prepare, run_flow, run_of, verdicts
-from wmtp.arguments import Parser, add_experiment
+from flows.command import NOTHING, RESTORE, RUN, Manner, enter_prefect, finish, prepare, read, run_flow, run_of, verdicts
+from wmtp.cli_flows import sweep_parser
 from wmtp.config.compose import dump
 from wmtp.config.inputs import require_given
 from wmtp.errors import LaunchError
@@ -22,25 +21,18 @@ from wmtp.orchestration.pipeline import find_root
 from wmtp.orchestration.remote import require_default
 from wmtp.sweeps import Point, compose_points, distinct, find_done, read_recipe
 
-WHAT = "An experiment for each combination of values, and one comparison of them."
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 (a point failed) or 2 (the user's input)."""
     return run_of(_run, parse, argv)
 
 
-def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], bool]:
-    """Arguments as the flow's parameters; and whether it is a dry run."""
-    parser = Parser(prog="wmtp sweep", description=WHAT, epilog=WORKSPACE)
-    add_experiment(parser, "key=value,value,...")
-    parser.add_argument("--pull", action=argparse.BooleanOptionalAction, help=PULL)
-    parser.add_argument("--dry", action="store_true", help="only list the points, and what would be computed for them")
-    given = vars(parser.parse_intermixed_args(argv))
-    return given, given.pop("dry")
+def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], Manner]:
+    """Arguments as the flow's parameters; and how to go about them."""
+    return read(sweep_parser(find_root()), argv)
 
 
-def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
+def _run(parameters: dict[str, Any], manner: Manner, started: float) -> int:
     """
     Raises:
         WmtpError: what can be wrong with any point, the workspace and Prefect's address, before anything is started; and
@@ -50,11 +42,11 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     chosen = {key: parameters[key] for key in ("arms", "seeds")}
     points = compose_points(root, parameters["profile"], parameters["overrides"], **chosen)
     for point in points:
-        (require_given if dry else prepare)(root, point.config)
+        (require_given if manner.is_dry else prepare)(root, point.config)
     if parameters["pull"]:
         require_default(root)
     found = find_done(root, points)
-    if dry:
+    if manner.is_dry:
         return _explain(root, points, found)
     if None not in found:
         _compare(root, points, found)
@@ -63,7 +55,7 @@ def _run(parameters: dict[str, Any], dry: bool, started: float) -> int:
     enter_prefect(root)
     from flows.sweep import sweep as flow
 
-    state = run_flow(root, flow, parameters)
+    state = run_flow(root, flow, parameters, manner)
     _compare(root, points, find_done(root, points))
     if not state.is_completed():
         raise LaunchError(str(state.message))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -27,6 +28,7 @@ from pydantic import Field
 from flows.choices import CHOSEN, TARGET, arm_names, profile_names, stage_names
 from tasks.params import compose_params
 from tasks.stage import PREEMPTED, begin, run_stage, show_flow_state, stop_all
+from tasks.telling import STAGES, TOLD, a
 from wmtp.config import Config
 from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
@@ -105,6 +107,8 @@ def wmtp(
         config = cast(Config, composed.result())
         with claimed(root, config, f"flow run of {', '.join(config.runs)}", waits=_show_waiting):
             graph = read_graph(root, [only or TARGET])
+            count = a(TOLD, **{STAGES: len(graph)})
+            get_run_logger().info("profile %s, %s stages for %s", profile, len(graph), ", ".join(config.runs), extra=count)
             if pull:
                 fetch_run_cache(root)
             states = _run_stages(graph, root, forced_stages(graph, force or [], only), pull is not False and has_default(root))
@@ -112,7 +116,7 @@ def wmtp(
             summary = _summary(states)
             if summary.is_completed() and (only or TARGET) == TARGET:
                 summary.data = keep(root, graph)
-                get_run_logger().info("experiment %s", summary.data)
+                get_run_logger().info("experiment %s", summary.data, extra=a(TOLD))
             return summary
     except WmtpError as error:
         return Failed(message=str(error))
@@ -125,7 +129,7 @@ def chosen_root(workspace: str | None) -> Path:
     root = find_root()
     if not workspace:
         return root
-    found = open_workspace(root, workspace, get_run_logger().info)
+    found = open_workspace(root, workspace, partial(get_run_logger().info, extra=a(TOLD)))
     if found != root:
         require_same_flow(root, found)
     return found
@@ -136,7 +140,7 @@ def _show_waiting(others: str) -> None:
         show_flow_state(Running())
         return
     message = f"for its turn in this workspace, after {others}"
-    get_run_logger().info("waits %s", message)
+    get_run_logger().info("waits %s", message, extra=a(TOLD))
     show_flow_state(Running(name="Waiting", message=message))
 
 

@@ -28,6 +28,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Completed, Failed, Running
 
 from tasks.publish import SHELF, ProgressArtifact, publish_stage
+from tasks.telling import BEGINS, ENDINGS, ENDS, LINE, a
 from wmtp.orchestration import books, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT
 from wmtp.orchestration.launch import OWNER
@@ -97,23 +98,32 @@ def run_stage(stage: str, root: str, force: bool, pull: bool) -> State[Any]:
     Args:
         pull: outputs that are known, and that DVC's cache lacks, come from its default remote where that has them.
     """
-    logger, folder = get_run_logger(), Path(root)
+    state = _bring_up_to_date(stage, Path(root), force, pull)
+    said = str(state.message)
+    text = said if state.name == "Cached" else "done" if state.is_completed() else f"{str(state.name).lower()}: {said}"
+    ENDINGS.info(text, extra=a(ENDS, task_run_name=stage))
+    return state
+
+
+def _bring_up_to_date(stage: str, folder: Path, force: bool, pull: bool) -> State[Any]:
+    logger = get_run_logger()
     with _room, _alone(folder, stage):
         judgement = judge(folder, stage, look_up_cache=pull)
         if judgement.is_fresh and not force:
             publish_stage(stage, folder)
             return Completed(name="Cached", message="up to date")
         reason = "forced" if judgement.is_fresh else judgement.reason
-        logger.info("%s: %s", stage, reason)
+        logger.info("%s: %s", stage, reason, extra=a(BEGINS))
         is_elsewhere = judgement.is_known and not judgement.can_restore and not force
         outcome = _repro(folder, stage, force, pull=is_elsewhere)
         if outcome.cause is not None and outcome.notice is not None:
             return Cancelled(name=PREEMPTED, message=outcome.notice)
         if is_elsewhere and outcome.cause is not None and not outcome.has_begun and not outcome.is_cancelled:
-            logger.warning("the default remote does not give the outputs of %s (%s), so it runs", stage, outcome.cause)
+            refused = "the default remote does not give the outputs of %s (%s), so it runs"
+            logger.warning(refused, stage, outcome.cause, extra=a(LINE))
             outcome = _repro(folder, stage, force)
         if outcome.cause is not None and MENDABLE.search(outcome.cause) and not outcome.is_cancelled:
-            logger.warning("%s; trying once more from the last checkpoint", outcome.cause)
+            logger.warning("%s; trying once more from the last checkpoint", outcome.cause, extra=a(LINE))
             outcome = _repro(folder, stage, force)
         if outcome.is_cancelled:
             return Cancelled(message="cancelled; the next run goes on where this one stopped")
@@ -214,14 +224,14 @@ def _repro(root: Path, stage: str, force: bool, *, pull: bool = False) -> _Outco
                     errors.append(text.partition(": ")[2])
                     outcome.notice = outcome.notice if text.startswith("E") else None  # DVC's only says that its command failed
                 elif NOTICE_LINE.match(text):
-                    logger.warning(text)
+                    logger.warning(text, extra=a(LINE))
                     outcome.notice = text
                     _show_state(Running(name=PREEMPTED, message=text))
                 elif STALL_LINE.match(text):
-                    logger.warning(text)
+                    logger.warning(text, extra=a(LINE))
                     _show_state(Running(name="NoProgress", message=text))
                 elif text and not text.startswith(_DVC_CHATTER):
-                    logger.info(text)
+                    logger.info(text, extra=a(LINE))
                     if GOES_ON_LINE.match(text):
                         _show_state(Running(message=text))
             code = process.wait()

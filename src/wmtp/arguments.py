@@ -57,8 +57,9 @@ def add_experiment(parser: argparse.ArgumentParser, setting: str) -> None:
     """What chooses an experiment: `--profile`, `--arms`, `--seeds` and `overrides`, of the form `setting`."""
     parser.add_argument("--profile", default="demo", help="size of the experiment (default: demo)")
     parser.add_argument("--arms", type=several, help="comma-separated, instead of the profile's")
-    parser.add_argument("--seeds", type=lambda text: list(wholes(0)(text)), help="comma-separated")
-    parser.add_argument("overrides", nargs="*", metavar=setting)
+    parser.add_argument("--seeds", type=lambda text: list(wholes(0)(text)), help="comma-separated, instead of the profile's")
+    more = "any settings, e.g. train_policy.train.steps=600"
+    parser.add_argument("overrides", nargs="*", default=[], metavar=setting, help=more)
 
 
 def positive(most: float = math.inf, *, or_zero: bool = False) -> Callable[[str], float]:

@@ -11,14 +11,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from wmtp import __version__, cli_models
+from wmtp import __version__, cli_completion, cli_flows, cli_models
 from wmtp.arguments import Parser, add_experiment, names, nonempty, positive, whole, wholes
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError
+from wmtp.headlines import headlines
+from wmtp.orchestration.pipeline import find_root
 
 FLOWS = (
-    ("run", "flows.command", "run a flow without a server"),
-    ("sweep", "flows.sweep_command", "an experiment for each combination of values, and their comparison"),
+    ("run", "flows.command", "run a flow without a server", cli_flows.run_parser),
+    (
+        "sweep",
+        "flows.sweep_command",
+        "an experiment for each combination of values, and their comparison",
+        cli_flows.sweep_parser,
+    ),
 )
 
 
@@ -42,26 +49,33 @@ def _main(argv: Sequence[str] | None) -> int:
 def _run_the_workspaces_code() -> None:
     """Go on as the program of the workspace that we stand in, where it is not the installed one's."""
     from wmtp.orchestration.own_code import restart_if_foreign
-    from wmtp.orchestration.pipeline import find_root
 
+    root = _root_or_none()
+    if root is not None:  # otherwise the installed code it is
+        restart_if_foreign(root)
+
+
+def _root_or_none() -> Path | None:
+    """The workspace, where we stand in one."""
     try:
-        root = find_root()
-    except ConfigError:  # not in a workspace: the installed code it is
-        return
-    restart_if_foreign(root)
+        return find_root()
+    except ConfigError:
+        return None
 
 
-def _parser() -> Parser:
+def _parser(*, is_whole: bool = False) -> Parser:
+    """`is_whole`: with what is read elsewhere, too."""
     parser = Parser(prog="wmtp", description="Weighted multi-token prediction experiments.")
     parser.add_argument("--version", action="version", version=f"wmtp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     stage = commands.add_parser("stage", help="run one stage now, as params.yaml says")
-    stage.add_argument("name", help="as in dvc.yaml, e.g. train_policy@rho1-s0")
+    stage.add_argument("stage_name", metavar="STAGE", help="as in dvc.yaml, e.g. train_policy@rho1-s0")
     stage.set_defaults(run=_stage)
 
-    for name, module, what in FLOWS:  # each has a parser of its own, in the process that it runs in
-        commands.add_parser(name, help=what, add_help=False).set_defaults(run=_run, module=module)
+    for name, module, what, own in FLOWS:  # each has a parser of its own, in the process that it runs in
+        parents = [own(None)] if is_whole else []
+        commands.add_parser(name, help=what, add_help=False, parents=parents).set_defaults(run=_run, module=module)
 
     params = commands.add_parser("params", help="compose params.yaml from configs/")
     params.add_argument("--print", action="store_true", dest="only_print", help="print it instead of writing it")
@@ -93,7 +107,17 @@ def _parser() -> Parser:
     doctor.add_argument("--price", type=positive(), help="of a device-hour: costs instead of device-hours")
     doctor.add_argument("overrides", nargs="*", metavar="key=value", help="of the profile's")
     doctor.set_defaults(run=_doctor)
+
+    completion = commands.add_parser("completion", help='a script for the shell, e.g. eval "$(wmtp completion bash)"')
+    completion.add_argument("shell", choices=cli_completion.SHELLS)
+    completion.set_defaults(run=_completion)
     return parser
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    known = cli_completion.known_names(_root_or_none())
+    print(cli_completion.script(_parser(is_whole=True), arguments.shell, known, [cli_models.path]))
+    return 0
 
 
 def _add_experiments(commands: Any) -> None:
@@ -111,7 +135,6 @@ def _add_experiments(commands: Any) -> None:
 
 def _experiments(arguments: argparse.Namespace) -> int:
     from wmtp import experiments
-    from wmtp.orchestration.pipeline import find_root
 
     root = find_root()
     if arguments.action == "compare":
@@ -126,8 +149,8 @@ def _experiments(arguments: argparse.Namespace) -> int:
 def _add_lists(commands: Any) -> None:
     """What there is to choose from, one line each."""
     for name, lines, what in (
-        ("arms", lambda: _headlines("arms"), "the arms: how tokens can be weighted"),
-        ("profiles", lambda: _headlines("profiles"), "the sizes of an experiment"),
+        ("arms", lambda: headlines(find_root(), "arms"), "the arms: how tokens can be weighted"),
+        ("profiles", lambda: headlines(find_root(), "profiles"), "the sizes of an experiment"),
         ("tasks", _tasks, "the datasets and benchmarks"),
     ):
         commands.add_parser(name, help=what).set_defaults(run=_show, lines=lines)
@@ -139,19 +162,6 @@ def _show(arguments: argparse.Namespace) -> int:
     for name, text in lines.items():
         print(f"{name:<{width}}  {text}".rstrip())
     return 0
-
-
-def _headlines(kind: str) -> dict[str, str]:
-    """The first comment line of every file in configs/`kind`, by name."""
-    from wmtp.orchestration.pipeline import find_root
-
-    found = {}
-    for path in sorted((find_root() / "configs" / kind).glob("*.yaml")):
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        found[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
-    if not found:
-        raise ConfigError(f"configs/{kind} holds no .yaml file")
-    return found
 
 
 def _tasks() -> dict[str, str]:
@@ -289,13 +299,12 @@ def _print_scores(arguments: argparse.Namespace, metrics: dict[str, Any]) -> int
 def _stage(arguments: argparse.Namespace) -> int:
     from wmtp.orchestration.cluster import requeued_if_preempted
     from wmtp.orchestration.launch import OWNER, run_stage
-    from wmtp.orchestration.pipeline import find_root
 
     with nullcontext() if OWNER in os.environ or "DVC_STAGE" in os.environ else requeued_if_preempted():
-        run_stage(arguments.name, find_root())
+        run_stage(arguments.stage_name, find_root())
     if "DVC_STAGE" not in os.environ:
         print(
-            f"run by hand, so dvc.lock does not know of it: `dvc commit -f {arguments.name}` records the new outputs, "
+            f"run by hand, so dvc.lock does not know of it: `dvc commit -f {arguments.stage_name}` records the new outputs, "
             f"`dvc checkout` brings the recorded ones back"
         )
     return 0
@@ -303,7 +312,6 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from wmtp.orchestration.foreground import run_module
-    from wmtp.orchestration.pipeline import find_root
     from wmtp.orchestration.workspaces import open_workspace, plan_workspace
 
     root, which = find_root(), Parser(prog="wmtp", add_help=False, allow_abbrev=False)
@@ -318,7 +326,6 @@ def _params(arguments: argparse.Namespace) -> int:
     from wmtp.config import compose
     from wmtp.config.compose import dump
     from wmtp.orchestration import books
-    from wmtp.orchestration.pipeline import find_root
     from wmtp.orchestration.workspace import change_params
 
     root = find_root()
@@ -334,7 +341,6 @@ def _params(arguments: argparse.Namespace) -> int:
 
 def _data(arguments: argparse.Namespace) -> int:
     from wmtp.examples.look import Look, look
-    from wmtp.orchestration.pipeline import find_root
 
     folder = find_root() / "artifacts" / "data"
     if not folder.is_dir():
@@ -344,7 +350,7 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from wmtp.orchestration.pipeline import find_root, judge_all, read_graph
+    from wmtp.orchestration.pipeline import judge_all, read_graph
 
     root = find_root()
     folder = root / "artifacts" / "report"
@@ -363,7 +369,6 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from wmtp.doctor.machine import examine, examine_cache
-    from wmtp.orchestration.pipeline import find_root
 
     if arguments.profile is not None:
         from wmtp.doctor.profile import estimate, find_devices

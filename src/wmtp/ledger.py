@@ -162,6 +162,13 @@ class Ledger:
         return "\n".join(map(str, self.lines.values()))
 
 
+def lines_of(counts: Mapping[str, int]) -> list[str]:
+    """Counts for a person, each once: those of a ledger as its equations, and then the others."""
+    others = {name: number for name, number in counts.items() if not _NAME.fullmatch(name)}
+    ledger = Ledger.from_counts({name: number for name, number in counts.items() if name not in others})
+    return [*map(str, ledger.lines.values()), *(f"{name}: {number:,}" for name, number in others.items())]
+
+
 def _whole(number: int) -> int:
     if number < 0:
         raise ValueError(f"a count cannot be {number}")

@@ -21,6 +21,9 @@ OnProgress = Callable[[int, int], None]
 PROGRESS_LINE = re.compile(r"^(?P<stage>\S+) step (?P<step>\d+)/(?P<total>\d+)(?P<rest>.*)$")
 """The form of a progress line; the launcher draws a bar from it when it writes to a terminal."""
 
+COUNTING_LINE = re.compile(r"\d[\d,]*/\d[\d,]* examples (scored|looked at)$")
+"""The end of a line that comes again and again with another number."""
+
 
 def progress_path(root: Path, name: str) -> Path:
     """Where a running stage keeps its newest progress for other processes (the flow) to read."""

@@ -58,7 +58,7 @@ def test_a_run_that_is_told_to_make_room_leaves_a_checkpoint_and_is_no_failure(f
     assert process.returncode == 75, output
     (step,) = set(re.findall(rf"{STAGE}: preempted at step (\d+); the next run goes on from there", output))
     assert "error: " not in output and "trying once more" not in output and "in state Failed" not in output
-    assert f"'{STAGE}' - Finished in state Completed" not in output
+    assert f"{STAGE}: done" not in output
     assert mlflow_runs(fresh)[0].info.status == "KILLED"
     assert f"resumed from step {step}\n" in fresh.run(*command)
     back_to_toy(fresh)

@@ -12,10 +12,10 @@ import urllib.request
 import pytest
 import yaml
 
-from flows.presets import PRESETS
 from tests.integration.light import LightWorkspace
 from tests.integration.served import Served
 from tests.workspaces import PATIENCE_S, PROJECT, free_port, wait_for
+from wmtp.cli_flows import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def served(tmp_path_factory):
 def test_presets_and_deployments_are_the_same():
     written = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     deployments = {one["name"]: one for one in written if one["entrypoint"] == "flows.wmtp.wmtp"}
-    assert {name: {"profile": "demo", **preset} for name, preset in PRESETS.items()} == {
-        name: one["parameters"] for name, one in deployments.items()
+    assert {name: ({"profile": "demo", **preset.parameters}, preset.what) for name, preset in PRESETS.items()} == {
+        name: (one["parameters"], one["description"]) for name, one in deployments.items()
     }
 
 

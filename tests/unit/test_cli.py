@@ -46,7 +46,7 @@ SCORE = ["score", "mbpp", "--samples", "s", "--data", "d", "--out", "o"]
         (["stage", "sample"], "is not inside a wmtp workspace"),
         ([], "the following arguments are required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
-        (["stage"], "the following arguments are required: name"),
+        (["stage"], "the following arguments are required: STAGE"),
         (["data", "--examples", "-1"], "argument --examples: must be 0 or more, not -1"),
         (["data", "--row", "x"], "argument --row: must be a whole number"),
         (["data", "--problem="], "argument --problem: is empty"),

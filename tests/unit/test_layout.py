@@ -60,6 +60,7 @@ OF_MANY = {
     "weightings/test_foreign.py": "weightings of other packages",
     "weightings/test_every_weighting.py": "the package, and what holds for every weighting",
     "test_docs.py": "the documentation",
+    "test_narration.py": "flows/narration.py",
     "test_layout.py": "this",
 }
 """Files of tests that are not of one module, and what they are about."""

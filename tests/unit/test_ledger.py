@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmtp.errors import DataError
-from wmtp.ledger import Ledger
+from wmtp.ledger import Ledger, lines_of
 
 REASONS = st.sampled_from(["too_long", "duplicate", "wrong"])
 STEPS = st.lists(st.tuples(st.sampled_from(["read", "make", "drop"]), REASONS, st.integers(0, 9)), max_size=12)
@@ -151,3 +151,14 @@ def test_an_account_takes_over_what_another_one_dropped():
     account.solutions.keep(3)
     ledger.check()
     assert account.problems.dropped == {"too_long": 1} and account.solutions.dropped == {"too_long": 5, "over": 1}
+
+
+def test_counts_are_shown_once_as_equations_and_the_others_as_they_are():
+    counts = {
+        "a/rows/read": 1200,
+        "a/rows/dropped/long": 200,
+        "a/rows/dropped/wrong": 0,
+        "a/rows/kept": 1000,
+        "verdicts/passed": 3,
+    }
+    assert lines_of(counts) == ["a rows: 1,200 read = 200 long + 1,000 kept", "verdicts/passed: 3"]

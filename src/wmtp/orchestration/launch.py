@@ -62,7 +62,7 @@ def run_stage(name: str, root: Path) -> None:
         if (root / PARAMS).read_text(encoding="utf-8") != params_text:
             raise LaunchError(f"{name}: params.yaml changed while the stage started; run it again")
         require_intact(root, name, spec.deps)
-        devices = stack.enter_context(slots.taken(launch)) if spec.is_distributed else {}
+        devices = stack.enter_context(slots.taken(launch, f"{name} of {root}")) if spec.is_distributed else {}
         temporaries = {out: temporary_sibling(root / out, spec.fingerprint[:8]) for out in spec.outs}
         stack.callback(_remove, list(temporaries.values()))
         for out, path in temporaries.items():

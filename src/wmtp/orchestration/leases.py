@@ -21,7 +21,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,13 +135,13 @@ def _newest(folder: Path, slot: str, lease_s: float) -> Lease:
     return Lease(str(folder), slot, numbers[-1] if numbers else 0, lease_s)
 
 
-def _claim(last: Lease) -> Lease | None:
+def _claim(last: Lease, who: str) -> Lease | None:
     """The generation after `last`, unless another one was faster."""
     lease = Lease(last.folder, last.slot, last.generation + 1, last.lease_s)
     unique = temporary_sibling(lease.path("holder"), uuid.uuid4().hex)
     with open(os.open(unique, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SHARED_MODE), "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), SHARED_MODE)
-        json.dump({"host": here(), "process": processes.identity()}, file)
+        json.dump({"host": here(), "process": processes.identity(), "who": who}, file)
         file.flush()
         os.fsync(file.fileno())
     try:
@@ -160,16 +160,27 @@ def _beat(number: int) -> str:
     return f"{number:020d}\n"
 
 
-def _any_of(folder: Path, slots: Sequence[str], lease_s: float, what: str) -> Lease:
+def waiting_for(what: str, holders: Iterable[str]) -> str:
+    """The line for who waits: for what, and who has it, as far as that is known."""
+    known = list(dict.fromkeys(who for who in holders if who))
+    return f"waiting for {what}" + (f", held by {', '.join(known)}" if known else "")
+
+
+def _holder(lease: Lease) -> str:
+    said = _read(lease.path("holder"))
+    return "" if said is None else str(json.loads(said).get("who", ""))
+
+
+def _any_of(folder: Path, slots: Sequence[str], lease_s: float, what: str, who: str) -> Lease:
     look, told = _Look(), False
     while True:
-        for slot in slots:
-            newest = _newest(folder, slot, lease_s)
-            lease = _claim(newest) if look.is_free(newest) else None
+        newest = {slot: _newest(folder, slot, lease_s) for slot in slots}
+        for last in newest.values():
+            lease = _claim(last, who) if look.is_free(last) else None
             if lease is not None:
                 return lease
         if not told:
-            print(f"waiting for {what}", flush=True)
+            print(waiting_for(what, map(_holder, newest.values())), flush=True)
             told = True
         time.sleep(min(0.5, lease_s / BEATS))
 
@@ -218,11 +229,11 @@ class _Fence:
 
 
 @contextmanager
-def held(folder: Path, slots: Sequence[str], lease_s: float, what: str) -> Iterator[dict[str, str]]:
+def held(folder: Path, slots: Sequence[str], lease_s: float, what: str, who: str = "") -> Iterator[dict[str, str]]:
     """Wait for one of the slots, and keep it while the block lasts.
 
     Args:
-        folder: on a file system of all hosts; what: is waited for, for a person.
+        folder: on a file system of all hosts; what: is waited for, for a person; who: takes it, for those who wait then.
     Yields:
         what ranks must find in their environment.
     Raises:
@@ -231,7 +242,7 @@ def held(folder: Path, slots: Sequence[str], lease_s: float, what: str) -> Itera
     reasons: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lease = _any_of(folder, slots, lease_s, what)
+        lease = _any_of(folder, slots, lease_s, what, who)
     except OSError as error:
         why = "it has no hard links" if error.errno in _NO_LINKS else error.strerror
         raise LaunchError(f"launch.lease={folder}: no lease can be had there: {why}") from None

@@ -15,6 +15,7 @@ from wmtp.config import Config, read_params
 from wmtp.config.arms import plain
 from wmtp.errors import LaunchError, PreemptedError, WmtpError
 from wmtp.files import write_json
+from wmtp.ledger import lines_of
 from wmtp.notice import Told, listen, stop_listening
 from wmtp.orchestration import leases, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT, HOST, Assignment
@@ -26,6 +27,10 @@ from wmtp.stages.declared import declared_only, declared_values
 from wmtp.tracking import JournalTracker, NullTracker, Tracker
 
 LAST_WORDS_SECONDS = 0.5
+
+_FIRST = ("pass@1", "greedy_pass@1", "val/auc", "val/nll_head0", "nll/head0", "train/examples", "validation/examples")
+_NUM_FIRST = 3
+"""What one looks for first in a stage's result, and how much of it its name stands beside."""
 
 
 def main() -> int:
@@ -116,12 +121,14 @@ def _end_at_once(given: Assignment, rank: int, error: BaseException) -> None:
 
 
 def _print_result(name: str, metrics: dict[str, float], counts: dict[str, int]) -> None:
-    shown = {**metrics, **counts}
-    width = max((len(key) for key in shown), default=0)
-    print(f"{name} done", flush=True)
-    for key, value in shown.items():
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
-        print(f"  {key:<{width}}  {text}", flush=True)
+    """The stage's last lines: the numbers that one looks for first beside its name, all measures, and counts as equations."""
+    first = [f"{key} {metrics[key]:.4g}" for key in _FIRST if key in metrics][:_NUM_FIRST]
+    print(f"{name} done" + (f": {', '.join(first)}" if first else ""), flush=True)
+    width = max((len(key) for key in metrics), default=0)
+    for key, value in metrics.items():
+        print(f"  {key:<{width}}  {value:.5g}", flush=True)
+    for line in lines_of(counts):
+        print(f"  {line}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -66,7 +65,6 @@ def run(config: Config, context: StageContext) -> StageResult:
     tables, checks = _tables(splits, data, execute, tokenizer, ledger)
     tables["critic"] = tables["train"]
     counts = ledger.counts()
-    print(textwrap.indent(str(ledger), "sample: "), flush=True)
     for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
     write_lines(out / REMOVED, [each.as_dict() for each in splits.removed])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -47,7 +46,6 @@ def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
         statistics |= _statistics(use, table, data.max_length)
         print(f"sample: {use}: {table.num_rows} rows of at most {data.max_length} tokens", flush=True)
     counts = ledger.counts()
-    print(textwrap.indent(str(ledger), "sample: "), flush=True)
     write_lines(out / REMOVED, [each.as_dict() for each in corpus.removed])
     write_meta(out, data, context.root, tokenizer, counts, statistics, packages={})
     write_readme(out, USES)

@@ -1,7 +1,9 @@
 """What the launcher shows: every line where it writes to a file, a bar for progress on a terminal, no library's noise."""
 
+import io
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -37,7 +39,9 @@ def test_in_a_file_every_line_is_itself_but_for_what_nobody_can_act_on(capsys):
 def on_a_terminal(program):
     """What `program` writes to a terminal of its own."""
     parent, child = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=child, env={**os.environ, "COLUMNS": "80"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=child, env={**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    )
     os.close(child)
     text = b""
     while True:
@@ -53,8 +57,35 @@ def on_a_terminal(program):
     return text.decode().replace("\r\n", "\n")
 
 
-def test_on_a_terminal_progress_overwrites_itself_and_the_last_bar_stays():
+def plain(text):
+    """What a terminal is told, without the codes for colours and places."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_on_a_terminal_progress_changes_in_place_below_the_lines_and_the_last_bar_stays():
     text = on_a_terminal(PROGRAM)
-    quarter, whole = "#" * 6 + "." * 18, "#" * 24
-    bars = f"\r\x1b[Ktrain@a [{quarter}] 1/4  loss 0.5\r\x1b[Ktrain@a [{whole}] 4/4  loss 0.25\n"
-    assert text == f"starts\n[WARNING] a line of the stage's own\n{bars}ends\n"
+    seen = plain(text)
+    assert "\x1b[2K" in text and "[Gloo]" not in seen and "socket.cpp" not in seen
+    assert "train@a step" not in seen, "a progress line is a bar here"
+    assert seen.index("starts") < seen.index("[WARNING] a line of the stage's own") < seen.index("train@a")
+    assert seen.rindex("4/4") > seen.rindex("ends") and "loss 0.25" in seen[seen.rindex("ends") :]
+    assert "\x1b[?25l" not in text, "who is killed could not bring the cursor back"
+
+
+def test_a_bar_that_is_taken_away_leaves_nothing():
+    program = (
+        "from wmtp.orchestration.console import Console\nconsole = Console()\nconsole.bar('a', 'first', 1, 2, 'rest')\n"
+        "console.bar('b', 'second')\nconsole.remove('a')\nconsole.remove('b')\nconsole.close()\nprint('after')\n"
+    )
+    seen = plain(on_a_terminal(program))
+    assert seen.endswith("after\n") and "first" not in seen[seen.rindex("second") :]
+
+
+def test_where_there_is_no_terminal_there_are_no_bars():
+    out = io.StringIO()
+    console = Console(out)
+    console.bar("a", "first", 1, 2)
+    console.say("a line [bold]as it is")
+    console.remove("a")
+    console.close()
+    assert out.getvalue() == "a line [bold]as it is\n" and not console.is_terminal

@@ -22,7 +22,7 @@ host, folder, lease_s = sys.argv[1:4]
 leases.here = lambda: f"{host}/boot/0"
 processes.interrupt_on_sigterm()
 try:
-    with leases.held(Path(folder), ["0"], float(lease_s), "a slot") as environment:
+    with leases.held(Path(folder), ["0"], float(lease_s), "a slot", host) as environment:
         rank = subprocess.Popen([sys.executable, "-c", sys.argv[4]], env={**os.environ, **environment})
         print("has it, rank", rank.pid, flush=True)
         sys.stdin.read()
@@ -44,7 +44,7 @@ from wmtp.orchestration import leases
 host, folder, times = sys.argv[1:4]
 leases.here = lambda: f"{host}/boot/0"
 for _ in range(int(times)):
-    with leases.held(Path(folder), ["0", "1"], 600, "a slot") as environment:
+    with leases.held(Path(folder), ["0", "1"], 600, "a slot", host) as environment:
         inside = Path(folder) / ("inside-" + leases.Lease(**leases.json.loads(environment[leases.LEASE])).slot)
         os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
         time.sleep(0.02)
@@ -101,7 +101,7 @@ def test_a_slot_is_given_back_at_the_end(start):
     first = start("a")
     rank_of(line(first))
     second = start("b")
-    assert line(second) == "waiting for a slot"
+    assert line(second) == "waiting for a slot, held by a"
     first.stdin.close()
     assert line(first) == "gave it back"
     rank_of(line(second))
@@ -111,7 +111,7 @@ def test_one_of_many_takes_over_once_from_a_holder_that_was_killed(start, tmp_pa
     dead = start("a")
     rank = rank_of(line(dead))
     waiting = [start(host) for host in "bcde"]
-    assert {line(process) for process in waiting} == {"waiting for a slot"}
+    assert {line(process) for process in waiting} == {"waiting for a slot, held by a"}
     dead.kill()
     wait_for(lambda: len(list(tmp_path.glob("*.holder"))) == 2, PATIENCE_S, "the takeover")
     assert not is_alive(rank), "without its launcher, a rank ends by itself, and before"
@@ -124,7 +124,7 @@ def test_whose_host_sees_that_the_holder_is_dead_need_not_wait(start):
     first = start("a", lease_s=6000)
     rank_of(line(first))
     second = start("a", lease_s=6000)
-    assert line(second) == "waiting for a slot"
+    assert line(second) == "waiting for a slot, held by a"
     first.kill()
     first.wait()
     rank_of(line(second))
@@ -134,7 +134,7 @@ def test_a_holder_that_is_stopped_for_longer_than_the_lease_has_lost_it_and_its_
     stopped = start("a")
     rank = rank_of(line(stopped))
     other = start("b")
-    assert line(other) == "waiting for a slot"
+    assert line(other) == "waiting for a slot, held by a"
     os.kill(stopped.pid, signal.SIGSTOP)
     rank_of(line(other))
     assert not is_alive(rank), "its rank was not stopped, and must not go on beside the other one's"
@@ -149,7 +149,7 @@ def test_a_rank_that_was_stopped_too_ends_as_soon_as_it_moves(start):
     for pid in (stopped.pid, rank):
         os.kill(pid, signal.SIGSTOP)
     other = start("b")
-    assert line(other) == "waiting for a slot"
+    assert line(other) == "waiting for a slot, held by a"
     rank_of(line(other))
     os.kill(rank, signal.SIGCONT)
     wait_for(lambda: not is_alive(rank), PATIENCE_S, "the rank's end")

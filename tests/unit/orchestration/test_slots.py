@@ -13,7 +13,7 @@ PROGRAM = """
 import sys
 from wmtp.config import LaunchConfig
 from wmtp.orchestration import slots
-with slots.taken(LaunchConfig(**{how!r})) as environment:
+with slots.taken(LaunchConfig(**{how!r}), sys.argv[1]) as environment:
     print("has", environment.get("CUDA_VISIBLE_DEVICES", "a slot"), flush=True)
     sys.stdin.read()
 """
@@ -25,9 +25,9 @@ def start(tmp_path):
     """Starts stages that share a folder of slots."""
     started = []
 
-    def stage(**how):
+    def stage(who="", **how):
         environment = {**os.environ, slots.FOLDER: str(tmp_path / "slots")}
-        command = [sys.executable, "-c", PROGRAM.format(how=how)]
+        command = [sys.executable, "-c", PROGRAM.format(how=how), who]
         started.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -64,6 +64,16 @@ def test_without_devices_there_are_so_many_slots(start):
     assert [line(start(slots=2)) for _ in range(2)] == ["has a slot"] * 2
     waiting = start(slots=2)
     assert line(waiting) == "waiting for one of 2 accelerator slot(s)"
+
+
+def test_who_waits_is_told_who_has_it(start):
+    first = start("train@a of /here", slots=1)
+    assert line(first) == "has a slot"
+    second = start("train@b of /here", slots=1)
+    assert line(second) == "waiting for one of 1 accelerator slot(s), held by train@a of /here"
+    first.kill()
+    assert line(second) == "has a slot"
+    assert line(start("train@c of /here", slots=1)).endswith(", held by train@b of /here")
 
 
 def test_what_a_block_held_is_free_after_it(tmp_path, monkeypatch):

@@ -1,0 +1,47 @@
+"""What can be typed after `wmtp run` and `wmtp sweep`, and their help. Presets: tests/integration/test_serve.py."""
+
+import pytest
+
+from flows import command, sweep_command
+from tests.workspaces import PROJECT
+from wmtp.cli_flows import PRESETS, run_parser, sweep_parser
+from wmtp.errors import ConfigError
+from wmtp.headlines import headlines
+
+
+def test_the_help_has_every_option_preset_and_profile_with_a_line():
+    text = run_parser(PROJECT).format_help()
+    for option in ("--profile", "--arms", "--seeds", "--force", "--only", "--workspace", "--no-pull", "--dry", "--verbose"):
+        assert option in text
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ")]
+    for names in ({name: preset.what for name, preset in PRESETS.items()}, headlines(PROJECT, "profiles")):
+        assert all([name, what] in lines for name, what in names.items())
+    assert "profiles:" in sweep_parser(PROJECT).format_help() and "profiles:" not in run_parser(None).format_help()
+
+
+def test_options_and_settings_may_be_mixed():
+    given, manner = command.parse(["full-rho1", "a=1", "--seeds", "0,1", "b=2", "--force", "x,y", "--force", "z", "-v"])
+    assert given == {
+        "arms": ["baseline", "rho1"],
+        "profile": "demo",
+        "seeds": [0, 1],
+        "overrides": ["a=1", "b=2"],
+        "force": ["x", "y", "z"],
+    }
+    assert manner == command.Manner(is_verbose=True)
+    assert sweep_command.parse(["a=1,2", "--dry"])[1] == command.Manner(is_dry=True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], r"the following arguments are required: PRESET \(see `wmtp run --help`\)"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["compare", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["compare", "--workspace="], "argument --workspace: is empty"),
+        (["compare", "--works", "x"], "--workspace must be written out"),
+    ],
+)
+def test_a_mistake_is_one_line(argv, message):
+    with pytest.raises(ConfigError, match=message):
+        command.parse(argv)
