@@ -100,12 +100,14 @@ class Verdict:
 class Solution:
     """One solution text of a problem, with the label that its tests gave it.
 
-    `place`: where in its record it stands, such as `solutions[3]`; no part of what it is.
+    `place`: where in its record it stands, such as `solutions[3]`; `language`: what the dataset says it is written in, "" where
+    that does not say. Neither is a part of what it is.
     """
 
     code: str
     is_correct: bool
     place: str = field(default="", compare=False)
+    language: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ DIVERGES = {"lr": 0.5, "warmup_steps": 0, "schedule": "constant"}
 
 
 def rows_of(path, *names):
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     return [table[name].to_pylist() for name in names]
 
 

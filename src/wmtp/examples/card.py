@@ -64,13 +64,14 @@ class RowCard:
 @dataclass(frozen=True)
 class TableCard:
     """One table. `numbers`: by name, None where there is none; `outcomes`: rows by (label, origin, what the text did when run);
-    `noise`: rows by kind, "" for clean ones.
+    `noise`: rows by kind, "" for clean ones; `languages`: rows by language, "" where the source does not say.
     """
 
     name: str
     numbers: dict[str, float | None]
     outcomes: dict[tuple[str, str, str], int]
     noise: dict[str, int]
+    languages: dict[str, int]
     histograms: tuple[Histogram, ...]
 
 
@@ -177,7 +178,7 @@ def _documents_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> Tabl
         _ranges("tokens of a row", lengths, meta["max_length"]),
         _values("pieces of a row", np.diff(pieces.offsets.to_numpy())),
     )
-    return TableCard(name, numbers, {}, {}, histograms)
+    return TableCard(name, numbers, {}, {}, {}, histograms)
 
 
 def _table_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> TableCard:
@@ -205,6 +206,7 @@ def _table_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> TableCar
         numbers,
         _outcomes(table),
         _counts(table["noise_kind"]),
+        _counts(table["language"]),
         (
             _ranges("tokens of a row", lengths, meta["max_length"]),
             _difficulties(table["difficulty"]),

@@ -42,4 +42,5 @@ def render_card(card: DataCard) -> str:
         history_lines=history_lines,
         outcomes=sorted({key for table in card.tables for key in table.outcomes}),
         noise=sorted({kind for table in card.tables for kind in table.noise}),
+        languages=sorted({language for table in card.tables for language in table.languages}),
     )

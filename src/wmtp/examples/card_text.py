@@ -17,7 +17,7 @@ def card_text(card: DataCard) -> str:
     """Everything on the card, in sections."""
     parts = [
         ("Tables", _statistics(card.tables)),
-        *((("Labels", _outcomes(card.tables)), ("Noise", _noise(card.tables))) if card.tables[0].outcomes else ()),
+        *(_of_solutions(card.tables) if card.tables[0].outcomes else ()),
         ("What was dropped, and why", dropped_table(card.ledger)),
         ("What was removed because of another problem", _removed(card)),
         ("Ledger", fenced("\n".join(map(str, card.ledger)))),
@@ -46,9 +46,10 @@ def history_lines(row: RowCard) -> list[str]:
     if "segment_places" in values:
         pieces = zip(values["segment_places"], values["segment_lens"], strict=True)
         return [f"from {place}, {size} tokens" for place, size in pieces]
+    told = (values["solution"], values["language"])
     made = {"mutant": f"made wrong by an edit ({values['edit']})", "right": "given as right", "wrong": "given as wrong"}
     lines = [
-        f"from {values['source_file']}, row {values['source_row']}, {values['solution']}",
+        ", ".join(filter(None, (f"from {values['source_file']}, row {values['source_row']}", *told))),
         made[values["origin"]],
         f"noise: {values['noise_kind'] or 'none'}" + (f", the text is {values['text_of']}'s" if values["text_of"] else ""),
     ]
@@ -121,9 +122,20 @@ def _outcomes(tables: Sequence[TableCard]) -> str:
     return _table(("label", "origin", "ran", *(table.name for table in tables)), rows)
 
 
-def _noise(tables: Sequence[TableCard]) -> str:
-    kinds = sorted({kind for table in tables for kind in table.noise})
-    rows = [(kind or "clean", *(f"{table.noise.get(kind, 0):,}" for table in tables)) for kind in kinds]
+def _of_solutions(tables: Sequence[TableCard]) -> list[tuple[str, str]]:
+    """What documents do not have."""
+    noise, languages = [table.noise for table in tables], [table.languages for table in tables]
+    return [
+        ("Labels", _outcomes(tables)),
+        ("Noise", _by_kind(tables, noise, "clean")),
+        ("Languages", _by_kind(tables, languages, "not said")),
+    ]
+
+
+def _by_kind(tables: Sequence[TableCard], counts: Sequence[Mapping[str, int]], nothing: str) -> str:
+    """Rows of every table by kind, "" called `nothing`."""
+    kinds = sorted({kind for each in counts for kind in each})
+    rows = [(kind or nothing, *(f"{each.get(kind, 0):,}" for each in counts)) for kind in kinds]
     return _table(("rows", *(table.name for table in tables)), rows)
 
 

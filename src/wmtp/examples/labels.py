@@ -275,6 +275,7 @@ def _example(taskset: TaskSet, draft: Draft) -> Example:
             file=problem.file,
             row=problem.row,
             solution=draft.solution.place,
+            language=draft.solution.language,
             origin=draft.origin,
             edit=draft.attempt.edit,
             text_of=draft.attempt.text_of,

@@ -1,9 +1,10 @@
-"""What a folder of token tables says of itself: meta.json, and README.md for Hugging Face's datasets."""
+"""What a folder of token tables says of itself: meta.json, and what Hugging Face's datasets reads it by."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wmtp.config.data import DataConfig, benchmark_path
 from wmtp.examples.card import hashes
@@ -43,8 +44,19 @@ def write_meta(
     write_json(out / "meta.json", meta)
 
 
-def write_readme(out: Path, tables: Sequence[str]) -> None:
-    """`out/README.md`, by which `datasets.load_dataset(FOLDER, TABLE)` finds the tables; the first is the default."""
+def write_for_datasets(out: Path, tables: Sequence[str]) -> None:
+    """That `datasets.load_dataset(out, TABLE)` and `load_from_disk(out)` find the tables, where they are, of which the first is
+    the default: `out/README.md`; dataset_dict.json, and in a folder for every table what `save_to_disk` would say of it.
+
+    Source: datasets/load.py and arrow_dataset.py, load_from_disk.
+    """
+    state: dict[str, Any] = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False}
+    for name, (_, _, digest) in zip(tables, hashes(out, [out / f"{name}.arrow" for name in tables]), strict=True):
+        (out / name).mkdir(exist_ok=True)
+        own = {"_data_files": [{"filename": f"../{name}.arrow"}], "_fingerprint": digest[:16], "_split": name}
+        write_json(out / name / "state.json", state | own)
+        write_json(out / name / "dataset_info.json", {})
+    write_json(out / "dataset_dict.json", {"splits": list(tables)})
     lines = ["---", "configs:"]
     for name in tables:
         lines += [f"- config_name: {name}", f"  data_files: {name}.arrow", *(["  default: true"] if name == tables[0] else [])]

@@ -56,18 +56,19 @@ SOLUTIONS = pa.schema(
     [
         ("problem", pa.int32()),
         ("is_correct", pa.bool_()),
+        ("language", pa.string()),
         ("key", pa.uint64()),
         ("characters", pa.int32()),
         ("code", pa.large_string()),
         ("place", pa.string()),
     ]
 )
-"""`problem`: the number of its row; `key`: see `wmtp.problems.draw`; `place`: see `Solution`."""
+"""`problem`: the number of its row; `key`: see `wmtp.problems.draw`; `language`, `place`: see `Solution`."""
 
 BATCH_CHARACTERS = 2**23
 """Texts that are in memory at the same time while a source is read."""
 
-_CODE = ("wmtp.problems", "wmtp.tasksets", "wmtp.types", "wmtp.examples.store")
+_CODE = ("wmtp.problems", "wmtp.tasksets", "wmtp.types", "wmtp.tokens.tables", "wmtp.examples.store")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +122,8 @@ class Store:
         """The problem with the solutions `rows`, in their order."""
         record = json.loads(self.problems["record"][number].as_py())
         labels = self.candidates.is_correct[rows].tolist()
-        places = _taken(self.solutions["place"], rows)
-        solutions = tuple(map(Solution, self.codes(rows), labels, places))
+        places, languages = (_taken(self.solutions[name], rows) for name in ("place", "language"))
+        solutions = tuple(map(Solution, self.codes(rows), labels, places, languages))
         file, row = self.files[self.problems["file"][number].as_py()], self.problems["row"][number].as_py()
         return replace(problem_from_record(record, f"{file}: row {row}", Notes()), solutions=solutions, file=file, row=row)
 
@@ -202,6 +203,7 @@ def _import(source: str, path: str, reading: Reading, files: Sequence[str], fold
                 sum(map(len, codes)),
                 problem=[number] * len(codes),
                 is_correct=[solution.is_correct for solution in problem.solutions],
+                language=[solution.language for solution in problem.solutions],
                 key=solution_keys(problem.problem_id, codes).tolist(),
                 characters=[len(code) for code in codes],
                 code=codes,
@@ -232,7 +234,7 @@ class _Writer:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._file, self._schema, self._size = open(path, "wb"), schema, 0  # noqa: SIM115 -- open as long as the writer
-        self._writer = pa.ipc.new_file(self._file, schema)
+        self._writer = pa.ipc.new_stream(self._file, schema)
         self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
 
     def append(self, size: int, **columns: list[Any]) -> None:

@@ -57,6 +57,11 @@ class Notes:
         self.unknown[reason] += 1
         self.not_run.add(problem_id)
 
+    def other_language(self, language: object) -> None:
+        """A solution is left out for what it is written in: as the dataset has it, where that is a word."""
+        word = language.lower() if isinstance(language, str) and re.fullmatch(r"[\w.+#-]{1,20}", language) else "unknown"
+        self.left_out[f"other_language_{word}"] += 1
+
 
 def read_records(path_or_hub_id: str) -> Iterator[tuple[str, Record]]:
     """Yield (where, record) of every row of `read_rows`.

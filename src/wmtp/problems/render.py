@@ -17,6 +17,7 @@ class History:
 
     Attributes:
         file, row, solution: the source file (or generator), the row there as errors name it, and the place in the row.
+        language: what the source says that solution is written in; "" where it does not say.
         origin: `right` or `wrong` as given there, or `mutant`, made of a right one by an edit of the kind `edit`.
         text_of: the problem whose solution the text is, where noise put one of another problem in its place; else "".
         status, num_passed: what the final text did when it ran, and how many tests it passed before; "" and -1 where it did
@@ -26,6 +27,7 @@ class History:
     file: str = ""
     row: int = -1
     solution: str = ""
+    language: str = ""
     origin: str = ""
     edit: str = ""
     text_of: str = ""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from wmtp.errors import DataError
 from wmtp.reporting.collect import group_by_arm
 from wmtp.reporting.curves import tokens_to_reach
 from wmtp.reporting.findings import plural, signed
-from wmtp.reporting.statistics import Difference, Pair, compare_family, pool, score_matrix, task_pass_at_k
+from wmtp.reporting.statistics import NATS, Difference, Pair, Score, compare_family, pool, score_matrix
 from wmtp.reporting.tables import interval_text, verdict_text
 
 if TYPE_CHECKING:
     from wmtp.config import Config
-    from wmtp.reporting.inputs import Inputs, Run
+    from wmtp.reporting.inputs import Inputs, Run, Tasks
 
 Comparison = Mapping[str, Any]
 
@@ -67,12 +66,13 @@ def compare(members: Sequence[Member], differing: Mapping[str, Sequence[Any]], n
         DataError: nothing to compare with, or experiments on different tasks.
     """
     _require_same_tasks(members)
+    score = Score.for_tasks(members[0].inputs.runs[0].tasks)
     arms = [member.arms() for member in members]
-    differences = _differences(members, arms, num_bootstrap)
+    differences = _differences(members, arms, score, num_bootstrap)
     rows = []
     for index, (member, by_arm) in enumerate(zip(members, arms, strict=True)):
         for arm, runs in by_arm.items():
-            row = {"experiment": member.name, "arm": arm, "point": index, **_scores(runs, num_bootstrap)}
+            row = {"experiment": member.name, "arm": arm, "point": index, **_scores(runs, score, num_bootstrap)}
             rows.append(row | {f"against_{kind}": differences.get((index, arm, kind)) for kind in _KINDS})
     first = members[0].inputs.runs[0].metrics
     comparison: dict[str, Any] = {
@@ -80,6 +80,7 @@ def compare(members: Sequence[Member], differing: Mapping[str, Sequence[Any]], n
         "experiments": [member.name for member in members],
         "baselines": [member.baseline for member in members],
         "differing": {key: list(values) for key, values in differing.items()},
+        "score": {"name": score.name, "noun": score.noun},
         "setting": {"benchmark": first["benchmark"], "num_tasks": first["num_tasks"], "level": 0.95},
         "num_differences": sum(found is not None for found in differences.values()),
         "rows": rows,
@@ -93,20 +94,39 @@ def _require_same_tasks(members: Sequence[Member]) -> None:
     first = members[0].inputs.runs[0]
     for member in members[1:]:
         other = member.inputs.runs[0]
-        if other.tasks.nll is not None:
-            raise DataError(f"{member.name} was evaluated on documents: experiments are compared by what they solve")
         if (other.tasks.task_ids, other.metrics["benchmark"]) != (first.tasks.task_ids, first.metrics["benchmark"]):
             raise DataError(
                 f"{members[0].name} and {member.name} were not evaluated on the same tasks, so their scores cannot be compared"
             )
+        if not _are_same_tokens(members[0], member):
+            raise DataError(
+                f"{members[0].name} and {member.name} have the held-out documents in other tokens, so nats per token of one "
+                f"cannot be compared with the other's: give both the same data.tokenizer.path and data.max_length"
+            )
 
 
-def _scores(runs: Sequence[Run], num_bootstrap: int) -> dict[str, Any]:
-    """Of one arm of one experiment: over its seeds and the tasks."""
+def _are_same_tokens(one: Member, other: Member) -> bool:
+    """Whether both count the same tokens, where it is tokens that scores are of."""
+    ours, theirs = (member.inputs.runs[0].tasks.num_tokens for member in (one, other))
+    if ours is None or theirs is None:
+        return True
+    tokenizers = {member.inputs.data.get("tokenizer_sha256") for member in (one, other)}
+    return len(tokenizers) == 1 and np.array_equal(ours, theirs)
+
+
+def _scores(runs: Sequence[Run], score: Score, num_bootstrap: int) -> dict[str, Any]:
+    """Of one arm of one experiment: over its seeds and the tasks. Of documents nothing is solved."""
+
+    def pooled(of: Callable[[Tasks], np.ndarray], **ends: Sequence[float]) -> dict[str, Any]:
+        return dataclasses.asdict(pool(score_matrix(runs, of), num_bootstrap, **ends))
+
+    if score is NATS:
+        scores = {"nll_interval": pooled(lambda tasks: -score.of(tasks), ends=())}
+    else:
+        scores = {"pass@1": pooled(score.of), "greedy": pooled(lambda tasks: tasks.greedy_correct.astype(float))}
     return {
         "seeds": [run.seed for run in runs],
-        "pass@1": dataclasses.asdict(pool(score_matrix(runs, partial(task_pass_at_k, k=1)), num_bootstrap)),
-        "greedy": dataclasses.asdict(pool(score_matrix(runs, lambda tasks: tasks.greedy_correct.astype(float)), num_bootstrap)),
+        **scores,
         "nll": float(np.mean([run.metrics["nll"]["head0"] for run in runs])),
         "nll_by_seed": [float(run.metrics["nll"]["head0"]) for run in runs],
         "tokens": float(np.mean([run.summary["tokens"] for run in runs])),
@@ -115,7 +135,7 @@ def _scores(runs: Sequence[Run], num_bootstrap: int) -> dict[str, Any]:
 
 
 def _differences(
-    members: Sequence[Member], arms: Sequence[Mapping[str, list[Run]]], num_bootstrap: int
+    members: Sequence[Member], arms: Sequence[Mapping[str, list[Run]]], score: Score, num_bootstrap: int
 ) -> dict[tuple[int, str, str], dict[str, Any] | None]:
     """Of all that there is to compare, by experiment, arm and kind, with intervals that hold for all of it together."""
     pairs: dict[tuple[int, str, str], Pair] = {}
@@ -127,7 +147,7 @@ def _differences(
             if index and other is not None and _contents(runs) != _contents(other):
                 pairs[index, arm, "first"] = runs, other
     unique = {(_contents(one), _contents(other)): (one, other) for one, other in pairs.values()}
-    found = compare_family(list(unique.values()), partial(task_pass_at_k, k=1), num_bootstrap)
+    found = compare_family(list(unique.values()), score.of, num_bootstrap, ends=score.ends)
     by_content = dict(zip(unique, found, strict=True))
     return {key: _as_json(by_content[_contents(one), _contents(other)]) for key, (one, other) in pairs.items()}
 
@@ -163,7 +183,8 @@ def _tokens_to_baseline(comparison: Comparison) -> dict[str, dict[str, Any]] | N
         return None
     (baseline,) = baselines
     found: dict[str, dict[str, Any]] = {}
-    for name, sign, value in (("nll", 1, lambda row: row["nll"]), ("pass@1", -1, lambda row: row["pass@1"]["mean"])):
+    solved = [("pass@1", -1, lambda row: row["pass@1"]["mean"])] if solves(comparison) else []
+    for name, sign, value in (("nll", 1, lambda row: row["nll"]), *solved):
         target = max(_points(comparison, baseline, sign, value), key=lambda point: point["tokens"])
         if target["value"] == 0:
             continue
@@ -185,6 +206,11 @@ def _points(comparison: Comparison, arm: str | None, sign: int, value: Any) -> l
 # --------------------------------------------------------------------------------------- as text
 
 
+def solves(comparison: Comparison) -> bool:
+    """Whether there is something to solve, or documents alone."""
+    return bool(comparison["score"]["noun"] == "task")
+
+
 def label(comparison: Comparison, index: int) -> str:
     """What tells an experiment apart: its values of what differs, `keep_frac=0.4`; its name where nothing does."""
     values = [(key.rpartition(".")[2], row[index]) for key, row in comparison["differing"].items()]
@@ -202,21 +228,13 @@ def value_text(value: Any) -> str:
 
 def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Header and cells, as text."""
-    header = [
-        "experiment",
-        "differs in",
-        "arm",
-        "seeds",
-        "pass@1",
-        "greedy",
-        "nll",
-        "tokens",
-        "minus its baseline",
-        "minus the first",
-    ]
+    is_solved = solves(comparison)
+    named, kind = (["pass@1", "greedy", "nll"], "minus") if is_solved else (["nll"], "saved against")
+    header = ["experiment", "differs in", "arm", "seeds", *named, "tokens", f"{kind} its baseline", f"{kind} the first"]
     rows = []
     for row in comparison["rows"]:
-        scores = [interval_text(row["pass@1"]), f"{row['greedy']['mean']:.3f}", f"{row['nll']:.4f}", f"{row['tokens']:,.0f}"]
+        solved = [interval_text(row["pass@1"]), f"{row['greedy']['mean']:.3f}"] if is_solved else []
+        scores = [*solved, f"{row['nll']:.4f}", f"{row['tokens']:,.0f}"]
         told = label(comparison, row["point"]) if comparison["differing"] else ""
         differences = [difference_text(row[f"against_{kind}"]) for kind in _KINDS]
         rows.append([row["experiment"], told, row["arm"], str(len(row["seeds"])), *scores, *differences])
@@ -234,11 +252,11 @@ def difference_text(difference: Mapping[str, Any] | None) -> str:
 
 
 def note(comparison: Comparison) -> str:
-    setting, number = comparison["setting"], comparison["num_differences"]
-    text = f"{setting['benchmark']}: {plural(setting['num_tasks'], 'task')}. Brackets: 95 % over tasks"
+    setting, number, noun = comparison["setting"], comparison["num_differences"], comparison["score"]["noun"]
+    text = f"{setting['benchmark']}: {plural(setting['num_tasks'], noun)}. Brackets: 95 % over {noun}s"
     if number > 1:
         text += f"; jointly: for all {number} differences of this table together"
-    text += ". nll: head 0 on clean held-out solutions."
+    text += f". nll: head 0 on {'clean held-out solutions' if solves(comparison) else 'held-out documents, nats per token'}."
     if comparison["axis"] is not None and comparison["axis"]["is_tokens"]:
         text += " Every point is a whole training with a schedule of its own."
     return text
@@ -295,8 +313,9 @@ def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:
     for row in comparison["rows"]:
         flat: dict[str, Any] = {key: row[key] for key in ("experiment", "arm", "nll", "tokens", "steps")}
         flat |= {key: value_text(values[row["point"]]) for key, values in comparison["differing"].items()}
-        for name in ("pass@1", "greedy"):
+        for name in ("pass@1", "greedy") if solves(comparison) else ():
             flat |= {name: row[name]["mean"], f"{name}_low": row[name]["low"], f"{name}_high": row[name]["high"]}
+        flat |= {f"nll_{key}": row["nll_interval"][key] for key in ("low", "high") if not solves(comparison)}
         for kind in _KINDS:
             flat |= {f"against_{kind}_{key}": value for key, value in (row[f"against_{kind}"] or {}).items()}
         rows.append(flat)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmtp.files import write_bytes, write_text
-from wmtp.reporting.comparison import Comparison, flat_rows, label, markdown, note, reach_lines, table
+from wmtp.reporting.comparison import Comparison, flat_rows, label, markdown, note, reach_lines, solves, table
 from wmtp.reporting.figures import interval_bar, new_figure, row_labels, saved, short_number, theme_settings
 from wmtp.reporting.page import data_uri
 from wmtp.reporting.style import DARK, LIGHT, ArmStyle, Theme, arm_styles
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_OWN_RUNS = "A point is a run of its own, not a moment of a longer one."
 _NOTES = {
     "scores": "Sampled pass@1 of every experiment's arms.",
     "curves": "Left: share of programs that pass every test. Right: never weighted, the same clean solutions for all. "
-    "A point is a run of its own, not a moment of a longer one.",
+    + _OWN_RUNS,
+}
+_NOTES_OF_DOCUMENTS = {
+    "scores": "Held-out NLL of every experiment's arms: left of another is better.",
+    "curves": f"Never weighted, the same held-out documents for all. {_OWN_RUNS}",
 }
 
 
@@ -48,8 +53,9 @@ def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
 
     header, cells = table(comparison)
     rows = [[_in_lines(cell) for cell in row] for row in cells]
+    notes = _NOTES if solves(comparison) else _NOTES_OF_DOCUMENTS
     figures = [
-        {"name": name, "note": _NOTES[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
+        {"name": name, "note": notes[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
         for name in drawn["light"]
     ]
     environment = Environment(
@@ -84,38 +90,45 @@ def _styles(comparison: Comparison) -> dict[str, ArmStyle]:
 
 
 def _scores(comparison: Comparison) -> Figure:
-    styles, rows = _styles(comparison), comparison["rows"]
+    styles, rows, is_solved = _styles(comparison), comparison["rows"], solves(comparison)
     figure, axes = new_figure(1.4 + 0.34 * len(rows))
     for y, row in enumerate(rows):
-        interval_bar(axes, y, row["pass@1"], styles[row["arm"]])
+        score = row["pass@1" if is_solved else "nll_interval"]
+        interval_bar(axes, y, score, styles[row["arm"]])
         at = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
-        axes.annotate(f"{row['pass@1']['mean']:.3f}", (row["pass@1"]["high"], y), **at)
+        axes.annotate(f"{score['mean']:.3f}", (score["high"], y), **at)
     row_labels(axes, [f"{label(comparison, row['point'])}: {row['arm']}" for row in rows])
-    axes.set_xlim(0, None)
-    axes.set_xlabel("pass@1 (share of programs that pass every test)")
-    axes.set_title(f"Sampled pass@1, 95 % intervals over {comparison['setting']['num_tasks']:,} tasks")
+    if is_solved:
+        axes.set_xlim(0, None)
+    axes.set_xlabel("pass@1 (share of programs that pass every test)" if is_solved else "nll of head 0, nats per token")
+    title, number = "Sampled pass@1" if is_solved else "Held-out NLL", comparison["setting"]["num_tasks"]
+    axes.set_title(f"{title}, 95 % intervals over {number:,} {comparison['score']['noun']}s")
     return figure
 
 
 def _curves(comparison: Comparison) -> Figure:
-    styles, of = _styles(comparison), comparison["axis"]
-    figure, panels = new_figure(3.8, columns=2)
+    styles, of, is_solved = _styles(comparison), comparison["axis"], solves(comparison)
+    figure, ((first, *beside),) = new_figure(3.8, columns=2 if is_solved else 1, squeeze=False)
     for arm, style in styles.items():
         rows = [row for row in comparison["rows"] if row["arm"] == arm]
         rows = sorted(rows, key=lambda row: _x(of, row))
         xs = [_x(of, row) for row in rows]
-        low, high = ([row["pass@1"][key] for row in rows] for key in ("low", "high"))
-        panels[0].fill_between(xs, low, high, color=style.color, alpha=0.12, lw=0)
-        _line(panels[0], xs, (row["pass@1"]["mean"] for row in rows), style, arm)
-        _line(panels[1], xs, (row["nll"] for row in rows), style, arm)
-    for axes in panels:
+        scores = [row["pass@1" if is_solved else "nll_interval"] for row in rows]
+        low, mean, high = ([score[key] for score in scores] for key in ("low", "mean", "high"))
+        first.fill_between(xs, low, high, color=style.color, alpha=0.12, lw=0)
+        _line(first, xs, mean, style, arm)
+        for axes in beside:
+            _line(axes, xs, (row["nll"] for row in rows), style, arm)
+    for axes in (first, *beside):
         axes.set_xlabel(of["label"])
         if of["is_tokens"]:
             axes.xaxis.set_major_formatter(short_number)
-    panels[0].set_ylim(0, None)
-    panels[0].set_title("pass@1, bands 95 % over tasks")
-    panels[1].set_title("nll of head 0, clean held-out")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(styles), 6))
+    if is_solved:
+        first.set_ylim(0, None)
+    first.set_title("pass@1, bands 95 % over tasks" if is_solved else "nll of head 0, bands 95 % over documents")
+    for axes in beside:
+        axes.set_title("nll of head 0, clean held-out")
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(styles), 6))
     return figure
 
 

@@ -32,7 +32,7 @@ class Tasks:
     """One run's `per_task.csv`; arrays over tasks, shape (T,). `difficulty` is `UNKNOWN` where the dataset does not tell it.
 
     Of documents, which are no tasks to solve, the other arrays are empty, and `nll` is there: what each adds to head 0's NLL,
-    in nats per token of all, times their number, so that its mean is the NLL.
+    in nats per token of all, times their number, so that its mean is the NLL; and `num_tokens`, which each has.
     """
 
     task_ids: tuple[str, ...]
@@ -41,6 +41,7 @@ class Tasks:
     num_correct: np.ndarray
     greedy_correct: np.ndarray
     nll: np.ndarray | None = None
+    num_tokens: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,8 @@ def read_documents(path: Path) -> Tasks:
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
     empty = np.empty(0, dtype=np.int64)
-    return Tasks(tuple(row["task_id"] for row in rows), empty, empty, empty, empty, nll_T * len(rows) / tokens_T.sum())
+    ids, shares_T = tuple(row["task_id"] for row in rows), nll_T * len(rows) / tokens_T.sum()
+    return Tasks(ids, empty, empty, empty, empty, shares_T, tokens_T)
 
 
 def read_tasks(path: Path) -> Tasks:

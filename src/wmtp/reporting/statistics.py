@@ -142,9 +142,9 @@ def score_matrix(runs: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> n
     return np.stack([score(run.tasks) for run in runs])
 
 
-def pool(scores_ST: np.ndarray, num_bootstrap: int) -> Pooled:
-    """Mean over seeds and tasks of shares that are solved, with its intervals."""
-    interval = bootstrap_mean(scores_ST.mean(axis=0), ends=ENDS, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
+def pool(scores_ST: np.ndarray, num_bootstrap: int, *, ends: Sequence[float] = ENDS) -> Pooled:
+    """Mean over seeds and tasks of shares that are solved, with its intervals; `ends`: see `bootstrap_mean`."""
+    interval = bootstrap_mean(scores_ST.mean(axis=0), ends=ends, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
     seed_means_S = scores_ST.mean(axis=1)
     return Pooled(
         mean=float(scores_ST.mean()),

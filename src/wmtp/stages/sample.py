@@ -16,7 +16,7 @@ from wmtp.examples.card_page import write_card
 from wmtp.examples.encoded import RowTokenizer, selected
 from wmtp.examples.given import LabelCheck
 from wmtp.examples.labels import Execute, make_examples
-from wmtp.examples.meta import write_meta, write_readme
+from wmtp.examples.meta import write_for_datasets, write_meta
 from wmtp.examples.sources import Splits, load_splits
 from wmtp.examples.store import Stores
 from wmtp.files import write_lines
@@ -72,7 +72,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     statistics = _statistics(tables) | _label_statistics(checks)
     versions = {package.name: package.version for package in packages}
     write_meta(out, data, context.root, tokenizer.text, counts, statistics, packages=versions)
-    write_readme(out, [name for name, _, _ in TABLES])
+    write_for_datasets(out, [name for name, _, _ in TABLES])
     write_card(out, context.out("artifacts/card"))
     return StageResult(metrics=statistics, counts=counts)
 

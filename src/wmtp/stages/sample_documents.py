@@ -13,7 +13,7 @@ from wmtp.errors import DataError
 from wmtp.examples.card import REMOVED
 from wmtp.examples.card_page import write_card
 from wmtp.examples.documents import USES, Corpus, load_corpus
-from wmtp.examples.meta import write_meta, write_readme
+from wmtp.examples.meta import write_for_datasets, write_meta
 from wmtp.examples.survey import resolve
 from wmtp.files import write_lines
 from wmtp.ledger import Ledger, Line
@@ -48,7 +48,7 @@ def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
     counts = ledger.counts()
     write_lines(out / REMOVED, [each.as_dict() for each in corpus.removed])
     write_meta(out, data, context.root, tokenizer, counts, statistics, packages={})
-    write_readme(out, USES)
+    write_for_datasets(out, USES)
     write_card(out, context.out("artifacts/card"))
     return StageResult(metrics=statistics, counts=counts)
 

@@ -11,8 +11,9 @@ from wmtp.tasksets.base import TaskSet
 from wmtp.types import IOTest, Problem, Solution, Test
 
 _NULLABLE = (str, int, type(None))
-PYTHON_3 = 3
-"""Of the languages 0 unknown, 1 Python 2, 2 C++, 3 Python 3, 4 Java."""
+PYTHON_3 = "python3"
+LANGUAGES = {1: "python2", 2: "cpp", 3: PYTHON_3, 4: "java", "PYTHON": "python2", "PYTHON2": "python2", "PYTHON3": PYTHON_3}
+"""What the dataset's numbers stand for, and names in place of them that are not those used here; 0 is unknown."""
 
 
 def to_problem(record: Record, where: str, notes: Notes) -> Problem:
@@ -90,14 +91,14 @@ def _tests(record: Record, where: str, name: str, notes: Notes) -> list[Test]:
 def _solutions(record: Record, where: str, name: str, is_correct: bool, notes: Notes) -> list[Solution]:
     where, columns = _columns(record, where, name, ("language", "solution"), notes)
     kept = []
-    for i, language in enumerate(columns["language"]):
-        code = columns["solution"][i]
-        if language not in (PYTHON_3, "PYTHON3"):
-            notes.left_out["other_language"] += 1
+    for i, given in enumerate(columns["language"]):
+        code, language = columns["solution"][i], LANGUAGES.get(given, given) if isinstance(given, int | str) else None
+        if language != PYTHON_3:
+            notes.other_language(language)
         elif code is None:
             notes.left_out["null_solution"] += 1
         elif isinstance(code, str):
-            kept.append(Solution(unix_newlines(code).strip("\n"), is_correct, f"{name}[{i}]"))
+            kept.append(Solution(unix_newlines(code).strip("\n"), is_correct, f"{name}[{i}]", PYTHON_3))
         else:
             raise DataError(f"{where}: field 'solution'[{i}] must be str, found {type(code).__name__}")
     return kept

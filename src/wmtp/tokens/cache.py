@@ -16,7 +16,7 @@ import pyarrow as pa
 import tokenizers
 
 from wmtp.progress import OnProgress
-from wmtp.tokens import encode
+from wmtp.tokens import encode, tables
 from wmtp.tokens.encode import AT_ONCE, TextTokenizer, Tokenised, tokenise
 from wmtp.tokens.tables import large_list, read_table, write_table
 
@@ -113,6 +113,6 @@ def _version(text: TextTokenizer) -> str:
     """Of the tokenizer and all that makes rows of its tokens."""
     parts = (text.tokenizer.to_str(), f"{text.prefix_ids} {text.eos_token_id}", tokenizers.__version__)
     digest = hashlib.sha256("\0".join(parts).encode())
-    for module in (encode.__file__, __file__):
+    for module in (encode.__file__, tables.__file__, __file__):
         digest.update(Path(module).read_bytes())
     return digest.hexdigest()[:32]

@@ -1,4 +1,5 @@
-"""Arrow tables on disk: uncompressed IPC files, memory-mapped when read, complete or absent."""
+"""Arrow tables on disk: uncompressed IPC streams, as Hugging Face's datasets keeps its own, memory-mapped when read, complete
+or absent."""
 
 from __future__ import annotations
 
@@ -18,9 +19,13 @@ FINGERPRINT = b"wmtp_fingerprint"
 """Schema metadata: sha256 over the problem ids and tokens of all rows; score columns carry the one they were made for."""
 
 
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""Of a stream. Readers do without it, and would take a part that ends between two batches for the whole."""
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write `table`, whole or not at all."""
-    with whole_file(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with whole_file(path, "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
 
 
@@ -28,14 +33,20 @@ def read_table(path: Path) -> pa.Table:
     """The table, memory-mapped: nothing is copied until it is used.
 
     Raises:
-        DataError: no such file, or not an Arrow IPC file.
+        DataError: no such file, or not a whole Arrow IPC stream.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist")
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not an Arrow IPC file: {error}") from None
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_stream(file).read_all()
+            file.seek(max(0, file.size() - len(_END)))
+            is_whole = file.read() == _END
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not an Arrow IPC stream: {error}") from None
+    if not is_whole:
+        raise DataError(f"{path} is not an Arrow IPC stream: its end is missing")
+    return table
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ RIGHT = Example(
     "print(1 + 1)",
     True,
     difficulty=3,
-    history=History("f.jsonl", 4, "solutions[2]", "right", status="passed", num_passed=2),
+    history=History("f.jsonl", 4, "solutions[2]", "python3", "right", status="passed", num_passed=2),
 )
 NOISY = Example(
     "a",
@@ -23,7 +23,7 @@ NOISY = Example(
     "comments",
     ((0, 12),),
     3,
-    History("f.jsonl", 4, "solutions[2]", "mutant", "operator", status="wrong_answer", num_passed=0),
+    History("f.jsonl", 4, "solutions[2]", "python3", "mutant", "operator", status="wrong_answer", num_passed=0),
 )
 ELSEWHERE = Example(
     "b",
@@ -32,9 +32,9 @@ ELSEWHERE = Example(
     False,
     "mismatched",
     ((0, 10),),
-    history=History("f.jsonl", 5, "solutions[0]", "right", text_of="c", status="timeout", num_passed=1),
+    history=History("f.jsonl", 5, "solutions[0]", origin="right", text_of="c", status="timeout", num_passed=1),
 )
-TRUSTED = Example("c", "# ```\n", "x = '```'", True, history=History("f.jsonl", 6, "solutions[0]", "right"))
+TRUSTED = Example("c", "# ```\n", "x = '```'", True, history=History("f.jsonl", 6, "solutions[0]", origin="right"))
 
 
 REMOVED = {

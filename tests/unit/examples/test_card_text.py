@@ -13,6 +13,7 @@ def test_what_was_dropped_the_hashes_and_the_label_error_are_in_tables_of_even_w
     assert ["table/train solutions", "too long", "2"] in cells
     assert ["f.jsonl", "10", "00ff"] in cells
     assert ["contaminated", "overlap", "1"] in cells
+    assert ["python3", "2", "1", "1", "1"] in cells and ["not said", "2", "0", "0", "0"] in cells
     assert ["d (f.jsonl, row 9)", "overlap", "0.75", "HumanEval/3 (h.jsonl, row 4)"] in cells
     assert ["share of these that were wrong", "0.1250", "-", "-", "-"] in cells
 
@@ -20,12 +21,13 @@ def test_what_was_dropped_the_hashes_and_the_label_error_are_in_tables_of_even_w
 def test_a_row_tells_its_history_and_marks_its_noise(tmp_path):
     clean, noisy, elsewhere = read_card(write_folder(tmp_path)).examples
     assert history_lines(clean) == [
-        "from f.jsonl, row 4, solutions[2]",
+        "from f.jsonl, row 4, solutions[2], python3",
         "given as right",
         "noise: none",
         "ran: passed after 2 tests passed",
         f"label: right; difficulty 3; {clean.num_tokens} tokens",
     ]
+    assert history_lines(elsewhere)[0] == "from f.jsonl, row 5, solutions[0]"
     assert history_lines(noisy)[1] == "made wrong by an edit (operator)"
     assert history_lines(elsewhere)[2] == "noise: mismatched, the text is c's"
     assert "<noise># <b>hi</b>" in row_text(noisy) and "<noise>" not in row_text(clean)

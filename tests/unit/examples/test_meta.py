@@ -1,12 +1,14 @@
-"""meta.json names the files that were read, with what is in them."""
+"""meta.json names the files that were read, with what is in them; Hugging Face's datasets reads the tables."""
 
 import hashlib
+from pathlib import Path
 
-import yaml
+import datasets
 
+from tests.unit.examples.folders import NOISY, RIGHT, write_folder
 from wmtp.config.data import DataConfig, NoiseConfig
-from wmtp.examples.meta import source_files, write_meta, write_readme
-from wmtp.tokens.tables import read_meta
+from wmtp.examples.meta import source_files, write_for_datasets, write_meta
+from wmtp.tokens.tables import read_meta, read_table
 from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -26,10 +28,27 @@ def test_files_and_all_that_folders_hold_are_sources_and_paths_that_are_not_give
     assert meta["max_length"] == 192 and meta["counts"] == {"a/b/read": 1} and meta["sandbox_packages"] == {"numpy": "2"}
 
 
-def test_the_readme_names_the_tables_as_datasets_reads_it(tmp_path):
-    write_readme(tmp_path, ["train", "validation"])
-    configs = yaml.safe_load((tmp_path / "README.md").read_text().split("---\n")[1])["configs"]
-    assert configs == [
-        {"config_name": "train", "data_files": "train.arrow", "default": True},
-        {"config_name": "validation", "data_files": "validation.arrow"},
-    ]
+def test_datasets_reads_the_tables_either_way(tmp_path):
+    """Every column of every row, by the library itself."""
+    folder, names = write_folder(tmp_path / "data"), ("train", "reference", "validation")
+    write_for_datasets(folder, names)
+    saved = datasets.load_from_disk(str(folder))
+    assert sorted(saved) == sorted(names)
+    for name in names:
+        expected = read_table(folder / f"{name}.arrow").to_pylist()
+        loaded = datasets.load_dataset(str(folder), name, cache_dir=str(tmp_path / "cache"), split="train")
+        assert saved[name].to_list() == loaded.to_list() == expected
+    assert (
+        datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"), split="train").num_rows == saved["train"].num_rows
+    )
+    assert [Path(one["filename"]).resolve() for one in saved["train"].cache_files] == [folder / "train.arrow"], "no copy"
+
+
+def test_what_datasets_keeps_of_other_tables_is_not_taken_for_these(tmp_path):
+    folders = [write_folder(tmp_path / name, rows) for name, rows in (("a", (RIGHT, NOISY)), ("b", (NOISY, RIGHT)))]
+    for folder in folders:
+        write_for_datasets(folder, ["train"])
+    first, other = (
+        datasets.load_from_disk(str(folder / "train")).map(lambda row: {"n": row["prompt_len"]}) for folder in folders
+    )
+    assert first._fingerprint != other._fingerprint

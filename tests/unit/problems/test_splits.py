@@ -3,6 +3,7 @@
 import json
 from pathlib import PurePath
 
+import datasets
 import pyarrow as pa
 import pytest
 
@@ -169,3 +170,24 @@ def test_a_saved_dataset_that_lacks_a_file_or_its_list_is_named(tmp_path):
     (tmp_path / "d/state.json").write_text("[]")
     with pytest.raises(DataError, match=r"d/state\.json holds no _data_files"):
         read(str(tmp_path / "d"))
+
+
+def test_what_datasets_itself_saves_is_read_whatever_caches_it_leaves(tmp_path):
+    """`map` and `filter` of a saved dataset leave their results beside its files."""
+    texts = [f"text {i}" for i in range(7)]
+    datasets.Dataset.from_dict({"text": texts}).save_to_disk(tmp_path / "d", num_shards=2)
+    saved = datasets.load_from_disk(tmp_path / "d")
+    saved.map(lambda row: {"text": f"not this: {row['text']}"})
+    chosen = saved.filter(lambda row: row["text"] > "text 3")
+    assert len(list((tmp_path / "d").glob("cache-*.arrow"))) == 2
+    assert read(str(tmp_path / "d")) == texts
+    chosen.save_to_disk(tmp_path / "chosen")
+    assert read(str(tmp_path / "chosen")) == texts[4:]
+
+
+def test_splits_that_datasets_itself_saves_are_found(tmp_path):
+    splits = {"train": ["a", "b"], "validation": ["c"]}
+    both = {name: datasets.Dataset.from_dict({"text": texts}) for name, texts in splits.items()}
+    datasets.DatasetDict(both).save_to_disk(tmp_path / "d")
+    for name, texts in splits.items():
+        assert read(with_split(str(tmp_path / "d"), name)) == texts

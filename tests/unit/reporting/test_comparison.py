@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.unit.reporting.artifacts import SKILL, make_config, write_artifacts
+from tests.unit.reporting.artifacts import SKILL, config_of_documents, make_config, write_artifacts, write_documents, write_json
 from wmtp.errors import DataError
 from wmtp.reporting.comparison import (
     STEPS,
@@ -175,3 +175,54 @@ def test_a_difference_alone_has_no_joint_interval():
         "+0.100 [+0.050, +0.150], jointly [0.000, +0.200]: cannot tell"
     )
     assert difference_text(None) == ""
+
+
+def of_documents(folder, name, *overrides, better=0.0):
+    config = config_of_documents(SEEDS, *overrides)
+    write_documents(folder / name, config, better=better)
+    return Member(name, config, load_inputs(config, folder / name), {run: f"{name}/{run}" for run in config.runs})
+
+
+def test_of_documents_the_nats_that_are_saved_are_compared(tmp_path):
+    members = [of_documents(tmp_path, "a"), of_documents(tmp_path, "b", f"{STEPS}=600", better=0.3)]
+    found = compare(members, {STEPS: [300, 600]}, 300)
+    nll = {(one.name, run.arm, run.seed): run.metrics["nll"]["head0"] for one in members for run in one.inputs.runs}
+
+    def saved(ours, others):
+        return np.mean([nll[(*others, seed)] - nll[(*ours, seed)] for seed in SEEDS])
+
+    due = saved(("b", "rho1"), ("b", "baseline"))
+    assert row(found, 1, "rho1")["against_baseline"]["mean"] == pytest.approx(due) and due == pytest.approx(0.2, abs=0.05)
+    due = saved(("b", "rho1"), ("a", "rho1"))
+    assert row(found, 1, "rho1")["against_first"]["mean"] == pytest.approx(due) and due == pytest.approx(0.3, abs=0.05)
+    assert row(found, 1, "rho1")["against_first"]["verdict"] == "better" and found["num_differences"] == 7
+    interval = row(found, 0, "baseline")["nll_interval"]
+    assert interval["low"] < interval["mean"] < interval["high"]
+    assert row(found, 0, "baseline")["nll"] == pytest.approx(interval["mean"])
+    assert set(found["tokens_to_baseline"]["rho1"]) == {"nll"}
+    texts = [note(found), markdown(found), terminal(found), json.dumps([flat_rows(found), found], allow_nan=False)]
+    for text in texts:
+        assert "pass@" not in text and "greedy" not in text and "task_id" not in text
+    assert "text: 40 documents. Brackets: 95 % over documents; jointly" in texts[0] and "held-out documents" in texts[0]
+    assert "saved against its baseline" in texts[1] and flat_rows(found)[0]["nll_low"] == interval["low"]
+
+
+def test_nats_per_token_of_other_tokens_are_not_compared(tmp_path):
+    members = [of_documents(tmp_path, "a"), of_documents(tmp_path, "b")]
+    compare(members, {}, 20)
+    meta = tmp_path / "b/artifacts/data/meta.json"
+    write_json(meta, json.loads(meta.read_text()) | {"tokenizer_sha256": "1" * 64})
+    again = dataclasses.replace(members[1], inputs=load_inputs(members[1].config, tmp_path / "b"))
+    with pytest.raises(DataError, match=r"^a and b have the held-out documents in other tokens, .*data\.tokenizer\.path"):
+        compare([members[0], again], {}, 20)
+    tasks = members[1].inputs.runs[0].tasks
+    longer = dataclasses.replace(tasks, num_tokens=tasks.num_tokens + 1)
+    runs = [dataclasses.replace(run, tasks=longer) for run in members[1].inputs.runs]
+    again = dataclasses.replace(members[1], inputs=dataclasses.replace(members[1].inputs, runs=runs))
+    with pytest.raises(DataError, match="in other tokens"):
+        compare([members[0], again], {}, 20)
+
+
+def test_documents_and_tasks_are_not_compared(tmp_path):
+    with pytest.raises(DataError, match="were not evaluated on the same tasks"):
+        compare([member(tmp_path, "a"), of_documents(tmp_path, "b")], {}, 20)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.unit.reporting.test_comparison import member
+from tests.unit.reporting.test_comparison import member, of_documents
 from wmtp.reporting.comparison import STEPS, compare
 from wmtp.reporting.comparison_page import draw, write
 
@@ -35,3 +35,12 @@ def test_all_files_are_there_and_say_what_was_compared(members, tmp_path):
 
 def test_without_a_number_to_draw_against_there_are_no_curves(members):
     assert set(draw(compare(members, {"a": ["x", "y"]}, 20))) == {"scores"}
+
+
+def test_of_documents_the_page_shows_the_nll_and_nothing_of_solving(tmp_path):
+    members = [of_documents(tmp_path, "a"), of_documents(tmp_path, "b", f"{STEPS}=600", better=0.1)]
+    page = write(compare(members, {STEPS: [300, 600]}, 50), tmp_path / "out")
+    texts = [path.read_text() for path in sorted(page.parent.iterdir())]
+    assert len(texts) == 6 and not [text for text in texts if "pass@1" in text or "solution" in text]
+    assert "Held-out NLL, 95 % intervals over 40 documents" in (page.parent / "scores.svg").read_text()
+    assert "bands 95 % over documents" in (page.parent / "curves.svg").read_text()

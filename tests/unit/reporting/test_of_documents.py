@@ -1,13 +1,11 @@
 """A report on documents: arms are compared by the held-out NLL of every token, paired by document, and nothing is solved."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 
-from tests.unit.reporting.artifacts import REPOSITORY, write_artifacts, write_json
-from wmtp.config import compose
+from tests.unit.reporting.artifacts import NUM_DOCUMENTS, config_of_documents, write_documents
 from wmtp.errors import DataError
 from wmtp.reporting.collect import collect
 from wmtp.reporting.figures import draw_figures
@@ -15,32 +13,12 @@ from wmtp.reporting.inputs import load_inputs
 from wmtp.reporting.page import render_page
 from wmtp.reporting.tables import arm_rows, main_table, markdown, metrics_tree, terminal_table
 
-SAVED = {"baseline": 0.0, "rho1": 0.2, "random": -0.1}
-DOCUMENTS = 40
-
 
 @pytest.fixture
 def made(tmp_path):
     """Evaluations of documents in the place of solved tasks: rho1 is better by about 0.2 nats a token, random worse by 0.1."""
-    overrides = ["data.train_path=x.jsonl", "report.num_bootstrap=300"]
-    config = compose(REPOSITORY, "text", seeds=[0, 1, 2], overrides=overrides)
-    write_artifacts(tmp_path, config)
-    rng, truth = np.random.default_rng(0), {}
-    tokens_T = rng.integers(5, 400, DOCUMENTS)
-    for name, run in config.runs.items():
-        nll_T = tokens_T * (2.0 - SAVED[run.arm] + 0.02 * run.seed + 0.05 * rng.normal(size=DOCUMENTS))
-        folder = tmp_path / "artifacts/evaluation" / name
-        with (folder / "per_task.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [
-                    ["task_id", "num_tokens", "nll_sum"],
-                    *([f"x.jsonl:{i}", n, s] for i, (n, s) in enumerate(zip(tokens_T, nll_T, strict=True))),
-                ]
-            )
-        truth[name] = nll_T.sum() / tokens_T.sum()
-        identity = {"run": name, "arm": run.arm, "seed": run.seed, "benchmark": "text", "num_tasks": DOCUMENTS}
-        write_json(folder / "metrics.json", {**identity, "nll": {"head0": truth[name], "head1": 3.0}, "perplexity": 7.0})
-    return tmp_path, config, truth
+    config = config_of_documents([0, 1, 2])
+    return tmp_path, config, write_documents(tmp_path, config)
 
 
 def test_differences_are_of_the_nll_of_all_tokens_and_more_saved_is_better(made):
@@ -50,7 +28,7 @@ def test_differences_are_of_the_nll_of_all_tokens_and_more_saved_is_better(made)
         found = report["arms"][arm]["difference"]
         due = np.mean([truth[f"baseline-s{seed}"] - truth[f"{arm}-s{seed}"] for seed in range(3)])
         assert found["mean"] == pytest.approx(due, rel=1e-9) and found["low"] < due < found["high"]
-        assert found["num_tasks"] == DOCUMENTS and found["num_seeds"] == 3
+        assert found["num_tasks"] == NUM_DOCUMENTS and found["num_seeds"] == 3
     verdicts = {row["arm"]: row["verdict"] for row in report["findings"]["arms"]}
     assert verdicts == {"rho1": "better", "random": "worse"}
     assert json.loads(json.dumps(report, allow_nan=False)) == report

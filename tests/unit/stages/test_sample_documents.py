@@ -74,8 +74,11 @@ def test_loaded_rows_keep_documents_apart_and_learn_every_token_but_the_first(ma
 
 def test_the_same_documents_give_the_same_bytes_and_a_card_that_can_be_looked_at(made, request):
     made_of(request, made.folder.parent, out="again")
-    same = [path for path in made.folder.iterdir() if path.is_file()]
-    assert len(same) == 6 and all(path.read_bytes() == (made.folder.parent / "again" / path.name).read_bytes() for path in same)
+    again = made.folder.parent / "again"
+    same = [
+        path.relative_to(made.folder) for path in made.folder.rglob("*") if path.is_file() and path.parent.name != "tokenizer"
+    ]
+    assert len(same) == 13 and all((made.folder / name).read_bytes() == (again / name).read_bytes() for name in same)
     card, page = (made.folder.with_name("data-card") / name for name in ("README.md", "index.html"))
     card, page = card.read_text(), page.read_text()
     assert "share of the rows' room that is tokens" in card and "pieces of a row" in page and "## Labels" not in card

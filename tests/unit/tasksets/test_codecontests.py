@@ -11,6 +11,9 @@ from wmtp.problems.files import Reading
 from wmtp.tasksets import load_problems
 from wmtp.types import IOTest, Solution
 
+OTHERS = {"other_language_cpp": 1, "other_language_python2": 1, "other_language_java": 1}
+"""Solutions of the record that are not in Python 3."""
+
 
 def test_codecontests_keeps_python_3_and_counts_the_rest_in_every_format(tmp_path):
     paths = [lines(tmp_path / "c.jsonl", CODECONTESTS), str(tmp_path / "c.parquet"), str(tmp_path / "c.arrow")]
@@ -21,8 +24,9 @@ def test_codecontests_keeps_python_3_and_counts_the_rest_in_every_format(tmp_pat
     for path in paths:
         reading = Reading()
         (problem,) = load_problems("codecontests", path, reading)
-        assert reading.notes.left_out == {"other_language": 3}
+        assert reading.notes.left_out == OTHERS
         assert problem.solutions == (Solution("print(sum(map(int, input().split())))", True), Solution("print(3)", False))
+        assert [solution.language for solution in problem.solutions] == ["python3", "python3"]
         assert problem.tests == (IOTest("1 2\n", "3\n"), IOTest("5 5\n", "10\n"))
         assert (problem.difficulty, problem.time_limit_s, problem.memory_limit_bytes) == (800, 1.5, 256000000)
         assert tasksets.get("codecontests").prompt(problem).startswith('"""\nAdd two numbers.')
@@ -62,7 +66,7 @@ def test_a_list_of_pairs_says_the_same_as_two_lists(tmp_path):
     readings = [Reading(), Reading()]
     (one,) = load_problems("codecontests", lines(tmp_path / "a.jsonl", CODECONTESTS), readings[0])
     (other,) = load_problems("codecontests", lines(tmp_path / "b.jsonl", CODECONTESTS | pairs), readings[1])
-    assert one == other and readings[0].notes.left_out == readings[1].notes.left_out == {"other_language": 3}
+    assert one == other and readings[0].notes.left_out == readings[1].notes.left_out == OTHERS
 
 
 def test_a_limit_of_nothing_is_a_usual_one(tmp_path):
@@ -112,7 +116,7 @@ def test_a_solution_without_a_text_is_left_out_and_counted(tmp_path, as_pairs):
     path = lines(tmp_path / "c.jsonl", CODECONTESTS | {"solutions": solutions, "incorrect_solutions": None})
     (problem,) = load_problems("codecontests", path, reading)
     assert problem.solutions == (Solution("print(1)", True),)
-    assert reading.notes.left_out == {"null_solution": 1, "other_language": 1}
+    assert reading.notes.left_out == {"null_solution": 1, "other_language_cpp": 1}
 
 
 def test_problems_of_one_name_from_two_sources_are_two(tmp_path):
@@ -127,3 +131,12 @@ def test_problems_of_one_name_from_two_sources_are_two(tmp_path):
 def test_a_problem_without_a_statement_or_a_name_is_no_problem(tmp_path, field):
     with pytest.raises(DataError, match=rf"c\.jsonl:1: field '{field}' must be str, found NoneType"):
         list(load_problems("codecontests", lines(tmp_path / "c.jsonl", CODECONTESTS | {field: None})))
+
+
+def test_what_no_language_is_called_is_counted_as_unknown(tmp_path):
+    strange = {"language": [0, 9, None, [3], "Rust", "a/b c"], "solution": ["x"] * 6}
+    reading = Reading()
+    path = lines(tmp_path / "c.jsonl", CODECONTESTS | {"solutions": strange, "incorrect_solutions": None})
+    (problem,) = load_problems("codecontests", path, reading)
+    assert problem.solutions == ()
+    assert reading.notes.left_out == {"other_language_unknown": 5, "other_language_rust": 1}

@@ -20,4 +20,4 @@ def test_a_record(tmp_path, taskset, name):
     )
     assert problem.tests == (IOTest("1 2\n", "3\n"),)
     assert problem.solutions == (Solution("print(3)", True), Solution("print(4)", False))
-    assert reading.notes.left_out == {"other_language": 2}
+    assert reading.notes.left_out == {"other_language_cpp": 1, "other_language_py2": 1}

@@ -33,13 +33,25 @@ def test_a_table_that_is_not_there_or_not_one_is_named(tmp_path):
     with pytest.raises(DataError, match=r"t\.arrow does not exist"):
         read_table(tmp_path / "t.arrow")
     (tmp_path / "t.arrow").write_text("no table")
-    with pytest.raises(DataError, match=r"t\.arrow is not an Arrow IPC file: "):
+    with pytest.raises(DataError, match=r"t\.arrow is not an Arrow IPC stream: "):
         read_table(tmp_path / "t.arrow")
     write_table(tmp_path / "whole.arrow", pa.table({"a": list(range(1000))}))
     whole = (tmp_path / "whole.arrow").read_bytes()
-    (tmp_path / "t.arrow").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"t\.arrow is not an Arrow IPC file: "):
-        read_table(tmp_path / "t.arrow")
+    for size in (len(whole) // 2, len(whole) - 8, 4, 0):
+        (tmp_path / "t.arrow").write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"t\.arrow is not an Arrow IPC stream: "):
+            read_table(tmp_path / "t.arrow")
+
+
+def test_a_part_that_ends_between_two_batches_is_not_the_whole(tmp_path):
+    parts = [pa.table({"a": [1, 2]}), pa.table({"a": [3]})]
+    write_table(tmp_path / "two.arrow", pa.concat_tables(parts))
+    write_table(tmp_path / "one.arrow", parts[0])
+    two, one = ((tmp_path / f"{name}.arrow").read_bytes() for name in ("two", "one"))
+    assert two.startswith(one[:-8])
+    (tmp_path / "two.arrow").write_bytes(one[:-8])
+    with pytest.raises(DataError, match="its end is missing"):
+        read_table(tmp_path / "two.arrow")
 
 
 def test_meta_is_an_object(tmp_path):

@@ -88,7 +88,7 @@ def test_a_column_is_read_back_by_the_data_that_it_was_made_for_and_by_no_other(
     again = TokenData.open(data.path.parent, "train", columns={"nll_start": tmp_path})
     np.testing.assert_array_equal(again.columns["nll_start"], flat.numpy())
     other = read_table(tmp_path / "train.arrow").replace_schema_metadata({b"wmtp_fingerprint": b"other"})
-    with pa.OSFile(str(tmp_path / "train.arrow"), "wb") as sink, pa.ipc.new_file(sink, other.schema) as writer:
+    with pa.OSFile(str(tmp_path / "train.arrow"), "wb") as sink, pa.ipc.new_stream(sink, other.schema) as writer:
         writer.write_table(other)
     with pytest.raises(DataError, match="was made from another version"):
         TokenData.open(data.path.parent, "train", columns={"nll_start": tmp_path})

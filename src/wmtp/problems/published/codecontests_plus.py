@@ -47,11 +47,12 @@ def _submissions(record: Record, where: str, name: str, is_correct: bool, notes:
     for i, item in enumerate(take_or_null(record, where, name, list, [], notes)):
         if not isinstance(item, dict):
             raise DataError(f"{where}: {name}[{i}] must hold code and language")
-        if item.get("language") not in PYTHON_3:
-            notes.left_out["other_language"] += 1
+        language = item.get("language")
+        if language not in PYTHON_3:
+            notes.other_language(language)
         elif item.get("code") is None:
             notes.left_out["null_solution"] += 1
         else:
             code = unix_newlines(take(item, f"{where}: {name}[{i}]", "code", str)).strip("\n")
-            kept.append(Solution(code, is_correct, f"{name}[{i}]"))
+            kept.append(Solution(code, is_correct, f"{name}[{i}]", str(language)))
     return kept
