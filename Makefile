@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test test-fast check serve figures clean
+.PHONY: demo test test-fast check serve figures docs clean
 
 demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
 	wmtp run compare --profile demo
@@ -28,6 +28,10 @@ serve: $(STAMP) ## Prefect server and worker on 127.0.0.1, with all deployments
 
 figures: $(STAMP) ## the README's pictures
 	python docs/make_figures.py
+
+docs: $(STAMP) ## the documentation as a site, in site/
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
 $(STAMP): pyproject.toml constraints.txt scripts/install-system
 	scripts/install-system

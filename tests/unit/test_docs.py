@@ -1,14 +1,19 @@
 """What the documentation shows is what the repository has."""
 
+import importlib.util
 import re
 import shlex
 
 import pytest
+import yaml
 
+from docs import run_commands, site_pages
 from flows.command import parse
+from flows.sweep_command import parse as parse_sweep
 from tests.workspaces import PROJECT
 from wmtp.cli import _parser
 from wmtp.config import compose
+from wmtp.sweeps import compose_points
 
 PAGES = sorted([PROJECT / "README.md", PROJECT / "README.ko.md", *(PROJECT / "docs").rglob("*.md")])
 
@@ -43,44 +48,78 @@ def test_links_lead_to_files(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_site_has_every_page_and_module_that_it_names():
+    site = yaml.safe_load((PROJECT / "mkdocs.yml").read_text())
+    named = set(re.findall(r"[\w./]+\.md", str(site["nav"])))
+    made = {*site_pages.ELSEWHERE, "adr/index.md", *(f"api/{name}.md" for name in site_pages.API)}
+    assert named == {path.name for path in (PROJECT / "docs").glob("*.md")} | made
+    for module in (module for _, modules in site_pages.API.values() for module in modules):
+        assert importlib.util.find_spec(f"wmtp.{module}"), module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere_on_the_site_too(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+    on_site = [site_pages.site_link(link, page.parent, "index.md") for link in links]
+    assert [link for link in on_site if not ((PROJECT / "docs" / link).exists() or link in site_pages.ELSEWHERE)] == []
+
+
 def test_every_oracle_that_the_method_names_exists():
     tests = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", (PROJECT / "docs/method.md").read_text()))
     assert {name for name in named if f"def {name}(" not in tests} == set()
 
 
-def commands():
-    """(page, words) of every wmtp command in the pages' blocks of commands, with what its line's variables stand for."""
-    for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
-            known = dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
-            text = re.sub(r"\$(\w+)", lambda found, known=known: known.get(found[1], found[0]), block)
-            for line in re.split(r"\n|&&", text):
-                if "wmtp " not in line:
-                    continue
-                words = shlex.split(line, comments=True)
-                while words and re.match(r"[A-Z_]+=", words[0]):
-                    words.pop(0)
-                if words[:1] == ["wmtp"]:
-                    yield page.name, words[1:]
+def spoken():
+    """(page, words) of every wmtp command in the pages' blocks of commands."""
+    for shown in run_commands.commands():
+        for part in shown.line.split("&&"):
+            words = shlex.split(part)
+            while words and re.match(r"[A-Z_]+=", words[0]):
+                words.pop(0)
+            if words[:1] == ["wmtp"]:
+                yield shown.page, shlex.split(re.sub(r"--workspace \S+", "", shlex.join(words[1:])))  # `wmtp`'s own
 
 
 @pytest.mark.parametrize(
-    ("page", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else " ".join(value)
+    ("page", "words"), list(spoken()), ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )
 def test_every_command_that_a_page_shows_is_one(page, words):
+    if "--help" in words:
+        return
     if words[0] == "run":
         given, _ = parse(words[1:])
         chosen = {key: given.get(key) for key in ("arms", "seeds")}
         compose(PROJECT, given["profile"], overrides=given.get("overrides", []), **chosen)
+        return
+    if words[0] == "sweep":
+        given, _ = parse_sweep(words[1:])
+        compose_points(PROJECT, given["profile"], given["overrides"], arms=given["arms"], seeds=given["seeds"])
         return
     found = _parser().parse_args(words)
     if words[0] == "params":
         compose(PROJECT, found.profile, overrides=found.overrides)
 
 
+def test_the_script_knows_what_to_do_with_every_command_that_a_page_shows():
+    every = [one for shown in run_commands.commands() for one in run_commands.treatments(shown.line)]
+    assert {one.kind for one in every} == {run_commands.QUICK, run_commands.LONG, run_commands.NOT_HERE}
+    assert all(one.why for one in every if one.kind == run_commands.NOT_HERE)
+    for path in re.findall(r"tests/[\w/.]+", " ".join(one.why for one in every)):
+        assert (PROJECT / path).exists(), path
+    for line in (one.line for one in every if one.kind == run_commands.LONG and "wmtp run" in one.line):
+        assert "--profile toy" in line
+
+
+def test_a_block_of_another_language_is_no_command_and_a_blocks_variables_are_filled_in(tmp_path):
+    (tmp_path / "page.md").write_text(
+        'a\n```\nX="b c"\nwmtp run $X  # why\n```\nwmtp no\n```python\nwmtp = 1\n```\n\n```\nls\n```\n'
+    )
+    assert [shown.line for shown in run_commands.commands([tmp_path / "page.md"])] == ["wmtp run b c", "ls"]
+
+
 def test_the_readme_shows_the_commands_of_every_trade():
-    shown = {words[0] for page, words in commands() if page == "README.md"}
+    shown = {words[0] for page, words in spoken() if page == "README.md"}
     assert {"run", "stage", "params", "evaluate", "score", "model"} <= shown
 
 

