@@ -117,9 +117,11 @@ def requeued_if_preempted() -> Iterator[None]:
         shown = "" if is_being_requeued() else _shown()
         if "BatchFlag=1" not in shown or "Requeue=1" not in shown:
             raise
-        print(f"{notice}; Slurm's job {os.environ['SLURM_JOB_ID']} is requeued", flush=True)  # it ends this process
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
-        raise
+        print(f"{notice}; Slurm's job {os.environ['SLURM_JOB_ID']} is requeued", flush=True)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that is what Slurm sends then, and this process ends anyway
+        if subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode != 0:
+            raise
+        sys.exit(notice.exit_code)
 
 
 def _job_name(stage: str, token: str) -> str:

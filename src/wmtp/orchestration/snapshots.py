@@ -20,6 +20,7 @@ LARGEST_BYTES = 16 * 2**20
 """Of a file that is neither committed nor ignored: larger ones are data, which DVC or nobody keeps."""
 RESULTS = (PARAMS, "dvc.lock")
 """Written by every run: not code."""
+_ANOTHERS = "dubious ownership"
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,22 @@ def read_blobs(root: Path, names: Sequence[str]) -> list[str | None]:
 
 def _environment(index: Path | None) -> Mapping[str, str]:
     """Where git looks is decided by the folder alone, not by what a hook or another git has left in the environment."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    given = {key: value for key, value in os.environ.items() if key not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    kept = {**given, "LC_ALL": "C"}  # its words are looked at
     return kept if index is None else {**kept, "GIT_INDEX_FILE": str(index)}
 
 
 def head(root: Path) -> str | None:
-    """The commit that is checked out; None before the first one, or outside of git."""
+    """The commit that is checked out; None before the first one, or outside of git.
+
+    Raises:
+        ConfigError: the repository is another user's, which git reads only where `safe.directory` allows it.
+    """
     try:
         return git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    except ConfigError:
+    except ConfigError as error:
+        if _ANOTHERS in str(error):
+            raise
         return None
 
 
