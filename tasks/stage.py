@@ -81,10 +81,16 @@ class _Outcome:
 
 
 class _SaidOnce(logging.Filter):
-    """Prefect reports a state that a task returns twice: with a traceback of nothing, and as what it finished in."""
+    """Prefect reports a state that a task returns twice: with a traceback of nothing, and as what it finished in.
+
+    That is an error for it whatever is not completed; who was told to end made none.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Task run failed with state: ")
+        said = record.getMessage()
+        if said.startswith(("Finished in state Cancelled(", f"Finished in state {PREEMPTED}(")):
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        return not said.startswith("Task run failed with state: ")
 
 
 logging.getLogger("prefect.task_runs").addFilter(_SaidOnce())

@@ -7,6 +7,7 @@ these files stand as they are; whether data and outputs changed is looked up ane
 from __future__ import annotations
 
 import io
+import logging
 import os
 import threading
 import time
@@ -54,8 +55,9 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
     """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
+    from dvc.logger import set_loggers_level
 
-    with _guard:
+    with _guard, set_loggers_level(logging.ERROR):  # it warns of folders that are empty, and says what it would restore
         while True:
             try:
                 opened = _open(root, params)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -307,7 +306,6 @@ def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
 
 def _looked_up(stage: Any) -> tuple[bool, bool]:
     """Whether DVC's cache holds outputs for the dependencies as they are now; whether it is known what they were."""
-    from dvc.logger import set_loggers_level
     from dvc.stage.cache import RunCacheNotFoundError
     from dvc_data.hashfile.hash_info import HashInfo
 
@@ -318,12 +316,11 @@ def _looked_up(stage: Any) -> tuple[bool, bool]:
             stage.save_deps()
             for out in stage.outs:
                 out.hash_info = HashInfo()
-        with set_loggers_level(logging.WARNING):  # it says "skipping run" although nothing is checked out
-            try:
-                stage.repo.stage_cache.restore(stage, dry=True)
-            except RunCacheNotFoundError:
-                is_recorded = not stage.changed_stage() and all(out.hash_info for out in stage.outs)
-                return False, is_recorded or stage.repo.stage_cache._load(stage) is not None
+        try:
+            stage.repo.stage_cache.restore(stage, dry=True)
+        except RunCacheNotFoundError:
+            is_recorded = not stage.changed_stage() and all(out.hash_info for out in stage.outs)
+            return False, is_recorded or stage.repo.stage_cache._load(stage) is not None
     return True, True
 
 

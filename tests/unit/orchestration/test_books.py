@@ -83,6 +83,13 @@ def test_looking_up_the_cache_leaves_what_is_kept_as_it_was(made):
     assert judge(made, "make").is_fresh
 
 
+def test_dvcs_own_warnings_are_not_the_answers(made, caplog):
+    """Of a folder that is empty it warns whenever it looks."""
+    (made / "artifacts/data/x").unlink()
+    judged = judge_all(made, read_graph(made, ["report"]), look_up_cache=True)
+    assert judged["make"].can_restore and not caplog.records
+
+
 def test_threads_take_turns(made):
     found = []
     threads = [threading.Thread(target=lambda: found.append(judge(made, "train@a").is_fresh)) for _ in range(4)]
