@@ -24,6 +24,8 @@ GROWTH = 0.1
 _ALL = "stages"
 _CHATTER = ("Running stage", "Generating lock file", "Updating lock file", "Stage '", "Pulling data for", "  ", "report reads")
 """Beginnings of lines that say what is said better when the stage begins and ends, or that are long lists."""
+_ENDED = ("Finished in state", "Crash detected! Execution was aborted by a")
+"""Prefect's words on an end, and on one that a person asked for: said in others already."""
 _WAITS = re.compile(r"^waiting for ")
 _STARTING = "starting"
 
@@ -59,7 +61,7 @@ class Narrator(logging.Handler):
         kind, text = getattr(record, KIND, None), record.getMessage()
         stage = str(getattr(record, "task_run_name", ""))
         if kind is None:
-            is_end = text.startswith("Finished in state")  # said in other words already
+            is_end = text.startswith(_ENDED)
             if self._is_verbose or (record.levelno >= logging.WARNING and not is_end):
                 self.say(f"{record.name}: {text}")
         elif kind == BEGINS:

@@ -135,6 +135,8 @@ def test_warnings_of_ours_and_of_others_are_told_but_not_what_prefect_says_of_ev
     told.record("was killed by SIGKILL; trying once more from the last checkpoint", LINE, "train@a", logging.WARNING)
     told.record("the server is slow", level=logging.WARNING, name="prefect.client")
     told.record("Finished in state Failed('train: a reason')", level=logging.ERROR)
+    for number in ("a termination", "an interrupt"):
+        told.record(f"Crash detected! Execution was aborted by {number} signal.", level=logging.ERROR, name="prefect.flow_runs")
     told.record("train: a reason", ENDS, "train", logging.INFO)
     assert told.lines == [
         "train@a: was killed by SIGKILL; trying once more from the last checkpoint",

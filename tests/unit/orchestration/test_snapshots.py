@@ -99,7 +99,7 @@ def test_without_a_commit_or_a_repository_of_its_own_it_is_refused(tmp_path, roo
 
 def test_another_users_repository_is_not_taken_for_one_without_a_commit(root, monkeypatch):
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own
-    with pytest.raises(ConfigError, match="git rev-parse in .*: fatal: detected dubious ownership in repository"):
+    with pytest.raises(ConfigError, match=r"git rev-parse in .*: fatal: detected dubious ownership in repository"):
         take(root)
 
 
