@@ -86,7 +86,7 @@ def rank(folder: Path, out: Path) -> None:
     from wmtp.config.training import ModelConfig
     from wmtp.distributed import join_world
     from wmtp.models.build import build_model, parallelize
-    from wmtp.stages.fitting import write_language_model
+    from wmtp.models.save import write_language_model
 
     torch.set_num_threads(1)
     config, found = ModelConfig(pretrained=str(folder), n_future=1, n_layers=1), {}

@@ -14,12 +14,19 @@ import torch.distributed as dist
 
 from tests.workspaces import PATIENCE_S
 from wmtp.distributed import join_world
+from wmtp.models.save import Gathered
 
 
 def in_world(function, *arguments, **options):
     """`function(world, ...)` of a rank that has joined."""
     with join_world("cpu", seed=0) as world:
         return function(world, *arguments, **options)
+
+
+def full_state(model):
+    """The unsharded state on rank 0 (nothing elsewhere), by the names that are saved. All ranks call it."""
+    tensors = Gathered(model, is_main=not dist.is_initialized() or dist.get_rank() == 0)
+    return tensors.whole(tensors.shapes)
 
 
 def scramble():

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from tests.distributed.harness import run_on_ranks
+from tests.distributed.harness import full_state, run_on_ranks
 from tests.unit.models.families import family, padded_tokens
 from wmtp.models.build import parallelize
 from wmtp.models.load import from_causal_lm
 from wmtp.objectives import shift_labels
-from wmtp.stages.fitting import full_state
 
 
 def gradients(model, ids, labels):

@@ -2,13 +2,12 @@
 
 import torch
 
-from tests.distributed.harness import run_on_ranks
+from tests.distributed.harness import full_state, run_on_ranks
 from tests.unit.models.families import VOCAB, family
 from wmtp.models.build import parallelize
 from wmtp.models.load import from_causal_lm
 from wmtp.models.packed import prove_packed
 from wmtp.objectives import shift_labels
-from wmtp.stages.fitting import full_state
 
 LENS = ((9, 15), (20, 4))
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.distributed.harness import run_on_ranks
+from tests.distributed.harness import full_state, run_on_ranks
 from tests.tables import VOCAB, make_tables
 from wmtp.checkpoint import Checkpointer
 from wmtp.config.arms import load_arm
@@ -22,7 +22,6 @@ from wmtp.errors import NumericsError
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.token_order import add_token_order
 from wmtp.models.value import ValueModel
-from wmtp.stages.fitting import full_state
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.critic_step import CriticStep
@@ -316,7 +315,7 @@ def train_narrow_critic(world, folder, resume, pretrained):
     """Two steps in bfloat16 from a checkpoint in bfloat16: the losses, and the dtypes of the weights that are trained."""
     data = TokenData.open(folder / "data", "train", columns={"reference_nll": folder / "reference"})
     config = ModelConfig(pretrained=pretrained, n_future=1)
-    backbone = build_model(config, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=0, whole=True)
+    backbone = build_model(config, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=0)
     sharded = parallelize(ValueModel(backbone), world.mesh, dtype="bfloat16", activation_checkpointing=False)
     loader = TrainLoader(data, batch_size=4, num_micro=1, seed=0, rank=world.rank, world_size=world.size)
     state = train(

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from tests.distributed.harness import run_on_ranks
+from tests.distributed.harness import full_state, run_on_ranks
 from tests.tables import VOCAB, add_column, make_tables
 from wmtp.config.arms import load_arm
 from wmtp.config.training import ModelConfig
 from wmtp.models.build import build_model, parallelize
-from wmtp.stages.fitting import full_state
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.steps import LanguageModelStep

@@ -115,9 +115,7 @@ class _Planner:
     def critic(self) -> Work:
         section = self.config.train_critic
         model = self.critic_model
-        work = self._training("train_critic", model, section.train, section.optim, section.model, reads_values=True)
-        whole = sum(p.numel() for p in model.parameters()) * _NUMBER  # every rank reads it before it is sharded
-        return replace(work, host_bytes=work.host_bytes + whole * self.world_size)
+        return self._training("train_critic", model, section.train, section.optim, section.model, reads_values=True)
 
     def policy(self, name: str) -> Work:
         section, run = self.config.train_policy, self.config.runs[name]
@@ -152,14 +150,13 @@ class _Planner:
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         memory = training_memory(model, self._setting(train, optim, reads_values))
         kept = (numbers + 2 * trained) * _NUMBER * (self.config.runtime.keep_checkpoints + 1)
-        whole = numbers * _NUMBER if section.lora.rank else 0
         return Work(
             stage,
             tokens=examples * self.lengths.mean,
             flops=examples * step * recomputed + held_out * step * _PASS,
             dtype=train.dtype,
             memory=memory,
-            host_bytes=(numbers + 2 * trained) * _NUMBER + whole * self.world_size,
+            host_bytes=(numbers + 2 * trained) * _NUMBER,
             disk_bytes=numbers * _NUMBER,
             resume_bytes=kept,
         )
@@ -191,12 +188,11 @@ class _Planner:
         return float(flops.of_documents(length, targets))
 
     def scoring(self, stage: str, model: MTPForCausalLM) -> Work:
-        """One forward pass over the training examples; every rank reads the whole model before it is sharded."""
+        """One forward pass over the training examples."""
         numbers = sum(p.numel() for p in model.parameters()) * _NUMBER
         flops = self.num_rows * self._of_example(model_flops(model)) * _PASS
         tokens = self.num_rows * self.lengths.mean
-        host = numbers * self.world_size if self.device == "cuda" else 2 * numbers * self.world_size
-        return Work(stage, tokens=tokens, flops=flops, host_bytes=host, disk_bytes=int(tokens) * _NUMBER)
+        return Work(stage, tokens=tokens, flops=flops, host_bytes=numbers, disk_bytes=int(tokens) * _NUMBER)
 
     def evaluation(self, name: str) -> Work:
         config, data = self.config.evaluate, self.config.data

@@ -15,17 +15,14 @@ from transformers.initialization import no_init_weights
 
 from wmtp.distributed import seed_everything
 from wmtp.errors import ConfigError
-from wmtp.models.heads import HeadLayout
-from wmtp.models.load import from_causal_lm, prove_heads, read_model
 from wmtp.models.lora import add_adapters
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
-from wmtp.models.shipped import read_modules, ships_modules, take_modules
-from wmtp.models.slices import is_on_plain, open_slices, unread
+from wmtp.models.shipped import open_modules, ships_modules
+from wmtp.models.slices import open_model, unread
 from wmtp.models.start import default_start, layout_of
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
-    from transformers import PreTrainedModel
 
     from wmtp.config.training import ModelConfig
 
@@ -39,21 +36,20 @@ def build_model(
     eos_token_id: int,
     seed: int,
     n_future: int | None = None,
-    whole: bool = False,
 ) -> MTPForCausalLM:
-    """A model on the CPU, the same on every rank.
+    """A model on the CPU, the same on every rank. A pretrained one has no parameters before `parallelize` fills it.
 
     Args:
         seed: of every number that is drawn for it; all ranks' generators start from it here.
         n_future: overrides `config.n_future` (arm `ntp` is the same number of layers with one head).
-        whole: it becomes a part of another model, so a pretrained one has its parameters now, and not when it is sharded.
     Raises:
         ConfigError: the pretrained model's vocabulary is smaller than the tokenizer's.
+        ModelError: see `wmtp.models.slices.open_model`.
     """
     seed_everything(seed)
     heads = n_future if n_future is not None else config.n_future
     if config.pretrained is not None:
-        model = _pretrained(config.pretrained, config, heads, vocab_size, whole)
+        model = _pretrained(config.pretrained, config, heads, vocab_size, seed)
         if config.lora.rank:
             add_adapters(model, config.lora, seed)
         return model
@@ -118,35 +114,25 @@ def _draw_parameters(model: MTPForCausalLM) -> None:
             nn.init.normal_(module.weight, mean=0.0, std=std)
 
 
-def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int, whole: bool) -> MTPForCausalLM:
+def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int, seed: int) -> MTPForCausalLM:
     where = f"model.pretrained={path}"
-    start = config.head_init or default_start(config.head_variant)
-    layout = layout_of(config.head_variant, config.head_stride, start)
-    in_slices = not whole and config.lora.rank == 0 and (n_future == 1 or (start == "copy" and not layout.is_chain))
-    sliced = open_slices(Path(path), n_future, where, layout) if in_slices and Path(path).is_dir() else None
-    model: PreTrainedModel = read_model(path, where, dtype=torch.float32) if sliced is None else sliced
-    embeddings = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    opened = open_model(Path(path), where)
+    embeddings = cast(nn.Embedding, opened.model.get_input_embeddings()).num_embeddings
     if embeddings < vocab_size:
         raise ConfigError(f"{where}: {embeddings} embeddings, but the tokenizer has {vocab_size} tokens")
-    if not isinstance(model, MTPForCausalLM):
-        found = config.head_init is None and layout.is_chain and ships_modules(model, Path(path))
-        if n_future > 1 and (found or start == "shipped"):
-            return _with_modules(model, n_future, where, layout_of(config.head_variant, 1, "shipped"))
-        return from_causal_lm(model, n_future, where, layout=layout, start=start)
-    if not is_on_plain(model):
+    if isinstance(opened.model, MTPForCausalLM):
+        model = opened.own()
         _take_heads(model, config, n_future, where)
-    if sliced is None:
-        prove_heads(model, where)
-    return model
-
-
-def _with_modules(source: PreTrainedModel, n_future: int, where: str, layout: HeadLayout) -> MTPForCausalLM:
-    """With heads that are the multi-token modules which the model ships."""
-    modules = read_modules(source, n_future - 1, where)
-    model = from_causal_lm(source, n_future, where, layout=layout)
-    take_modules(model, modules, where)
+        return model
+    start = config.head_init or default_start(config.head_variant)
+    if config.head_init is None and config.head_variant == "sequential" and ships_modules(opened):
+        start = "shipped"
+    layout = layout_of(config.head_variant, config.head_stride, start)
+    if start != "shipped" or n_future == 1:
+        return opened.with_heads(n_future, layout, start, seed)
+    made = opened.with_heads(n_future, layout, start, seed, open_modules(opened, n_future - 1))
     print(f"{where}: heads 1 to {n_future - 1} are the multi-token modules that it ships")
-    return model
+    return made
 
 
 def _take_heads(model: MTPForCausalLM, config: ModelConfig, n_future: int, where: str) -> None:
@@ -177,8 +163,8 @@ def parallelize(
 
     Activation checkpointing wraps blocks before they are compiled and sharded; the NLL stays outside of it. Parameters
     and reductions are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward
-    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks. A model of `open_slices` is
-    filled and proven here.
+    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks. A model
+    that was opened and not read is filled and proven here.
 
     Args:
         has_narrow_masters: parameters are bfloat16, and so are gradients once they are reduced.
@@ -207,6 +193,6 @@ def parallelize(
         fully_shard(backbone.token_order, **keep)
     fully_shard(model, **keep)
     if slices is not None:
-        slices.fill(model, torch.device(mesh.device_type))
-        slices.prove(backbone, is_narrow=has_narrow_masters or dtype == "bfloat16")
+        slices.fill(model, backbone, torch.device(mesh.device_type))
+        slices.prove(model, backbone, is_narrow=has_narrow_masters or dtype == "bfloat16")
     return model

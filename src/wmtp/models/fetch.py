@@ -12,7 +12,7 @@ from typing import Any
 from wmtp import model_files
 from wmtp.errors import ConfigError, ModelError
 from wmtp.files import write_json
-from wmtp.models.load import first_line
+from wmtp.models.file_tensors import first_line
 from wmtp.models.new_folder import new_folder
 
 PROVENANCE = "provenance.json"

@@ -17,7 +17,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
 from wmtp.errors import ModelError
-from wmtp.models.load import first_line, require_every_tensor
+from wmtp.models.file_tensors import first_line, require_every_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -73,7 +73,8 @@ class ChainedBlock(nn.Module):
     def __init__(self, block: nn.Module, norm: nn.Module, width: int) -> None:
         super().__init__()
         self.enorm, self.hnorm = unit_norm(norm), unit_norm(norm)
-        self.eh_proj = nn.Linear(2 * width, width, bias=False)
+        device = next((parameter.device for parameter in block.parameters()), None)
+        self.eh_proj = nn.Linear(2 * width, width, bias=False, device=device)
         self.mtp_block = block
         self.post_norm = _copy(norm)
 
@@ -216,12 +217,14 @@ def _instead(args: tuple[Any, ...], kwargs: dict[str, Any], hidden_BTD: torch.Te
 
 
 def unit_norm(norm: nn.Module) -> nn.Module:
-    """A norm of this kind that has no gain, however its parameters say so.
+    """A norm of this kind that has no gain, however its parameters say so; with numbers also where this one has none yet.
 
     Raises:
         ValueError: neither ones nor zeros give one.
     """
     made = _copy(norm)
+    if any(parameter.is_meta for parameter in made.parameters()):
+        made.to_empty(device="cpu")
     parameters = dict(made.named_parameters())
     if not parameters:
         return made
@@ -231,7 +234,7 @@ def unit_norm(norm: nn.Module) -> nn.Module:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.fill_(0.0 if name.endswith("bias") else fill)
-            if like.is_meta or abs(made(x).double().square().mean().item() - 1) < 0.2:
+            if abs(made(x).double().square().mean().item() - 1) < 0.2:
                 return made
     raise ValueError(f"its norm {type(norm).__name__} has a gain that is neither its weight nor one more")
 

@@ -6,21 +6,20 @@ Shapes: B batch, T sequence, V vocabulary.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from wmtp.errors import ModelError
-from wmtp.model_files import require_model
+from wmtp.model_files import require_model, tensor_names
+from wmtp.models.file_tensors import first_line, passed_over, require_every_tensor, say_unread, shipped_names
 from wmtp.models.heads import HeadLayout, layers_name, norm_name
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
-from wmtp.models.start import start_heads
+from wmtp.models.start import start_heads, try_start
 from wmtp.objectives.shift import shift_labels
 from wmtp.types import IGNORE_INDEX
 
@@ -59,39 +58,11 @@ def read_model(
     except Exception as error:  # transformers raises whatever it meets in somebody's files
         raise ModelError(f"{where}: {first_line(error)}") from error
     model, info = loaded
-    patterns = _passed_over(model)
-    unknown = {name for name in info["unexpected_keys"] if not any(re.search(pattern, name) for pattern in patterns)}
-    require_every_tensor({**info, "unexpected_keys": unknown}, where)
-    unread = shipped_names(model, Path(path_or_hub_id))
-    if unread:
-        no_place = "have no place in transformers' model and are not read with it"
-        print(f"{where}: {len(unread)} tensors {no_place}, the first is {unread[0]}")
+    unknown = set(info["unexpected_keys"])
+    require_every_tensor({**info, "unexpected_keys": unknown - set(shipped_names(model, unknown))}, where)
+    files = [file for file in sorted(Path(path_or_hub_id).glob("*.safetensors")) if passed_over(model)]
+    say_unread(shipped_names(model, [name for file in files for name in tensor_names(file)]), where)
     return model
-
-
-def require_every_tensor(info: dict[str, Any], where: str) -> None:
-    """Every tensor of a model's files had its place, and every place its tensor.
-
-    Args:
-        info: what `from_pretrained` returns of it with `output_loading_info`.
-    Raises:
-        ModelError: names the first that had not.
-    """
-    faults = [
-        *(f"tensor {name} is missing" for name in sorted(info["missing_keys"])),
-        *(f"tensor {name} is of no part of the model" for name in sorted(info["unexpected_keys"])),
-        *(f"tensor {n} is {tuple(found)} and must be {tuple(due)}" for n, found, due in sorted(info["mismatched_keys"])),
-        *info["error_msgs"],
-    ]
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ModelError(f"{where}: {faults[0]}{more}")
-
-
-def first_line(error: Exception) -> str:
-    """What an exception is and says, in one line."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"
 
 
 def read_heads(folder: Path, where: str) -> MTPForCausalLM:
@@ -107,24 +78,14 @@ def read_heads(folder: Path, where: str) -> MTPForCausalLM:
     return model
 
 
-def shipped_names(model: PreTrainedModel, folder: Path) -> list[str]:
-    """The tensors of a folder that transformers passes over: multi-token modules that some models ship, for instance."""
-    patterns, found = _passed_over(model), list[str]()
-    for file in sorted(folder.glob("*.safetensors")) if patterns else ():
-        with safe_open(file, framework="pt") as tensors:
-            found += [name for name in tensors.keys() if any(re.search(p, name) for p in patterns)]  # noqa: SIM118
-    return found
-
-
-def _passed_over(model: PreTrainedModel) -> list[str]:
-    """Patterns of their names. The classes know the released sizes' numbers alone: modules are behind the last layer."""
-    first, number = getattr(model.config, "num_hidden_layers", 0), getattr(model.config, "num_mtp_layers", None) or 0
-    numbered = [rf"^model\.layers\.{layer}\." for layer in range(first, first + number)]
-    return [*(model._keys_to_ignore_on_load_unexpected or ()), *numbered]
-
-
 def from_causal_lm(
-    source: PreTrainedModel, n_future: int, where: str = "", *, layout: HeadLayout | None = None, start: str = "copy"
+    source: PreTrainedModel,
+    n_future: int,
+    where: str = "",
+    *,
+    layout: HeadLayout | None = None,
+    start: str = "copy",
+    seed: int = 0,
 ) -> MTPForCausalLM:
     """Put heads on a causal language model: its last layer becomes head 0.
 
@@ -132,7 +93,7 @@ def from_causal_lm(
 
     Args:
         where: how errors name it.
-        layout: what further heads are, and start: their parameters, see `start_heads`.
+        layout: what further heads are; start and seed: their parameters, see `start_heads`.
     Raises:
         ModelError: heads cannot be put there, or what they compute is not what the model did.
     """
@@ -142,8 +103,11 @@ def from_causal_lm(
     with ready_for_proof(source):
         expected = proof_logits(source)
         model = put_heads(source, n_future, where, layout)
-        start_heads(model, start, where)
+        start_heads(model, start, seed)
         _compare(model, expected, where)
+        fault = try_start(model, start)
+    if fault:
+        raise ModelError(f"{where}: {fault}")
     return model.train(training)
 
 
@@ -214,7 +178,7 @@ def prove_heads(model: MTPForCausalLM, where: str) -> None:
 
 def _compare(model: MTPForCausalLM, expected_BTV: torch.Tensor, where: str) -> None:
     try:
-        found = _of_heads(model, expected_BTV)
+        found = of_heads(model, expected_BTV)
     except Exception as error:  # and so do families that are unlike others
         raise ModelError(f"{where}: heads cannot be put on it: {first_line(error)}") from None
     fault = differing(found, model, is_narrow=model.dtype.itemsize == 2)
@@ -238,7 +202,7 @@ def differing(found: _Pairs, model: PreTrainedModel, *, is_narrow: bool) -> str 
     return None
 
 
-def head_0(model: MTPForCausalLM, expected_BTV: torch.Tensor | None) -> _Pairs:
+def _head_0(model: MTPForCausalLM, expected_BTV: torch.Tensor | None) -> _Pairs:
     """Logits and NLL of head 0 against the model's own logits; nothing where those are not here, but the model runs."""
     ids_BT, mask_BT = _proof_tokens(model)
     labels_BTH = shift_labels(
@@ -252,9 +216,10 @@ def head_0(model: MTPForCausalLM, expected_BTV: torch.Tensor | None) -> _Pairs:
     return {"head 0": (logits_BTV, expected_BTV), "head 0's NLL": (nll_BTH[..., 0], due_BT)}
 
 
-def _of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor) -> _Pairs:
+def of_heads(model: MTPForCausalLM, expected_BTV: torch.Tensor | None) -> _Pairs:
+    """Head 0, and every head with a cache against the same without one."""
     ids_BT, mask_BT = _proof_tokens(model)
-    found = head_0(model, expected_BTV)
+    found = _head_0(model, expected_BTV)
     positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     whole = model.head_hidden(ids_BT, mask_BT, positions_BT)
     for h, cached_BTD in enumerate((_chain_in_parts if model.config.layout.is_chain else _in_parts)(model, positions_BT)):

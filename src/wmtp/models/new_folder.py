@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import uuid
@@ -17,6 +18,8 @@ from wmtp.files import sync, temporary_sibling
 def new_folder(target: Path, source: Path | None = None) -> Iterator[Path]:
     """A folder to write to, which becomes `target` when the block ends well and is removed when it does not.
 
+    What a kill has left of `target` before is removed, too: who writes to a folder holds a lock on it.
+
     Args:
         source: what is read meanwhile, a folder that stays as it is.
     Raises:
@@ -28,7 +31,10 @@ def new_folder(target: Path, source: Path | None = None) -> Iterator[Path]:
         temporary.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"{target}: {error.strerror}: {error.filename}") from None
+    held = os.open(temporary, os.O_RDONLY)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _clear_away(target, temporary)
         yield temporary
         for path in temporary.rglob("*"):
             sync(path)
@@ -36,7 +42,24 @@ def new_folder(target: Path, source: Path | None = None) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
     sync(target.parent)
+
+
+def _clear_away(target: Path, own: Path) -> None:
+    """Remove the remains of those that were killed while they wrote `target`: nobody holds a lock on them any more."""
+    for left in target.parent.glob(temporary_sibling(target, "*").name):
+        if left == own or not left.is_dir():
+            continue
+        descriptor = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except OSError:  # somebody is writing to it
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def _require_free(target: Path, source: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
-from wmtp.files import write_json
+from wmtp.files import temporary_sibling, write_json
 
 SHARD_BYTES = 2**30
 _PATTERN = "model{suffix}.safetensors"
@@ -35,7 +36,7 @@ def write_shards(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write `model.safetensors`, or shards of it and their index.
+    """Write `model.safetensors`, or shards of it and their index: each whole or not there, the index last.
 
     Args:
         shapes: of every tensor, by name, in the order in which they are written.
@@ -50,7 +51,9 @@ def write_shards(
         if tensors is not None:
             whole = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
             del tensors
-            save_file(whole, folder / file, metadata={"format": "pt"})
+            temporary = temporary_sibling(folder / file, "shard")
+            save_file(whole, temporary, metadata={"format": "pt"})
+            os.replace(temporary, folder / file)
             del whole
     if is_writer and len(places) > 1:
         total = sum(math.prod(shape) for shape in shapes.values())

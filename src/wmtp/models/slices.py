@@ -1,132 +1,182 @@
 """A pretrained model of which every rank reads its own slices: sharded without parameters first, filled from the files then.
 
-Nothing of the size of the model is ever on a rank, on its host or its device.
+Nothing of the size of the model is ever on a rank, on its host or its device. There is no other way to a model that is trained
+or that scores: see `wmtp.models.build.parallelize`, which fills what is opened here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from accelerate import init_empty_weights
-from safetensors import safe_open
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
 
 from wmtp import model_files
 from wmtp.errors import ModelError
+from wmtp.models.file_tensors import Place, Source, first_line, places_in, say_unread, shipped_names, sources
 from wmtp.models.heads import HeadLayout, layers_name
-from wmtp.models.load import differing, first_line, head_0, proof_logits, put_heads, ready_for_proof
+from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof
 from wmtp.models.mtp import MTPForCausalLM
+from wmtp.models.parts import fill, without_wrappers
+from wmtp.models.start import start_heads, try_start
+from wmtp.models.streamed import stream
 
-_WRAPPER = "_checkpoint_wrapped_module."
+if TYPE_CHECKING:
+    from wmtp.models.shipped import Modules
+
 _UNREAD = "unread_slices"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A tensor in a file."""
+class Opened:
+    """A folder's model without parameters, and what each of its tensors is read from.
 
-    file: Path
-    name: str
-
-    def read(self, where: tuple[slice, ...] = ()) -> torch.Tensor:
-        """A part of it, as the file has it. The file is opened for it alone: what was mapped leaves the memory again."""
-        with safe_open(self.file, framework="pt") as tensors:
-            return cast(torch.Tensor, tensors.get_slice(self.name)[where or ...])
-
-
-@dataclass(frozen=True)
-class Unread:
-    """What a model without parameters is to be filled from.
-
-    `places`: of every parameter, by its name in the model. `plain`: of every parameter of the plain model that heads were put
-    on, by its name there; None for one of wmtp's own, which has no other to be compared with.
+    `untied`: parameters that the configuration calls tied and the files hold apart. `places`: everything in the files.
     """
 
     folder: Path
     where: str
+    model: PreTrainedModel
+    sources: Mapping[str, Source]
+    untied: tuple[str, ...]
     places: Mapping[str, Place]
-    plain: Mapping[str, Place] | None
 
-    def fill(self, model: nn.Module, device: torch.device) -> None:
-        """Give a sharded model its parameters, in float32; every rank reads what it holds."""
-        buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module.named_buffers(recurse=False)]
-        model.to_empty(device=device)
-        for module, name, buffer in buffers:
-            setattr(module, name, buffer.to(device))
+    def with_heads(
+        self, n_future: int, layout: HeadLayout, start: str, seed: int, modules: Modules | None = None
+    ) -> MTPForCausalLM:
+        """Heads on a plain model, see `wmtp.models.start`; still to be filled.
+
+        Args:
+            seed: of what is drawn for them. modules: what they are, where they are `shipped`.
+        Raises:
+            ModelError: heads cannot be put on it.
+        """
+        source = _without_parameters(self.folder, self.where, self.untied)
+        ours = _names_with_heads(source, self.sources)
+        model = put_heads(source, n_future, self.where, layout)
+        found = ours(model.last_layer_name)
+        if modules is not None:
+            found |= modules.sources_of_heads(f"{model.last_layer_name}.blocks.", n_future)
+        setattr(model, _UNREAD, Unread(self.where, found, self, start, seed, modules))
+        return model
+
+    def own(self) -> MTPForCausalLM:
+        """A model that has heads already; still to be filled.
+
+        Raises:
+            ModelError: it has none.
+        """
+        model: PreTrainedModel = self.model
+        if not isinstance(model, MTPForCausalLM):
+            raise ModelError(f"{self.where}: a {model.config.model_type} model, and not a multi-token one")
+        setattr(model, _UNREAD, Unread(self.where, self.sources))
+        return model
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What a model without parameters is to be filled from, by the names that it has; `plain`: what heads were put on."""
+
+    where: str
+    sources: Mapping[str, Source]
+    plain: Opened | None = None
+    start: str | None = None
+    seed: int = 0
+    modules: Modules | None = None
+
+    def fill(self, whole: nn.Module, model: MTPForCausalLM, device: torch.device) -> None:
+        """Give a sharded model its parameters, in float32; every rank reads what it holds. What has values keeps them.
+
+        Args:
+            whole: what was sharded, `model` or what holds it.
+        """
+        whole._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                _fill(parameter, self.places[name.replace(_WRAPPER, "")])
+            for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers()):
+                source = self.sources.get(without_wrappers(name))
+                if source is not None:
+                    fill(tensor, source.read)
+        if self.start is not None:
+            start_heads(model, self.start, self.seed)
 
-    def prove(self, model: MTPForCausalLM, *, is_narrow: bool) -> None:
-        """Head 0 of the filled model against the plain one, which rank 0 runs a layer at a time. All ranks call it.
+    def prove(self, whole: nn.Module, model: MTPForCausalLM, *, is_narrow: bool) -> None:
+        """The filled model against the plain one, which rank 0 runs a layer at a time, and its caches. All ranks call it.
 
         Raises:
             ModelError: on every rank, what differs.
         """
-        keeps = [module for module in model.modules() if isinstance(module, FSDPModule)]
+        expected: list[torch.Tensor] = []
+        if self.plain is not None and dist.get_rank() == 0:
+            self._agree(lambda: expected.append(_streamed_logits(cast(Opened, self.plain)).to(model.device)))
+        elif self.plain is not None:
+            self._agree(lambda: None)
+
+        def found() -> str | None:
+            pairs = of_heads(model, (proof_logits(model) if self.plain is None else next(iter(expected), None)))
+            fault = differing(pairs, model, is_narrow=is_narrow)
+            if fault is None and self.start is not None:
+                fault = try_start(model, self.start)
+            if fault is None and self.modules is not None:
+                fault = self.modules.differing(model)
+            return fault
+
         with ready_for_proof(model):
-            for module in keeps:
-                module.set_reshard_after_forward(True, recurse=False)
-            try:
-                expected_BTV = proof_logits(model) if self.plain is None else None
-                if self.plain is not None and dist.get_rank() == 0:
-                    expected_BTV = _streamed_logits(self.folder, self.plain).to(model.device)
-                found = head_0(model, expected_BTV)
-            finally:
-                for module in keeps:
-                    module.reshard()
-                    module.set_reshard_after_forward(model.device.type != "cpu", recurse=False)
-        fault = [differing(found, model, is_narrow=is_narrow) if found else None]
-        dist.broadcast_object_list(fault, src=0)
-        if fault[0]:
-            raise ModelError(f"{self.where}: {fault[0]}")
+            self._agree(lambda: _gathered(whole, found))
+
+    def _agree(self, run: Callable[[], str | None]) -> None:
+        """Raises ModelError on all ranks: what the first one found, or met."""
+        try:
+            fault = run()
+        except ModelError as error:
+            fault = str(error).removeprefix(f"{self.where}: ")
+        except Exception as error:  # families are unlike one another
+            fault = f"heads cannot be put on it: {first_line(error)}"
+        said = [fault]
+        dist.broadcast_object_list(said, src=0)
+        if said[0]:
+            raise ModelError(f"{self.where}: {said[0]}")
 
 
-def open_slices(folder: Path, n_future: int | None, where: str, layout: HeadLayout | None = None) -> MTPForCausalLM | None:
-    """A model without parameters, which `parallelize` shards and then fills; None where it has to be read whole.
-
-    That is so where its files name or hold tensors otherwise than its modules do (transformers converts some families'), are
-    no safetensors, or there is but one rank. Whatever is wrong with them is then found by `read_model`.
+def open_model(folder: Path, where: str) -> Opened:
+    """The model of a folder, every tensor accounted for and none of them read.
 
     Args:
-        n_future: heads to put on a plain model, of this layout, copies of its last layer; None: it must have its own.
+        where: how errors name it.
+    Raises:
+        ModelError: no such model, files that cannot be read or are no plain numbers, or a tensor that is missing, unexpected or
+            misshapen.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return None
     model_files.require_model(folder)
-    places = {name: Place(path, name) for path in _safetensors(folder) for name in model_files.tensor_names(path)}
-    source = _without_parameters(folder)
-    plain = None if isinstance(source, MTPForCausalLM) else _found(source, places, lambda name: name)
-    if isinstance(source, MTPForCausalLM):
-        model: MTPForCausalLM = source
-        found = _found(model, places, lambda name: name)
-    elif n_future is None or plain is None:
-        return None
-    else:
-        theirs = _plain_names(source)
-        model = put_heads(source, n_future, where, layout)
-        found = _found(model, places, lambda name: theirs(name, model.last_layer_name))
-    if found is None:
-        return None
-    setattr(model, _UNREAD, Unread(folder, where, found, plain))
-    return model
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"{where} holds an adapter beside the weights: merge it into them (PEFT's merge_and_unload)")
+    model = _without_parameters(folder, where, ())
+    quantised = getattr(model.config, "quantization_config", None)
+    if quantised is not None:
+        method = dict(quantised).get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
+        raise ModelError(f"{where}: its weights are quantised ({method}): training needs a folder of them dequantised")
+    places = places_in(folder)
+    found = sources(model, places.values(), get_model_conversion_mapping(model), where)
+    say_unread(shipped_names(model, places), where)
+    untied = _apart(model, found)
+    return Opened(folder, where, _without_parameters(folder, where, untied) if untied else model, found, untied, places)
 
 
-def is_on_plain(model: nn.Module) -> bool:
-    """Whether this is a plain model that heads were put on, still to be filled."""
-    found: Unread | None = model.__dict__.get(_UNREAD)
-    return found is not None and found.plain is not None
+def open_heads(folder: Path, where: str) -> MTPForCausalLM:
+    """A multi-token model of wmtp's, still to be filled and proven by `parallelize`.
+
+    Raises:
+        ModelError: as `open_model`, or a model of another kind.
+    """
+    return open_model(folder, where).own()
 
 
 def unread(model: nn.Module) -> Unread | None:
@@ -139,15 +189,11 @@ def fill_alike(model: nn.Module, name: str, like: torch.Tensor) -> None:
     """A parameter `name`, which the files do not hold, is to start as `like`; nothing where the model is filled already."""
     found: Unread | None = model.__dict__.get(_UNREAD)
     if found is not None:
-        (theirs,) = (known for known, parameter in model.named_parameters() if parameter is like)
-        setattr(model, _UNREAD, replace(found, places={**found.places, name: found.places[theirs]}))
+        theirs = {known for known, one in model.named_parameters(remove_duplicate=False) if one is like} & found.sources.keys()
+        setattr(model, _UNREAD, replace(found, sources={**found.sources, name: found.sources[min(theirs)]}))
 
 
-def _safetensors(folder: Path) -> list[Path]:
-    return [path for path in model_files.weight_files(folder) if path.suffix == ".safetensors"]
-
-
-def _without_parameters(folder: Path) -> PreTrainedModel:
+def _without_parameters(folder: Path, where: str, untied: tuple[str, ...]) -> PreTrainedModel:
     """As `from_pretrained` makes it, its buffers computed, its parameters of no memory."""
     try:
         config = AutoConfig.from_pretrained(folder)
@@ -157,83 +203,57 @@ def _without_parameters(folder: Path) -> PreTrainedModel:
         if (folder / "generation_config.json").exists():
             model.generation_config = GenerationConfig.from_pretrained(folder)
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{folder}: {first_line(error)}") from None
+        raise ModelError(f"{where}: {first_line(error)}") from None
+    for name in untied:
+        part, _, key = name.rpartition(".")
+        like = model.get_parameter(name)
+        setattr(model.get_submodule(part), key, nn.Parameter(torch.empty_like(like)))
+        model.all_tied_weights_keys.pop(name)
     return model
 
 
-def _found(model: PreTrainedModel, places: Mapping[str, Place], theirs: Callable[[str], str]) -> dict[str, Place] | None:
-    """Every parameter's place, if the files hold exactly the model's tensors under the names that `theirs` gives them."""
-    parameters, everywhere = dict(model.named_parameters()), dict(model.named_parameters(remove_duplicate=False))
-    found = {name: places[theirs(name)] for name in parameters if theirs(name) in places}
-    known = {theirs(name) for name in everywhere}
-    ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    more = [name for name in places if name not in known and not any(re.search(pattern, name) for pattern in ignored)]
-    if found.keys() != parameters.keys() or more or model.state_dict().keys() - everywhere.keys():
-        return None
-    for name, parameter in parameters.items():
-        with safe_open(found[name].file, framework="pt") as tensors:
-            if list(parameter.shape) != tensors.get_slice(found[name].name).get_shape():
-                return None
-    return found
+def _apart(model: PreTrainedModel, found: Mapping[str, Source]) -> tuple[str, ...]:
+    """Parameters that are tied by the configuration, but of which the files hold other numbers, as `from_pretrained` has it."""
+    pairs = [(a, b) for a, b in getattr(model, "all_tied_weights_keys", {}).items() if a in found and b in found]
+    return tuple(a for a, b in pairs if not torch.equal(found[a].read(), found[b].read()))
 
 
-def _plain_names(source: PreTrainedModel) -> Callable[[str, str], str]:
-    """From a name in a model with heads to the one that the plain model has: further heads start as its last layer."""
+def _names_with_heads(source: PreTrainedModel, found: Mapping[str, Source]) -> Callable[[str], dict[str, Source]]:
+    """The sources by the names that a model with heads has for the plain model's tensors, given its last layer's name."""
     names = {id(module): name for name, module in source.named_modules()}
     decoder, unembedding = names[id(source.get_decoder())], names[id(source.get_output_embeddings())]
 
-    def theirs(name: str, last: str) -> str:
-        name = re.sub(rf"^{re.escape(last)}\.blocks\.\d+\.", f"{last}.", name)
-        if name.startswith("unembedding.lm_head."):
-            return name.replace("unembedding.lm_head", unembedding, 1)
-        return name.replace("model", decoder, 1)
+    def ours(name: str, last: str) -> str:
+        if name.startswith(f"{unembedding}."):
+            return name.replace(unembedding, "unembedding.lm_head", 1)
+        name = name.replace(decoder, "model", 1)
+        return re.sub(rf"^{re.escape(last)}\.", f"{last}.blocks.0.", name)
 
-    return theirs
-
-
-def _fill(parameter: nn.Parameter, place: Place) -> None:
-    held = parameter.data
-    if not isinstance(held, DTensor):
-        held.copy_(place.read())
-        return
-    sizes, starts = compute_local_shape_and_global_offset(held.shape, held.device_mesh, held.placements)
-    if all(sizes):
-        held.to_local().copy_(place.read(tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))))
+    return lambda last: {ours(name, last): source for name, source in found.items()}
 
 
-@contextmanager
-def _read_for_a_while(module: nn.Module, where: Mapping[int, Place]) -> Iterator[None]:
-    """A module of the plain model has its parameters, whole and in float32. `where`: by the identity of the empty ones."""
-    empty = [(part, key, p) for part in module.modules() for key, p in part.named_parameters(recurse=False)]
-    for part, key, parameter in empty:
-        setattr(part, key, nn.Parameter(where[id(parameter)].read().float(), requires_grad=False))
+def _streamed_logits(plain: Opened) -> torch.Tensor:
+    """The plain model's logits for the proof's tokens, on the CPU."""
+    decoder = plain.model.get_decoder()
+    with torch.no_grad():
+        stream(plain.model, plain.sources, cast(nn.ModuleList, getattr(decoder, layers_name(decoder))))
+    with ready_for_proof(plain.model):
+        return proof_logits(plain.model)
+
+
+def _gathered(whole: nn.Module, run: Callable[[], Any]) -> Any:
+    """Run with the root's own parameters whole meanwhile, as in its forward; all others are gathered and let go of as ever."""
+    keeps = [module for module in whole.modules() if isinstance(module, FSDPModule)]
+    root = cast(Any, whole)
+    is_host = next(whole.parameters()).device.type == "cpu"
+    for module in keeps:
+        module.set_reshard_after_forward(module is not whole, recurse=False)
+    root.run_gathered = run
+    register_fsdp_forward_method(whole, "run_gathered")
     try:
-        yield
+        return root.run_gathered()
     finally:
-        for part, key, parameter in empty:
-            setattr(part, key, parameter)
-
-
-def _streamed_logits(folder: Path, places: Mapping[str, Place]) -> torch.Tensor:
-    """The plain model's logits for the proof's tokens, on the CPU: a layer or a matrix is in memory while it runs."""
-    source = _without_parameters(folder)
-    empty = dict(source.named_parameters(remove_duplicate=False))
-    where = {id(parameter): places[name] for name, parameter in empty.items() if name in places}  # a tied one by one name
-    decoder = source.get_decoder()
-    layers = cast(nn.ModuleList, getattr(decoder, layers_name(decoder)))
-    inside = {id(part) for layer in layers for part in layer.modules()}
-    outside = [part for part in source.modules() if id(part) not in inside and dict(part.named_parameters(recurse=False))]
-    for part in (*layers, *outside):
-        _stream(part, where)
-    with ready_for_proof(source):
-        return proof_logits(source)
-
-
-def _stream(module: nn.Module, where: Mapping[int, Place]) -> None:
-    forward: Any = module.forward
-
-    def run(*arguments: Any, **options: Any) -> Any:
-        with _read_for_a_while(module, where):
-            return forward(*arguments, **options)
-
-    module.forward = run
+        del root.run_gathered
+        for module in keeps:
+            module.reshard()
+            module.set_reshard_after_forward(not is_host, recurse=False)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from wmtp.errors import ModelError
 from wmtp.models.heads import ChainedBlock, HeadLayout
 from wmtp.models.mtp import MTPForCausalLM
+from wmtp.models.parts import fill, fill_like, without_wrappers
 
 STARTS = ("copy", "identity", "zero_residual", "random", "shipped")
 
@@ -34,51 +34,79 @@ def default_start(variant: str) -> str:
 
 
 @torch.no_grad()
-def start_heads(model: MTPForCausalLM, start: str, where: str) -> None:
-    """Set the further heads' parameters. The model's modules are in evaluation mode.
+def start_heads(model: MTPForCausalLM, start: str, seed: int = 0) -> None:
+    """Set the further heads' parameters, of a sharded model this rank's part of them. The model is in evaluation mode.
 
     - `copy`: the last layer's. Parallel heads then predict what head 0 does.
     - `identity`: a layer that adds nothing, behind head 0: head 0's predictions.
     - `zero_residual`: the last layer's parameters, but it adds nothing: the predictions of the trunk alone.
-    - `random`: the family's own distribution, from torch's generator.
+    - `random`: the family's own distribution, from `seed`.
 
-    (`shipped` ones are `wmtp.models.shipped`'s business.)
+    (`shipped` ones are `wmtp.models.shipped`'s business.) Adapters keep their values.
 
     A chain's projection takes the hidden states and leaves the tokens out, but for `random`.
-
-    Args:
-        where: how errors name the model.
-    Raises:
-        ModelError: it cannot be told by which matrices the family's layers add to the hidden states.
     """
-    for head in model.heads[1:]:
-        if start == "random":
-            _draw(model, head)
-            continue
-        if isinstance(head, ChainedBlock):
-            width = head.eh_proj.out_features
-            head.eh_proj.weight.copy_(torch.eye(width, 2 * width).roll(width, dims=1))
-        if start in ("identity", "zero_residual"):
-            _silence(head.mtp_block if isinstance(head, ChainedBlock) else head)
-    if start in ("identity", "zero_residual"):
-        _try(model, start, where)
+    if start == "shipped":
+        return
+    first, *others = (_inner(head) for head in model.heads)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for head in others:
+            _start(model, first, head, start)
 
 
-def _draw(model: MTPForCausalLM, head: nn.Module) -> None:
-    for module in head.modules():
-        for tensor in module.parameters(recurse=False):
-            tensor._is_hf_initialized = False  # type: ignore[attr-defined]
+def _start(model: MTPForCausalLM, first: nn.Module, head: nn.Module, start: str) -> None:
+    block = head.mtp_block if isinstance(head, ChainedBlock) else head
+    _take(block, first)
+    if isinstance(head, ChainedBlock):
+        _take(head.post_norm, model.norm)
+        width = head.eh_proj.out_features
+        fill(head.eh_proj.weight, lambda part: torch.eye(width, 2 * width).roll(width, dims=1)[part or ...])
+    if start == "random":
+        for name, module in head.named_modules():
+            if "lora_" not in name:
+                _draw(model, module)
+    elif start != "copy":
+        for name, parameter in block.named_parameters():
+            if "lora_" not in name and any(
+                part in _OUTPUTS or part.removesuffix("_bias") in _OUTPUTS for part in name.split(".")
+            ):
+                parameter.zero_()
+
+
+def _inner(block: nn.Module) -> nn.Module:
+    """Of a block whose activations are recomputed."""
+    inner: nn.Module = getattr(block, "_checkpoint_wrapped_module", block)
+    return inner
+
+
+def _take(block: nn.Module, other: nn.Module) -> None:
+    """Another block's numbers, by name."""
+    theirs = {without_wrappers(name): tensor for name, tensor in (*other.named_parameters(), *other.named_buffers())}
+    for name, tensor in (*block.named_parameters(), *block.named_buffers()):
+        if "lora_" not in name:
+            fill_like(tensor, theirs[without_wrappers(name)])
+
+
+def _draw(model: MTPForCausalLM, module: nn.Module) -> None:
+    """The family's own numbers for a module's parameters, each of which is whole while they are drawn."""
+    held = dict(module.named_parameters(recurse=False))
+    for name, parameter in held.items():
+        setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
+    try:
         model.model._init_weights(module)
+        for name, parameter in held.items():
+            drawn = getattr(module, name).detach()
+            fill(parameter, lambda part, drawn=drawn: drawn[part or ...])  # type: ignore[misc]
+    finally:
+        for name, parameter in held.items():
+            setattr(module, name, parameter)
 
 
-def _silence(block: nn.Module) -> None:
-    for name, parameter in block.named_parameters():
-        if any(part in _OUTPUTS or part.removesuffix("_bias") in _OUTPUTS for part in name.split(".")):
-            parameter.zero_()
-
-
-def _try(model: MTPForCausalLM, start: str, where: str) -> None:
-    """Whether further heads make of random tokens what they should."""
+def try_start(model: MTPForCausalLM, start: str) -> str | None:
+    """What is wrong, if further heads do not make of random tokens what they should."""
+    if start not in ("identity", "zero_residual"):
+        return None
     ids_BT = torch.arange(12, device=model.device).unsqueeze(0) % model.config.vocab_size
     seen: list[torch.Tensor] = []
 
@@ -93,6 +121,5 @@ def _try(model: MTPForCausalLM, start: str, where: str) -> None:
     due_BTD = first if start == "identity" else model.norm(seen[0])
     for head, found_BTD in enumerate(others, start=1):
         if not torch.allclose(found_BTD, due_BTD, rtol=1e-3, atol=1e-3 * due_BTD.abs().max().item()):
-            raise ModelError(
-                f"{where}: head {head} does not start as {start}: its layers add by matrices of other names; use copy"
-            )
+            return f"head {head} does not start as {start}: its layers add by matrices of other names; use copy"
+    return None

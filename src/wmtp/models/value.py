@@ -6,6 +6,7 @@ Shapes: B batch, T sequence, D width.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from wmtp.distributed import stream_seed
 from wmtp.errors import CheckpointError
 from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
+from wmtp.models.save import Gathered, write_language_model
+from wmtp.models.slices import open_heads
 
 _HEAD_FILE, _CONFIG_FILE = "value_head.safetensors", "critic.json"
 
@@ -78,32 +81,46 @@ class ValueModel(nn.Module):
         return torch.as_tensor(values)
 
 
-def save_value_model(model: ValueModel, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Backbone in Hugging Face format; the value head's tensors and settings beside it.
+def write_value_model(model: ValueModel, folder: Path, *, is_main: bool, save_dtype: str | None = None) -> None:
+    """Backbone in Hugging Face format; the value head's tensors and settings beside it. All ranks call it.
 
     Args:
-        state: the full (unsharded) state dict of `model`.
+        save_dtype: see `TrainConfig`.
     """
-    prefix = "backbone."
-    backbone = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    model.backbone.save_pretrained(folder, state_dict=backbone)
-    rest = {key: value.contiguous() for key, value in state.items() if not key.startswith(prefix)}
-    save_file(rest, folder / _HEAD_FILE)
-    (folder / _CONFIG_FILE).write_text(json.dumps(model.settings, indent=1) + "\n", encoding="utf-8")
+    tensors = Gathered(model, is_main=is_main, dtype=None if save_dtype is None else getattr(torch, save_dtype))
+    rest = tensors.whole(name for name in tensors.shapes if not name.startswith("backbone."))
+    if is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in rest.items()}, folder / _HEAD_FILE)
+        (folder / _CONFIG_FILE).write_text(json.dumps(model.settings, indent=1) + "\n", encoding="utf-8")
+    write_language_model(model.backbone, folder, is_main=is_main, save_dtype=save_dtype)
 
 
 def load_value_model(folder: Path) -> ValueModel:
-    """Read what `save_value_model` wrote.
+    """Read what `write_value_model` wrote.
 
     Raises:
         CheckpointError: a file is missing or does not fit.
     """
+    return _value_model(folder, read_heads)
+
+
+def open_value_model(folder: Path) -> ValueModel:
+    """The same with a backbone that is still to be filled, by `wmtp.models.build.parallelize`.
+
+    Raises:
+        CheckpointError: a file is missing or does not fit.
+    """
+    return _value_model(folder, open_heads)
+
+
+def _value_model(folder: Path, backbone: Callable[[Path, str], MTPForCausalLM]) -> ValueModel:
     try:
         settings = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
         head = load_file(folder / _HEAD_FILE)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is not a critic: {error}") from None
-    model = ValueModel(read_heads(folder, f"the critic {folder.name}"), **settings)
+    model = ValueModel(backbone(folder, f"the critic {folder.name}"), **settings)
     missing, unexpected = model.load_state_dict(head, strict=False)
     missing = [key for key in missing if not key.startswith("backbone.")]
     if missing or unexpected:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import torch
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.tensor import DTensor
 
 from wmtp.checkpoint import Checkpointer
 from wmtp.errors import ConfigError
 from wmtp.files import Journal
 from wmtp.models.build import parallelize
-from wmtp.models.lora import merge_adapters
-from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.packed import prove_packed
-from wmtp.models.shards import SHARD_BYTES, write_shards
-from wmtp.models.token_order import is_of_token_order
 from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
 from wmtp.tokens.loader import TrainLoader
@@ -31,6 +23,7 @@ from wmtp.training.trace import Traced
 if TYPE_CHECKING:
     from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
     from wmtp.distributed import World
+    from wmtp.models.mtp import MTPForCausalLM
     from wmtp.stages.context import StageContext
 
 VALIDATION_BATCH_TOKENS = 8192
@@ -166,70 +159,6 @@ def summary(context: StageContext, world: World, state: LoopState, num_parameter
         "result_tokens": result["tokens"],
         "result": {key: value for key, value in result.items() if key.startswith(("train/", "val/", "weight/"))},
     }
-
-
-def full_state(model: nn.Module, save_dtype: str | None = None) -> dict[str, torch.Tensor]:
-    """The unsharded state dict on rank 0's CPU (empty elsewhere), adapters merged, no token order. All ranks call it.
-
-    Args:
-        save_dtype: see `TrainConfig`.
-    """
-    tensors = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    merged = merge_adapters(model, {name: tensor for name, tensor in tensors.items() if not is_of_token_order(name)})
-    return {name: _saved(tensor, save_dtype) for name, tensor in merged.items()}
-
-
-def _saved(tensor: torch.Tensor, save_dtype: str | None) -> torch.Tensor:
-    return tensor if save_dtype is None else tensor.to(getattr(torch, save_dtype))
-
-
-def save_language_model(model: MTPForCausalLM, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Hugging Face format, from a full state dict."""
-    with torch.device("meta"):
-        plain = MTPForCausalLM(cast("MTPConfig", model.config))
-    plain.load_state_dict(state, assign=True)
-    plain.tie_weights()
-    plain.generation_config = model.generation_config
-    plain.save_pretrained(folder)
-
-
-def write_language_model(
-    model: nn.Module, folder: Path, *, is_main: bool, save_dtype: str | None = None, shard_bytes: int | None = None
-) -> None:
-    """Hugging Face format, from a sharded model, in shards that are made one at a time. All ranks call it; rank 0 writes.
-
-    Args:
-        save_dtype: see `TrainConfig`.
-        shard_bytes: the largest shard; by default a 16th of the model, from 64 MiB to 1 GiB.
-    """
-    backbone: Any = model
-    if any(".lora_" in name for name, _ in model.named_parameters()):
-        tensors = full_state(model, save_dtype)
-        if is_main:
-            save_language_model(backbone, tensors, folder)
-        return
-    tied = backbone.config.tie_word_embeddings
-    found = {name: tensor for name, tensor in model.state_dict().items() if not is_of_token_order(name)}
-    state = {name: tensor for name, tensor in found.items() if not (tied and name.startswith("unembedding."))}
-    dtype = next(iter(state.values())).dtype if save_dtype is None else getattr(torch, save_dtype)
-    total = sum(tensor.numel() * dtype.itemsize for tensor in state.values())
-
-    def whole(names: Sequence[str]) -> dict[str, torch.Tensor] | None:
-        found = {}
-        for name in names:
-            tensor = state[name].full_tensor() if isinstance(state[name], DTensor) else state[name]
-            if is_main:
-                found[name] = tensor.cpu().to(dtype)
-        return found if is_main else None
-
-    shapes = {name: tensor.shape for name, tensor in state.items()}
-    size = shard_bytes or max(2**26, min(SHARD_BYTES, total // 16))
-    write_shards(folder, shapes, dtype, whole, shard_bytes=size)
-    if is_main:
-        config = copy.deepcopy(backbone.config)
-        config.architectures, config.dtype = [MTPForCausalLM.__name__], dtype
-        config.save_pretrained(folder)
-        backbone.generation_config.save_pretrained(folder)
 
 
 def copy_tokenizer(context: StageContext, folder: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def new_model(
-    config: ModelConfig, meta: TokenMeta, tokenizer: Path, *, seed: int, n_future: int | None = None, whole: bool = False
+    config: ModelConfig, meta: TokenMeta, tokenizer: Path, *, seed: int, n_future: int | None = None
 ) -> MTPForCausalLM:
     """A language model for the tokens of `meta`; see `build_model`.
 
@@ -41,5 +41,4 @@ def new_model(
         eos_token_id=meta.eos_token_id,
         seed=seed,
         n_future=n_future,
-        whole=whole,
     )

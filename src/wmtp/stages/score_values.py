@@ -5,7 +5,7 @@ from __future__ import annotations
 from wmtp.config import Config
 from wmtp.distributed import join_world
 from wmtp.files import write_json
-from wmtp.models.value import load_value_model
+from wmtp.models.value import open_value_model
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
 from wmtp.stages.scoring import frozen, score_table
@@ -21,7 +21,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     metrics: dict[str, float] = {}
     counts: dict[str, int] = {}
     with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
-        score = critic_values(frozen(load_value_model(context.input(f"artifacts/critic/{context.run}")), world))
+        score = critic_values(frozen(open_value_model(context.input(f"artifacts/critic/{context.run}")), world))
         columns = {"reference_nll": context.input(f"artifacts/scores/reference/{context.run}")}
         data = TokenData.open(context.input("artifacts/data"), "train", columns=columns)
         flat = score_table(context, world, score, data, "value", out, config.score.batch_tokens)

@@ -12,9 +12,9 @@ from torch import nn
 
 from wmtp.distributed import World, join_world
 from wmtp.models.build import parallelize
-from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.packed import prove_packed
+from wmtp.models.slices import open_heads
 from wmtp.same_tokenizer import require_same_tokenizer
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
@@ -98,4 +98,4 @@ def load_tuned(context: StageContext, folder: str) -> MTPForCausalLM:
             tokenizers.
     """
     require_same_tokenizer(context.tokenizer, context.input(folder), folder, "tune it on this dataset")
-    return read_heads(context.input(folder), folder)
+    return open_heads(context.input(folder), folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from wmtp.config import Config
 from wmtp.config.schema import CriticConfig
 from wmtp.distributed import World, join_world
 from wmtp.files import write_json
-from wmtp.models.load import read_heads
-from wmtp.models.value import ValueModel, save_value_model
+from wmtp.models.slices import open_heads
+from wmtp.models.value import ValueModel, write_value_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
@@ -28,9 +28,9 @@ from wmtp.types import StageResult
 def build_critic(section: CriticConfig, meta: TokenMeta, reference: Path, tokenizer: Path) -> ValueModel:
     """The critic as configured: on the tuned reference's weights, or on `section.model`, see `new_model`."""
     if section.init == "reference":
-        backbone = read_heads(reference, f"the reference {reference.name}")
+        backbone = open_heads(reference, f"the reference {reference.name}")
     else:
-        backbone = new_model(section.model, meta, tokenizer, seed=section.train.seed, whole=True)
+        backbone = new_model(section.model, meta, tokenizer, seed=section.train.seed)
     return ValueModel(
         backbone,
         head=section.head,
@@ -90,15 +90,11 @@ def run(config: Config, context: StageContext) -> StageResult:
         )
         sharded.eval()
         final = quality()
-        tensors = fitting.full_state(sharded, section.train.save_dtype)
+        write_value_model(
+            cast("ValueModel", sharded), context.out(out), is_main=world.is_main, save_dtype=section.train.save_dtype
+        )
         if world.is_main:
-            save_critic(model, tensors, context, context.out(out))
+            fitting.copy_tokenizer(context, context.out(out))
             values = {**fitting.summary(context, world, state, num_parameters), "critic": final}
             write_json(context.out(record) / "summary.json", values)
     return StageResult(metrics=state.result_row, counts=row_counts((data, len(data)), (held_out, len(held_out))))
-
-
-def save_critic(model: ValueModel, tensors: dict[str, Any], context: StageContext, out: Path) -> None:
-    """Backbone, value head and tokenizer."""
-    save_value_model(model, tensors, out)
-    fitting.copy_tokenizer(context, out)

@@ -8,6 +8,7 @@ from typing import Any
 from wmtp.config import ArmConfig, Config, RunConfig
 from wmtp.distributed import World, join_world
 from wmtp.files import write_json
+from wmtp.models.save import write_language_model
 from wmtp.models.token_order import add_token_order
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
@@ -70,7 +71,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         loader = fitting.train_loader(world, data, section.train, seed=0, shuffle=True)
         weights, examples = _weights(world, step_function, loader, state, context)
         policy, save_dtype = context.out(f"artifacts/policy/{context.run}"), section.train.save_dtype
-        fitting.write_language_model(sharded, policy, is_main=world.is_main, save_dtype=save_dtype)
+        write_language_model(sharded, policy, is_main=world.is_main, save_dtype=save_dtype)
         if world.is_main:
             fitting.copy_tokenizer(context, policy)
             values: dict[str, Any] = fitting.summary(context, world, state, num_parameters)

@@ -7,6 +7,7 @@ from functools import partial
 from wmtp.config.schema import TuneReferenceConfig
 from wmtp.distributed import join_world
 from wmtp.files import write_json
+from wmtp.models.save import write_language_model
 from wmtp.stages import fitting
 from wmtp.stages.context import StageContext
 from wmtp.stages.counting import row_counts
@@ -37,7 +38,7 @@ def tune(
             seed=section.train.seed,
             folder=record,
         )
-        fitting.write_language_model(sharded, context.out(out), is_main=world.is_main, save_dtype=section.train.save_dtype)
+        write_language_model(sharded, context.out(out), is_main=world.is_main, save_dtype=section.train.save_dtype)
         if world.is_main:
             fitting.copy_tokenizer(context, context.out(out))
             values = fitting.summary(context, world, state, num_parameters)

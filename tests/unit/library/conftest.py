@@ -6,7 +6,7 @@ import torch
 from wmtp.config.training import ModelConfig
 from wmtp.library import Example
 from wmtp.models.build import build_model
-from wmtp.models.value import ValueModel, save_value_model
+from wmtp.models.value import ValueModel, write_value_model
 from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 EXAMPLES = [
@@ -43,7 +43,7 @@ def folders(tmp_path_factory):
     critic = ValueModel(model(text, 3, 1))
     with torch.no_grad():
         critic.head[-1].weight.copy_(torch.linspace(-2, 2, 16))
-    save_value_model(critic, critic.state_dict(), root / "critic")
+    write_value_model(critic, root / "critic", is_main=True)
     for name in ("policy", "reference", "critic"):
         save_tokenizer(text, root / name, 64)
     return root

@@ -7,27 +7,35 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from tests.distributed.harness import run_on_ranks
+from tests.distributed.harness import full_state, run_on_ranks
 from tests.unit.models.tiny import VOCAB, llama, tiny
 from wmtp.config.training import ModelConfig
 from wmtp.errors import ConfigError
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.value import ValueModel
 from wmtp.objectives import shift_labels
-from wmtp.stages.fitting import full_state
 
 TOKENS = {"vocab_size": VOCAB, "max_length": 48, "pad_token_id": 0, "eos_token_id": 1}
 SHAPE = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=5, n_heads=4, n_kv_heads=2, n_future=3, rope_theta=500.0)
 
 
+def read(world, config, n_future, ids):
+    """Its first heads' NLL once it is sharded, and its whole state."""
+    model = build_model(config, seed=0, n_future=n_future, **TOKENS)
+    assert model.config.n_future == len(model.heads) == n_future
+    parallelize(model, world.mesh, dtype="float32", activation_checkpointing=False).eval()
+    return model(input_ids=ids, labels_BTH=shift_labels(ids, n_future)).nll_BTH.detach(), full_state(model)
+
+
 def test_pretrained_path_is_loaded_and_checked(ids, tmp_path):
     source = llama()
-    source.save_pretrained(tmp_path)
-    arguments = {"max_length": 64, "pad_token_id": 0, "eos_token_id": 1, "seed": 0}
-    model = build_model(ModelConfig(pretrained=str(tmp_path), n_future=2), vocab_size=VOCAB, **arguments).eval()
-    torch.testing.assert_close(model(ids).logits, source(ids).logits)
+    source.save_pretrained(tmp_path / "model")
+    config = ModelConfig(pretrained=str(tmp_path / "model"), n_future=2)
+    ((found, _),) = run_on_ranks(1, read, config, 2, ids, tmp_path=tmp_path)
+    due = torch.nn.functional.cross_entropy(source(ids).logits[:, :-1].mT, ids[:, 1:], reduction="none")
+    torch.testing.assert_close(found[:, :-1, 0], due)
     with pytest.raises(ConfigError, match="31 embeddings, but the tokenizer has 99"):
-        build_model(ModelConfig(pretrained=str(tmp_path)), vocab_size=99, **arguments)
+        build_model(config, seed=0, **{**TOKENS, "vocab_size": 99})
 
 
 def test_the_configuration_is_the_models():
@@ -57,12 +65,12 @@ def test_its_seed_alone_decides_a_models_numbers():
     assert not torch.equal(first.get_input_embeddings().weight, other.get_input_embeddings().weight)
 
 
-def test_a_multi_token_model_keeps_its_heads_and_what_it_has_not_is_refused(tmp_path):
+def test_a_multi_token_model_keeps_its_heads_and_what_it_has_not_is_refused(ids, tmp_path):
     source = tiny(n_future=3)
-    source.save_pretrained(tmp_path)
-    config = ModelConfig(pretrained=str(tmp_path), n_future=3)
-    model = build_model(config, seed=0, **TOKENS)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), source.parameters(), strict=True))
+    source.save_pretrained(tmp_path / "model")
+    config = ModelConfig(pretrained=str(tmp_path / "model"), n_future=3)
+    ((_, found),) = run_on_ranks(1, read, config, 3, ids, tmp_path=tmp_path)
+    assert all(torch.equal(found[name], tensor) for name, tensor in source.state_dict().items())
     with pytest.raises(ConfigError, match="has n_future=3, but n_future=4 is configured: at most as many"):
         build_model(config, seed=0, n_future=4, **TOKENS)
     with pytest.raises(ConfigError, match=r"has heads of its own: model.head_init=copy is not allowed, use null"):
@@ -75,12 +83,12 @@ def test_a_multi_token_model_keeps_its_heads_and_what_it_has_not_is_refused(tmp_
 
 def test_an_arm_with_fewer_heads_takes_the_first_ones(ids, tmp_path):
     source = tiny(n_future=3)
-    source.save_pretrained(tmp_path)
+    source.save_pretrained(tmp_path / "model")
     for n_future in (1, 2):
-        model = build_model(ModelConfig(pretrained=str(tmp_path), n_future=3), seed=0, n_future=n_future, **TOKENS).eval()
-        assert model.config.n_future == len(model.heads) == n_future
-        due = source.head_logits(ids)[:n_future]
-        assert all(torch.equal(a, b) for a, b in zip(model.head_logits(ids), due, strict=True))
+        config = ModelConfig(pretrained=str(tmp_path / "model"), n_future=3)
+        ((found, _),) = run_on_ranks(1, read, config, n_future, ids, tmp_path=tmp_path)
+        due = source(input_ids=ids, labels_BTH=shift_labels(ids, n_future)).nll_BTH
+        torch.testing.assert_close(found, due)
 
 
 def loss_and_gradients(model, ids):

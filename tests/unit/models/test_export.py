@@ -17,8 +17,8 @@ from wmtp.cli import main
 from wmtp.config.training import LoraConfig
 from wmtp.models import export as module
 from wmtp.models.load import from_causal_lm
-from wmtp.models.lora import add_adapters, merge_adapters
-from wmtp.stages.fitting import save_language_model
+from wmtp.models.lora import add_adapters
+from wmtp.models.save import write_language_model
 
 IDS = torch.randint(2, VOCAB, (3, 30), generator=torch.Generator().manual_seed(5))
 MASK = torch.ones_like(IDS)
@@ -132,8 +132,8 @@ def test_what_heads_were_put_on_comes_back_as_its_family_writes_it(tmp_path, nam
 def test_adapters_are_merged(tmp_path, capsys):
     model = with_adapters()
     expected = model(input_ids=IDS).logits
-    plain = from_causal_lm(llama(), 2)
-    save_language_model(plain, merge_adapters(model, dict(model.state_dict())), tmp_path / "policy")
+    (tmp_path / "policy").mkdir()
+    write_language_model(model, tmp_path / "policy", is_main=True)
     assert main(["export", str(tmp_path / "policy"), str(tmp_path / "plain")]) == 0
     said = capsys.readouterr().out
     assert "LlamaForCausalLM" in said and "bit for bit" in said and "policy has no tokenizer, so" in said

@@ -5,7 +5,7 @@ import torch
 
 from tests.unit.models.tiny import tiny
 from wmtp.errors import CheckpointError
-from wmtp.models.value import ValueModel, load_value_model, save_value_model
+from wmtp.models.value import ValueModel, load_value_model, write_value_model
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
@@ -15,7 +15,7 @@ def test_value_model_round_trip_and_first_value(ids, tmp_path, head):
     assert (model(ids, surprise) == 0).all(), "probability one half before training"
     with torch.no_grad():
         model.head[-1].weight.normal_()
-    save_value_model(model, model.state_dict(), tmp_path)
+    write_value_model(model, tmp_path, is_main=True)
     loaded = load_value_model(tmp_path).eval()
     torch.testing.assert_close(loaded(ids, surprise), model(ids, surprise))
     assert not torch.allclose(loaded(ids, surprise), loaded(ids, surprise * 2))
@@ -86,7 +86,7 @@ def test_everything_that_a_value_depends_on_is_trained_and_nothing_else(ids, tie
 
 def test_a_head_of_another_critic_is_refused(tmp_path):
     model = ValueModel(tiny(n_future=1), reference_nll_input=False)
-    save_value_model(model, model.state_dict(), tmp_path)
+    write_value_model(model, tmp_path, is_main=True)
     path = tmp_path / "critic.json"
     path.write_text(path.read_text().replace("false", "true"))
     with pytest.raises(CheckpointError, match=r"missing \['nll_projection.weight', 'nll_projection.bias'\], unexpected \[\]"):

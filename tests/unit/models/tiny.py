@@ -4,7 +4,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wmtp.config.training import ModelConfig
-from wmtp.models.build import build_model
+from wmtp.models.build import build_model, parallelize
 
 VOCAB = 31
 
@@ -30,3 +30,8 @@ def llama(**changes):
         "num_key_value_heads": 1,
     }
     return LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, max_position_embeddings=64, **keys, **changes)).eval()
+
+
+def filled(model, world):
+    """A pretrained model that was built, as a stage has it: sharded, read and proven."""
+    return parallelize(model, world.mesh, dtype="float32", activation_checkpointing=False).eval()

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.distributed.harness import full_state
 from tests.tables import VOCAB, make_tables
+from tests.unit.models.tiny import filled
 from wmtp.config.schema import CriticConfig
 from wmtp.config.training import ModelConfig
 from wmtp.models.build import build_model
@@ -24,17 +26,19 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("init", ["reference", "scratch"])
-def test_a_critic_starts_from_the_tuned_reference_or_from_its_seed(data, tmp_path, init, head):
+def test_a_critic_starts_from_the_tuned_reference_or_from_its_seed(world, data, tmp_path, init, head):
     reference = build_model(SHAPE, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=9)
     reference.save_pretrained(tmp_path / "reference")
     model = SHAPE if init == "scratch" else CriticConfig().model
     section = CriticConfig(init=init, head=head, model=model, dropout=0.25, reference_nll_input=False)
     section = replace(section, train=replace(section.train, seed=4))
-    critic, again = (build_critic(section, data.meta, tmp_path / "reference", tmp_path / "data/tokenizer") for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(critic.parameters(), again.parameters(), strict=True))
+    folders = (tmp_path / "reference", tmp_path / "data/tokenizer")
+    critic = build_critic(section, data.meta, *folders)
+    found, again = (full_state(filled(one, world)) for one in (critic, build_critic(section, data.meta, *folders)))
+    assert found.keys() == again.keys() and all(torch.equal(found[name], again[name]) for name in found)
     own = build_model(SHAPE, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=4)
     source = reference if init == "reference" else own
-    assert all(torch.equal(a, b) for a, b in zip(critic.backbone.parameters(), source.parameters(), strict=True))
+    assert all(torch.equal(found[f"backbone.{name}"], tensor) for name, tensor in source.state_dict().items())
     assert critic.settings == {"head": head, "dropout": 0.25, "reference_nll_input": False}
 
 
