@@ -29,7 +29,7 @@ from prefect.states import Cancelled, Completed, Failed, Running
 
 from tasks.publish import SHELF, ProgressArtifact, publish_stage
 from tasks.telling import BEGINS, ENDINGS, ENDS, LINE, a
-from wmtp.orchestration import books, own_code, processes
+from wmtp.orchestration import books, cluster, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT
 from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import judge
@@ -302,7 +302,7 @@ def _process(root: Path, stage: str, options: list[str]) -> Iterator[subprocess.
 
 def _end(process: subprocess.Popen[str]) -> None:
     """DVC gets SIGINT: it ignores that while its command runs, and when the command has ended it puts its books in order."""
-    processes.kill_tree(process, head=signal.SIGINT)
+    processes.kill_tree(process, grace_s=cluster.grace_s(), head=signal.SIGINT)
 
 
 def _environment(root: Path) -> dict[str, str]:

@@ -105,6 +105,11 @@ def is_being_requeued() -> bool:
     return found is not None and int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
+def grace_s() -> float:
+    """What those that are told to end have for it: the time of a checkpoint where Slurm takes the job back (KillWait)."""
+    return LAST_STEP_SECONDS if is_being_requeued() else processes.GRACE_SECONDS
+
+
 @contextmanager
 def requeued_if_preempted() -> Iterator[None]:
     """For an outermost command: a batch job that was told to make room and left (exit code 75) is queued again.

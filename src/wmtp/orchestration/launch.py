@@ -319,7 +319,7 @@ class _Launch:
                 aside.join(timeout=10)
                 return process.wait()
         finally:
-            processes.kill_tree(process, self.token)
+            processes.kill_tree(process, self.token, cluster.grace_s())
             if self.is_slurm:
                 cluster.cancel_job(self.name, self.token)
 

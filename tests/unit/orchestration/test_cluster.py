@@ -7,7 +7,7 @@ import pytest
 
 from wmtp.config import LaunchConfig
 from wmtp.errors import LaunchError, PreemptedError
-from wmtp.orchestration import cluster
+from wmtp.orchestration import cluster, processes
 
 
 def test_ranks_of_one_machine_meet_on_the_machine():
@@ -42,7 +42,7 @@ def test_a_job_that_a_person_ended_is_told_from_one_that_slurm_took_back():
 
 def test_outside_of_a_job_nothing_is_requeued(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert not cluster.is_being_requeued()
+    assert not cluster.is_being_requeued() and cluster.grace_s() == processes.GRACE_SECONDS
     with pytest.raises(PreemptedError, match="at step 3"), cluster.requeued_if_preempted():
         raise PreemptedError(3)
 
