@@ -161,7 +161,9 @@ def _from_held_out(
     for key, (problems, path) in files.items():
         number = getattr(config, key)
         if number > len(problems):
-            raise DataError(f"data.{key}={number}, but {path} has {len(problems)} problems")
+            name = "source/test" if tested is not None and problems is tested else "source/validation"
+            told = ledger.lines[name, "problems"]
+            raise DataError(f"data.{key}={number}, but {path} has {len(problems)} problems for it ({told})")
     seed = f"held out {config.heldout_seed}"
     order = in_order(seed, keys_of([problem.problem_id for problem in held_out]))
     validation = _by_id(held_out[i] for i in order[-config.num_validation_problems :])
@@ -243,7 +245,7 @@ def draw(config: DataConfig, found: Survey, candidates: Candidates, fits: np.nda
     if len(reference) < config.num_reference_problems or not len(rest):
         raise DataError(
             f"data.num_reference_problems={config.num_reference_problems}, but {config.train_path} has {len(usable)} usable "
-            "problems and some must be left to train on"
+            f"problems and some must be left to train on ({found.told})"
         )
     drawn = Drawn({}, {})
     for name, own, reason in (("train", rest, "set_aside_for_reference"), ("reference", reference, "left_to_train_on")):

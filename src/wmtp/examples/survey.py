@@ -26,11 +26,13 @@ SHOWN = 10
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What of a training file can be used: `usable` problems, (P,); `removed`: what is left out because of another problem."""
+    """What of a training file can be used: `usable` problems, (P,); `removed`: what is left out because of another problem;
+    `told`: how many of its problems are usable and why the others are not, for errors."""
 
     store: Store
     usable: np.ndarray
     removed: list[Removed]
+    told: str = ""
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -94,7 +96,7 @@ def survey(path: str, config: DataConfig, root: Path, held_out: Sequence[Problem
     usable = np.asarray([not reason for reason in reasons], dtype=bool)
     account.problems.keep(int(usable.sum()))
     account.solutions.keep(int(sizes[usable].sum()))
-    return Survey(store, usable, removed)
+    return Survey(store, usable, removed, str(account.problems))
 
 
 def _reasons(store: Store, known: Statements, max_similarity: float | None, removed: list[Removed]) -> list[str]:

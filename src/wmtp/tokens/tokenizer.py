@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, EOS = "<|pad|>", "<|eos|>"
+LONGEST_LINE = 2000
+"""Characters of a line that merges are learnt from in one piece: the trainer's time grows with their square, and a program
+may hold a table of a million."""
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 
 
@@ -49,10 +53,16 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
     pad, eos = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
     assert pad is not None and eos is not None
     return TextTokenizer(tokenizer, eos, pad)
+
+
+def _pieces(text: str) -> list[str]:
+    """The text, or its lines where one is too long, and that one in parts."""
+    is_long = len(text) > LONGEST_LINE and max(map(len, text.split("\n"))) > LONGEST_LINE
+    return re.findall(rf"[^\n]{{1,{LONGEST_LINE}}}|\n", text) if is_long else [text]
 
 
 def save_tokenizer(trained: TextTokenizer, folder: Path, max_length: int) -> None:

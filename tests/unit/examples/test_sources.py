@@ -125,8 +125,8 @@ def test_what_a_problem_has_none_of_is_counted(files, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_test_problems": 7}, r"data\.num_test_problems=7, but .* has 6 problems"),
-        ({"num_reference_problems": 10}, r"data\.num_reference_problems=10, but .* has 10 usable problems"),
+        ({"num_test_problems": 7}, r"data\.num_test_problems=7, but .* has 6 problems for it \(.*= 6 kept\)"),
+        ({"num_reference_problems": 10}, r"data\.num_reference_problems=10, but .* has 10 usable problems .*\(.*\+ 10 kept\)"),
         ({"num_problems": 8}, r"data\.num_problems=8, but .* leaves 7"),
         ({"train_path": "other.jsonl"}, r"other\.jsonl does not exist"),
     ],
@@ -358,7 +358,7 @@ def test_a_file_of_the_users_own_is_the_test_and_is_not_trained_on(files, tmp_pa
     assert "source/test problems: 5 read = 5 kept" in str(ledger) and "split/test problems: 5 read = 1 not_sampled" in str(
         ledger
     )
-    with pytest.raises(DataError, match=r"data.num_test_problems=6, but own.jsonl has 5 problems"):
+    with pytest.raises(DataError, match=r"data.num_test_problems=6, but own.jsonl has 5 problems for it"):
         load_splits(DataConfig(**files | {"num_test_problems": 6}), tmp_path, Ledger())
 
 

@@ -335,3 +335,32 @@ def test_worked_answers_and_bodies_of_functions_are_learnt_from_as_they_are(requ
         text, table = load_tokenizer(tmp_path / source / "tokenizer"), read_table(tmp_path / source / "train.arrow")
         assert table.num_rows == 16 and all(table["is_correct"].to_pylist()) and set(table["status"].to_pylist()) == {""}
         assert all(shown in text.decode(ids) for ids in table["input_ids"].to_pylist())
+
+
+def test_the_profile_needs_the_paths_alone_of_a_folder_in_the_hubs_layout(request, tmp_path):
+    """Shards of all splits in one folder, right and wrong solutions in several languages. What else is set makes it small."""
+    hub = tmp_path / "code_contests/data"
+    hub.mkdir(parents=True)
+    shards = {"train-00000-of-00002-e991a271": (1, 7), "train-00001-of-00002-e991a271": (7, 13)}
+    shards |= {"valid-00000-of-00001-5e672c57": (101, 106), "test-00000-of-00001-9c49eeff": (201, 206)}
+    for name, (first, last) in shards.items():
+        word, numbers = name.partition("-")[0], range(first, last)
+        told = {number: " ".join(f"{word}{number * 7919 + i}" for i in range(12)) for number in numbers}
+        write_parquet(hub / f"{name}.parquet", [codecontests_record(n, word, description=text) for n, text in told.items()])
+    paths = [f"data.{name}_path={hub.parent}" for name in ("train", "validation", "test")]
+    small = ("reference_problems=3", "validation_problems=3", "test_problems=4")
+    sizes = [*(f"data.num_{each}" for each in small), "data.max_length=500", "data.tokenizer.vocab_size=300"]
+    config = compose(request.config.rootpath, "codecontests", overrides=[*paths, *sizes])
+    run_stage(tmp_path, config, tmp_path / "out")
+    lines = lines_that_add_up(tmp_path / "out")
+    assert_tables_are_what_was_kept(tmp_path / "out", lines)
+    assert lines["source/train", "solutions"]["dropped/other_language_cpp"] == 2 * 12
+    rows = read_table(tmp_path / "out/train.arrow").to_pylist()
+    assert (
+        len(rows) == 9 * 4
+        and sum(row["is_correct"] for row in rows) == 9 * 2
+        and {row["language"] for row in rows} == {"python3"}
+    )
+    assert {row["source_file"] for row in rows} == {f"code_contests/data/{name}.parquet" for name in shards if "train" in name}
+    tested = {problem.problem_id.rpartition("_")[2] for problem in read_problems(tmp_path / "out/test_problems.jsonl")}
+    assert tested == {"test"} and not set(read_table(tmp_path / "out/train.arrow")["noise_kind"].to_pylist()) - {""}

@@ -15,6 +15,7 @@ from wmtp.synthetic.generate import generate
 from wmtp.tokens.tables import FINGERPRINT, fingerprinted, read_table, write_table
 from wmtp.tokens.tokenizer import (
     EOS,
+    LONGEST_LINE,
     PAD,
     TextTokenizer,
     copy_tokenizer,
@@ -62,6 +63,14 @@ def test_the_same_texts_give_the_same_file(trained, texts, tmp_path):
     for name, one in (("a", trained), ("b", train_tokenizer(list(texts), 500)), ("c", train_tokenizer(texts[:150], 500))):
         save_tokenizer(one, tmp_path / name, 64)
     assert folder_sha256(tmp_path / "a") == folder_sha256(tmp_path / "b") != folder_sha256(tmp_path / "c")
+
+
+def test_a_line_without_an_end_is_learnt_from_in_parts(tmp_path):
+    """A table in a program: learnt from as one word, a line of a million characters takes the trainer minutes."""
+    part = "0x5f, 'ab', " * (LONGEST_LINE // 12) + "z" * (LONGEST_LINE % 12)
+    for name, texts in (("whole", ["a = [\n" + part * 500 + "]\n"]), ("cut", ["a = [\n", *[part] * 500, "]\n"])):
+        save_tokenizer(train_tokenizer(texts, 300), tmp_path / name, 64)
+    assert folder_sha256(tmp_path / "whole") == folder_sha256(tmp_path / "cut")
 
 
 def examples():
