@@ -8,8 +8,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
-SHARE_A_WORKSPACE = ("test_experiments", "test_pipeline", "test_recovery", "test_slurm", "test_postgres")
-"""Files of tests/integration whose tests take turns in one workspace, which takes two minutes to make."""
+SHARE_A_WORKSPACE = (
+    "test_experiments",
+    "test_files_page",
+    "test_library",
+    "test_pipeline",
+    "test_postgres",
+    "test_recovery",
+    "test_slurm",
+)
+"""Files of tests/integration whose tests take turns in one workspace, which takes two minutes to make: every process that
+runs one of them makes one."""
 
 
 def unit_of_work(nodeid):

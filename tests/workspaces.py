@@ -31,7 +31,7 @@ class Workspace:
             source, target = PROJECT / name, self.root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))  # compiled now by another process
             else:
                 shutil.copy(source, target)
         subprocess.run(["git", "init", "--quiet", str(self.root)], check=True)

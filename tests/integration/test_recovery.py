@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 
 import psutil
 import pytest
@@ -20,47 +19,42 @@ def mlflow_runs(workspace):
     return client.search_runs([experiment.experiment_id], f"attributes.run_name = '{STAGE}'", order_by=["start_time DESC"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh, number):
+def test_a_stopped_run_leaves_no_process_and_the_next_one_goes_on(fresh):
     before = fresh.lock()[STAGE]
-    command = [*RUN, f"train_policy.optim.clip_norm=2{10 + number}"]
-    process = started(fresh, *command)
-    process.send_signal(number)
-    process.communicate(timeout=PATIENCE_S)
-    assert fresh.wait_until_gone() == []
-    assert fresh.lock()[STAGE] == before
+    command = [*RUN, "train_policy.optim.clip_norm=20"]
+    for number, step in ((signal.SIGKILL, 30), (signal.SIGINT, 50)):
+        process = started(fresh, *command, step=step)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert fresh.wait_until_gone() == []
+        assert fresh.lock()[STAGE] == before
+        assert ("resumed from step" in output) == (number == signal.SIGINT)
     assert "resumed from step" in fresh.run(*command)
     assert fresh.leftovers() == []
     assert mlflow_runs(fresh)[0].info.status == "FINISHED"
     back_to_toy(fresh)
 
 
-def test_a_killed_rank_is_said_and_the_stage_goes_on_from_its_checkpoint(fresh):
-    process = started(fresh, *RUN, "train_policy.optim.clip_norm=21")
-    ranks(fresh, STAGE)[1].kill()
-    output, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, output
-    assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output
-    assert "resumed from step" in output
-    back_to_toy(fresh)
-
-
-@pytest.mark.parametrize("who", ["a rank", "torchrun", "the command"])
-def test_a_run_that_is_told_to_make_room_leaves_a_checkpoint_and_is_no_failure(fresh, who):
-    command = [*RUN, f"train_policy.optim.clip_norm={30 + len(who)}"]
-    process = started(fresh, *command)
-    rank = ranks(fresh, STAGE)[1]
-    if who == "torchrun":
-        rank.parent().terminate()
-    else:
-        (rank if who == "a rank" else process).send_signal(signal.SIGUSR1)
-    output, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 75, output
-    (step,) = set(re.findall(rf"{STAGE}: preempted at step (\d+); the next run goes on from there", output))
-    assert "error: " not in output and "trying once more" not in output and "in state Failed" not in output
-    assert f"{STAGE}: done" not in output
-    assert mlflow_runs(fresh)[0].info.status == "KILLED"
-    assert f"resumed from step {step}\n" in fresh.run(*command)
+def test_a_run_that_is_told_to_make_room_leaves_a_checkpoint_and_is_no_failure(fresh):
+    """Three of them, one after another, and each goes on where the one before has left."""
+    command = [*RUN, "train_policy.optim.clip_norm=30"]
+    resumed = ""
+    for who, step in (("a rank", 30), ("torchrun", 45), ("the command", 60)):
+        process = started(fresh, *command, step=step)
+        rank = ranks(fresh, STAGE)[1]
+        if who == "torchrun":
+            rank.parent().terminate()
+        else:
+            (rank if who == "a rank" else process).send_signal(signal.SIGUSR1)
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 75, output
+        (left,) = set(re.findall(rf"{STAGE}: preempted at step (\d+); the next run goes on from there", output))
+        assert "error: " not in output and "trying once more" not in output and "in state Failed" not in output
+        assert f"{STAGE}: done" not in output
+        assert mlflow_runs(fresh)[0].info.status == "KILLED"
+        assert resumed in output
+        resumed = f"resumed from step {left}\n"
+    assert resumed in fresh.run(*command)
     back_to_toy(fresh)
 
 
@@ -81,25 +75,32 @@ def test_a_rank_that_hangs_is_named_with_everyones_stack_and_nothing_is_tried_ag
     back_to_toy(fresh)
 
 
-def test_ctrl_z_stops_the_whole_run(fresh):
-    """The ranks are in sessions of their own, where a terminal's signals do not come."""
-    process = started(fresh, *RUN, "train_policy.optim.clip_norm=25")
+def test_a_run_that_ctrl_z_stopped_is_alive_and_goes_on_and_survives_a_killed_rank(fresh):
+    """The ranks are in sessions of their own, where a terminal's signals do not come.
+
+    While it stands, a second run is refused; when it goes on, a rank is killed.
+    """
+    process = started(fresh, *RUN, "train_policy.optim.clip_norm=21")
     process.send_signal(signal.SIGTSTP)
     found = [*ranks(fresh, STAGE).values(), psutil.Process(process.pid)]
     wait_for(lambda: {one.status() for one in found} == {psutil.STATUS_STOPPED}, PATIENCE_S, "the stop")
     step = step_of(fresh)
-    time.sleep(2)
+    refused = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
+    assert "params.yaml is in use by flow run of baseline-s0" in refused, "with other parameters, and the first is alive"
     assert step_of(fresh) == step
     process.send_signal(signal.SIGCONT)
+    wait_for(lambda: step_of(fresh) > step, PATIENCE_S, "a step")
+    ranks(fresh, STAGE)[1].kill()
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
+    assert f"{STAGE}: rank 1 was killed by SIGKILL" in output, output
+    assert "resumed from step" in output
     back_to_toy(fresh)
 
 
 def test_a_kill_before_dvc_has_recorded_the_result_costs_the_steps_since_the_last_checkpoint(fresh):
     """The outputs have their final names, and `dvc repro` is killed before it writes dvc.lock."""
     fresh.run("wmtp", "params", *LONG, "train_policy.optim.clip_norm=24")
-    fresh.run("dvc", "repro", "sample")
     process = fresh.start("dvc", "repro", "--single-item", STAGE)
     done = fresh.root / ".wmtp/resume"
     wait_for(lambda: list(done.glob(f"{STAGE}-*/finished")), PATIENCE_S, "the stage's end")
@@ -108,7 +109,6 @@ def test_a_kill_before_dvc_has_recorded_the_result_costs_the_steps_since_the_las
     assert STAGE in fresh.stale()
     output = fresh.run("dvc", "repro", "--single-item", STAGE)
     assert "resumed from step" in output, output
-    fresh.run("wmtp", "params", "--profile", "toy")
     back_to_toy(fresh)
 
 
@@ -124,16 +124,6 @@ def test_parameters_that_change_under_a_stage_discard_its_result(fresh):
     assert (fresh.root / "artifacts/policy/baseline-s0/config.json").stat().st_mtime_ns == kept
     assert mlflow_runs(fresh)[0].info.status == "FAILED"
     fresh.run("wmtp", "params", "--profile", "toy")
-
-
-def test_a_second_run_with_other_parameters_is_refused_while_the_first_is_alive(fresh):
-    process = started(fresh, *RUN, "train_policy.optim.clip_norm=22")
-    output = fresh.run("wmtp", "run", "full-baseline", "--profile", "toy", code=2)
-    assert "params.yaml is in use by flow run of baseline-s0" in output
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE_S)
-    assert fresh.wait_until_gone() == []
-    back_to_toy(fresh)
 
 
 @pytest.mark.parametrize(
@@ -162,5 +152,5 @@ def test_metrics_that_mlflow_did_not_take_are_delivered_by_the_next_stage(fresh)
     fresh.run("wmtp", "stage", "report")
     runs = mlflow_runs(fresh)
     assert len(runs) == known + 1 and runs[0].info.status == "FINISHED" and "train/loss" in runs[0].data.metrics
-    fresh.run("wmtp", "params", "--profile", "toy")
+    (fresh.root / "params.yaml").write_text(fresh.toy)
     fresh.run("dvc", "checkout", "--force")

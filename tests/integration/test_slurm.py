@@ -1,7 +1,6 @@
 """Stages as jobs of a real Slurm: two nodes of one process each, all on this machine (scripts/slurm-on-one-host)."""
 
 import re
-import shutil
 import signal
 import subprocess
 
@@ -62,20 +61,18 @@ def wait_for_no_job():
     wait_for(lambda: not queue(), 60, "the end of the job")
 
 
-def test_a_stage_on_two_nodes_gives_the_same_bits_as_two_ranks_here(cluster):
-    policy, kept = cluster.root / "artifacts/policy/baseline-s0", cluster.root / "kept"
+def test_a_stage_on_two_nodes_gives_the_same_bits_as_two_ranks_here(cluster, tmp_path):
+    policy, kept = cluster.root / "artifacts/policy/baseline-s0", tmp_path / "kept"
     policy.rename(kept)
     cluster.run("wmtp", "stage", STAGE, **ON_SLURM)
     assert same_folder(kept, policy)
-    shutil.rmtree(kept)
-    cluster.run("dvc", "commit", "--force", STAGE)
-    cluster.run("dvc", "repro")
+    cluster.run("dvc", "checkout", "--force")  # the times in the results differ
 
 
 def test_a_run_that_is_stopped_takes_its_job_along_and_the_next_one_goes_on(cluster):
     command = [*RUN, "train_policy.optim.clip_norm=220"]
-    for number in (signal.SIGKILL, signal.SIGINT):
-        process = started(cluster, *command, **ON_SLURM)
+    for number, step in ((signal.SIGKILL, 30), (signal.SIGINT, 50)):
+        process = started(cluster, *command, step=step, **ON_SLURM)
         only_job("RUNNING")
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE_S)
@@ -127,7 +124,7 @@ def test_a_batch_job_that_is_requeued_says_so_and_goes_on_where_it_left(cluster)
     assert f"resumed from step {step}\n" in said.read_text()
     wait_for_no_job()
     script.unlink(), said.unlink()
-    cluster.run("wmtp", "params", "--profile", "toy")
+    (cluster.root / "params.yaml").write_text(cluster.toy)
     cluster.run("dvc", "checkout", "--force")
 
 

@@ -24,11 +24,11 @@ def step_of(workspace):
         return 0
 
 
-def started(workspace, *command, **environment):
-    """A run whose training has passed two checkpoints."""
+def started(workspace, *command, step=30, **environment):
+    """A run whose training has come to that step, past two checkpoints."""
     progress(workspace).unlink(missing_ok=True)  # of a run that was killed
     process = workspace.start(*command, **environment)
-    wait_for(lambda: step_of(workspace) >= 30 or process.poll() is not None, PATIENCE_S, "training")
+    wait_for(lambda: step_of(workspace) >= step or process.poll() is not None, PATIENCE_S, "training")
     assert process.poll() is None, process.communicate()[0]
     return process
 
@@ -45,8 +45,9 @@ def ranks(workspace, stage):
 
 
 def back_to_toy(workspace):
-    workspace.run("wmtp", "params", "--profile", "toy")
-    assert "Running stage" not in workspace.run("dvc", "repro")
+    """The stage's outputs of the toy profile, from DVC's cache: no other stage's have changed."""
+    (workspace.root / "params.yaml").write_text(workspace.toy)
+    assert "Running stage" not in workspace.run("dvc", "repro", "--single-item", STAGE)
 
 
 def same_folder(left, right):

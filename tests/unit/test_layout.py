@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.conftest import SHARE_A_WORKSPACE
 from tests.workspaces import PROJECT
 
 SOURCES, TESTS = PROJECT / "src/wmtp", PROJECT / "tests"
@@ -104,3 +105,11 @@ def test_wiring_has_no_logic_that_a_test_of_its_own_would_find():
         if reason == WIRING:
             functions = re.findall(r"^ *def (\w+)", (SOURCES / module).read_text(), re.MULTILINE)
             assert len(functions) <= 3, f"{module} has {', '.join(functions)}: test them"
+
+
+def test_one_process_runs_all_that_needs_the_workspace_of_the_toy_profile():
+    """Each that runs a part of it spends two minutes on one of its own."""
+    texts = {path.stem: path.read_text() for path in (TESTS / "integration").glob("test_*.py")}
+    asks = re.compile(r"^(def test_|@pytest\.fixture.*\ndef )\w+\(.*\b(workspace|fresh)\b.*\):$", re.MULTILINE)
+    own = re.compile(r"^@pytest\.fixture.*\ndef workspace\(", re.MULTILINE)
+    assert sorted(name for name, text in texts.items() if asks.search(text) and not own.search(text)) == [*SHARE_A_WORKSPACE]

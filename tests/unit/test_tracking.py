@@ -1,7 +1,9 @@
 """Journals and their delivery, into a real MLflow store."""
 
 import json
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -9,9 +11,21 @@ from mlflow import MlflowClient
 from wmtp.tracking import Courier, JournalTracker, default_uri, deliver, deliver_leftovers, last_run, tracking_folder
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A store without a run: MLflow takes seconds to make its tables."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def uri(tmp_path):
-    return default_uri(tmp_path)
+def uri(tmp_path, empty):
+    found = default_uri(tmp_path)
+    path = Path(found.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True)
+    shutil.copy(empty, path)
+    return found
 
 
 def log(path, *, steps=3):
@@ -26,7 +40,8 @@ def runs(uri):
     return client, client.search_runs([client.get_experiment_by_name("test").experiment_id])
 
 
-def test_a_delivered_run_holds_what_was_logged(tmp_path, uri):
+def test_a_delivered_run_holds_what_was_logged(tmp_path):
+    uri = default_uri(tmp_path)  # nothing is there yet
     courier = Courier(tmp_path, uri, "stage")
     log(courier.journal)
     courier.close()
