@@ -21,6 +21,21 @@ def light(tmp_path, server):
 
 
 @pytest.fixture(scope="session")
+def after_a_flow(tmp_path_factory, server):
+    made = LightWorkspace(tmp_path_factory.mktemp("after-a-flow"), server)
+    assert "6 stages ran" in made.flow()
+    return made
+
+
+@pytest.fixture
+def ended(tmp_path, after_a_flow):
+    """A light workspace in which the flow has come to its end."""
+    made = after_a_flow.copy(tmp_path / "ended")
+    yield made
+    kill_all(made.processes())
+
+
+@pytest.fixture(scope="session")
 def workspace(tmp_path_factory, request):
     """A workspace in which `wmtp run compare --profile toy` has come to its end once, without a server of Prefect's."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and then by all that it starts

@@ -3,6 +3,7 @@
 Outputs are a function of inputs and parameters; see `work`.
 """
 
+import copy
 import os
 import shutil
 import subprocess
@@ -38,6 +39,13 @@ class LightWorkspace(Workspace):
         super().__init__(root, prefect_url)
         shutil.copy(PROJECT / "tests/integration/work.py", self.root)
         self.write_pipeline(PIPELINE)
+
+    def copy(self, root):
+        """Another one in the same state: what this one's flow has made need not be made again."""
+        shutil.copytree(self.root, root, symlinks=True)
+        other = copy.copy(self)
+        other.root, other.slots = root, root / self.slots.name
+        return other
 
     def commit(self, message="first"):
         """All but what steers and records the stages of the test."""

@@ -12,6 +12,9 @@ import psutil
 
 from tests.workspaces import PATIENCE_S, free_port, kill_all, wait_for
 
+OFTEN = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10"}
+"""How often the worker asks for runs and the server looks at its schedules: by itself every 10 and 60 seconds."""
+
 
 class Served:
     """A light workspace with `make serve` at work."""
@@ -22,7 +25,7 @@ class Served:
 
     def start(self):
         self.ports = {name: str(free_port()) for name in ("WMTP_PREFECT_PORT", "WMTP_MLFLOW_PORT")}
-        self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports)
+        self.process = self.workspace.start(sys.executable, "-m", "flows.serve", **self.ports, **OFTEN)
         self.said = []
         for line in self.process.stdout:
             self.said.append(line)

@@ -128,43 +128,40 @@ def test_flow_and_dvc_agree_after_anything(server, tmp_path):
     )
 
 
-def test_a_parameter_turned_back_restores_and_the_state_says_why(light):
-    light.flow()
-    before = light.lock()
-    moving = {name for name, would in planned(light, "evaluate.seed=1").items() if would != "nothing"}
+def test_a_parameter_turned_back_restores_and_the_state_says_why(ended):
+    before = ended.lock()
+    moving = {name for name, would in planned(ended, "evaluate.seed=1").items() if would != "nothing"}
     assert moving == {"evaluate@baseline-s0", "evaluate@rho1-s0", "report"}
-    light.flow("evaluate.seed=1")
-    dry = light.flow("--dry")
+    ended.flow("evaluate.seed=1")
+    dry = ended.flow("--dry")
     assert len(re.findall(r"^evaluate@\S+\s+restore\s+evaluate.seed changed", dry, re.MULTILINE)) == 2
     assert re.search(r"^report\s+nothing, restore or run\s", dry, re.MULTILINE) and "is cached" not in dry
-    back = light.flow()
+    back = ended.flow()
     assert "0 stages ran, 3 were restored, 3 were up to date" in back
     assert "restored from DVC's cache: evaluate.seed changed" in back
-    assert light.lock() == before
+    assert ended.lock() == before
 
 
-def test_one_stage_forced_deleted_or_asked_of_dvc(light):
-    light.flow()
-    assert "1 stages ran, 0 were restored" in light.flow("--force", "sample", "--only", "sample")
-    shutil.rmtree(light.root / "artifacts/evaluation/baseline-s0")
-    assert "0 stages ran, 1 were restored, 5 were up to date" in light.flow()
-    light.params("evaluate.seed=7")
-    output = light.run("dvc", "repro", "evaluate@rho1-s0")
+def test_one_stage_forced_deleted_or_asked_of_dvc(ended):
+    assert "1 stages ran, 0 were restored" in ended.flow("--force", "sample", "--only", "sample")
+    shutil.rmtree(ended.root / "artifacts/evaluation/baseline-s0")
+    assert "0 stages ran, 1 were restored, 5 were up to date" in ended.flow()
+    ended.params("evaluate.seed=7")
+    output = ended.run("dvc", "repro", "evaluate@rho1-s0")
     assert "Running stage 'evaluate@rho1-s0'" in output and "Running stage 'train_policy" not in output
-    assert light.stale() == ["evaluate@baseline-s0", "report"]
+    assert ended.stale() == ["evaluate@baseline-s0", "report"]
 
 
-def test_a_stage_added_to_the_pipeline_is_in_the_flow(light):
-    light.flow()
+def test_a_stage_added_to_the_pipeline_is_in_the_flow(ended):
     added = {
         **PIPELINE,
         "report": {**PIPELINE["report"], "deps": [*PIPELINE["report"]["deps"], "artifacts/extra"]},
         "extra": {"cmd": "mkdir -p artifacts/extra && echo 1 > artifacts/extra/x", "outs": ["artifacts/extra"]},
     }
-    light.write_pipeline(added)
-    output = light.flow()
+    ended.write_pipeline(added)
+    output = ended.flow()
     assert "2 stages ran, 0 were restored, 5 were up to date" in output
-    assert "extra" in light.lock()
+    assert "extra" in ended.lock()
 
 
 def test_independent_stages_run_at_the_same_time(light):
@@ -189,36 +186,33 @@ def test_a_failed_stage_is_named_and_what_does_not_need_it_is_done(light):
     assert "5 stages ran, 0 were restored, 1 were up to date" in light.flow()
 
 
-def test_objects_that_the_cache_has_lost_are_made_again_and_are_the_same(light):
-    light.flow()
-    shutil.rmtree(light.root / ".dvc/cache/files")
-    assert light.stale() == STAGES
-    output = light.flow()
+def test_objects_that_the_cache_has_lost_are_made_again_and_are_the_same(ended):
+    shutil.rmtree(ended.root / ".dvc/cache/files")
+    assert ended.stale() == STAGES
+    output = ended.flow()
     assert "6 stages ran, 0 were restored" in output and "artifacts/policy/rho1-s0 is not in the cache" in output
-    assert sorted(light.ran()[:6]) == sorted(light.ran()[6:])
-    assert light.stale() == []
+    assert sorted(ended.ran()[:6]) == sorted(ended.ran()[6:])
+    assert ended.stale() == []
 
 
-def test_a_lock_file_from_another_branch_is_followed(light):
-    light.flow()
-    first = (light.root / "dvc.lock").read_text()
-    light.flow("train_policy.train.steps=5")
-    second = (light.root / "dvc.lock").read_text()
-    before = len(light.ran())
-    (light.root / "dvc.lock").write_text(first)
-    assert "0 stages ran, 0 were restored" not in light.flow("train_policy.train.steps=5")
-    assert (len(light.ran()), light.stale(), (light.root / "dvc.lock").read_text()) == (before, [], second)
+def test_a_lock_file_from_another_branch_is_followed(ended):
+    first = (ended.root / "dvc.lock").read_text()
+    ended.flow("train_policy.train.steps=5")
+    second = (ended.root / "dvc.lock").read_text()
+    before = len(ended.ran())
+    (ended.root / "dvc.lock").write_text(first)
+    assert "0 stages ran, 0 were restored" not in ended.flow("train_policy.train.steps=5")
+    assert (len(ended.ran()), ended.stale(), (ended.root / "dvc.lock").read_text()) == (before, [], second)
 
 
-def test_books_that_a_kill_left_half_written_are_mended_and_nothing_is_computed_again(light):
-    light.flow()
-    before, whole = light.ran(), light.lock()
-    text = (light.root / "dvc.lock").read_text()
-    (light.root / ".dvc/tmp/rwlock").write_text("")
-    (light.root / "dvc.lock").write_text(text[: text.index("evaluate@baseline-s0") + 5])
-    output = light.flow()
+def test_books_that_a_kill_left_half_written_are_mended_and_nothing_is_computed_again(ended):
+    before, whole = ended.ran(), ended.lock()
+    text = (ended.root / "dvc.lock").read_text()
+    (ended.root / ".dvc/tmp/rwlock").write_text("")
+    (ended.root / "dvc.lock").write_text(text[: text.index("evaluate@baseline-s0") + 5])
+    output = ended.flow()
     assert "0 stages ran" in output and "dvc.lock was half written: moved to .wmtp/dvc.lock.broken-" in output
-    assert (light.ran(), light.lock(), light.stale()) == (before, whole, [])
+    assert (ended.ran(), ended.lock(), ended.stale()) == (before, whole, [])
 
 
 def test_a_merge_conflict_in_the_lock_file_is_the_users_to_resolve(light):

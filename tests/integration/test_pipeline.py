@@ -142,9 +142,11 @@ def test_changed_code_makes_stale_what_uses_it(fresh, source, stages):
         assert fresh.stale() == stages
 
 
-def test_training_stages_never_share_a_slot(fresh):
+def test_training_stages_never_share_a_slot_and_give_the_same_bits_by_hand(fresh, tmp_path):
     """Two are started at once; whose ranks are alive is looked at until both have ended."""
     names = ["train_policy@baseline-s0", "train_policy@rho1-s0"]
+    policy, lock = fresh.root / "artifacts/policy/rho1-s0", (fresh.root / "dvc.lock").read_text()
+    kept = policy.rename(tmp_path / "kept")
     started = [fresh.start("wmtp", "stage", name) for name in names]
     alive = set()
     while any(process.poll() is None for process in started):
@@ -154,22 +156,15 @@ def test_training_stages_never_share_a_slot(fresh):
     assert [process.returncode for process in started] == [0, 0], outputs
     assert alive == {(), (names[0],), (names[1],)}
     assert sum("waiting for one of 1 accelerator slot(s)" in output for output in outputs) == 1
-    fresh.run("dvc", "checkout", "--force")  # the times in the results differ
-    assert fresh.stale() == []
-
-
-def test_one_stage_run_by_hand_gives_the_same_bits(fresh, tmp_path):
-    policy, lock = fresh.root / "artifacts/policy/rho1-s0", (fresh.root / "dvc.lock").read_text()
-    kept = tmp_path / "kept"
-    policy.rename(kept)
-    output = fresh.run("wmtp", "stage", "train_policy@rho1-s0")
-    assert "train_policy@rho1-s0 done" in output
     assert same_folder(kept, policy)
-    assert "`dvc commit -f train_policy@rho1-s0` records" in output and "train_policy@rho1-s0" in fresh.stale()
-    fresh.run("dvc", "commit", "--force", "train_policy@rho1-s0")
-    assert fresh.stale() == ["report"]
+    for name, output in zip(names, outputs, strict=True):
+        assert f"{name} done" in output and f"`dvc commit -f {name}` records" in output
+    assert fresh.stale() == ["report", *names]
+    fresh.run("dvc", "commit", "--force", *names)
+    assert fresh.stale() == ["report"], "the times in the results differ"
     (fresh.root / "dvc.lock").write_text(lock)
     fresh.run("dvc", "checkout", "--force")
+    assert fresh.stale() == []
 
 
 def test_scores_and_curves_are_what_dvc_shows(fresh):

@@ -31,40 +31,42 @@ def use(workspace, url, endpoint=None):
         workspace.run("dvc", "remote", "modify", "store", "endpointurl", endpoint)
 
 
+@pytest.fixture
+def second(tmp_path, server):
+    """A new clone."""
+    made = LightWorkspace(tmp_path / "second", server)
+    yield made
+    kill_all(made.processes())
+
+
 @pytest.mark.parametrize("kind", ["folder", "s3"])
-def test_a_second_clone_finds_everything(kind, server, tmp_path, s3):
+def test_a_second_clone_finds_everything(kind, ended, second, tmp_path, s3):
     url, endpoint = (f"{tmp_path}/remote", None) if kind == "folder" else ("s3://wmtp/cache", s3)
-    first, second = (LightWorkspace(tmp_path / name, server) for name in ("first", "second"))
-    try:
-        use(first, url, endpoint)
-        first.flow()
-        first.run("dvc", "push", "--run-cache")
-        use(second, url, endpoint)
-        (second.root / "dvc.lock").write_text((first.root / "dvc.lock").read_text())
-        second.params()
-        second.run("dvc", "pull", "--run-cache")
-        assert "0 stages ran, 0 were restored, 6 were up to date" in second.flow()
-        assert second.ran() == []
-    finally:
-        kill_all([*first.processes(), *second.processes()])
+    use(ended, url, endpoint)
+    ended.run("dvc", "push", "--run-cache")
+    use(second, url, endpoint)
+    (second.root / "dvc.lock").write_text((ended.root / "dvc.lock").read_text())
+    second.params()
+    second.run("dvc", "pull", "--run-cache")
+    assert "0 stages ran, 0 were restored, 6 were up to date" in second.flow()
+    assert second.ran() == []
 
 
-def test_a_run_brings_from_the_remote_what_is_known_and_the_cache_lacks(light, tmp_path_factory):
-    use(light, str(tmp_path_factory.mktemp("remote")))
-    light.flow()
-    light.run("dvc", "push", "--run-cache")
-    made = light.ran()
-    lose(light)
-    assert "fetch or run" in light.flow("--dry")
-    output = light.flow()
+def test_a_run_brings_from_the_remote_what_is_known_and_the_cache_lacks(ended, tmp_path):
+    use(ended, f"{tmp_path}/remote")
+    ended.run("dvc", "push", "--run-cache")
+    made = ended.ran()
+    lose(ended)
+    assert "fetch or run" in ended.flow("--dry")
+    output = ended.flow()
     assert "0 stages ran, 6 were restored, 0 were up to date" in output and "restored from the default remote: " in output
-    light.params("evaluate.seed=7")  # dvc.lock's outputs belong to other parameters now, which the run cache alone knows
-    light.run("dvc", "repro", "--quiet")
-    made = light.ran()
-    lose(light)
-    assert "restored from the default remote: " in light.flow() and light.ran() == made
-    lose(light)
-    assert "6 stages ran, 0 were restored" in light.flow("--no-pull") and len(light.ran()) == len(made) + 6
+    ended.params("evaluate.seed=7")  # dvc.lock's outputs belong to other parameters now, which the run cache alone knows
+    ended.run("dvc", "repro", "--quiet")
+    made = ended.ran()
+    lose(ended)
+    assert "restored from the default remote: " in ended.flow() and ended.ran() == made
+    lose(ended)
+    assert "6 stages ran, 0 were restored" in ended.flow("--no-pull") and len(ended.ran()) == len(made) + 6
 
 
 def lose(workspace):
@@ -73,22 +75,16 @@ def lose(workspace):
     shutil.rmtree(workspace.root / "artifacts")
 
 
-def test_a_remote_that_cannot_give_what_is_known_costs_a_warning(light, tmp_path):
-    use(light, f"{tmp_path}/nothing-was-ever-pushed")
-    light.flow()
-    lose(light)
-    assert "6 stages ran, 0 were restored" in light.flow()
+def test_a_remote_that_cannot_give_what_is_known_costs_a_warning(ended, tmp_path):
+    use(ended, f"{tmp_path}/nothing-was-ever-pushed")
+    lose(ended)
+    assert "6 stages ran, 0 were restored" in ended.flow()
 
 
-def test_a_new_clone_without_a_lock_computes_nothing_when_it_is_told_to_pull(server, tmp_path):
-    first, second = (LightWorkspace(tmp_path / name, server) for name in ("first", "second"))
-    try:
-        assert "--pull needs a default remote: `dvc remote add" in second.flow("--pull", code=2)
-        for one in (first, second):
-            use(one, f"{tmp_path}/remote")
-        first.flow()
-        first.run("dvc", "push", "--run-cache")
-        assert "0 stages ran, 6 were restored" in second.flow("--pull")
-        assert second.ran() == []
-    finally:
-        kill_all([*first.processes(), *second.processes()])
+def test_a_new_clone_without_a_lock_computes_nothing_when_it_is_told_to_pull(ended, second, tmp_path):
+    assert "--pull needs a default remote: `dvc remote add" in second.flow("--pull", code=2)
+    for one in (ended, second):
+        use(one, f"{tmp_path}/remote")
+    ended.run("dvc", "push", "--run-cache")
+    assert "0 stages ran, 6 were restored" in second.flow("--pull")
+    assert second.ran() == []
