@@ -185,7 +185,7 @@ def test_work_beside_a_block_has_its_context_and_ends_with_it():
     variable.set("the caller's")
 
     def work(done):
-        seen.append((variable.get(), threading.current_thread().name, done.wait(60)))
+        seen.append((variable.get(), threading.current_thread().name, done.wait(PATIENCE_S)))
 
     with pytest.raises(KeyError), processes.beside(work, "aside"):
         raise KeyError

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, mtp
-from tests.workspaces import free_port
+from tests.workspaces import PATIENCE_S, free_port
 from wmtp.config import LaunchConfig, compose
 from wmtp.problems.files import write_problems
 from wmtp.problems.render import as_comment
@@ -98,7 +98,7 @@ def evaluate(workspace, tmp_path, config, size=1):
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in ranks] == [0] * size
     return context.outputs[name]
 
