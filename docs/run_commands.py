@@ -225,10 +225,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="also what takes minutes")
     parser.add_argument("--list", action="store_true", help="only say what would be run, and what cannot be, and why")
     parser.add_argument("--again", action="store_true", help="also what went well before")
+    parser.add_argument("--page", help="of this page alone, e.g. recipes.md")
     parser.add_argument("--folder", type=Path, default=PROJECT / ".wmtp" / "docs", help="of the copy that they run in")
     given = parser.parse_args(argv)
     kinds = (QUICK, LONG) if given.all else (QUICK,)
-    todo = [(shown, one) for shown in commands() for one in treatments(shown.line)]
+    pages = [page for page in PAGES if given.page in (None, page.name)]
+    todo = [(shown, one) for shown in commands(pages) for one in treatments(shown.line)]
     for shown, one in todo:
         if one.kind not in kinds and (given.list or one.kind == NOT_HERE):
             print(f"{one.kind:<8}  {shown.page}: {shown.line}" + (f"\n          {one.why}" if one.why else ""))

@@ -111,6 +111,18 @@ def test_the_script_knows_what_to_do_with_every_command_that_a_page_shows():
         assert "--profile toy" in line
 
 
+def test_what_a_page_shows_runs_in_a_copy_and_what_went_well_is_not_run_again(tmp_path, capsys):
+    (page,) = [page for page in run_commands.PAGES if page.name == "orchestration.md"]
+    every = [one for shown in run_commands.commands([page]) for one in run_commands.treatments(shown.line)]
+    quick = [one.line for one in every if one.kind == run_commands.QUICK]
+    for expected in (quick, []):
+        assert run_commands.main(["--page", page.name, "--folder", str(tmp_path)]) == 0
+        said = capsys.readouterr().out
+        ran = [line.split(" s  ")[1] for line in said.splitlines() if line.startswith("ok ")]
+        assert ran == expected, said
+        assert "a PostgreSQL server: tests/integration/test_postgres.py" in said
+
+
 def test_a_block_of_another_language_is_no_command_and_a_blocks_variables_are_filled_in(tmp_path):
     (tmp_path / "page.md").write_text(
         'a\n```\nX="b c"\nwmtp run $X  # why\n```\nwmtp no\n```python\nwmtp = 1\n```\n\n```\nls\n```\n'
