@@ -125,6 +125,8 @@ def _add_experiments(commands: Any) -> None:
     kept.add_argument("--json", action="store_true", help="the list as JSON")
     kept.set_defaults(run=_experiments, action="list")
     actions = kept.add_subparsers(dest="action", metavar="ACTION")
+    listed = actions.add_parser("list", help="what has been run, as without an action")
+    listed.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
     compare = actions.add_parser("compare", help="one report over several")
     compare.add_argument("names", nargs="+", metavar="NAME")
     compare.add_argument("--out", type=cli_models.path, help="the report's folder (default: one in .wmtp/comparisons)")

@@ -66,6 +66,7 @@ def root(original, monkeypatch):
 def test_the_list_has_scores_with_intervals_what_differs_commit_when_and_where(root, original, capsys):
     assert cli.main(["experiments", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert cli.main(["experiments", "list", "--json"]) == 0 and json.loads(capsys.readouterr().out) == rows
     assert [row["name"] for row in rows] == original[1]
     assert [row["differs"] for row in rows] == [{"train_policy.train.steps": steps} for steps in (300, 600)]
     assert {row["commit"] for row in rows} == {run(root, "git", "rev-parse", "HEAD").strip()}

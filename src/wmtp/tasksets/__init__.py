@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 
+from wmtp.checks import nearest
 from wmtp.errors import ConfigError
 from wmtp.problems.files import Reading, parse_problems
 from wmtp.tasksets.base import TaskSet
@@ -24,7 +25,7 @@ def get(name: str) -> TaskSet:
         ConfigError: there is none.
     """
     if name not in names():
-        raise ConfigError(f"unknown task set {name!r}: known are {', '.join(names())}")
+        raise ConfigError(f"unknown task set {name!r}{nearest(name, names())}")
     taskset: TaskSet = importlib.import_module(f"{__name__}.{name}").TASKSET
     assert taskset.name == name, f"{name}.py holds {taskset.name!r}"
     return taskset
