@@ -105,8 +105,9 @@ def run_stage(stage: str, root: str, force: bool, pull: bool) -> State[Any]:
         pull: outputs that are known, and that DVC's cache lacks, come from its default remote where that has them.
     """
     state = _bring_up_to_date(stage, Path(root), force, pull)
-    said = str(state.message)
-    text = said if state.name == "Cached" else "done" if state.is_completed() else f"{str(state.name).lower()}: {said}"
+    said = str(state.message).removeprefix(f"{stage}: ")
+    is_done = state.is_completed() and state.name != "Cached"
+    text = "done" if is_done else f"failed: {said}" if state.is_failed() else said
     ENDINGS.info(text, extra=a(ENDS, task_run_name=stage))
     return state
 
