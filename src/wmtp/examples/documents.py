@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from wmtp.config.data import DataConfig
 from wmtp.errors import DataError
 from wmtp.examples.survey import SHOWN, benchmark_statements, resolve
 from wmtp.ledger import Ledger, Line
-from wmtp.problems.decontaminate import Removed, Statements, normalised
+from wmtp.problems.decontaminate import Match, Removed, Statements, normalised
 from wmtp.problems.documents import Document, read_documents
 from wmtp.problems.draw import in_order
 from wmtp.problems.files import Reading
 from wmtp.problems.records import place_of
+from wmtp.problems.similar import Sketches
 from wmtp.problems.splits import with_split
 from wmtp.types import Problem
 
@@ -62,9 +64,9 @@ class Corpus:
         """Each with its number in its file, in the file's order; `most`: so many of them, drawn by the data's seed."""
         source, mask = self.chosen[use]
         mask = mask if most is None else source.draw(f"{use} texts {self.config.seed}", most, mask)
-        for number, document in enumerate(_read(source.path, self.config, Reading(self.config.max_bad_frac))):
+        for number, document in enumerate(_read(source.path, self.config, self.root, Reading(self.config.max_bad_frac))):
             if mask[number]:
-                yield number, Document(document.place.removeprefix(f"{self.root}/"), document.text, document.messages)
+                yield number, document
 
 
 def load_corpus(config: DataConfig, root: Path, ledger: Ledger) -> Corpus:
@@ -76,7 +78,8 @@ def load_corpus(config: DataConfig, root: Path, ledger: Ledger) -> Corpus:
         DataError: a broken file, or fewer documents than asked for.
     """
     known = Statements(list(benchmark_statements(config, root, ledger)), overlap_frac=config.benchmark_overlap, similarity=None)
-    survey = _Survey(config, root, ledger, known)
+    alike = None if config.max_similarity is None else _Alike(Sketches(config.max_similarity))
+    survey = _Survey(config, root, ledger, known, alike)
     held_out = survey.of("validation", config.validation_path)
     clean = survey.of("reference", config.reference_path, in_validation=held_out)
     train = survey.of("train", config.train_path, in_validation=held_out, in_reference=clean)
@@ -99,7 +102,8 @@ def load_corpus(config: DataConfig, root: Path, ledger: Ledger) -> Corpus:
     chosen["train"] = (train, mask)
     for use in USES:
         _account(use, chosen, ledger)
-    return Corpus(config, root, chosen, survey.removed)
+    removed = [replace(each, because_file=each.because_file.removeprefix(f"{root}/")) for each in survey.removed]
+    return Corpus(config, root, chosen, removed)
 
 
 def _account(use: str, chosen: Mapping[str, tuple[Source, np.ndarray]], ledger: Ledger) -> None:
@@ -116,18 +120,56 @@ def _account(use: str, chosen: Mapping[str, tuple[Source, np.ndarray]], ledger: 
     line.keep(int(mask.sum()))
 
 
-def _read(path: str, config: DataConfig, reading: Reading) -> Iterator[Document]:
-    return read_documents(path, config.source, config.document_field, reading)
+def _read(path: str, config: DataConfig, root: Path, reading: Reading) -> Iterator[Document]:
+    """Each with its place as the workspace calls it, wherever that stands."""
+    for document in read_documents(path, config.source, config.document_field, reading):
+        yield replace(document, place=document.place.removeprefix(f"{root}/"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Alike:
+    """Documents that are used, of all files so far, by what they hold: `places` of those in `index`. `own`: those of the file
+    that is being read, which are not in there yet."""
+
+    index: Sketches
+    places: list[str] = field(default_factory=list)
+    own: list[tuple[str, Any]] = field(default_factory=list)
+
+    def read(self, document: Document) -> None:
+        """The next one of a file."""
+        self.own.append((document.place, self.index.of(normalised(document.content))))
+
+    def leave(self, source: Source, *, all_used: bool) -> list[tuple[int, Removed]]:
+        """What is like another one, by its number; `all_used`: nothing. Which of several is used depends on what they hold."""
+        left, places = [], np.flatnonzero(source.usable)
+        for number in places[np.argsort(source.digests[places], kind="stable")].tolist():
+            place, sketch = self.own[number]
+            near = [] if all_used else self.index.near(sketch, self.index.threshold)
+            if near:
+                first, degree = max(near, key=lambda one: one[1])
+                match = Match("similar", degree, _as_problem(self.places[first]))
+                left.append((number, Removed.of(_as_problem(place), "near_duplicate", match)))
+            else:
+                self.index.add(sketch)
+                self.places.append(place)
+        self.own.clear()
+        return sorted(left, key=lambda one: one[0])
+
+
+def _as_problem(place: str) -> Problem:
+    file, row = place_of(place)
+    return Problem(place, "", (), file=file, row=row)
 
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """Of one file after the other. `known`: statements that no document may hold."""
+    """Of one file after the other. `known`: statements that no document may hold; `alike`: None where likeness is no matter."""
 
     config: DataConfig
     root: Path
     ledger: Ledger
     known: Statements
+    alike: _Alike | None = None
     removed: list[Removed] = field(default_factory=list)
 
     def of(self, name: str, value: str | None, **taken: Source | None) -> Source | None:
@@ -138,13 +180,15 @@ class _Survey:
         line = self.ledger.line(f"source/{name}", "documents")
         digests, usable = array("Q"), bytearray()
         reading = Reading(0.0 if name == "validation" else self.config.max_bad_frac)
-        for document in _read(path, self.config, reading):
+        for document in _read(path, self.config, self.root, reading):
             line.read()
             reason = self._reason(document, is_held_out=name == "validation")
             if reason:
                 line.drop(reason)
             digests.append(int.from_bytes(document.digest, "little"))
             usable.append(not reason)
+            if self.alike is not None:
+                self.alike.read(document)
         _note_bad_rows(reading, line)
         source = Source(name, path, np.array(digests, dtype=np.uint64), np.frombuffer(usable, dtype=bool).copy())
         for reason, other in taken.items():
@@ -154,6 +198,11 @@ class _Survey:
         again = np.ones_like(source.usable)
         again[places[np.unique(source.digests[places], return_index=True)[1]]] = False
         _leave(source, again, "duplicate", line)
+        if self.alike is not None:
+            left = self.alike.leave(source, all_used=name == "validation")
+            which = np.isin(np.arange(len(source.usable)), [number for number, _ in left])
+            _leave(source, which, "near_duplicate", line)
+            self.removed.extend(removed for _, removed in left)
         line.keep(int(source.usable.sum()))
         return source
 
@@ -167,8 +216,7 @@ class _Survey:
         match = self.known.find(normalised(content))
         if match is None:
             return ""
-        file, row = place_of(document.place)
-        self.removed.append(Removed.of(Problem(document.place, "", (), file=file, row=row), "contaminated", match))
+        self.removed.append(Removed.of(_as_problem(document.place), "contaminated", match))
         return "contaminated"
 
 

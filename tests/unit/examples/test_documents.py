@@ -112,3 +112,48 @@ def test_broken_rows_are_counted_up_to_their_share(tmp_path, capsys):
     assert "train.jsonl:31: not valid JSON" in capsys.readouterr().out
     with pytest.raises(DataError, match=r"1 of 31 rows are no problems"):
         corpus(tmp_path, max_bad_frac=0.001)
+
+
+def copies(text, number):
+    """The text with a few of its words changed, each time others."""
+    made = []
+    for i in range(number):
+        words = text.split()
+        for _ in range(2):
+            words[random.Random(f"{i} {text}").randrange(len(words))] = f"changed{i}"
+        made.append(" ".join(words))
+    return made
+
+
+def write(path, texts):
+    path.write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
+
+
+def test_near_duplicates_go_and_which_one_stays_does_not_hang_on_their_order(tmp_path):
+    originals = write_documents(tmp_path / "train.jsonl", 30, least=60, most=90)
+    everything = [*originals, *(copy for text in originals[:10] for copy in copies(text, 3))]
+    kept = []
+    for order in (everything, everything[::-1]):
+        write(tmp_path / "train.jsonl", order)
+        found, counts = corpus(tmp_path, max_similarity=0.7)
+        assert counts["source/train/documents/dropped/near_duplicate"] == 30
+        kept.append(sorted(each for use in USES for each in texts(found, use)))
+        assert len(found.removed) == 30 and {each.reason for each in found.removed} == {"near_duplicate"}
+        for each in found.removed:
+            gone, stays = (order[row - 1] for row in (each.row, each.because_row))
+            assert (each.file, each.because_file) == ("train.jsonl", "train.jsonl")
+            assert len(set(gone.split()) & set(stays.split())) > 10 and stays in kept[-1] and gone not in kept[-1]
+    assert kept[0] == kept[1] and len(kept[0]) == 30
+    assert "source/train/documents/dropped/near_duplicate" not in corpus(tmp_path)[1]
+
+
+def test_what_is_like_a_held_out_document_is_not_trained_on_and_held_out_ones_stay(tmp_path):
+    held = write_documents(tmp_path / "held.jsonl", 6, seed=1, least=60, most=90)
+    write(tmp_path / "held.jsonl", [*held, *copies(held[0], 1)])
+    originals = write_documents(tmp_path / "train.jsonl", 12, least=60, most=90)
+    write(tmp_path / "train.jsonl", [*originals, *(copies(text, 2)[1] for text in held)])
+    found, counts = corpus(tmp_path, max_similarity=0.7, validation_path="held.jsonl")
+    assert counts["source/train/documents/dropped/near_duplicate"] == 6
+    assert counts["source/validation/documents/kept"] == 7
+    assert {each.because_file for each in found.removed} == {"held.jsonl"}
+    assert set(texts(found, "train")) | set(texts(found, "reference")) == set(originals)

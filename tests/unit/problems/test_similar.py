@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from wmtp.problems.similar import NUM_HASHES, SimilarTexts, jaccard, rows_of_a_band, shingles
+from wmtp.problems.similar import NUM_HASHES, SimilarTexts, Sketches, jaccard, rows_of_a_band, shingles
 
 WORDS = "red green blue tall short old new fast slow round flat warm cold soft hard loud quiet deep wide thin".split(" ")  # noqa: SIM905
 
@@ -47,6 +47,16 @@ def test_the_same_texts_give_the_same_answers_again():
         index = SimilarTexts(0.7)
         answers.append([(index.find(text), index.add(text)) for text in texts(60)])
     assert answers[0] == answers[1]
+
+
+def test_sketches_estimate_what_texts_share_and_keep_none():
+    index, made = Sketches(0.7), texts(120)
+    sketches = [index.of(text) for text in made]
+    assert [index.add(sketch) for sketch in sketches] == list(range(120))
+    found = {(i, j): degree for i, sketch in enumerate(sketches) for j, degree in index.near(sketch, 0.7) if i != j}
+    alike = {(i, j) for i in range(120) for j in range(120) if i != j and similarity(made[i], made[j]) >= 0.85}
+    assert len(found) > 50 and alike <= found.keys()
+    assert all(abs(degree - similarity(made[i], made[j])) < 0.2 for (i, j), degree in found.items())
 
 
 def test_short_texts_are_one_shingle():
