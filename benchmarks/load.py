@@ -82,6 +82,7 @@ def rank(folder: Path, out: Path) -> None:
     """Load, shard, prove and save, as a training stage does."""
     import psutil
     import torch
+    import transformers.models.llama.modeling_llama  # noqa: F401 -- transformers imports families when they are asked for
 
     from wmtp.config.training import ModelConfig
     from wmtp.distributed import join_world

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub at one revision, in a folder of one's own. Needs the network, and nothing else does."""
+"""Files of the Hugging Face hub at one revision. Needs the network where they are not cached, and nothing else does."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ def fetch(
     origin = {"repository": repo, "kind": kind, "revision": revision, "commit": info.sha}
     (folder / ORIGIN).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
     return [folder / name for name in wanted]
+
+
+def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The library's own cached folder of a model, which is named after the commit; without a network what it has.
+
+    Args:
+        revision: a commit, tag or branch; None for the default branch. patterns: of the files that are wanted.
+    Raises:
+        LaunchError: the hub cannot be reached and nothing is cached, or there is no such model or revision.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:  # of the network, of the hub, of a name that is none
+        raise LaunchError(f"{repo} cannot be had from the hub: {type(error).__name__}: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmtp import model_files
-from wmtp.errors import ConfigError, ModelError
+from wmtp import hub, model_files
+from wmtp.errors import ConfigError, LaunchError, ModelError
 from wmtp.files import write_json
-from wmtp.models.file_tensors import first_line
 from wmtp.models.new_folder import new_folder
 
 PROVENANCE = "provenance.json"
@@ -103,13 +102,11 @@ def _packaged_file(known: Known) -> Path:
 
 
 def _from_hub(hub_id: str, revision: str | None, folder: Path) -> dict[str, Any]:
-    from huggingface_hub import snapshot_download
-
     try:
-        source = Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_PATTERNS)))
-    except Exception as error:  # of the network, of the hub, of a name that is none
+        source = hub.snapshot(hub_id, revision, _PATTERNS)
+    except LaunchError as error:
         offline = f"; without a network: {KNOWN_BY_HUB[hub_id].install}" if hub_id in KNOWN_BY_HUB else ""
-        raise ModelError(f"{hub_id} cannot be had from the hub: {first_line(error)}{offline}") from None
+        raise ModelError(f"{error}{offline}") from None
     model_files.require_model(source, tokenizer=True)
     wanted = {*model_files.weight_files(source), *source.glob("*.index.json"), *model_files.tokenizer_files(source)}
     for path in sorted(wanted | {*source.glob("*config.json"), *source.glob("LICENSE*")}):

@@ -131,6 +131,7 @@ class Heads(nn.Module):
                     module.layer_idx = num_layers - 1 + h
             self.blocks.append(ChainedBlock(sibling, norm, width) if layout.is_chain else sibling)
         self._norm = [norm]  # not as a module of this one
+        self._index = num_layers - 1
         self.gives_tuples = False
         self._run = _Run()
 
@@ -147,6 +148,7 @@ class Heads(nn.Module):
         run = self._run
         if run.alone is not None:
             head, hidden_BTD = run.alone
+            _fill_slot(self._index, hidden_BTD, args, kwargs)  # masks may be made by this one, the only one that attends
             run.outputs += self._chained(head, hidden_BTD, run.ahead[0], args, kwargs)
             return (run.outputs[0],) if self.gives_tuples else run.outputs[0]
         first = self.blocks[0](*args, **kwargs)
@@ -256,10 +258,7 @@ def passed_by(layers: Iterable[nn.Module], tuples: bool) -> Iterator[None]:
     def hand_on(index: int) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
             hidden_BTD = args[0] if args else kwargs["hidden_states"]
-            cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
-            if cache is not None and hasattr(cache.layers[index], "update"):
-                nothing = hidden_BTD.new_zeros(hidden_BTD.shape[0], 1, hidden_BTD.shape[1], 1)
-                cache.update(nothing, nothing, index)
+            _fill_slot(index, hidden_BTD, args, kwargs)
             return (hidden_BTD,) if tuples else hidden_BTD
 
         return forward
@@ -271,6 +270,14 @@ def passed_by(layers: Iterable[nn.Module], tuples: bool) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
+
+
+def _fill_slot(index: int, hidden_BTD: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """As many empty entries in a layer's cache, of those in a layer's arguments, as it was given tokens."""
+    cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
+    if cache is not None and hasattr(cache.layers[index], "update"):
+        nothing = hidden_BTD.new_zeros(hidden_BTD.shape[0], 1, hidden_BTD.shape[1], 1)
+        cache.update(nothing, nothing, index)
 
 
 def layers_name(decoder: PreTrainedModel) -> str:

@@ -4,7 +4,7 @@ layer that transformers itself reads from the module's tensors."""
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForCausalLM
 
 from tests.unit.models.families import VOCAB, family
 from tests.unit.models.tiny import filled
@@ -114,3 +114,54 @@ def test_a_module_that_lacks_a_tensor_or_is_of_no_class_is_an_error(tmp_path):
         build(tmp_path / "plain", head_init="shipped")
     with pytest.raises(ConfigError, match="such modules are a chain"):
         build(tmp_path / "plain", variant="parallel", head_init="shipped")
+
+
+def write_apart(folder):
+    """Qwen3-Next and its one module, named as it is released; the tensors of both."""
+    model = family("qwen3_next")
+    model.save_pretrained(folder)
+    tensors, last = load_file(folder / "model.safetensors"), f"model.layers.{model.config.num_hidden_layers - 1}."
+    generator, width = torch.Generator().manual_seed(7), model.config.hidden_size
+    for key in [key for key in tensors if key.startswith(last)]:
+        tensors[key.replace(last, "mtp.layers.0.")] = tensors[key] + 0.1 * torch.randn(tensors[key].shape, generator=generator)
+    for key in ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm"):
+        tensors[f"mtp.{key}.weight"] = 0.2 * torch.randn(width, generator=generator)
+    tensors["mtp.fc.weight"] = torch.randn(width, 2 * width, generator=generator) * (2 * width) ** -0.5
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return model, tensors
+
+
+@torch.no_grad()
+def test_qwen3_nexts_module_is_a_head_and_computes_what_transformers_own_layer_does(world, tmp_path, capsys):
+    """That layer is the last one of a second Qwen3-Next, which is given the module's tensors and the joined inputs."""
+    source, tensors = write_apart(tmp_path / "model")
+    sharded = filled(build(tmp_path / "model", 2), world)
+    assert "heads 1 to 1 are the multi-token modules that it ships" in capsys.readouterr().out
+    write_language_model(sharded, tmp_path / "saved", is_main=True)
+    model = read_heads(tmp_path / "saved", "the saved model").eval()
+    ids, eps = torch.randint(VOCAB, (2, 20), generator=torch.Generator().manual_seed(1)), source.config.rms_norm_eps
+    hidden, embedded = source.model(ids).last_hidden_state[:, :-1], tensors["model.embed_tokens.weight"][ids][:, 1:]
+    token = rms(embedded, 1 + tensors["mtp.pre_fc_norm_embedding.weight"], eps)
+    state = rms(hidden, 1 + tensors["mtp.pre_fc_norm_hidden.weight"], eps)
+    joined = torch.cat([token, state], dim=-1) @ tensors["mtp.fc.weight"].T
+    shape = {**source.config.to_dict(), "num_hidden_layers": 1, "layer_types": ["full_attention"]}
+    type(source.config)(**shape).save_pretrained(tmp_path / "one")
+    own = {k.replace("mtp.layers.0.", "model.layers.0."): t for k, t in tensors.items() if k.startswith("mtp.layers.0.")}
+    own |= {"model.norm.weight": tensors["mtp.norm.weight"], "model.embed_tokens.weight": tensors["model.embed_tokens.weight"]}
+    own["lm_head.weight"] = tensors["lm_head.weight"]
+    save_file({k: t.clone() for k, t in own.items()}, tmp_path / "one/model.safetensors", metadata={"format": "pt"})
+    due = AutoModelForCausalLM.from_pretrained(tmp_path / "one").eval()(inputs_embeds=joined).logits
+    logits = model.head_logits(ids)
+    assert torch.equal(logits[0], source(ids).logits)
+    torch.testing.assert_close(logits[1][:, : due.shape[1]], due, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ModelError, match="ships 1 multi-token modules: n_future=3 needs 2, use 2"):
+        build(tmp_path / "model", 3)
+
+
+def test_tensors_of_a_module_of_another_layout_are_named_and_not_read(tmp_path, capsys):
+    _, tensors = write_apart(tmp_path)
+    save_file({**tensors, "mtp.other.weight": torch.ones(1)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    build(tmp_path, 2)
+    assert "tensors have no place in transformers' model and are not read with it, the first is mtp." in capsys.readouterr().out
+    with pytest.raises(ModelError, match="transformers makes no multi-token modules of a qwen3_next model"):
+        build(tmp_path, 2, head_init="shipped")
