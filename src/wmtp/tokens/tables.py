@@ -23,6 +23,10 @@ _END = b"\xff\xff\xff\xff\0\0\0\0"
 """Of a stream. Readers do without it, and would take a part that ends between two batches for the whole."""
 
 
+_FILE = b"ARROW1"
+"""How Arrow's other format begins."""
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write `table`, whole or not at all."""
     with whole_file(path, "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
@@ -43,6 +47,11 @@ def read_table(path: Path) -> pa.Table:
             file.seek(max(0, file.size() - len(_END)))
             is_whole = file.read() == _END
     except (pa.ArrowInvalid, OSError) as error:
+        with path.open("rb") as file:
+            if file.read(len(_FILE)) == _FILE:
+                raise DataError(
+                    f"{path} is an Arrow IPC file, as earlier versions wrote: make it again (`dvc repro`)"
+                ) from None
         raise DataError(f"{path} is not an Arrow IPC stream: {error}") from None
     if not is_whole:
         raise DataError(f"{path} is not an Arrow IPC stream: its end is missing")

@@ -43,6 +43,14 @@ def test_a_table_that_is_not_there_or_not_one_is_named(tmp_path):
             read_table(tmp_path / "t.arrow")
 
 
+def test_a_table_of_earlier_versions_is_told_from_a_broken_one(tmp_path):
+    table = pa.table({"a": [1]})
+    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match=r"t\.arrow is an Arrow IPC file, as earlier versions wrote: make it again"):
+        read_table(tmp_path / "t.arrow")
+
+
 def test_a_part_that_ends_between_two_batches_is_not_the_whole(tmp_path):
     parts = [pa.table({"a": [1, 2]}), pa.table({"a": [3]})]
     write_table(tmp_path / "two.arrow", pa.concat_tables(parts))
