@@ -18,7 +18,7 @@ from flows import HOME
 from flows.choices import CHOSEN, TARGET, stage_names
 from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
-from wmtp.config import Config, compose
+from wmtp.config import Config, compose, load_launch
 from wmtp.config.compose import dump, says, to_plain
 from wmtp.config.inputs import require_given
 from wmtp.edge import run_command
@@ -67,6 +67,7 @@ def _run(parameters: dict[str, Any], manner: Manner, started: float) -> int:
         WmtpError: what can be wrong with the arguments, the workspace and Prefect's address, before anything is started.
     """
     root = find_root()
+    load_launch(root)  # what is wrong with it is said before anything starts
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
     (require_given if manner.is_dry else prepare)(root, config)

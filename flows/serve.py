@@ -59,7 +59,7 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
     Raises:
         ConfigError: a port is taken; LaunchError: a service ended or did not come up (with its log's path).
     """
-    ports = {name: int(os.environ.get(f"WMTP_{name.upper()}_PORT", port)) for name, port in PORTS.items()}
+    ports = {name: _chosen(f"WMTP_{name.upper()}_PORT", port) for name, port in PORTS.items()}
     for name, port in ports.items():
         _require_free(name, port)
     url, pages_url = (f"http://{HOST}:{ports[name]}" for name in PORTS)
@@ -91,6 +91,13 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
             announce(f"Set      export PREFECT_API_URL={url}/api   ({TOML} is yours and stays as it is)")
         announce("Start    prefect deployment run wmtp/full-rho1   (in another terminal; Ctrl-C here ends everything)")
         services.watch()
+
+
+def _chosen(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
+        raise ConfigError(f"{variable}={text} must be a port, a number from 1 to 65535")
+    return int(text)
 
 
 def _environment(root: Path, url: str) -> dict[str, str]:

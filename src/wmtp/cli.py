@@ -372,6 +372,12 @@ def _report(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from wmtp.doctor.machine import examine, examine_cache
 
+    of_profile = [name for name in ("gpu", "gpus", "utilisation", "price") if getattr(arguments, name) is not None]
+    others = [f"--{name}" for name in of_profile] + arguments.overrides
+    if arguments.profile is None and others:
+        raise ConfigError(f"{others[0]} is about an experiment: name its profile too, --profile NAME")
+    if arguments.profile is not None and arguments.cache:
+        raise ConfigError("--cache and --profile are two questions: ask one after the other")
     if arguments.profile is not None:
         from wmtp.doctor.profile import estimate, find_devices
 

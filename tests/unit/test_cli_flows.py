@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows import command, sweep_command
+from flows import command, serve, sweep_command
 from tests.workspaces import PROJECT
 from wmtp.cli_flows import PRESETS, run_parser, sweep_parser
 from wmtp.errors import ConfigError
@@ -45,3 +45,20 @@ def test_options_and_settings_may_be_mixed():
 def test_a_mistake_is_one_line(argv, message):
     with pytest.raises(ConfigError, match=message):
         command.parse(argv)
+
+
+@pytest.mark.parametrize("main", [command.main, sweep_command.main])
+@pytest.mark.parametrize(("name", "value"), [("WMTP_LAUNCH", "nonsense"), ("WMTP_NPROC", "many")])
+def test_a_launch_configuration_that_cannot_be_is_refused_before_anything_starts(main, name, value, monkeypatch, capsys):
+    monkeypatch.setenv(name, value)
+    preset = ["compare"] if main is command.main else []
+    assert main([*preset, "train_policy.train.steps=100,200"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and value in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["", "abc", "0", "65536", "-1", "4200.5"])
+def test_a_port_that_is_none_is_refused(value, monkeypatch):
+    monkeypatch.setenv("WMTP_MLFLOW_PORT", value)
+    with pytest.raises(ConfigError, match=f"WMTP_MLFLOW_PORT={value} must be a port"):
+        serve.serve(PROJECT)
