@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wmtp import run_views
-from wmtp.files import Journal, read_journal, write_json
+from wmtp.files import Journal, read_journal, temporary_sibling, write_json
 from wmtp.places import home
 
 FLUSH_SECONDS = 2.0
@@ -31,6 +31,7 @@ ENVIRONMENT = {
 }
 """What MLflow's client must find in the environment: nothing phones home, and a dead store is given up on soon."""
 
+_SQLITE, _STORE_LOCK = "sqlite:///", "store.lock"
 _METRICS_PER_CALL, _PARAMS_PER_CALL = 900, 90
 _MAX_VALUE = 4999
 _IN_THE_BIN = "deleted"
@@ -106,7 +107,13 @@ def _last_run_path(folder: Path, stage: str) -> Path:
 
 def default_uri(root: Path) -> str:
     """SQLite in the clone that the workspace belongs to, as an absolute URI."""
-    return f"sqlite:///{home(root) / '.wmtp' / 'mlflow.db'}"
+    return f"{_SQLITE}{home(root) / '.wmtp' / 'mlflow.db'}"
+
+
+def make_store(folder: Path, uri: str) -> None:
+    """A local database that is whole, before anybody writes to it or serves it. `folder`: the workspace's, of journals."""
+    with _lock(folder / _STORE_LOCK, CLOSE_SECONDS):
+        _client(uri)
 
 
 class Courier:
@@ -148,7 +155,7 @@ class Courier:
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
-        self._try(lambda: _client(self.uri))  # imported while the stage starts, not when it ends
+        self._try(lambda: make_store(self.folder, self.uri))  # imported while the stage starts, not when it ends
         closing = False
         while not closing:
             closing = self._closing.wait(FLUSH_SECONDS)
@@ -168,17 +175,20 @@ class Courier:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            print(
-                f"warning: MLflow at {self.uri} cannot be written, metrics are kept and delivered later: {reason}", flush=True
-            )
+            what = "cannot be written, metrics are kept and delivered later"
+            print(f"warning: MLflow at {self.uri} {what}: {reason}", flush=True)
         self._warned = True
+
+
+def _lock(path: Path, timeout_s: float) -> Any:
+    from filelock import FileLock
+
+    return FileLock(path, timeout=timeout_s)
 
 
 def _hold(journal: Path) -> Any:
     """A lock that says its owner lives: the kernel releases it however the owner dies."""
-    from filelock import FileLock
-
-    lock = FileLock(journal.with_suffix(".lock"), timeout=0)
+    lock = _lock(journal.with_suffix(".lock"), 0)
     lock.acquire()
     return lock
 
@@ -237,11 +247,10 @@ def deliver(journal: Path, uri: str) -> None:
     How far it got and the run's id are kept in `<journal>.state`, so that nothing is written twice. A run that somebody has
     deleted meanwhile is written anew, from the journal's beginning.
     """
-    from filelock import FileLock
     from mlflow.exceptions import MlflowException
 
     state_path = journal.with_suffix(".state")
-    with FileLock(journal.parent / "store.lock", timeout=CLOSE_SECONDS):
+    with _lock(journal.parent / _STORE_LOCK, CLOSE_SECONDS):
         state: dict[str, Any] = json.loads(state_path.read_text()) if state_path.exists() else {"run_id": None, "records": 0}
         records = read_journal(journal)
         new = records[state["records"] :]
@@ -274,9 +283,22 @@ def _client(uri: str) -> Any:
 
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith(_SQLITE) and "?" not in uri:
+        _make_database(Path(uri.removeprefix(_SQLITE)))
     return MlflowClient(tracking_uri=uri)
+
+
+def _make_database(path: Path) -> None:
+    """Beside its place, and renamed when it is whole: with some of its tables, as a kill leaves it, MLflow never goes on."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = temporary_sibling(path, "new")
+    new.unlink(missing_ok=True)
+    SqlAlchemyStore(f"{_SQLITE}{new}", path.with_name("mlartifacts").as_uri()).engine.dispose()
+    os.replace(new, path)
 
 
 def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) -> bool:
@@ -374,5 +396,5 @@ def _experiment(client: Any, name: str) -> str:
 def _create_experiment(client: Any, name: str) -> str:
     """Beside a local database goes a local folder for artifacts (MLflow's default is the current folder)."""
     uri = client.tracking_uri
-    location = Path(uri.removeprefix("sqlite:///")).with_name("mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
+    location = Path(uri.removeprefix(_SQLITE)).with_name("mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
     return str(client.create_experiment(name, artifact_location=location))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -40,8 +42,19 @@ def runs(uri):
     return client, client.search_runs([client.get_experiment_by_name("test").experiment_id])
 
 
-def test_a_delivered_run_holds_what_was_logged(tmp_path):
+DIES = """
+import os, pathlib, sys
+from wmtp.tracking import make_store
+os.replace = lambda *paths: os.kill(os.getpid(), 9)
+make_store(pathlib.Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_a_delivered_run_holds_what_was_logged_also_after_a_kill_while_the_database_was_made(tmp_path):
     uri = default_uri(tmp_path)  # nothing is there yet
+    assert subprocess.run([sys.executable, "-c", DIES, tracking_folder(tmp_path), uri]).returncode == -9
+    (left,) = (tmp_path / ".wmtp").glob(".mlflow.db*")
+    left.write_bytes(left.read_bytes()[:9000])
     courier = Courier(tmp_path, uri, "stage")
     log(courier.journal)
     courier.close()
@@ -51,7 +64,7 @@ def test_a_delivered_run_holds_what_was_logged(tmp_path):
     assert history == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
     assert "pass_at_1" in run.data.metrics
     assert last_run(tmp_path, "stage")["run_id"] == run.info.run_id
-    assert not list(tracking_folder(tmp_path).glob("*.jsonl"))
+    assert not list(tracking_folder(tmp_path).glob("*.jsonl")) and not left.exists()
 
 
 def test_how_a_run_ended_is_the_launchers_word(tmp_path, uri):
