@@ -41,21 +41,25 @@ class Progress:
     def __init__(self, name: str, *, total: int, root: Path, enabled: bool = True, part: str = "") -> None:
         self.name, self.total, self.enabled = f"{name}:{part}" if part else name, total, enabled
         self.path = progress_path(root, name)
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, float] | None = None
         self._spoken = -SECONDS_BETWEEN_LINES
         if enabled:
             self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def update(self, step: int, *, loss: float | None = None, tokens_per_s: float | None = None) -> None:
+    def update(
+        self, step: int, *, loss: float | None = None, tokens_per_s: float | None = None, at_work: float | None = None
+    ) -> None:
+        """`at_work`: what is made of the steps that are not done, in steps, where several are worked on at a time."""
         if not self.enabled:
             return
         now = time.monotonic()
         if self._first is None:
-            self._first = (now, step)
-        since, first_step = self._first
-        eta_s = (now - since) / (step - first_step) * (self.total - step) if step > first_step else None
+            self._first = (now, step + (at_work or 0.0))
+        since, before = self._first
+        made = step + (at_work or 0.0)
+        eta_s = (now - since) / (made - before) * (self.total - made) if made > before else None
         record: dict[str, Any] = {"stage": self.name, "step": step, "total": self.total}
-        record |= {"loss": loss, "tokens_per_s": tokens_per_s, "eta_s": eta_s}
+        record |= {"loss": loss, "at_work": at_work, "tokens_per_s": tokens_per_s, "eta_s": eta_s}
         write_text(self.path, json.dumps(record), durable=False)
         if now - self._spoken >= SECONDS_BETWEEN_LINES or step == self.total:
             self._spoken = now
@@ -97,6 +101,8 @@ def progress_line(record: dict[str, Any]) -> str:
     parts = [f"{record['stage']} step {record['step']}/{record['total']}"]
     if record["loss"] is not None:
         parts.append(f"loss {record['loss']:.4f}")
+    if record.get("at_work"):
+        parts.append(f"and {record['at_work']:.1f} of others")
     if record["tokens_per_s"] is not None:
         parts.append(f"{record['tokens_per_s']:,.0f} tokens/s")
     if record["eta_s"] is not None:

@@ -31,7 +31,24 @@ def test_the_rest_is_estimated_from_the_steps_of_this_attempt(tmp_path, clock):
     clock[0] += 20.0
     work.update(60, loss=0.5, tokens_per_s=1000.0)
     record = json.loads(progress_path(tmp_path, "stage").read_text())
-    assert record == {"stage": "stage", "step": 60, "total": 110, "loss": 0.5, "tokens_per_s": 1000.0, "eta_s": 100.0}
+    assert record == {
+        "stage": "stage",
+        "step": 60,
+        "total": 110,
+        "loss": 0.5,
+        "at_work": None,
+        "tokens_per_s": 1000.0,
+        "eta_s": 100.0,
+    }
+
+
+def test_what_is_worked_on_at_a_time_counts_before_any_of_it_is_done(tmp_path, clock, capfd):
+    work = Progress("stage", total=40, root=tmp_path)
+    work.update(10, at_work=0.0)
+    clock[0] += 30.0
+    work.update(10, at_work=5.0)
+    assert json.loads(progress_path(tmp_path, "stage").read_text())["eta_s"] == 30.0 / 5 * 25
+    assert capfd.readouterr().out.splitlines()[1] == "stage step 10/40  and 5.0 of others  ETA 150 s"
 
 
 def test_the_file_goes_when_the_work_is_done_and_only_rank_0_has_one(tmp_path, capfd):
@@ -48,7 +65,8 @@ def test_the_file_goes_when_the_work_is_done_and_only_rank_0_has_one(tmp_path, c
 
 
 def test_a_lines_form_is_the_one_that_the_launcher_looks_for():
-    line = progress_line({"stage": "a@b", "step": 12, "total": 30, "loss": 0.53125, "tokens_per_s": 12345.0, "eta_s": 35.2})
+    record = {"stage": "a@b", "step": 12, "total": 30, "loss": 0.53125, "at_work": None, "tokens_per_s": 12345.0, "eta_s": 35.2}
+    line = progress_line(record)
     assert line == "a@b step 12/30  loss 0.5312  12,345 tokens/s  ETA 35 s"
     assert PROGRESS_LINE.match(line).groupdict() == {
         "stage": "a@b",

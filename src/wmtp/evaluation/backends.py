@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,9 @@ import torch
 from wmtp.errors import ConfigError
 from wmtp.evaluation.chat import Chat
 from wmtp.evaluation.completer import Completer
-from wmtp.evaluation.generate import Decoding
+from wmtp.evaluation.generate import Decoding, OnPass
 from wmtp.evaluation.prompter import Prompter
-from wmtp.evaluation.results import Answer
+from wmtp.evaluation.results import Answer, SampleKey
 from wmtp.evaluation.vllm_completer import VllmCompleter, require_vllm
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
@@ -28,7 +28,15 @@ class Backend(Protocol):
 
     def identity(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> dict[str, Any]: ...
 
-    def answers(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> Iterator[list[Answer]]: ...
+    def answers(
+        self,
+        taskset: TaskSet,
+        problems: Sequence[Problem],
+        decoding: Decoding,
+        *,
+        done: Collection[SampleKey] = (),
+        on_pass: OnPass | None = None,
+    ) -> Iterator[list[Answer]]: ...
 
 
 @dataclass(frozen=True)

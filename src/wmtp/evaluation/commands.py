@@ -135,7 +135,8 @@ def evaluate(
             run = Run(taskset, problems, execution, journal)
             waiting = run.unfinished(decoding.samples)
             say(f"{len(waiting)} of {len(problems)} tasks to complete with {model.path} by {model.backend}")
-            _follow(run, completer.answers(taskset, waiting, decoding), len(problems) * len(decoding.samples))
+            answers = completer.answers(taskset, waiting, decoding, done=frozenset(run.samples), on_pass=run.note_pass)
+            _follow(run, answers, len(problems) * len(decoding.samples))
         facts |= {
             "model": model.path,
             "prompt": prompt_facts(taskset, prepared.shots),
@@ -174,10 +175,13 @@ def _digest(content: object) -> str:
     return f"sha256:{hashlib.sha256(repr(content).encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}]"
+
+
 def _follow(run: Run, batches: Iterable[Sequence[Answer]], total: int) -> None:
-    """Score with a bar."""
-    with tqdm(total=total, initial=len(run.samples), desc=run.taskset.name, unit="completion") as bar:
-        run.score(batches, lambda now: bar.update(len(now.samples) - bar.n))
+    """Score with a bar, which moves within completions too: the first of a large model may take minutes to end."""
+    with tqdm(total=total, initial=len(run.samples), desc=run.taskset.name, unit="completion", bar_format=_BAR) as bar:
+        run.score(batches, lambda now: bar.update(now.progress - bar.n))
 
 
 def _publish(place: Unfinished, run: Run, samples: Sequence[Sample], scoring: Scoring, more: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from wmtp import model_files
-from wmtp.evaluation.generate import Decoding, generate_batches
+from wmtp.evaluation.generate import Decoding, OnPass, generate_batches
 from wmtp.evaluation.prompter import Prompter
-from wmtp.evaluation.results import Answer
+from wmtp.evaluation.results import Answer, SampleKey
 from wmtp.models.load import prove_heads, read_model
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.tasksets.base import TaskSet
@@ -62,15 +62,26 @@ class Completer:
         drafts = {} if self.dtype == "float32" else {"num_drafts": decoding.num_drafts}
         return identity_of(self.prompter, taskset, problems, decoding, dtype=self.dtype, commit=commit) | drafts
 
-    def answers(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> Iterator[list[Answer]]:
-        """Completions of all problems, batch by batch, in whatever order is fast.
+    def answers(
+        self,
+        taskset: TaskSet,
+        problems: Sequence[Problem],
+        decoding: Decoding,
+        *,
+        done: Collection[SampleKey] = (),
+        on_pass: OnPass | None = None,
+    ) -> Iterator[list[Answer]]:
+        """Completions of all problems, each when it ends, in whatever order is fast.
 
+        Args:
+            done: those that are not made again; on_pass: see `OnPass`.
         Raises:
             DataError: a prompt that fills all of the model's positions.
         """
         prompts = self.prompter.prompts(taskset, problems)
         self.prompter.require_room(prompts, getattr(self.model.config, "max_position_embeddings", None))
-        return generate_batches(self.model, self.prompter.text, prompts, self.prompter.decoding(taskset, decoding))
+        how = self.prompter.decoding(taskset, decoding)
+        return generate_batches(self.model, self.prompter.text, prompts, how, done=done, on_pass=on_pass)
 
 
 def identity_of(

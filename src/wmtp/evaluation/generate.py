@@ -13,7 +13,7 @@ H heads, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,7 +26,7 @@ from wmtp.evaluation.drafts import Drafts, drafts_of, most_drafts
 from wmtp.evaluation.kv_cache import cache_argument, growing_cache, select_rows, takes_back
 from wmtp.evaluation.nll import num_heads
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
-from wmtp.evaluation.results import GREEDY, Answer
+from wmtp.evaluation.results import GREEDY, Answer, SampleKey
 from wmtp.problems.render import before_stop
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _DROP_BELOW = 0.8
 """Finished rows leave the batch once at most this share of it is still at work."""
+
+OnPass = Callable[[float], None]
+"""Told after a forward pass how much of the completions at work is made, in completions of the greatest length."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,24 @@ def made_answer(
 
 def generate(model: nn.Module, text: TextTokenizer, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
     """Every completion of every prompt, in the order of prompts and samples."""
-    done = {(c.task_id, c.sample): c for batch in generate_batches(model, text, prompts, decoding) for c in batch}
+    done = {(c.task_id, c.sample): c for some in generate_batches(model, text, prompts, decoding) for c in some}
     return [done[prompt.task_id, sample] for prompt in prompts for sample in decoding.samples]
 
 
 @torch.inference_mode()
 def generate_batches(
-    model: nn.Module, text: TextTokenizer, prompts: Sequence[Prompt], decoding: Decoding
+    model: nn.Module,
+    text: TextTokenizer,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    *,
+    done: Collection[SampleKey] = (),
+    on_pass: OnPass | None = None,
 ) -> Iterator[list[Answer]]:
-    """As `generate`, batch by batch, in whatever order is fast (prompts of similar lengths together).
+    """As `generate`, every completion when it ends, in whatever order is fast (prompts of similar lengths together).
 
+    Args:
+        done: completions that are not made again; on_pass: see `OnPass`.
     Raises:
         ValueError: an empty prompt.
         EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`.
@@ -101,16 +112,16 @@ def generate_batches(
     for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
         if not prompt.input_ids:
             raise ValueError(f"the prompt of {prompt.task_id} has no tokens")
-        wanted = [(prompt, sample) for sample in decoding.samples]
+        wanted = [(prompt, sample) for sample in decoding.samples if (prompt.task_id, sample) not in done]
         if rows and len(rows) + len(wanted) > decoding.batch_size:
-            yield _Batch(model, text, rows, decoding).run()
+            yield from _Batch(model, text, rows, decoding).run(on_pass)
             rows = []
         while len(wanted) > decoding.batch_size:
-            yield _Batch(model, text, wanted[: decoding.batch_size], decoding).run()
+            yield from _Batch(model, text, wanted[: decoding.batch_size], decoding).run(on_pass)
             wanted = wanted[decoding.batch_size :]
         rows += wanted
     if rows:
-        yield _Batch(model, text, rows, decoding).run()
+        yield from _Batch(model, text, rows, decoding).run(on_pass)
 
 
 def _drafts(model: Any, rows: Sequence[tuple[Prompt, int | str]], decoding: Decoding) -> Drafts | None:
@@ -146,18 +157,21 @@ class _Batch:
         self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
         self.lengths_R = np.zeros(len(rows), dtype=np.int64)
         self.finished: dict[int, Answer] = {}
+        self.num_told = 0
         self.num_forwards = 1
         self.alive_R = np.arange(len(rows))
         self.cache_argument = cache_argument(model)
         self.cache = growing_cache(model, 1 if self.drafts is None else self.drafts.num_heads)
 
-    def run(self) -> list[Answer]:
+    def run(self, on_pass: OnPass | None) -> Iterator[list[Answer]]:
+        """What has ended, after every forward pass in which something did."""
         logits_RV, mask_RT, positions_R = self._prefill()
         has_holes = bool((mask_RT == 0).any())
         next_R = self._choose(logits_RV, ahead=0)
         drafts_RS = self._draft(next_R.unsqueeze(1), next_R, torch.zeros_like(next_R), positions_R)
         self._record(next_R)
         steps = torch.arange(1 + drafts_RS.shape[1], device=self.device)
+        yield from self._ended(on_pass)
         while len(self.finished) < len(self.rows):
             keep = self._drop_finished()
             if keep is not None:
@@ -175,7 +189,17 @@ class _Batch:
                 has_holes = has_holes or bool((accepted_R < drafts_RS.shape[1]).any())
                 drafts_RS = self._draft(ids_RS, next_R, accepted_R, positions_R)
             self._record(next_R)
-        return [self.finished[row] for row in range(len(self.rows))]
+            yield from self._ended(on_pass)
+
+    def _ended(self, on_pass: OnPass | None) -> Iterator[list[Answer]]:
+        """Since the last time, if anything has; of the rest it is told how far it is."""
+        fresh = list(self.finished.values())[self.num_told :]
+        self.num_told = len(self.finished)
+        if on_pass is not None:
+            at_work = [row for row in range(len(self.rows)) if row not in self.finished]
+            on_pass(int(self.lengths_R[at_work].sum()) / self.decoding.max_new_tokens)
+        if fresh:
+            yield fresh
 
     def _drop_finished(self) -> torch.Tensor | None:
         """Once few rows are still at work, let the others go: the places that stay, None where all do."""

@@ -5,6 +5,7 @@ The `evaluate` stage, `wmtp evaluate` and `wmtp score` differ in where the answe
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from wmtp.errors import ConfigError, DataError
 from wmtp.evaluation.results import Answer, Sample, SampleKey, TaskResult, score_answers, summarise, task_results
 from wmtp.files import Journal, read_journal
+from wmtp.progress import SECONDS_BETWEEN_LOOKS
 from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.offer import offered_packages
 from wmtp.sandbox.packages import Package
@@ -169,6 +171,10 @@ class Run:
         self.problems = {problem.problem_id: problem for problem in problems}
         self.samples = {key: sample for key, sample in journal.samples.items() if key[0] in self.problems}
         self.effort = Effort(resumed_samples=len(self.samples))
+        self.progress = float(len(self.samples))
+        """Completions that are scored, with what is made of those at work; never less than it was."""
+        self._told, self._lock = 0.0, threading.Lock()
+        self._tell: Callable[[Run], None] = lambda run: None
 
     def unfinished(self, samples: Sequence[int | str]) -> list[Problem]:
         """Tasks of which not all of `samples` are scored yet, in order."""
@@ -176,11 +182,19 @@ class Run:
             problem for task, problem in self.problems.items() if not all((task, sample) in self.samples for sample in samples)
         ]
 
-    def score(self, batches: Iterable[Sequence[Answer]], on_samples: Callable[[Run], None] = lambda run: None) -> None:
+    def note_pass(self, made: float) -> None:
+        """While answers are made, how much of those at work is: an `OnPass`."""
+        with self._lock:
+            self.progress = max(self.progress, len(self.samples) + made)
+            if time.monotonic() - self._told > SECONDS_BETWEEN_LOOKS:
+                self._told = time.monotonic()
+                self._tell(self)
+
+    def score(self, batches: Iterable[Sequence[Answer]], on_progress: Callable[[Run], None] = lambda run: None) -> None:
         """Score every answer that is not scored yet. Making the batches is timed as generation.
 
         Programs run while further batches are made, in one pool, and are in the journal as soon as they have a verdict.
-        `on_samples` is called after that, from any thread, one call at a time.
+        `on_progress` is called after that, and of `note_pass`, from any thread, one call at a time.
 
         Raises:
             EvaluationError: see `score_answers`.
@@ -188,10 +202,12 @@ class Run:
 
         def keep(samples: Sequence[Sample]) -> None:
             self.journal.append(samples)
-            self.samples |= {(sample.task_id, sample.sample): sample for sample in samples}
-            on_samples(self)
+            with self._lock:
+                self.samples |= {(sample.task_id, sample.sample): sample for sample in samples}
+                self.progress = max(self.progress, float(len(self.samples)))
+                on_progress(self)
 
-        taken = set(self.samples)
+        self._tell, taken = on_progress, set(self.samples)
         since = time.monotonic()
         with self.execution.pool() as pool:
             for batch in batches:

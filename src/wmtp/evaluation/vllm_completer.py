@@ -9,16 +9,16 @@ Source: vLLM 0.30, `LLM.generate`, `SamplingParams`, `TokensPrompt`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wmtp.errors import ConfigError, ModelError
 from wmtp.evaluation.completer import identity_of
-from wmtp.evaluation.generate import Decoding, Prompt, made_answer
+from wmtp.evaluation.generate import Decoding, OnPass, Prompt, made_answer
 from wmtp.evaluation.nucleus import row_key
 from wmtp.evaluation.prompter import Prompter, first_line
-from wmtp.evaluation.results import GREEDY, Answer
+from wmtp.evaluation.results import GREEDY, Answer, SampleKey
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
 
@@ -90,15 +90,23 @@ class VllmCompleter:
         made = identity_of(self.prompter, taskset, problems, decoding, dtype=self.dtype, commit=self.commit)
         return made | how
 
-    def answers(self, taskset: TaskSet, problems: Sequence[Problem], decoding: Decoding) -> Iterator[list[Answer]]:
-        """Completions of all problems, some at a time."""
+    def answers(
+        self,
+        taskset: TaskSet,
+        problems: Sequence[Problem],
+        decoding: Decoding,
+        *,
+        done: Collection[SampleKey] = (),
+        on_pass: OnPass | None = None,
+    ) -> Iterator[list[Answer]]:
+        """Completions of all problems but those that are `done`, some at a time: the engine says nothing before they end."""
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
 
         how = self.prompter.decoding(taskset, decoding)
         prompts = self.prompter.prompts(taskset, problems)
         self.prompter.require_room(prompts, self.engine.llm_engine.model_config.max_model_len)
-        rows = [(prompt, sample) for prompt in prompts for sample in how.samples]
+        rows = [(prompt, sample) for prompt in prompts for sample in how.samples if (prompt.task_id, sample) not in done]
         for start in range(0, len(rows), AT_ONCE):
             part = rows[start : start + AT_ONCE]
             outputs = self.engine.generate(

@@ -108,8 +108,14 @@ def _complete(mine: Run, completer: Completer, decoding: Decoding, context: Stag
     """This rank's share."""
     total = len(mine.problems) * len(decoding.samples)
     progress = Progress(context.name, total=total, root=context.root, enabled=world.is_main)
-    batches = completer.answers(mine.taskset, mine.unfinished(decoding.samples), decoding)
-    mine.score(batches, lambda now: progress.update(len(now.samples), tokens_per_s=now.effort.tokens_per_s))
+    waiting, done = mine.unfinished(decoding.samples), frozenset(mine.samples)
+    batches = completer.answers(mine.taskset, waiting, decoding, done=done, on_pass=mine.note_pass)
+
+    def tell(now: Run) -> None:
+        scored = len(now.samples)
+        progress.update(scored, at_work=now.progress - scored, tokens_per_s=now.effort.tokens_per_s or None)
+
+    mine.score(batches, tell)
     progress.close()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.models import EOS, PAD, byte_tokenizer, llama, mtp
-from wmtp.evaluation.generate import Decoding, Prompt, generate, made_answer
+from wmtp.evaluation.generate import Decoding, Prompt, generate, generate_batches, made_answer
 from wmtp.evaluation.results import GREEDY
 
 TOKENIZER = byte_tokenizer()
@@ -104,6 +104,34 @@ def test_stop_strings_end_a_completion_before_them():
         assert after.completion == before.completion.split(stop)[0]
         assert after.finish == ("stop" if stop in before.completion else before.finish)
         assert after.num_tokens <= before.num_tokens
+
+
+@pytest.mark.parametrize("num_drafts", [0, 2])
+def test_a_completion_is_handed_over_when_it_ends_and_the_others_tell_how_far_they_are(num_drafts):
+    model, prompts = mtp(5), make_prompts(6, seed=3)
+    decoding = make_decoding(eos_token_ids=(EOS, *range(0, 256, 12)), max_new_tokens=25, num_drafts=num_drafts)
+    told, handed = [], []
+    for some in generate_batches(model, TOKENIZER, prompts, decoding, on_pass=told.append):
+        handed.append(some)
+        assert len({answer.num_forwards for answer in some}) == 1 and some[0].num_forwards == len(told)
+    assert len(handed) > 5 and told[-1] == 0.0 and all(0 < made < 24 for made in told[:-1])
+    rows = [answer for some in handed for answer in some]
+    assert sorted(rows, key=repr) == sorted(generate(model, TOKENIZER, prompts, decoding), key=repr)
+    lengths = {(row.task_id, row.sample): row.num_tokens for row in rows}
+    if not num_drafts:
+        for number, made in enumerate(told, start=1):  # a token a pass
+            assert made == pytest.approx(sum(number / 25 for length in lengths.values() if length > number))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_what_is_done_is_not_made_again(batch_size):
+    model, prompts = mtp(4), make_prompts(5)
+    decoding = make_decoding(batch_size=batch_size)
+    whole = {(row.task_id, row.sample): row for row in generate(model, TOKENIZER, prompts, decoding)}
+    done = {("task/0", sample) for sample in decoding.samples} | {("task/1", GREEDY), ("task/3", 2)}
+    rows = [row for some in generate_batches(model, TOKENIZER, prompts, decoding, done=done) for row in some]
+    assert sorted(whole.keys() - done, key=repr) == sorted([(row.task_id, row.sample) for row in rows], key=repr)
+    assert all(replace(whole[row.task_id, row.sample], num_forwards=0) == replace(row, num_forwards=0) for row in rows)
 
 
 def test_empty_prompt_is_refused():

@@ -77,6 +77,23 @@ def test_a_run_goes_on_from_the_files_of_any_number_of_writers(tmp_path):
     ]
 
 
+def test_a_run_tells_how_far_it_is_before_the_first_completion_ends_and_never_goes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("wmtp.evaluation.run.SECONDS_BETWEEN_LOOKS", -1.0)
+    seen = []
+    with SampleJournal(tmp_path) as journal:
+        run = Run(GSM8K, PROBLEMS, EXECUTION, journal)
+
+        def made():
+            for part in (0.5, 1.5, 0.5):  # one of two rows ends before the last
+                run.note_pass(part)
+            yield answers(0, 0)
+            run.note_pass(0.75)
+            yield answers(1, 0)
+
+        run.score(made(), lambda now: seen.append((len(now.samples), now.progress)))
+    assert seen == [(0, 0.5), (0, 1.5), (0, 1.5), (1, 1.5), (1, 1.75), (2, 2.0)]
+
+
 def test_what_is_scored_already_is_not_scored_again(tmp_path):
     with SampleJournal(tmp_path) as journal:
         run = Run(GSM8K, PROBLEMS, EXECUTION, journal)

@@ -166,4 +166,8 @@ def test_an_interrupted_evaluation_continues(workspace, tmp_path):
     (resume / "samples-1-7.jsonl").write_text("".join(lines[:12]) + lines[12][:30])
     again = evaluate(workspace, tmp_path / "again", config, size=2)
     assert read_samples(again) == read_samples(whole)
-    assert json.loads((again / "metrics.json").read_text())["generation"]["resumed_samples"] == 12
+    generation = json.loads((again / "metrics.json").read_text())["generation"]
+    assert generation["resumed_samples"] == 12
+    there = {(record["task_id"], record["sample"]) for record in map(json.loads, lines[:12])}
+    made = [sample for sample in read_samples(again) if (sample["task_id"], sample["sample"]) not in there]
+    assert generation["tokens"] == sum(sample["num_tokens"] for sample in made), "nothing is made twice"
