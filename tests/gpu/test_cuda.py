@@ -1,5 +1,7 @@
 """The objective on a GPU against float64 on the CPU, and the device's own generator."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -7,6 +9,15 @@ from wmtp.distributed import generator_states, restore_generators, seed_everythi
 from wmtp.objectives import linear_nll
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+class TwoOfThree:
+    """Guesses the scale of two of three rows."""
+
+    most = 0.7
+
+    def __call__(self, rows_R, nll_R):
+        return (rows_R % 3 > 0) / 257
 
 
 @pytest.mark.parametrize("kind", ["plain", "known", "guessed"])
@@ -28,10 +39,29 @@ def test_linear_nll_and_its_gradients_match_float64(dtype, bound, kind):
     options = {
         "plain": {},
         "known": {"scale_N": torch.full((257,), 1 / 257, device="cuda")},
-        "guessed": {"guess": lambda rows, nll_R: (rows % 3 > 0) / 257},
+        "guessed": {"guess": TwoOfThree()},
     }
     for ours, oracle in zip(run("cuda", dtype, **options[kind]), run("cpu", torch.float64), strict=True):
         assert float((ours - oracle).abs().max() / oracle.abs().max()) < bound
+
+
+@pytest.mark.parametrize("kind", ["plain", "known", "guessed"])
+def test_the_host_waits_no_oftener_for_more_chunks(kind):
+    hidden = torch.randn(257, 64, device="cuda", requires_grad=True)
+    weight = torch.randn(1000, 64, device="cuda", requires_grad=True)
+    labels, scale = torch.arange(257, device="cuda"), torch.full((257,), 1 / 257, device="cuda")
+    options = {"plain": {}, "known": {"scale_N": scale}, "guessed": {"guess": TwoOfThree()}}[kind]
+    counts = []
+    for chunk_size in (10, 1000):
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always")
+                linear_nll(hidden, weight, labels, chunk_size=chunk_size, **options).backward(scale)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        counts.append(len(found))
+    assert counts[0] == counts[1]
 
 
 def test_dropout_on_the_device_goes_on_where_it_was():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -163,8 +164,8 @@ def parallelize(
 
     Activation checkpointing wraps blocks before they are compiled and sharded; the NLL stays outside of it. Parameters
     and reductions are float32; `dtype` is what is computed in. On a CPU the gathered parameters stay until the backward
-    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks. A model
-    that was opened and not read is filled and proven here.
+    pass: gathering twice costs more time than a laptop has, and memory is not what it lacks. The next block is gathered while
+    one is at work. A model that was opened and not read is filled and proven here.
 
     Args:
         has_narrow_masters: parameters are bfloat16, and so are gradients once they are reduced.
@@ -179,12 +180,16 @@ def parallelize(
     slices = unread(backbone)
     if slices is None:
         model.to(mesh.device_type)
+    units: list[Any] = []
     for blocks, index in backbone.blocks():
         wrapped = checkpoint_wrapper(blocks[index]) if activation_checkpointing else blocks[index]
         if compile_backend is not None:
             wrapped.compile(backend=compile_backend)
         fully_shard(wrapped, **keep)
         blocks[index] = wrapped
+        units.append(wrapped)
+    for unit, following in pairwise(units[: len(backbone.layers)]):  # to head 0, which always runs; backward FSDP knows itself
+        unit.set_modules_to_forward_prefetch([following])
     if model is backbone and not backbone.config.tie_word_embeddings:
         fully_shard(backbone.unembedding, **keep)
         for name in ("nll", "entropy"):

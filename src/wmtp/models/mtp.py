@@ -260,7 +260,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
                 spares the backward pass a quarter of the unembedding's work, see `linear_nll`.
             guess: the same for what can only be told on the way, see `Unembedding.nll`.
             return_entropy: also return each head's predictive entropy (no gradient).
-            frozen_trunk: no gradient is recorded for the trunk and head 0.
+            frozen_trunk: no gradient is recorded for the trunk, head 0 and the unembedding.
             order: what is to come; `order_BT` comes back, the loss of `token_order`, which `add_token_order` made.
             logits_to_keep: logits of the last positions only (0 for all).
         """
@@ -275,7 +275,7 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
             (hidden_BTD,), caches = self._run(1, past_key_values=past_key_values, use_cache=use_cache, **inputs)
             return MTPOutput(logits=self.unembedding(hidden_BTD[:, -logits_to_keep:]), past_key_values=caches)
         hidden_HBTD, _ = self._run(labels_BTH.shape[-1], frozen=frozen_trunk, use_cache=False, **inputs)
-        nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess)
+        nll_BTH = self.unembedding.nll(hidden_HBTD, labels_BTH, scale_BTH, guess, frozen=frozen_trunk)
         assert order is None or self.token_order is not None, "`add_token_order` was not called"
         entropies = [self.unembedding.entropy(hidden_BTD) for hidden_BTD in hidden_HBTD] if return_entropy else []
         return MTPOutput(

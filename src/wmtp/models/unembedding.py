@@ -73,6 +73,8 @@ class Unembedding(nn.Module):
         labels_BTH: torch.Tensor,
         scale_BTH: torch.Tensor | None = None,
         guess: ScaleGuess | None = None,
+        *,
+        frozen: bool = False,
     ) -> torch.Tensor:
         """NLL of every head's targets, (B, T, H), float32, 0 where ignored.
 
@@ -83,14 +85,16 @@ class Unembedding(nn.Module):
             scale_BTH: the gradient of the loss with respect to the result where it is known ahead, see `linear_nll`.
             guess: what can be told of it on the way, see `linear_nll`; rows are in `heads_first` order.
                 Neither changes the result, and a capped NLL makes no use of them.
+            frozen: no gradient is made for the unembedding, which is the largest matrix and a third of this work.
         """
+        weight_VD = self.lm_head.weight.detach() if frozen else self.lm_head.weight
         rows_ND = self.rule.scaled(torch.cat([hidden_BTD.flatten(0, 1) for hidden_BTD in hidden_HBTD]))
         labels_N = heads_first(labels_BTH)
         if self.rule.cap is None:
             scale_N = None if scale_BTH is None else heads_first(scale_BTH)
-            nll_N = linear_nll(rows_ND, self.lm_head.weight, labels_N, scale_N=scale_N, guess=guess)
+            nll_N = linear_nll(rows_ND, weight_VD, labels_N, scale_N=scale_N, guess=guess)
         else:
-            nll_N = capped_nll(rows_ND, self.lm_head.weight, labels_N, self.rule.cap)
+            nll_N = capped_nll(rows_ND, weight_VD, labels_N, self.rule.cap)
         return torch.stack(nll_N.view(-1, *labels_BTH.shape[:2]).unbind(), dim=-1)
 
     @torch.no_grad()

@@ -36,7 +36,7 @@ def hashed_uniform(seed: int, *keys: torch.Tensor) -> torch.Tensor:
     Returns:
         float64, the keys' common shape.
     """
-    state = torch.tensor(seed, dtype=torch.int64, device=keys[0].device)
+    state = torch.full((), seed, dtype=torch.int64, device=keys[0].device)
     for key in keys:
         state = splitmix64(state ^ splitmix64(key))
     return as_uniform(state)

@@ -6,8 +6,8 @@ Shapes: N rows, D width, V vocabulary, R rows of one chunk.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -22,9 +22,24 @@ rows cost 6x) and read and write the weight gradient more often; larger ones onl
 SCALE_RTOL = 1e-5
 """How far an upstream gradient may be from a multiple of the scale that was given or guessed, row by row: float32 rounding."""
 
-ScaleGuess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(rows (R,), their NLL (R,)) -> the scale (R,) that each row will have up to one factor for all rows, 0 where that is too
-uncertain. Called for one chunk of rows after another; every chunk is spread evenly over all valid rows."""
+
+class ScaleGuess(Protocol):
+    """What can be told of rows' scales from their NLLs.
+
+    Attributes:
+        most: the share of rows, in (0, 1], that hardly more than so many are guessed of.
+    """
+
+    @property
+    def most(self) -> float: ...
+
+    def __call__(self, rows_R: torch.Tensor, nll_R: torch.Tensor, /) -> torch.Tensor:
+        """The scale (R,) that each row will have up to one factor for all rows, 0 where that is too uncertain.
+
+        Called for one chunk of rows after another; every chunk is spread evenly over all valid rows.
+        """
+        ...
+
 
 Mixture = tuple[torch.Tensor, torch.Tensor]
 """(tokens_NK int64, shares_NK): targets that are distributions. A token's shares add up; a share of 0 is of no token."""
@@ -51,7 +66,11 @@ def linear_nll(
     - it can be guessed from the NLLs so far (`guess`): the forward pass does so for the rows that are guessed, and the backward
       pass mends the rest. Three matmuls for a right guess, six for a wrong one.
 
-    The weight gradient accumulates in float32 in every case.
+    The weight gradient accumulates in float32 in every case; none is made for weights that need none.
+
+    The host waits for the device a fixed number of times a call, whatever the number of chunks: once for the rows that have a
+    label (with `scale_N` twice: with and without a scale), once for the labels whose probability underflows, and once in the
+    backward pass. On a CPU, where there is nobody to wait for, the rows that are guessed of a chunk are counted.
 
     Args:
         hidden_ND: rows, float64, float32, bfloat16 or float16.
@@ -193,6 +212,20 @@ def _where(mask_N: torch.Tensor) -> torch.Tensor:
     return mask_N.nonzero().squeeze(1)
 
 
+def _has_to_wait(tensor: torch.Tensor) -> bool:
+    """Whether the host waits for a device when it asks for a number that is there."""
+    return tensor.device.type != "cpu"
+
+
+def _foremost(rows_RV: torch.Tensor, keep_R: torch.Tensor, most: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kept rows and others, a share of `most` of all together, so that the host need not know how many are kept."""
+    num_rows = math.ceil(most * len(keep_R))
+    if num_rows == len(keep_R):
+        return rows_RV, torch.arange(num_rows, device=keep_R.device)
+    order = torch.argsort(~keep_R, stable=True)[:num_rows]
+    return rows_RV[order], order
+
+
 def _compacted(rows_RV: torch.Tensor, keep_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The kept rows at the front, moving as few as possible, in place; and where each came from."""
     count = int(keep_R.sum())
@@ -225,9 +258,13 @@ class _GradientInBackward(torch.autograd.Function):
         for part in chunks.split(index):
             probabilities_RV, nll_N[part] = chunks.probabilities(part)
             if guess is not None:
-                guessed_N[part] = guess(part, nll_N[part]).to(chunks.wide)
-                kept_RV, order = _compacted(probabilities_RV, guessed_N[part] != 0)
-                chunks.add_gradients(part[order], kept_RV, guessed_N[part[order]])
+                guess_R = guess(part, nll_N[part]).to(chunks.wide)
+                if _has_to_wait(hidden_ND):
+                    kept_RV, order = _foremost(probabilities_RV, guess_R != 0, guess.most)
+                else:
+                    kept_RV, order = _compacted(probabilities_RV, guess_R != 0)
+                guessed_N[part[order]] = guess_R[order]
+                chunks.add_gradients(part[order], kept_RV, guess_R[order])
         chunks.mend_underflow(nll_N)
         ctx.save_for_backward(hidden_ND, weight_VD, labels_N, guessed_N)
         ctx.rows, ctx.mixture = rows, mixture

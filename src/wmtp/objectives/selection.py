@@ -138,21 +138,24 @@ class LikelySelection:
             mode: of `excess_scores`.
         """
         self._reference_N, self._scale_N = heads_first(reference_nll_BTH), heads_first(scale_BTH)
-        self._keep_frac_H, self._mode = keep_frac_H, mode
-        self._rows_per_head = reference_nll_BTH[..., 0].numel()
-        self._seen_H = [reference_nll_BTH.new_empty(0) for _ in keep_frac_H]
+        self._mode, self._rows_per_head = mode, reference_nll_BTH[..., 0].numel()
+        self.most = max(keep_frac_H)
+        device = reference_nll_BTH.device
+        self._heads_H1 = torch.arange(len(keep_frac_H), device=device).unsqueeze(1)
+        self._keep_frac_H = torch.stack([torch.full((), f, dtype=torch.float64, device=device) for f in keep_frac_H])
+        self._count_H = torch.zeros_like(self._keep_frac_H)
+        self._seen_HN = reference_nll_BTH.new_empty(len(keep_frac_H), 0)
 
     def __call__(self, rows_R: torch.Tensor, nll_R: torch.Tensor) -> torch.Tensor:
-        """`rows_R`: places in `heads_first` order."""
+        """`rows_R`: places in `heads_first` order. Nothing here waits for the device: how many rows are whose stays there."""
         scores_R = excess_scores(nll_R, self._reference_N[rows_R], self._mode)
         heads_R = rows_R // self._rows_per_head
-        likely_R = torch.zeros_like(heads_R, dtype=torch.bool)
-        for head, keep_frac in enumerate(self._keep_frac_H):
-            seen = torch.cat([self._seen_H[head], scores_R[heads_R == head]])
-            self._seen_H[head] = seen
-            n = seen.numel()
-            last_rank = int(keep_frac * n - math.sqrt(n * keep_frac * (1 - keep_frac)))
-            if last_rank > 0:
-                threshold = torch.topk(seen, last_rank, sorted=False).values.min()
-                likely_R |= (heads_R == head) & (scores_R >= threshold)
+        is_own_HR = heads_R == self._heads_H1
+        self._seen_HN = torch.cat([self._seen_HN, torch.where(is_own_HR, scores_R, -torch.inf)], dim=1)
+        self._count_H += is_own_HR.sum(dim=1)
+        n_H, f_H = self._count_H, self._keep_frac_H
+        last_rank_H = (f_H * n_H - (n_H * f_H * (1 - f_H)).sqrt()).long()
+        ranked_HN = self._seen_HN.sort(dim=1, descending=True).values
+        threshold_H = ranked_HN.gather(1, (last_rank_H - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+        likely_R = (scores_R >= threshold_H[heads_R]) & (last_rank_H > 0)[heads_R]
         return torch.where(likely_R, self._scale_N[rows_R], 0.0)

@@ -5,10 +5,10 @@ Shapes: B batch, T sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,9 @@ ORDERED_TABLES = ("train", "critic")
 """The tables that `data.curriculum` puts in order."""
 
 Solutions = Literal["all", "correct", "wrong"]
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,32 @@ class Batch:
         return {"input_ids": self.input_ids, "position_ids": self.position_ids_BT}
 
     def to(self, device: torch.device) -> Batch:
-        fields = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return Batch(**fields, columns={name: value.to(device) for name, value in self.columns.items()})
+        """The same on `device`. Towards an accelerator nobody waits: copies queue up behind what it has to do already."""
+        fields = {name: _sent(value, device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return Batch(**fields, columns={name: _sent(value, device) for name, value in self.columns.items()})
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """From pinned memory, without which a copy that is asked for without waiting waits; torch keeps that until it is over."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def ahead(items: Iterable[T], begin: Callable[[T], S]) -> Iterator[S]:
+    """What `begin` makes of every item, one late: the next item is made and begun before a result is handed out.
+
+    A device works on it meanwhile: the host makes a batch while the one before is computed, and whoever waits for a result
+    leaves the device something to do.
+    """
+    coming = iter(items)
+    for first in coming:
+        result = begin(first)
+        for item in coming:
+            following = begin(item)
+            yield result
+            result = following
+        yield result
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ class CriticStep:
         batches = [batch.to(self.world.device) for batch in batches]
         local = sum(
             ((batch.lengths_B - batch.prompt_lens_B + 1).sum() for batch in batches),
-            start=torch.tensor(0, device=self.world.device),
+            start=torch.zeros((), dtype=torch.int64, device=self.world.device),
         )
         num_states = self.world.all_reduce(local.double())
         for batch in batches:
@@ -45,7 +45,7 @@ class CriticStep:
             losses_BT = self._loss(logits_BT, values_BT, targets_BT.to(values_BT.dtype))
             loss = (losses_BT * mask_BT).sum() / num_states.to(losses_BT.dtype)
             (loss * self.world.size).backward()
-            add_ratio(metrics, "train/loss", loss, torch.tensor(1.0 / (self.world.size * len(batches))))
+            add_ratio(metrics, "train/loss", loss, 1.0 / (self.world.size * len(batches)))
             add_batch_ratios(metrics, batch)
             add_ratio(metrics, "train/value_mean", (values_BT * mask_BT).sum(), mask_BT.sum())
         return metrics

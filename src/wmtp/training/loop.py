@@ -19,7 +19,7 @@ from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
 from wmtp.distributed import World, seed_everything
 from wmtp.errors import NumericsError, PreemptedError
 from wmtp.notice import heeded
-from wmtp.tokens.data import Batch
+from wmtp.tokens.data import Batch, ahead
 from wmtp.tokens.loader import TrainLoader
 from wmtp.training.meters import Meters, StepMetrics
 from wmtp.training.optim import HeadWarmup, build_optimizers, lr_factor
@@ -109,11 +109,12 @@ def train(
     state = _resumed(checkpointer, train_state, world, seed)
     gate, started = _Gate(world), time.monotonic() - state.time_s
     pace = Pace(world, model, loader, dtype=config.dtype, heads=heads, peak_flops=peak_flops)
+    micro_batches = ahead(map(loader.micro_batches, range(state.step, config.steps)), lambda some: _sent(some, world))
     model.train()
     with checkpointer, heeded(world) as departure:
         while state.step < config.steps and not _is_exhausted(state, config):
             warmup.set_learning_rates(factor := lr_factor(optim, state.step, config.steps), optim, state.step)
-            metrics = step_function(loader.micro_batches(state.step), state.step)
+            metrics = step_function(next(micro_batches), state.step)
             _move(model, warmup, optim, metrics, gate, state.step)
             meters.add(metrics)
             state.count(loader.num_tokens(state.step), pace.flops(state.step))
@@ -132,6 +133,10 @@ def train(
     if state.result_step != state.step:
         checkpointer.load(state.result_step, train_state)
     return state
+
+
+def _sent(batches: Sequence[Batch], world: World) -> list[Batch]:
+    return [batch.to(world.device) for batch in batches]
 
 
 def _move(model: nn.Module, warmup: HeadWarmup, optim: OptimConfig, metrics: StepMetrics, gate: _Gate, step: int) -> None:

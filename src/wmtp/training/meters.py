@@ -28,17 +28,19 @@ class StepMetrics:
     broken: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def add_ratio(metrics: StepMetrics, name: str, numerator: torch.Tensor, denominator: torch.Tensor) -> None:
-    """Add to a ratio of sums, over a step's micro-batches."""
-    numerator, denominator = numerator.detach().double(), denominator.detach().double().to(numerator.device)
+def add_ratio(metrics: StepMetrics, name: str, numerator: torch.Tensor, denominator: torch.Tensor | float) -> None:
+    """Add to a ratio of sums, over a step's micro-batches. Both are on one device, or `denominator` is a plain number."""
+    if not isinstance(denominator, torch.Tensor):
+        denominator = torch.full((), denominator, device=numerator.device)  # copied, it would be waited for
+    numerator, denominator = numerator.detach().double(), denominator.detach().double()
     before = metrics.ratios.get(name)
     metrics.ratios[name] = (numerator, denominator) if before is None else (before[0] + numerator, before[1] + denominator)
 
 
 def add_batch_ratios(metrics: StepMetrics, batch: Batch) -> None:
     """What a batch says of the data: its real tokens, and its right solutions."""
-    add_ratio(metrics, "data/valid_token_ratio", batch.lengths_B.sum(), torch.tensor(batch.input_ids.numel()))
-    add_ratio(metrics, "data/correct_frac", batch.is_correct_B.sum(), torch.tensor(len(batch.is_correct_B)))
+    add_ratio(metrics, "data/valid_token_ratio", batch.lengths_B.sum(), batch.input_ids.numel())
+    add_ratio(metrics, "data/correct_frac", batch.is_correct_B.sum(), len(batch.is_correct_B))
 
 
 class Meters:

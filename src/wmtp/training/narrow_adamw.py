@@ -81,7 +81,7 @@ class NarrowAdamW(torch.optim.Optimizer):
         state["step"] += 1
         step, (beta1, beta2) = int(state["step"]), group["betas"]
         scale, root = group["lr"] / (1 - beta1**step), (1 - beta2**step) ** 0.5
-        key = splitmix64(splitmix64(splitmix64(self._key) ^ step) ^ number).to(p.device)
+        key = int(splitmix64(splitmix64(splitmix64(self._key) ^ step) ^ number))  # made here: nothing waits for the device
         rests = _parts(state["compensation"]) if self._compensated else itertools.repeat(None)
         moments = zip(_parts(state["exp_avg"]), _parts(state["exp_avg_sq"]), strict=True)
         parts = zip(_parts(p), _parts(p.grad), moments, _places(p), rests, strict=False)

@@ -17,7 +17,7 @@ from torch import nn
 from wmtp.distributed import World
 from wmtp.errors import NumericsError
 from wmtp.objectives import shift_labels
-from wmtp.tokens.data import Batch, TokenData, sequential_batches
+from wmtp.tokens.data import Batch, TokenData, ahead, sequential_batches
 from wmtp.tokens.tables import FINGERPRINT, write_table
 from wmtp.types import IGNORE_INDEX
 
@@ -72,8 +72,9 @@ def score_rows(
     world.barrier()
     flat = np.lib.format.open_memmap(scratch, mode="r+")
     done, spoken = 0, time.monotonic()
-    for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=world.rank, world_size=world.size):
-        scores = score(batch.to(world.device)).float().cpu().numpy()
+    batches = sequential_batches(data, batch_tokens=batch_tokens, rank=world.rank, world_size=world.size)
+    for batch, scores_BT in ahead(batches, lambda batch: (batch, score(batch.to(world.device)).float())):
+        scores = scores_BT.cpu().numpy()
         for row, length, values in zip(batch.rows_B.tolist(), batch.lengths_B.tolist(), scores, strict=True):
             if row >= 0:
                 flat[data.offsets[row] : data.offsets[row] + length] = values[:length]

@@ -51,7 +51,7 @@ class _Forward:
             count = (self.labels_BTH[..., 0] != IGNORE_INDEX).sum()
             add_ratio(metrics, "train/token_order", self.order_BT.sum(), count)
         (loss * world.size).backward()
-        add_ratio(metrics, "train/loss", loss, torch.tensor(1.0 / (world.size * num_forwards)))
+        add_ratio(metrics, "train/loss", loss, 1.0 / (world.size * num_forwards))
         for h in range(self.labels_BTH.shape[-1]):
             add_ratio(metrics, f"train/nll_head{h}", output.nll_sum_H[h], output.count_H[h])
 
@@ -227,16 +227,28 @@ class LanguageModelStep:
         return weigh(self.world, inputs.labels_BTH, target_weights(self.weighting, inputs), self.loss, head_weights)
 
     def _by_head(self, guess: ScaleGuess | None, inputs: WeightInputs) -> ScaleGuess | None:
-        """A guess with every head's own part of the loss; rows are in `heads_first` order."""
+        """A guess with every head's own part of the loss."""
         head_weights = at_step(self.heads.loss_weights, inputs.step)
         if guess is None or head_weights is None:
             return guess
-        weights_H, rows_per_head = torch.tensor(head_weights, device=self.world.device), inputs.labels_BTH[..., 0].numel()
+        weights_H = torch.tensor(head_weights, device=self.world.device)
+        return _ByHead(guess, weights_H, inputs.labels_BTH[..., 0].numel())
 
-        def weighted(rows_R: torch.Tensor, nll_R: torch.Tensor) -> torch.Tensor:
-            return guess(rows_R, nll_R) * weights_H[rows_R // rows_per_head]
 
-        return weighted
+@dataclass(frozen=True, eq=False)
+class _ByHead:
+    """A guess with a factor for every head; rows are in `heads_first` order."""
+
+    guess: ScaleGuess
+    weights_H: torch.Tensor
+    rows_per_head: int
+
+    @property
+    def most(self) -> float:
+        return self.guess.most
+
+    def __call__(self, rows_R: torch.Tensor, nll_R: torch.Tensor, /) -> torch.Tensor:
+        return self.guess(rows_R, nll_R) * self.weights_H[rows_R // self.rows_per_head]
 
 
 def batch_inputs(batch: Batch, n_future: int, *, stride: int = 1, **rest: Any) -> WeightInputs:

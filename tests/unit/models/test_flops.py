@@ -62,7 +62,6 @@ def test_a_critic_reads_one_head_and_no_unembedding():
 
 def test_while_the_trunk_is_frozen_it_runs_forward_alone():
     model = from_causal_lm(family("llama"), 3)
-    model.unembedding.lm_head.requires_grad_(False)
     labels_BTH = torch.randint(3, VOCAB, (ROWS, LENGTH, 3), generator=torch.Generator().manual_seed(2))
 
     def loss(ids_BT):

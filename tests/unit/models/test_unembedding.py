@@ -38,6 +38,18 @@ def test_nll_and_entropy_are_those_of_the_logits(rule):
         torch.testing.assert_close(unembedding.entropy(states, rows=3), -(p * p.log()).sum(-1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("rule", [LogitRule(), LogitRule(cap=1.5)])
+def test_no_gradient_is_made_for_an_unembedding_that_rests(rule):
+    torch.manual_seed(0)
+    unembedding = Unembedding(torch.nn.Linear(6, 11, bias=False), rule)
+    hidden, labels = torch.randn(2, 5, 6, requires_grad=True), shift_labels(torch.randint(11, (2, 5)), 1)
+    resting, moving = (unembedding.nll([hidden], labels, frozen=frozen) for frozen in (True, False))
+    assert torch.equal(resting, moving)
+    (theirs,) = torch.autograd.grad(moving.sum(), hidden)
+    resting.sum().backward()
+    assert torch.equal(hidden.grad, theirs) and unembedding.lm_head.weight.grad is None
+
+
 @pytest.mark.parametrize("rule", [LogitRule(), LogitRule(divisor=3.0), LogitRule(factor=0.3)])
 def test_the_order_of_tokens_is_ranked_by_a_copy_of_the_unembedding_with_its_rule(rule):
     torch.manual_seed(0)

@@ -1,12 +1,16 @@
 """The NLL and its gradients in all three regimes against materialised float64 logits, and what each regime costs."""
 
+import sys
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.unit.objectives.guesses import Guess
 from tests.unit.objectives.labels import random_labels
+from tests.unit.waits import waits
 from wmtp.objectives.linear_nll import linear_nll, linear_nll_reference
 from wmtp.types import IGNORE_INDEX
 
@@ -31,7 +35,7 @@ def test_linear_nll_is_the_same_for_every_chunk_size(rows, width, vocab, chunk, 
     shuffled = upstream[torch.randperm(rows, generator=generator)]
     kinds = [{"scale_N": scale} for scale in (None, upstream, upstream / 3)]
     for guessed in (upstream, -7 * upstream, upstream * (torch.arange(rows) % 2), shuffled, torch.ones_like(upstream)):
-        kinds.append({"guess": lambda index, nll, guessed=guessed: guessed[index]})
+        kinds.append({"guess": Guess(guessed)})
     for kind in kinds:
         nll = linear_nll(hidden, weight, labels, chunk_size=chunk, **kind)
         torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
@@ -44,10 +48,12 @@ def test_a_guess_is_asked_for_every_valid_row_once_and_works_for_two_backward_pa
     labels = torch.tensor([0, 1, IGNORE_INDEX, 2, 3, 4, IGNORE_INDEX, 0, 1])
     asked = []
 
-    def guess(rows, nll):
-        asked.append((rows, nll))
-        return (rows % 2).float()
+    class Odd(Guess):
+        def __call__(self, rows, nll):
+            asked.append((rows, nll))
+            return super().__call__(rows, nll)
 
+    guess = Odd(torch.arange(9) % 2)
     nll = linear_nll(hidden, weight, labels, chunk_size=2, guess=guess)
     rows = torch.cat([rows for rows, _ in asked])
     assert sorted(rows.tolist()) == [0, 1, 3, 4, 5, 7, 8] and max(len(rows) for rows, _ in asked) == 2
@@ -66,7 +72,7 @@ def test_a_label_whose_probability_underflows_has_its_nll():
         torch.tensor([[1.0], [-1.0]], requires_grad=True),
     )
     labels = torch.tensor([1, 1, 1])
-    for kind in ({}, {"scale_N": torch.ones(3)}, {"guess": lambda rows, nll: torch.ones(len(rows))}):
+    for kind in ({}, {"scale_N": torch.ones(3)}, {"guess": Guess(torch.ones(3))}):
         nll = linear_nll(hidden, weight, labels, **kind)
         torch.testing.assert_close(nll.double(), linear_nll_reference(hidden, weight, labels), rtol=1e-6, atol=0)
         grad_hidden, _ = torch.autograd.grad(nll.sum(), [hidden, weight])
@@ -129,7 +135,7 @@ def test_a_broken_promise_is_an_error_and_not_a_wrong_gradient():
         {"chunk_size": 0},
         {"weight_VD": torch.zeros(5, 2)},
         {"scale_N": torch.zeros(3)},
-        {"scale_N": torch.zeros(4), "guess": lambda rows, nll: nll},
+        {"scale_N": torch.zeros(4), "guess": Guess(torch.ones(4))},
         {"mixture": (torch.zeros(3, 2, dtype=torch.long), torch.zeros(3, 2))},
         {"mixture": (torch.zeros(4, 2, dtype=torch.long), torch.zeros(4, 1))},
     ],
@@ -180,7 +186,7 @@ def test_each_regime_costs_the_matmuls_that_it_says(known, guessed, forward, bac
     weight = torch.randn(11, 3, generator=generator, requires_grad=True)
     labels = torch.arange(len(hidden)) % 11
     labels[-IGNORED:] = IGNORE_INDEX
-    guess = None if guessed is None else lambda rows, nll: guessed[rows]
+    guess = None if guessed is None else Guess(guessed)
     counter = RowsMultiplied(11, 3)
     with counter:
         nll = linear_nll(hidden, weight, labels, scale_N=known, guess=guess, chunk_size=5)
@@ -188,6 +194,65 @@ def test_each_regime_costs_the_matmuls_that_it_says(known, guessed, forward, bac
         nll.backward(SCALES)
     assert (there, counter.rows - there) == pytest.approx((forward, backward))
     assert not counter.names & {"matmul", "bmm", "linear", "einsum", "baddbmm"}, "a product that is not counted"
+
+
+@pytest.fixture
+def waiting(monkeypatch):
+    """As if the host had to wait for a device."""
+    monkeypatch.setattr(sys.modules["wmtp.objectives.linear_nll"], "_has_to_wait", lambda tensor: True)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("unknown", 3), ("known", 4), ("guessed", 3)])
+def test_the_host_waits_no_oftener_for_more_chunks(waiting, kind, expected):
+    hidden, weight = torch.randn(40, 3, requires_grad=True), torch.randn(11, 3, requires_grad=True)
+    labels, upstream = torch.arange(40) % 11, (torch.arange(40) % 3 != 0).float()
+    labels[:4] = IGNORE_INDEX
+    for chunk_size in (1, 7, 64):
+        told = {"known": {"scale_N": upstream}, "guessed": {"guess": Guess(upstream, 0.7)}}.get(kind, {})
+        with waits() as found:
+            linear_nll(hidden, weight, labels, chunk_size=chunk_size, **told).backward(upstream)
+        assert found.total() == expected, found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 999), chunk=st.integers(1, 25), most=st.sampled_from([0.01, 0.3, 0.6, 1.0]))
+def test_whoever_has_to_wait_makes_gradients_of_a_share_of_the_rows_and_mends_the_rest(waiting, seed, chunk, most):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(20, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(7, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = random_labels(generator, 1, 20, 7)[0]
+    upstream = torch.rand(20, generator=generator, dtype=torch.float64)
+    upstream = upstream.masked_fill(upstream < 0.4, 0.0)
+    oracle = linear_nll_reference(hidden, weight, labels)
+    exact = torch.autograd.grad(oracle, [hidden, weight], upstream)
+    for guessed in (upstream, -7 * upstream, upstream * (torch.arange(20) % 2), torch.ones_like(upstream)):
+        nll = linear_nll(hidden, weight, labels, chunk_size=chunk, guess=Guess(guessed, most))
+        torch.testing.assert_close(nll, oracle, rtol=1e-12, atol=1e-12)
+        for a, b in zip(torch.autograd.grad(nll, [hidden, weight], upstream), exact, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_whoever_has_to_wait_multiplies_that_share_whatever_was_guessed(waiting):
+    hidden, weight = torch.randn(20, 3, requires_grad=True), torch.randn(11, 3, requires_grad=True)
+    scale = (torch.arange(20) < 10).float()
+    counter = RowsMultiplied(11, 3)
+    with counter:
+        nll = linear_nll(hidden, weight, torch.arange(20) % 11, guess=Guess(scale, 0.6), chunk_size=10)
+        there = counter.rows
+        nll.backward(scale)
+    assert (there, counter.rows - there) == pytest.approx((20 + 2 * 12, 0))
+
+
+@pytest.mark.parametrize("told", [{}, {"scale_N": torch.ones(5)}, {"guess": True}], ids=["unknown", "known", "guessed"])
+def test_a_frozen_matrix_has_no_gradient_and_none_is_made(told):
+    hidden, weight, labels = torch.randn(5, 3, requires_grad=True), torch.randn(11, 3), torch.arange(5)
+    told = {"guess": Guess(torch.ones(5))} if "guess" in told else told
+    free = weight.clone().requires_grad_()
+    expected, _ = torch.autograd.grad(linear_nll(hidden, free, labels, **told).sum(), [hidden, free])
+    counter = RowsMultiplied(11, 3)
+    with counter:
+        linear_nll(hidden, weight, labels, **told).sum().backward()
+    assert torch.equal(hidden.grad, expected) and counter.rows == pytest.approx(2 * 5 if told else 3 * 5)
 
 
 def test_validation_costs_one_matmul_for_a_valid_row():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.unit.objectives.guesses import Guess
 from wmtp.objectives.linear_nll import linear_nll
 from wmtp.objectives.token_order import order_targets
 from wmtp.types import IGNORE_INDEX
@@ -75,7 +76,7 @@ def test_the_loss_and_its_gradients_are_listnets_over_the_whole_vocabulary(seed,
     exact = torch.autograd.grad(oracle, [hidden, weight], upstream)
     targets = order_targets(tokens, window)
     mixture = (targets.tokens_BTW[0], targets.shares_BTW[0])
-    for kind in ({}, {"scale_N": upstream}, {"scale_N": upstream / 3}, {"guess": lambda index, nll: upstream[index]}):
+    for kind in ({}, {"scale_N": upstream}, {"scale_N": upstream / 3}, {"guess": Guess(upstream)}):
         nll = linear_nll(hidden, weight, targets.labels_BT[0], mixture=mixture, chunk_size=chunk, **kind)
         torch.testing.assert_close(nll, oracle, rtol=1e-6, atol=1e-6)
         for a, b in zip(torch.autograd.grad(nll, [hidden, weight], upstream), exact, strict=True):

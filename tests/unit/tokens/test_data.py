@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from tests.tables import META, make_tables
 from wmtp.errors import DataError
-from wmtp.tokens.data import TokenData, TokenMeta, sequential_batches
+from wmtp.tokens.data import TokenData, TokenMeta, ahead, sequential_batches
 from wmtp.tokens.tables import read_table, write_table
 from wmtp.types import IGNORE_INDEX
 
@@ -49,6 +50,23 @@ def test_sequential_batches_cover_every_row_and_every_rank_gets_as_many(data):
         seen = sorted(row for part in parts for batch in part for row in batch.rows_B.tolist() if row >= 0)
         assert seen == list(range(48))
         assert all(batch.input_ids.numel() <= 60 for part in parts for batch in part)
+
+
+def test_the_next_one_is_begun_before_each_is_handed_out():
+    seen = []
+    for result in ahead(range(4), lambda item: seen.append(item) or -item):
+        seen.append(f"got {result}")
+    assert seen == [0, 1, "got 0", 2, "got -1", 3, "got -2", "got -3"]
+    assert list(ahead([], str)) == [] and list(ahead([7], str)) == ["7"]
+
+
+def test_a_batch_that_is_where_it_should_be_is_not_copied(data):
+    batch = data.collate([3, 0], [0, 1])
+    there = batch.to(torch.device("cpu"))
+    assert there.input_ids is batch.input_ids and list(there.columns) == list(batch.columns)
+    elsewhere = batch.to(torch.device("meta"))
+    tensors = [value for value in (*vars(elsewhere).values(), *elsewhere.columns.values()) if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 7 + len(batch.columns) and all(tensor.is_meta for tensor in tensors)
 
 
 def test_solutions_are_all_or_the_correct_or_the_wrong_ones(folders, data):

@@ -6,6 +6,7 @@ checks the model's logits.
 
 import itertools
 import math
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from tests.tables import VOCAB
+from tests.unit.waits import waits
 from wmtp.config.arms import load_arm
 from wmtp.config.training import HeadNumbers, HeadsConfig, ModelConfig, at_step
 from wmtp.models.build import build_model
@@ -227,6 +229,28 @@ def test_gradients_and_loss_are_those_of_the_definition(world, data, rows, case,
         assert found[f"weight/selected_head{h}"] == pytest.approx(sum(seen[p] > 0 for p in mine) / len(mine))
     assert metrics.maxima["weight/max"].item() == pytest.approx(max(seen.values()), rel=1e-6)
     assert not any(bool(flag) for flag in metrics.broken.values())
+
+
+WAITS = {"uniform": 1 + 4, "rho1": 1 + 3 + 2 + 4 * HEADS}
+"""Of one step with one micro-batch, by weighting: transformers' mask, `linear_nll`, the weights; see docs/training.md."""
+
+
+@pytest.mark.parametrize("num_micro", [1, 3])
+@pytest.mark.parametrize("case", WAITS)
+def test_the_host_waits_no_oftener_for_more_chunks(world, data, rows, case, num_micro, monkeypatch):
+    kernel, found = sys.modules["wmtp.objectives.linear_nll"], []
+    monkeypatch.setattr(kernel, "_has_to_wait", lambda tensor: True)
+    monkeypatch.setattr(kernel, "CHUNK_BYTES", {"cpu": 1})
+    for chunk_rows in (1000, 16):
+        monkeypatch.setattr(kernel, "CHUNK_ROWS", chunk_rows)
+        model, batches = make_model(), make_batches(data, rows, num_micro)
+        step = make_step(world, model, data, case)
+        with waits() as counted:
+            step(batches, STEP)
+        found.append(counted)
+    assert found[0] == found[1]
+    if num_micro == 1:
+        assert found[0].total() == WAITS[case], found[0]
 
 
 @pytest.mark.parametrize("num_micro", [1, 3])
