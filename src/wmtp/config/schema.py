@@ -73,12 +73,18 @@ class CriticConfig:
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """Scoring passes: one forward over every training example."""
+    """Scoring passes: one forward over every training example.
+
+    `dtype` is computed in, NLLs are float32 in either case: bfloat16 halves time and memory where the trainings compute in it,
+    and moves single scores by what that rounds.
+    """
 
     batch_tokens: int = 8192
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         require(self.batch_tokens > 0, "score.batch_tokens", self.batch_tokens, "a positive whole number")
+        one_of("score.dtype", self.dtype, ("float32", "bfloat16"))
 
 
 @dataclass(frozen=True)

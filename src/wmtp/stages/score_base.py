@@ -19,5 +19,5 @@ def run(config: Config, context: StageContext) -> StageResult:
         lambda meta: new_model(section.model, meta, context.tokenizer, seed=seed),
         "base_nll",
         f"artifacts/scores/base/{context.run}",
-        batch_tokens=config.score.batch_tokens,
+        section=config.score,
     )

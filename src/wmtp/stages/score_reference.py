@@ -22,5 +22,5 @@ def run(config: Config, context: StageContext) -> StageResult:
         "reference_nll",
         f"artifacts/scores/reference/{context.run}",
         tables=[table for table in TABLES if (folder / f"{table}.arrow").exists()],
-        batch_tokens=config.score.batch_tokens,
+        section=config.score,
     )

@@ -17,5 +17,5 @@ def run(config: Config, context: StageContext) -> StageResult:
         lambda meta: new_model(config.train_policy.model, meta, context.tokenizer, seed=seed),
         "start_nll",
         f"artifacts/scores/start/{context.run}",
-        batch_tokens=config.score.batch_tokens,
+        section=config.score,
     )

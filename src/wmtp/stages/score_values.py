@@ -21,7 +21,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     metrics: dict[str, float] = {}
     counts: dict[str, int] = {}
     with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
-        score = critic_values(frozen(open_value_model(context.input(f"artifacts/critic/{context.run}")), world))
+        critic = open_value_model(context.input(f"artifacts/critic/{context.run}"))
+        score = critic_values(frozen(critic, world, config.score.dtype))
         columns = {"reference_nll": context.input(f"artifacts/scores/reference/{context.run}")}
         data = TokenData.open(context.input("artifacts/data"), "train", columns=columns)
         flat = score_table(context, world, score, data, "value", out, config.score.batch_tokens)

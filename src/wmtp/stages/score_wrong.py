@@ -15,5 +15,5 @@ def run(config: Config, context: StageContext) -> StageResult:
         lambda meta: load_tuned(context, f"artifacts/wrong/{context.run}"),
         "wrong_nll",
         f"artifacts/scores/wrong/{context.run}",
-        batch_tokens=config.score.batch_tokens,
+        section=config.score,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from torch import nn
@@ -23,10 +23,13 @@ from wmtp.tokens.tables import read_table
 from wmtp.training.scoring import ScoreFunction, reference_nll, score_rows, write_scores
 from wmtp.types import StageResult
 
+if TYPE_CHECKING:
+    from wmtp.config.schema import ScoreConfig
 
-def frozen(model: nn.Module, world: World) -> nn.Module:
-    """`model` sharded, in float32, without dropout."""
-    return parallelize(model, world.mesh, dtype="float32", activation_checkpointing=False).eval()
+
+def frozen(model: nn.Module, world: World, dtype: str) -> nn.Module:
+    """`model` sharded, to be computed in `dtype`, without dropout."""
+    return parallelize(model, world.mesh, dtype=dtype, activation_checkpointing=False).eval()
 
 
 def score_table(
@@ -57,7 +60,7 @@ def score_nll(
     folder: str,
     *,
     tables: Sequence[str] = ("train",),
-    batch_tokens: int,
+    section: ScoreConfig,
 ) -> StageResult:
     """The NLL of every token (prompt included) of `tables` by the model's head 0, as the output `folder`.
 
@@ -70,9 +73,9 @@ def score_nll(
     scored: dict[bytes, Path] = {}
     with join_world(context.launch.device, seed=0, timeout_s=context.launch.collective_timeout_s) as world:
         all_data = [TokenData.open(context.input("artifacts/data"), table) for table in tables]
-        model = frozen(load(all_data[0].meta), world)
+        model = frozen(load(all_data[0].meta), world, section.dtype)
         if all_data[0].segments is not None:
-            prove_packed(cast("MTPForCausalLM", model), context.name)
+            prove_packed(cast("MTPForCausalLM", model), context.name, is_narrow=section.dtype == "bfloat16")
         score = reference_nll(model)
         for data in all_data:
             path = out / data.path.name
@@ -81,7 +84,7 @@ def score_nll(
                     shutil.copyfile(scored[data.fingerprint], path)
                 continue
             scored[data.fingerprint] = path
-            flat = score_table(context, world, score, data, column, out, batch_tokens)
+            flat = score_table(context, world, score, data, column, out, section.batch_tokens)
             if world.is_main:
                 means[f"{path.stem}/{column}"] = float(flat.mean(dtype="float64"))
         if world.is_main:

@@ -29,12 +29,13 @@ def run(config: Config, context: StageContext) -> StageResult:
     spec = config.runs[context.run]
     arm = config.arms[spec.arm]
     n_future = arm.n_future if arm.n_future is not None else section.model.n_future
-    heads, stride = section.heads.of(n_future), section.model.head_stride
+    shape = arm.model(section.model)
+    heads, stride = section.heads.of(n_future), shape.head_stride
     folder = f"artifacts/training/{context.run}"
     data = _data(arm, spec, context)
     validation = TokenData.open(context.input("artifacts/data"), "validation")
     with join_world(context.launch.device, seed=spec.seed, timeout_s=context.launch.collective_timeout_s) as world:
-        model = new_model(section.model, data.meta, context.tokenizer, seed=spec.seed, n_future=n_future)
+        model = new_model(shape, data.meta, context.tokenizer, seed=spec.seed, n_future=n_future)
         num_parameters = fitting.count_parameters(model)
         if arm.token_order:
             add_token_order(model)

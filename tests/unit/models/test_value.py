@@ -1,7 +1,10 @@
 """The critic's head: where it starts, what it reads, and its way to the disk and back."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.unit.models.tiny import tiny
 from wmtp.errors import CheckpointError
@@ -82,6 +85,16 @@ def test_everything_that_a_value_depends_on_is_trained_and_nothing_else(ids, tie
     assert not idle
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == (set() if tie else {"backbone.unembedding.lm_head.weight"})
+
+
+def test_the_settings_name_the_dtype_that_is_written(ids, tmp_path):
+    model = trained(ValueModel(tiny(n_future=1), reference_nll_input=False))
+    for dtype in (torch.bfloat16, torch.float32):
+        save_value_model(model, {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}, tmp_path)
+        named = json.loads((tmp_path / "config.json").read_text())["dtype"]
+        stored = {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()}
+        assert stored == {dtype} == {getattr(torch, named)}
+        assert next(load_value_model(tmp_path).parameters()).dtype == torch.float32
 
 
 def test_a_head_of_another_critic_is_refused(tmp_path):
