@@ -14,6 +14,7 @@ from typing import Any, Optional
 from wmtp import weightings
 from wmtp.checks import one_of, require
 from wmtp.config.strict import reject_unknown, structured
+from wmtp.config.training import ModelConfig
 from wmtp.errors import ConfigError
 from wmtp.weightings import Weighting
 from wmtp.weightings.base import Column
@@ -32,10 +33,13 @@ class ArmOptions:
     `n_future: 1` makes a next-token arm of the same number of layers. `solutions`: train on `all` solutions or on `correct`
     ones only. `alignment`: of a weighting that weighs positions, see `expand_weights`. `reduction`, `normalise`: see
     `mtp_loss`. `token_order`: how much of the loss of token-order prediction (arXiv 2508.19228) is added. `token_order_window`:
-    how many tokens ahead it ranks, see `order_targets`.
+    how many tokens ahead it ranks, see `order_targets`. `head_variant`, `head_stride`: of further heads, where they are to be
+    others than `train_policy.model`'s.
     """
 
     n_future: Optional[int] = None
+    head_variant: Optional[str] = None
+    head_stride: Optional[int] = None
     solutions: str = "all"
     alignment: str = "target"
     reduction: str = "head_mean"
@@ -66,14 +70,28 @@ class ArmConfig(ArmOptions):
         rule = f"{ArmOptions.token_order_window} unless token_order is more than 0: nothing is ranked"
         require(ranks, "arm.token_order_window", self.token_order_window, rule)
         name = self.weighting.name
+        strides = self.head_stride is None or self.head_variant is not None
+        require(strides, "arm.head_stride", self.head_stride, "null unless head_variant is given")
+        several = self.head_variant is None or self.n_future != 1
+        require(several, "arm.head_variant", self.head_variant, "null with n_future=1: there is no head but the model's own")
         moved = self.alignment == "target" or self.weighting.has_alignment
         require(moved, "arm.alignment", self.alignment, f"weighting {name} weighs targets, not positions: use target")
-        shared = self.n_future is None or not any(column.is_of_run for column in self.weighting.needs.columns)
-        require(
-            shared, "arm.n_future", self.n_future, f"weighting {name} is made from train_policy.model's own start: use null"
-        )
+        is_of_run = any(column.is_of_run for column in self.weighting.needs.columns)
+        for key in ("n_future", "head_variant"):
+            rule = f"weighting {name} is made from train_policy.model's own start: use null"
+            require(getattr(self, key) is None or not is_of_run, f"arm.{key}", getattr(self, key), rule)
         scaled = self.normalise == "mean_one" or self.weighting.level != "same"
         require(scaled, "arm.normalise", self.normalise, f"weighting {name} is one everywhere: use mean_one")
+
+    def model(self, section: ModelConfig) -> ModelConfig:
+        """`train_policy.model` with this arm's kind of heads. How many there are, it does not say: see `n_future`.
+
+        Raises:
+            ConfigError: heads that there are not, or that do not go with the rest of the section.
+        """
+        if self.head_variant is None:
+            return section
+        return dataclasses.replace(section, head_variant=self.head_variant, head_stride=self.head_stride or 1)
 
     @property
     def is_weighted(self) -> bool:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from wmtp.checks import require
 from wmtp.config.arms import plain, with_inner
+from wmtp.errors import ConfigError
 from wmtp.weightings.base import VALUE
 
 if TYPE_CHECKING:
+    from wmtp.config.arms import ArmConfig
     from wmtp.config.schema import Config
+    from wmtp.config.training import ModelConfig
 
 
 def require_consistent(config: Config) -> None:
@@ -50,19 +53,31 @@ def _leaves(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
 def _require_heads(config: Config) -> None:
     """A head that looks past the longest example would never have a target; heads are counted among the layers."""
     model, longest = config.train_policy.model, config.data.max_length
-    heads = {"train_policy.model.n_future": model.n_future}
-    heads |= {f"arms.{name}.n_future": arm.n_future for name, arm in config.arms.items() if arm.n_future is not None}
-    stride, numbers = model.head_stride, config.train_policy.heads
-    for key, n_future in heads.items():
+    heads = {"train_policy.model.n_future": (model.n_future, model.head_stride)}
+    for name, arm in config.arms.items():
+        stride, key = _arms_model(name, arm, model).head_stride, "head_stride" if arm.n_future is None else "n_future"
+        if arm.n_future is not None or arm.head_variant is not None:
+            heads[f"arms.{name}.{key}"] = (arm.n_future or model.n_future, stride)
+    numbers = config.train_policy.heads
+    for key, (n_future, stride) in heads.items():
         named = n_future <= model.n_future or not (numbers.loss_weights.final or numbers.lr_factors.final)
         require(named, key, n_future, f"at most {model.n_future}, which train_policy.heads has numbers for")
         reach = 1 + (n_future - 1) * stride
         strides = f" (with a stride of {stride} its last head looks {reach} tokens ahead)" if stride > 1 else ""
-        require(reach < longest, key, n_future, f"less than data.max_length={longest}{strides}")
+        looks = stride if key.endswith("head_stride") else n_future
+        require(reach < longest, key, looks, f"less than data.max_length={longest}{strides}")
         has_trunk = n_future == 1 or n_future < model.n_layers or model.pretrained is not None
         require(
             has_trunk, key, n_future, f"1, or less than train_policy.model.n_layers={model.n_layers}, which counts the heads"
         )
+
+
+def _arms_model(name: str, arm: ArmConfig, model: ModelConfig) -> ModelConfig:
+    """See `ArmConfig.model`; an error names the arm's key."""
+    try:
+        return arm.model(model)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("model.", f"arms.{name}.", 1)) from None
 
 
 def _require_schedules(config: Config) -> None:

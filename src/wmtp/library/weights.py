@@ -49,7 +49,8 @@ def token_weights(
         DataError: the examples' scores cannot be weighted by.
     """
     chosen = arm if isinstance(arm, ArmConfig) else load_arm(arm, "given")
-    n_future, stride = chosen.n_future or policy.model.config.n_future, policy.model.config.head_stride
+    own = policy.model.config
+    n_future, stride = chosen.n_future or own.n_future, chosen.head_stride or own.head_stride
     columns = _columns(chosen, examples, policy, scores or {})
     data = table_of(policy.text, examples, columns)
     world = World.alone(next(policy.model.parameters()).device)

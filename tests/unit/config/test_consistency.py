@@ -43,6 +43,10 @@ CASES = [
     ("train_policy.optim.lr=.inf", "train_policy.optim.lr=inf is not allowed: a finite number"),
     ("train_policy.optim.lr=.nan", "train_policy.optim.lr=nan is not allowed"),
     ("arms.rho1.weighting.keep_frac=.nan", "keep_frac"),
+    ("arms.baseline.head_variant=diagonal", "arms.baseline.head_variant='diagonal' is not allowed: use one of parallel"),
+    ("arms.baseline.head_variant=stride", "arms.baseline.head_stride=1 is not allowed: 2 or more"),
+    ("arms.baseline.head_stride=2", "arms.baseline.head_stride=2 is not allowed: null unless head_variant is given"),
+    ("arms.ntp.head_variant=sequential", "arms.ntp.head_variant='sequential' is not allowed: null with n_future=1"),
     ("report.title=${nothing}", "Interpolation key 'nothing' not found"),
     ("arms.rho1.solutions=${nothing}", "arms.rho1: Interpolation key 'nothing' not found"),
     ("train_policy=3", "train_policy=3 is not allowed: a mapping"),
@@ -74,3 +78,17 @@ def test_what_only_looks_like_a_contradiction_is_taken():
     values = ["train_critic.gamma=0.9", "arms.verifiable.weighting.gamma=0.9"]
     assert compose(PROJECT, "demo", overrides=values).train_critic.gamma == 0.9
     assert compose(PROJECT, "demo", arms=["rho1"], overrides=values[:1]).train_critic.gamma == 0.9, "no arm reads values"
+
+
+def test_an_arm_may_have_another_kind_of_heads_than_the_section():
+    arms = ["ntp", "baseline", "sequential", "stride"]
+    config = compose(PROJECT, "demo", arms=arms)
+    section = config.train_policy.model
+    shapes = {name: config.arms[name].model(section) for name in arms}
+    assert shapes["ntp"] is section and shapes["baseline"] is section
+    assert [(shape.head_variant, shape.head_stride) for shape in shapes.values()][2:] == [("sequential", 1), ("stride", 2)]
+    far = ["arms.stride.head_stride=70"]
+    with pytest.raises(ConfigError, match=r"arms.stride.head_stride=70 is not allowed: less than data.max_length=192"):
+        compose(PROJECT, "demo", arms=arms, overrides=far)
+    with pytest.raises(ConfigError, match=r"arms.sstoken.head_variant='sequential' is not allowed: weighting sstoken"):
+        compose(PROJECT, "demo", arms=["sstoken"], overrides=["arms.sstoken.head_variant=sequential"])
