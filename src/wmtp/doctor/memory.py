@@ -1,4 +1,4 @@
-"""How much memory a rank's tensors take at the largest moment of a training step, from a model without parameters.
+"""How much memory a rank's tensors take at the largest moment of a stage, from a model without parameters.
 
 What a block keeps for its backward pass is seen by running it on fake tensors, whatever its family; the rest is counted.
 """
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from wmtp.evaluation.nll import LEAST_TOKENS as NLL_TOKENS
+from wmtp.evaluation.nll import LOGIT_BYTES as NLL_LOGIT_BYTES
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.objectives.linear_nll import CHUNK_BYTES, CHUNK_ROWS
 
@@ -83,6 +85,54 @@ def training_memory(model: MTPForCausalLM, setting: Setting) -> Memory:
     return Memory(total * setting.master_bytes // setting.world_size, optimizer, step)
 
 
+def scoring_memory(model: MTPForCausalLM, setting: Setting) -> Memory:
+    """Of a sharded model's forward passes without gradient; of no use afterwards, as `training_memory`.
+
+    The largest moment is a block's, two thirds of whose inner results are there at once, or that of the unembedding's chunk of
+    logits.
+    """
+    sizes = [sum(p.numel() for p in places[index].parameters()) for places, index in model.blocks()]
+    total = sum(p.numel() for p in model.parameters())
+    kept, compute = _kept(model, setting), setting.bytes_of_compute
+    gathered = (total if setting.device == "cpu" else total - sum(sizes) + 2 * max(sizes)) * compute
+    logits = 0 if setting.reads_values else _logits(model, setting, 1)
+    step = gathered + 2 * kept.hidden + max(max(kept.blocks) * 2 // 3, logits)
+    return Memory(total * setting.master_bytes // setting.world_size, 0, step)
+
+
+@dataclass(frozen=True)
+class Generating:
+    """How completions are made: so many `rows` at once, `new` tokens at most after prompts of so many.
+
+    `num_bytes`: of one of the model's numbers; `num_proposals`: heads beside the first that run and have caches.
+    """
+
+    rows: int
+    prompt: int
+    new: int
+    num_bytes: int = _WIDE
+    num_proposals: int = 0
+
+
+def generation_memory(model: MTPForCausalLM, how: Generating) -> Memory:
+    """Of one rank, which holds the whole model.
+
+    Keys and values, which have room for up to twice what they hold, and the logits of a choice; or those of the held-out NLL.
+    """
+    config: Any = model.config.decoder_config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * width * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    room = how.prompt
+    while room < how.prompt + how.new:
+        room *= 2
+    num_layers = config.num_hidden_layers + how.num_proposals
+    cache = how.rows * room * per_token * num_layers * how.num_bytes * (1 + 2 * num_layers) // (2 * num_layers)  # one grows
+    num_heads, vocab = len(model.heads), model.config.vocab_size
+    chosen = 4 * how.rows * vocab * _WIDE  # logits, their softmax, and both in order
+    read = 3 * max(NLL_TOKENS, NLL_LOGIT_BYTES // (_WIDE * vocab * num_heads)) * vocab * num_heads * _WIDE
+    return Memory(sum(p.numel() for p in model.parameters()) * how.num_bytes, 0, max(cache + chosen, read))
+
+
 def _at_muon(num_matrices: int, num_trained: int, setting: Setting) -> int:
     """While ranks exchange momenta: all of them as they come, as matrices and as updates; each rank's share at work."""
     if setting.momenta[0] != 1:
@@ -114,14 +164,21 @@ def _at_unembedding(model: MTPForCausalLM, sizes: Sequence[int], total: int, kep
     gathered = total if setting.device == "cpu" else total - sum(sizes) + max(sizes)
     if not num_heads:
         return between + gathered * compute
-    num_rows = num_heads * setting.rows * setting.length
-    rows = min(num_rows, max(CHUNK_ROWS, CHUNK_BYTES[setting.device] // (_WIDE * model.config.vocab_size)))
     is_narrow, on_cpu = compute < _WIDE, setting.device == "cpu"
-    copies = (compute + _WIDE * on_cpu) * is_narrow  # rounded to the dtype; a CPU widens them again for its products
-    chunk = rows * model.config.vocab_size * (_WIDE + copies)
+    chunk = _logits(model, setting, num_heads)
     products = matrix * _WIDE * (1 + (1 + on_cpu) * is_narrow)
     handed = 3 * num_heads * kept.hidden  # what the heads made, the same in one piece, and its gradient
     return between + gathered * compute + chunk + products + handed
+
+
+def _logits(model: MTPForCausalLM, setting: Setting, num_heads: int) -> int:
+    """Of one chunk of rows."""
+    compute = setting.bytes_of_compute
+    num_rows = num_heads * setting.rows * setting.length
+    rows = min(num_rows, max(CHUNK_ROWS, CHUNK_BYTES[setting.device] // (_WIDE * model.config.vocab_size)))
+    # rounded to the dtype; a CPU widens them again for its products
+    copies = (compute + _WIDE * (setting.device == "cpu")) * (compute < _WIDE)
+    return rows * model.config.vocab_size * (_WIDE + copies)
 
 
 def _at_block(model: MTPForCausalLM, sizes: Sequence[int], total: int, num_trained: int, kept: _Kept, setting: Setting) -> int:

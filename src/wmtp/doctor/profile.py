@@ -37,7 +37,10 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Devices:
-    """`number` of one kind, all of them together for a stage. `flops`: of one, by dtype, as training reaches it."""
+    """`number` of one kind, all of them together for a stage. `flops`: of one, by dtype, as training reaches it.
+
+    `share`: of a process's time that it has a processor.
+    """
 
     name: str
     number: int
@@ -45,6 +48,7 @@ class Devices:
     flops: dict[str, float]
     bytes_per_s: float
     memory_bytes: int
+    share: float = 1.0
 
     @classmethod
     def of(cls, accelerator: Accelerator, number: int, utilisation: float) -> Devices:
@@ -56,7 +60,7 @@ class Devices:
         """This machine's processors, whose speed is measured."""
         busy = max(1, min(processes, os.cpu_count() or 1))
         flops = _measured_flops() * utilisation * busy / processes
-        return cls("CPU process", processes, "cpu", {"float32": flops, "bfloat16": flops / 20}, 1e10, 0)
+        return cls("CPU process", processes, "cpu", {"float32": flops, "bfloat16": flops / 20}, 1e10, 0, busy / processes)
 
 
 def _measured_flops(size: int = 768) -> float:
@@ -67,9 +71,9 @@ def _measured_flops(size: int = 768) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for _ in range(20):
-        began = time.perf_counter()
+        began = time.process_time()
         a @ a
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     torch.set_num_threads(threads)
     return 2.0 * size**3 / min(times)
 
@@ -93,7 +97,8 @@ def find_devices(root: Path, gpu: str | None, number: int | None, utilisation: f
 
 def hours_of(work: Work, devices: Devices) -> float:
     """Of one stage; programs are run meanwhile. A forward pass that generates reads the weights, and takes a millisecond."""
-    seconds = work.flops / devices.flops[work.dtype] / devices.number
+    reached = devices.flops[work.dtype] if work.reached is None else work.reached * devices.share
+    seconds = work.flops / reached / devices.number
     if work.forwards:
         seconds = max(seconds, work.forwards * (work.weights / devices.bytes_per_s + 1e-3))
     return seconds / 3600
@@ -150,11 +155,17 @@ def estimate(root: Path, profile: str, overrides: Sequence[str], devices: Device
         f"profile {profile} on {devices.number} x {devices.name}; {source}",
         *_table(done, devices, price),
         f"taken: {devices.flops['float32'] / 1e12:.3g} TFLOP/s of a device in float32, "
-        f"{devices.flops['bfloat16'] / 1e12:.3g} in bfloat16; sampling and programs' own time are not counted",
+        f"{devices.flops['bfloat16'] / 1e12:.3g} in bfloat16{_tried(done)}; sampling and programs' own time are not counted",
     ]
     named = {finding.what for finding in findings}
     findings += [finding for finding in missing(config, root) if finding.what not in named]
     return [*lines, *findings, *_fits(done, devices, root)]
+
+
+def _tried(done: Sequence[Work]) -> str:
+    """What trainings were found to reach on this machine's processors."""
+    found = [work.reached / 1e9 for work in done if work.reached is not None]
+    return f"; trainings {min(found):.0f} to {max(found):.0f} GFLOP/s, which a step of a few layers reached" if found else ""
 
 
 def _table(done: Sequence[Work], devices: Devices, price: float | None) -> Iterator[str]:
@@ -200,9 +211,8 @@ def _fits(done: Sequence[Work], devices: Devices, root: Path) -> Iterator[Findin
     largest = max(done, key=lambda work: _device_bytes(work, devices))
     if devices.kind == "cuda":
         needs, has = _device_bytes(largest, devices), devices.memory_bytes
-        hint = "a smaller micro_batch_size, activation_checkpointing, model.lora or more devices"
         text = f"{largest.stage} needs {_gib(needs)} of {_gib(has)} GiB"
-        yield Finding("memory of a device", needs <= has, text if needs <= has else f"{text}: {hint}")
+        yield Finding("memory of a device", needs <= has, text if needs <= has else f"{text}: {largest.smaller}")
     else:
         needs = max(_host_bytes(work, devices) for work in done)
         has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

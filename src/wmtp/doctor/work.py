@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wmtp.config.inputs import located
-from wmtp.doctor.memory import Memory, Setting, training_memory
+from wmtp.doctor.memory import Generating, Memory, Setting, generation_memory, scoring_memory, training_memory
+from wmtp.doctor.speed import reached_flops
 from wmtp.models.flops import ModelFlops, model_flops
 from wmtp.models.skeleton import skeleton
 
@@ -41,7 +43,8 @@ class Work:
     """One stage's. `dtype`: that its products are in; `memory`: of one rank, None where no model is trained.
 
     `resume_bytes`: of its checkpoints, which go when it is done. `forwards`: passes one after another that generation takes, of
-    `weights` bytes each.
+    `weights` bytes each. `smaller`: what makes it need less memory. `reached`: operations per second of one process, where
+    that was tried.
     """
 
     stage: str
@@ -55,6 +58,8 @@ class Work:
     forwards: float = 0.0
     weights: int = 0
     num_programs: int = 0
+    reached: float | None = None
+    smaller: str = "a smaller micro_batch_size, activation_checkpointing, model.lora or more devices"
 
 
 def works(config: Config, root: Path, lengths: Lengths, *, world_size: int, device: str) -> Iterator[Work]:
@@ -65,7 +70,8 @@ def works(config: Config, root: Path, lengths: Lengths, *, world_size: int, devi
             [made.reference(), made.scoring("score_reference", made.reference_model)], config.columns["reference"]
         )
     if config.columns["value"]:
-        yield from _of_each([made.critic(), made.scoring("score_values", made.critic_model)], config.columns["value"])
+        values = made.scoring("score_values", made.critic_model, reads_values=True)
+        yield from _of_each([made.critic(), values], config.columns["value"])
     for name in config.runs:
         yield made.policy(name)
     for name in config.runs:
@@ -80,7 +86,7 @@ def _of_each(stages: Sequence[Work], keys: Iterable[str]) -> Iterator[Work]:
 class _Planner:
     def __init__(self, config: Config, root: Path, lengths: Lengths, world_size: int, device: str) -> None:
         self.config, self.root, self.lengths, self.world_size, self.device = config, root, lengths, world_size, device
-        self._policies: dict[int, Work] = {}  # by the number of heads: arms differ in nothing else that counts here
+        self._policies: dict[tuple[int, str], Work] = {}  # arms differ in nothing else that counts here
 
     def model(self, section: ModelConfig, n_future: int) -> MTPForCausalLM:
         folder = None if section.pretrained is None else self.root / located(section.pretrained, "model")
@@ -121,10 +127,12 @@ class _Planner:
         section, run = self.config.train_policy, self.config.runs[name]
         arm = self.config.arms[run.arm]
         n_future = arm.n_future or section.model.n_future
-        if n_future not in self._policies:
-            model = self.model(section.model, n_future)
-            self._policies[n_future] = self._training("", model, section.train, section.optim, section.model)
-        work = replace(self._policies[n_future], stage=f"train_policy@{name}")
+        shape = arm.model(section.model)
+        known = (n_future, repr(shape))
+        if known not in self._policies:
+            model = self.model(shape, n_future)
+            self._policies[known] = self._training("", model, section.train, section.optim, shape)
+        work = replace(self._policies[known], stage=f"train_policy@{name}")
         if arm.weighting.needs.policy and section.train.micro_batch_size < section.train.global_batch_size:
             work = replace(work, flops=work.flops * (1 + _PASS))  # the first pass, whose NLLs the weights are made of
         return work
@@ -148,7 +156,9 @@ class _Planner:
         recomputed = 1 + _PASS * train.activation_checkpointing
         numbers = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        memory = training_memory(model, self._setting(train, optim, reads_values))
+        setting = self._setting(train, optim, reads_values)
+        reached = self._reached(model, setting)
+        memory = training_memory(model, setting)
         kept = (numbers + 2 * trained) * _NUMBER * (self.config.runtime.keep_checkpoints + 1)
         return Work(
             stage,
@@ -157,9 +167,18 @@ class _Planner:
             dtype=train.dtype,
             memory=memory,
             host_bytes=(numbers + 2 * trained) * _NUMBER,
-            disk_bytes=numbers * _NUMBER,
+            disk_bytes=numbers * _saved_bytes(train),
             resume_bytes=kept,
+            reached=reached,
         )
+
+    def _reached(self, model: MTPForCausalLM, setting: Setting) -> float | None:
+        """By a processor, in float32: in bfloat16 they are slow in ways of their own."""
+        if setting.device != "cpu" or setting.bytes_of_compute != _NUMBER:
+            return None
+        length = max(2, round(self.lengths.mean))
+        prompt_len = min(length - 1, round(length * self.lengths.prompt_frac))
+        return reached_flops(copy.deepcopy(model), setting.rows, length, prompt_len, reads_values=setting.reads_values)
 
     def _setting(self, train: TrainConfig, optim: OptimConfig, reads_values: bool) -> Setting:
         longest = self.lengths.longest
@@ -187,29 +206,64 @@ class _Planner:
         targets = int(flops.num_heads * self.lengths.mean * (1 - self.lengths.prompt_frac))
         return float(flops.of_documents(length, targets))
 
-    def scoring(self, stage: str, model: MTPForCausalLM) -> Work:
+    def scoring(self, stage: str, model: MTPForCausalLM, *, reads_values: bool = False) -> Work:
         """One forward pass over the training examples."""
+        section = self.config.score
         numbers = sum(p.numel() for p in model.parameters()) * _NUMBER
         flops = self.num_rows * self._of_example(model_flops(model)) * _PASS
         tokens = self.num_rows * self.lengths.mean
-        return Work(stage, tokens=tokens, flops=flops, host_bytes=numbers, disk_bytes=int(tokens) * _NUMBER)
+        setting = Setting(
+            max(1, section.batch_tokens // self.lengths.longest),
+            self.lengths.longest,
+            self.world_size,
+            section.dtype,
+            self.device,
+            reads_values=reads_values,
+        )
+        return Work(
+            stage,
+            tokens=tokens,
+            flops=flops,
+            dtype=section.dtype,
+            memory=scoring_memory(model, setting),
+            host_bytes=numbers if self.device == "cuda" else 0,
+            disk_bytes=int(tokens) * _NUMBER,
+            smaller="a smaller score.batch_tokens, score.dtype=bfloat16 or more devices",
+        )
 
     def evaluation(self, name: str) -> Work:
         config, data = self.config.evaluate, self.config.data
         arm = self.config.arms[self.config.runs[name].arm]
         section = self.config.train_policy.model
-        model = self.model(section, arm.n_future or section.n_future)
-        numbers = sum(p.numel() for p in model.parameters())
+        model = self.model(arm.model(section), arm.n_future or section.n_future)
+        numbers, size = sum(p.numel() for p in model.parameters()), _saved_bytes(self.config.train_policy.train)
         tasks = min(config.limit or data.num_test_problems, data.num_test_problems)
         completions = tasks * (1 + config.num_samples)
         tokens = completions * (config.max_new_tokens + self.lengths.mean * self.lengths.prompt_frac)
-        batches = math.ceil(completions / self.config.runtime.generation_batch_size / self.world_size)
+        runtime = self.config.runtime
+        batches = math.ceil(completions / runtime.generation_batch_size / self.world_size)
+        how = Generating(
+            rows=min(runtime.generation_batch_size, math.ceil(completions / self.world_size)),
+            prompt=round(self.lengths.longest * self.lengths.prompt_frac),
+            new=config.max_new_tokens,
+            num_bytes=size,
+            num_proposals=min(runtime.num_drafts, len(model.heads) - 1),
+        )
         return Work(
             f"evaluate@{name}",
             tokens=tokens,
             flops=2.0 * numbers * tokens,
-            host_bytes=numbers * _NUMBER * self.world_size,
+            dtype="bfloat16" if size < _NUMBER else "float32",
+            memory=generation_memory(model, how),
+            host_bytes=numbers * size * self.world_size if self.device == "cuda" else 0,
             forwards=batches * config.max_new_tokens,
-            weights=numbers * _NUMBER,
+            weights=numbers * size,
             num_programs=completions,
+            smaller="a smaller runtime.generation_batch_size, or train_policy.train.save_dtype=bfloat16",
         )
+
+
+def _saved_bytes(train: TrainConfig) -> int:
+    """Of one number of the model that is written, and of what generates from it."""
+    masters = "float32" if train.masters == "float32" else "bfloat16"
+    return 2 if (train.save_dtype or masters) == "bfloat16" else _NUMBER

@@ -18,8 +18,8 @@ from wmtp.objectives import shift_labels
 from wmtp.tokens.data import TokenData, sequential_batches
 from wmtp.types import IGNORE_INDEX
 
-_LOGIT_BYTES = 2**26
-"""Room for one batch's logits of all heads."""
+LOGIT_BYTES, LEAST_TOKENS = 2**26, 256
+"""Room for one batch's logits of all heads, and how many tokens it has at least."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def head_sums(
     heads, device = num_heads(model), next(model.parameters()).device
     sums = torch.zeros(3, heads, dtype=torch.float64, device=device)
     vocab_size: int = model.config.vocab_size
-    batch_tokens = max(256, _LOGIT_BYTES // (4 * vocab_size * heads))
+    batch_tokens = max(LEAST_TOKENS, LOGIT_BYTES // (4 * vocab_size * heads))
     for batch in sequential_batches(data, batch_tokens=batch_tokens, rank=rank, world_size=world_size):
         batch = batch.to(device)
         stride = getattr(model.config, "head_stride", 1)

@@ -12,7 +12,8 @@ from wmtp.config.arms import load_arm
 from wmtp.config.training import LoraConfig, ModelConfig, OptimConfig
 from wmtp.distributed import World
 from wmtp.doctor import memory
-from wmtp.doctor.memory import Setting, training_memory
+from wmtp.doctor.memory import Generating, Setting, generation_memory, scoring_memory, training_memory
+from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.lora import add_adapters
 from wmtp.models.skeleton import skeleton
@@ -68,15 +69,20 @@ def measured(mesh, shape, vocab, setting, optimizer, lora):
             one.zero_grad(set_to_none=True)
 
     take(0)
+    return held(sharded, optimizers) + allocated(lambda: take(1))
+
+
+def allocated(work):
+    """The most bytes that torch's allocator has given and not got back while this ran."""
     gc.collect()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        take(1)
+        work()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     live = largest = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         live += event.nbytes()
         largest = max(largest, live)
-    return held(sharded, optimizers) + largest
+    return largest
 
 
 CASES = {
@@ -107,3 +113,47 @@ def test_a_steps_memory_is_what_is_measured(mesh_of, monkeypatch, case):
         add_adapters(model, lora, seed=0)
     found = training_memory(model, setting)
     assert found.total == pytest.approx(measured(mesh_of(size), shape, vocab, setting, optimizer, lora), rel=0.15)
+
+
+@pytest.mark.parametrize(("size", "vocab", "dtype"), [(1, 900, "float32"), (4, 9000, "float32"), (4, 900, "bfloat16")])
+def test_a_scoring_passes_memory_is_what_is_measured(mesh_of, monkeypatch, size, vocab, dtype):
+    monkeypatch.setattr(memory, "CHUNK_BYTES", dict.fromkeys(("cpu", "cuda"), memory.CHUNK_BYTES["cpu"]))
+    config = ModelConfig(**{**SHAPE, "n_future": 1})
+    setting = Setting(4, 192, size, dtype, "cuda" if size > 1 else "cpu")
+    model = build_model(config, vocab_size=vocab, max_length=192, pad_token_id=0, eos_token_id=1, seed=0)
+    sharded = parallelize(model, mesh_of(size), dtype=dtype, activation_checkpointing=False).eval()
+    for module in sharded.modules():
+        if isinstance(module, FSDPModule):
+            module.set_reshard_after_forward(setting.device == "cuda", recurse=False)
+    ids = torch.randint(2, vocab, (4, 192))
+
+    def score():
+        with torch.no_grad():
+            sharded(input_ids=ids, labels_BTH=ids.unsqueeze(-1))
+
+    own = held(sharded, [])
+    found = scoring_memory(skeleton(config, vocab_size=vocab, max_length=192, n_future=1, folder=None), setting)
+    assert found.total == pytest.approx(own + allocated(score), rel=0.15)
+
+
+@pytest.mark.parametrize("num_drafts", [0, 2])
+def test_what_completions_need_is_what_is_measured(monkeypatch, num_drafts):
+    """The cache alone: the held-out NLL has no part in it."""
+    monkeypatch.setattr(memory, "NLL_LOGIT_BYTES", 1)
+    monkeypatch.setattr(memory, "NLL_TOKENS", 1)
+    config = ModelConfig(**SHAPE)
+    model = build_model(config, vocab_size=300, max_length=512, pad_token_id=0, eos_token_id=1, seed=0).eval()
+    prompts = [Prompt(str(i), tuple([2 + i % 7] * 100)) for i in range(24)]
+    decoding = Decoding(0, 0.0, 1.0, 0, 120, 24, num_drafts=num_drafts, eos_token_ids=())
+
+    class Text:
+        pad_token_id = 0
+
+        def decode(self, tokens):
+            return ""
+
+    found = allocated(lambda: generate(model, Text(), prompts, decoding))
+    shape = skeleton(config, vocab_size=300, max_length=512, n_future=3, folder=None)
+    said = generation_memory(shape, Generating(24, 100, 120, num_proposals=num_drafts))
+    assert said.weights == sum(p.numel() for p in model.parameters()) * 4
+    assert said.step == pytest.approx(found, rel=0.15)

@@ -36,7 +36,7 @@ def test_every_profile_composes_and_fits_the_devices_that_it_is_meant_for(name):
 
 def test_what_does_not_fit_is_said_with_what_would_help():
     found = memory_of(estimate(PROJECT, "toy", [], replace(H100, memory_bytes=2**30), price=None))
-    assert not found.is_fine and "more devices" in found.detail
+    assert not found.is_fine and "of 1.0 GiB: a smaller" in found.detail
 
 
 def test_hours_are_operations_over_what_devices_reach():

@@ -50,3 +50,27 @@ def test_completions_are_greedy_ones_and_samples():
     work = found["evaluate@baseline-s0"]
     assert work.num_programs == 6 * 3 and work.tokens == 18 * (24 + 40)
     assert work.forwards == 24 * -(-18 // config.runtime.generation_batch_size)
+
+
+def test_the_dtype_that_is_saved_counts_on_disk_and_where_completions_are_made():
+    _, wide = of("arms=[baseline]", device="cuda")
+    _, narrow = of("arms=[baseline]", "train_policy.train.save_dtype=bfloat16", device="cuda")
+    for name, attribute in (("train_policy", "disk_bytes"), ("evaluate", "weights")):
+        key = f"{name}@baseline-s0"
+        assert getattr(narrow[key], attribute) * 2 == getattr(wide[key], attribute) > 0
+    assert (wide["evaluate@baseline-s0"].dtype, narrow["evaluate@baseline-s0"].dtype) == ("float32", "bfloat16")
+    assert narrow["evaluate@baseline-s0"].memory.weights * 2 == wide["evaluate@baseline-s0"].memory.weights
+    assert narrow["train_policy@baseline-s0"].resume_bytes == wide["train_policy@baseline-s0"].resume_bytes
+
+
+def test_scoring_is_computed_in_its_own_dtype_and_needs_memory():
+    for dtype in ("float32", "bfloat16"):
+        _, found = of("arms=[verifiable]", f"score.dtype={dtype}", "train_policy.train.dtype=float32")
+        for stage in ("score_reference@s0", "score_values@s0"):
+            assert found[stage].dtype == dtype and found[stage].memory.step > 0 and "score.batch_tokens" in found[stage].smaller
+
+
+def test_arms_with_other_heads_have_their_own_work():
+    _, found = of("arms=[baseline,sequential,stride,ntp]")
+    flops = {name: found[f"train_policy@{name}-s0"].flops for name in ("baseline", "sequential", "stride", "ntp")}
+    assert flops["sequential"] > flops["baseline"] == flops["stride"] and flops["ntp"] != flops["baseline"]
