@@ -61,6 +61,7 @@ OF_MANY = {
     "weightings/test_foreign.py": "weightings of other packages",
     "weightings/test_every_weighting.py": "the package, and what holds for every weighting",
     "test_docs.py": "the documentation",
+    "test_gpu_benchmark.py": "benchmarks/gpu.py",
     "test_narration.py": "flows/narration.py",
     "test_layout.py": "this",
 }
