@@ -10,6 +10,7 @@ from tests.distributed.harness import run_processes
 from tests.distributed.trainings import make_workspace
 from tests.tables import VOCAB
 from wmtp.config import LaunchConfig
+from wmtp.config.schema import ScoreConfig
 from wmtp.config.training import ModelConfig
 from wmtp.errors import ConfigError
 from wmtp.models.build import build_model
@@ -50,7 +51,8 @@ class Counting:
 def score(root):
     load = Counting()
     tables = ("train", "critic", "critic_validation")
-    result = score_nll(make_context(root), load, "x_nll", "artifacts/scores/x", tables=tables, batch_tokens=64)
+    section = ScoreConfig(batch_tokens=64)
+    result = score_nll(make_context(root), load, "x_nll", "artifacts/scores/x", tables=tables, section=section)
     return result, load.made
 
 
