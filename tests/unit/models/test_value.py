@@ -89,12 +89,13 @@ def test_everything_that_a_value_depends_on_is_trained_and_nothing_else(ids, tie
 
 def test_the_settings_name_the_dtype_that_is_written(ids, tmp_path):
     model = trained(ValueModel(tiny(n_future=1), reference_nll_input=False))
-    for dtype in (torch.bfloat16, torch.float32):
-        save_value_model(model, {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}, tmp_path)
-        named = json.loads((tmp_path / "config.json").read_text())["dtype"]
-        stored = {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()}
-        assert stored == {dtype} == {getattr(torch, named)}
-        assert next(load_value_model(tmp_path).parameters()).dtype == torch.float32
+    for save_dtype in ("bfloat16", None):
+        folder = tmp_path / str(save_dtype)
+        write_value_model(model, folder, is_main=True, save_dtype=save_dtype)
+        named = json.loads((folder / "config.json").read_text())["dtype"]
+        stored = {tensor.dtype for path in folder.glob("*.safetensors") for tensor in load_file(path).values()}
+        assert named == (save_dtype or "float32") and stored == {getattr(torch, named)}
+        assert next(load_value_model(folder).parameters()).dtype == torch.float32
 
 
 def test_a_head_of_another_critic_is_refused(tmp_path):
