@@ -135,8 +135,7 @@ def evaluate(
             run = Run(taskset, problems, execution, journal)
             waiting = run.unfinished(decoding.samples)
             say(f"{len(waiting)} of {len(problems)} tasks to complete with {model.path} by {model.backend}")
-            answers = completer.answers(taskset, waiting, decoding, done=frozenset(run.samples), on_pass=run.note_pass)
-            _follow(run, answers, len(problems) * len(decoding.samples))
+            _follow(run, completer.answers(taskset, waiting, decoding, **run.going_on), len(problems) * len(decoding.samples))
         facts |= {
             "model": model.path,
             "prompt": prompt_facts(taskset, prepared.shots),

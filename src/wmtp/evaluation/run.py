@@ -182,6 +182,11 @@ class Run:
             problem for task, problem in self.problems.items() if not all((task, sample) in self.samples for sample in samples)
         ]
 
+    @property
+    def going_on(self) -> dict[str, Any]:
+        """How `Completer.answers` is asked for the rest: none that is scored, and telling how far those at work are."""
+        return {"done": frozenset(self.samples), "on_pass": self.note_pass}
+
     def note_pass(self, made: float) -> None:
         """While answers are made, how much of those at work is: an `OnPass`."""
         with self._lock:

@@ -1,5 +1,9 @@
 """Per-token NLL of a linear layer's softmax without ever holding its N x V logits.
 
+The host waits for the device a fixed number of times a call, whatever the number of chunks: once for the rows that have a label
+(where scales are known twice: with and without one), once for the labels whose probability underflows, and once in the backward
+pass. On a CPU, where there is nobody to wait for, the rows of a chunk that are guessed are counted.
+
 Shapes: N rows, D width, V vocabulary, R rows of one chunk.
 """
 
@@ -67,10 +71,6 @@ def linear_nll(
       pass mends the rest. Three matmuls for a right guess, six for a wrong one.
 
     The weight gradient accumulates in float32 in every case; none is made for weights that need none.
-
-    The host waits for the device a fixed number of times a call, whatever the number of chunks: once for the rows that have a
-    label (with `scale_N` twice: with and without a scale), once for the labels whose probability underflows, and once in the
-    backward pass. On a CPU, where there is nobody to wait for, the rows that are guessed of a chunk are counted.
 
     Args:
         hidden_ND: rows, float64, float32, bfloat16 or float16.

@@ -108,8 +108,7 @@ def _complete(mine: Run, completer: Completer, decoding: Decoding, context: Stag
     """This rank's share."""
     total = len(mine.problems) * len(decoding.samples)
     progress = Progress(context.name, total=total, root=context.root, enabled=world.is_main)
-    waiting, done = mine.unfinished(decoding.samples), frozenset(mine.samples)
-    batches = completer.answers(mine.taskset, waiting, decoding, done=done, on_pass=mine.note_pass)
+    batches = completer.answers(mine.taskset, mine.unfinished(decoding.samples), decoding, **mine.going_on)
 
     def tell(now: Run) -> None:
         scored = len(now.samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -109,12 +109,11 @@ def train(
     state = _resumed(checkpointer, train_state, world, seed)
     gate, started = _Gate(world), time.monotonic() - state.time_s
     pace = Pace(world, model, loader, dtype=config.dtype, heads=heads, peak_flops=peak_flops)
-    micro_batches = ahead(map(loader.micro_batches, range(state.step, config.steps)), lambda some: _sent(some, world))
     model.train()
     with checkpointer, heeded(world) as departure:
-        while state.step < config.steps and not _is_exhausted(state, config):
+        for micro_batches in _micro_batches(loader, world, state, config):
             warmup.set_learning_rates(factor := lr_factor(optim, state.step, config.steps), optim, state.step)
-            metrics = step_function(next(micro_batches), state.step)
+            metrics = step_function(micro_batches, state.step)
             _move(model, warmup, optim, metrics, gate, state.step)
             meters.add(metrics)
             state.count(loader.num_tokens(state.step), pace.flops(state.step))
@@ -135,8 +134,12 @@ def train(
     return state
 
 
-def _sent(batches: Sequence[Batch], world: World) -> list[Batch]:
-    return [batch.to(world.device) for batch in batches]
+def _micro_batches(loader: TrainLoader, world: World, state: LoopState, config: TrainConfig) -> Iterator[list[Batch]]:
+    """Of every step until the training ends, on the device; the next step's are made and sent before each is handed out."""
+    steps = range(state.step, config.steps)
+    coming = ahead(map(loader.micro_batches, steps), lambda some: [batch.to(world.device) for batch in some])
+    while state.step < config.steps and not _is_exhausted(state, config):
+        yield next(coming)
 
 
 def _move(model: nn.Module, warmup: HeadWarmup, optim: OptimConfig, metrics: StepMetrics, gate: _Gate, step: int) -> None:
