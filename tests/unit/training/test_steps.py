@@ -25,8 +25,7 @@ from wmtp.training.steps import UNIFORM_ARM, LanguageModelStep
 from wmtp.training.weight_report import measure
 from wmtp.types import IGNORE_INDEX
 
-HEADS = 3
-NUM_ROWS = 24
+HEADS, NUM_ROWS = 3, 24
 STEP, NUM_STEPS, SEED = 3, 10, 5
 GAMMA, BETA, KEEP, TEMPERATURE = 0.9, 0.7, 0.6, 0.5
 
@@ -238,8 +237,9 @@ def test_the_host_waits_as_often_as_is_written_for_any_number_of_chunks(world, d
     monkeypatch.setattr(kernel, "CHUNK_BYTES", {"cpu": 1})
     for chunk_rows in (1000, 16):
         monkeypatch.setattr(kernel, "CHUNK_ROWS", chunk_rows)
+        step, batches = make_step(world, make_model(), data, case), make_batches(data, rows, 1)
         with waits() as found:
-            make_step(world, make_model(), data, case)(make_batches(data, rows, 1), STEP)
+            step(batches, STEP)
         assert found.total() == expected, found
 
 
