@@ -246,24 +246,27 @@ print(worker.process.pid, flush=True)
 if sys.argv[1] == "closed":
     worker.close()
 else:
-    worker.run(Program("import time\\ntime.sleep(600)", (IOTest("", ""),), Limits(time_limit_s=600.0)))
+    once = f"import os, time\\nif not os.path.exists({sys.argv[2]!r}):\\n    open({sys.argv[2]!r}, 'w')\\n    time.sleep(900)"
+    worker.run(Program(once, (IOTest("", ""),), Limits(time_limit_s=900.0)))
 """
 
 
 @pytest.mark.parametrize("end", ["closed", "its user is killed", "it is killed"])
 def test_without_isolation_nothing_is_left_either(end, tmp_path):
     """However it ends: no folder in the machine's temporary one, and no process that hid from its group."""
-    mark = f"{MARK}-{end}"
-    command = [sys.executable, "-c", UNSAFE.replace("@MARK@", mark), end]
+    mark, begun, folder = f"{MARK}-{end}", tmp_path / "begun", tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-c", UNSAFE.replace("@MARK@", mark), end, str(begun)]
     user = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)}
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(folder)}
     )
     server = int(user.stdout.readline())
-    assert end == "closed" or len(list(tmp_path.iterdir())) == 1
+    assert end == "closed" or len(list(folder.iterdir())) == 1
     if end != "closed":
+        wait_for(begun.exists, PATIENCE_S, "the program")  # a second time, in another sandbox, it ends at once
         os.kill(server if end == "it is killed" else user.pid, signal.SIGKILL)
     user.communicate()
-    wait_for(lambda: not list(tmp_path.iterdir()), PATIENCE_S, "the folder's end")
+    wait_for(lambda: not list(folder.iterdir()), PATIENCE_S, "the folder's end")
     wait_for(lambda: not any(mark in command_of(p) for p in psutil.process_iter()), PATIENCE_S, "the processes' end")
 
 
