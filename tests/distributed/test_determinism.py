@@ -92,7 +92,7 @@ def test_on_another_number_of_ranks_dropout_is_seeded_anew_and_it_is_said(first,
 
 
 def drawn(world, folder):
-    """Parameters as built, and dropout masks of two steps, as `train` seeds them; on every rank."""
+    """Parameters that building draws (others are still to be read), and dropout masks of two steps, as `train` seeds them."""
     shape = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
     kinds = {
         "scratch": shape,
@@ -103,7 +103,7 @@ def drawn(world, folder):
     for name, config in kinds.items():
         model = build_model(config, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=7)
         critic = ValueModel(model, head="mlp", seed=7)
-        built[name] = {key: tensor.clone() for key, tensor in critic.state_dict().items()}
+        built[name] = {key: tensor.clone() for key, tensor in critic.state_dict().items() if not tensor.is_meta}
     masks = {}
     for seed in (7, 8):
         seed_everything(seed, world.rank)
@@ -113,6 +113,7 @@ def drawn(world, folder):
 
 def test_ranks_build_the_same_model_and_drop_different_features(prepared, tmp_path):
     (built, masks), (other_built, other_masks) = run_on_ranks(2, drawn, prepared, tmp_path=tmp_path)
+    assert len(built["scratch"]) > len(built["adapters"]) and any("lora_A" in key for key in built["adapters"])
     for name, tensors in built.items():
         assert all(torch.equal(tensor, other_built[name][key]) for key, tensor in tensors.items())
     everything = [mask for part in (masks, other_masks) for pair in part.values() for mask in pair]

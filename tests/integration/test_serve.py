@@ -161,7 +161,7 @@ def test_a_stage_that_stands_still_is_shown_so_and_waiting_ones_have_their_names
 def test_a_killed_worker_takes_its_stages_with_it(served):
     workspace = served.workspace
     served.deploy_slow_run("evaluate.seed=4")
-    (worker,) = [one for one, command in workspace.commands() if "worker" in command and "prefect" in " ".join(command)]
+    (worker,) = [one for one, command in workspace.commands() if "flows.worker" in command]
     os.kill(worker.pid, signal.SIGKILL)
     wait_for(lambda: not stages_of(workspace), PATIENCE_S, "the stages' end")
     assert served.process.wait(timeout=PATIENCE_S) == 1  # `make serve` ends with what it serves

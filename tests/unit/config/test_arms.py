@@ -130,6 +130,8 @@ def test_an_arm_is_its_options_and_its_weightings_keys():
         "normalise": "mean_one",
         "token_order": 0.0,
         "token_order_window": 32,
+        "head_variant": None,
+        "head_stride": None,
         "weighting": {"name": "verifiable", **dataclasses.asdict(Verifiable(beta=0.5))},
     }
     with pytest.raises(dataclasses.FrozenInstanceError):

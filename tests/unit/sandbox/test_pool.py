@@ -236,3 +236,14 @@ def test_memory_is_looked_at_while_the_test_works():
     programs = [Program(FILLED_MEANWHILE.replace("80", each), tests) for each in ("80", "8")]
     limits = Limits(time_limit_s=10.0, memory_limit_bytes=256 * 2**20)
     assert [verdict.status for verdict in run_tests(programs, limits=limits, num_workers=1)] == ["memory_limit", "passed"]
+
+
+HELD_FOR_A_MOMENT = "def f(x):\n    held = b'x' * (200 * 2**20)\n    del held\n    return x * x\n"
+
+
+@pytest.mark.parametrize("test", ["assert f(2) == 4", "v = f(2)\nassert isinstance(v, int)"])
+def test_memory_that_nobody_saw_counts(test):
+    """It is given back before anybody looks; a busy machine looks even later, and changes no verdict."""
+    limits = Limits(time_limit_s=10.0, memory_limit_bytes=128 * 2**20)
+    verdicts = run_tests([Program(HELD_FOR_A_MOMENT, (AssertTest(test),))] * 5, limits=limits, num_workers=1)
+    assert {verdict.status for verdict in verdicts} == {"memory_limit"}

@@ -73,6 +73,15 @@ def resident_bytes(pid: str) -> int:
     return 0
 
 
+def peak_bytes(pid: str) -> int:
+    """The most memory that a process has had at once (proc(5), VmHWM)."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 def proportional_bytes(pid: str) -> int:
     """Memory of a process, of each page its part (proc(5), Pss). It takes a while, so it is asked for only where it matters."""
     with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:

@@ -170,6 +170,7 @@ def examined(program: dict, spawning: Spawning) -> tuple[str, str, int, bool]:
         for code in program["tests"]:
             examine(examiner, code, watch.clock)
             passed += 1
+        watch.require_memory()
     except Ended as ended:
         status, detail = ended.status or "wrong_answer", ended.detail
     watch.close()  # where the spawner has died, there is no verdict
@@ -182,6 +183,7 @@ def run_natively(program: dict, spawning: Spawning) -> Ended | None:
     watch = start_candidate(program, "", spawning, NATIVE)
     try:
         reply = watch.exchange([*filter(None, [program["helpers"]]), *program["tests"]])
+        watch.require_memory()
         return None if reply == {"done": True} else Ended("runtime_error", "no answer")
     except Ended as ended:
         return ended

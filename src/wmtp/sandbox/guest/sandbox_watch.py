@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox_calls import MAX_MESSAGE_BYTES, pack
 from sandbox_clock import Clock
-from sandbox_memory import MEMORY_TICK_S, TICK_S, Guard, excess
+from sandbox_memory import MEMORY_TICK_S, TICK_S, Guard, excess, peak_bytes
 from sandbox_program import MEMORY_STATUS
 from sandbox_spawner import MAX_ANSWER_BYTES, MAX_PROCESSES, ORDER, READY, STATUS, receive_fds, send_fds
 from sandbox_values import NotAValueError
@@ -234,6 +234,16 @@ class Watch:
             with contextlib.suppress(ValueError, RecursionError, AttributeError, KeyError):
                 raise failure(json.loads(said))
         raise Ended("runtime_error", f"exit code {code}")
+
+    def require_memory(self) -> None:
+        """What it had at any time: a program whose tests are over at once may have too much between two looks.
+
+        Raises:
+            Ended: more than it may.
+        """
+        most_bytes = max(map(peak_bytes, self.spawning.pids()), default=0)
+        if most_bytes > self.limits["memory_limit_bytes"]:
+            raise Ended("memory_limit", f"{most_bytes:,} bytes")
 
     def _check_memory(self) -> None:
         """Limits that no single process would reach, or that address space does not show."""
