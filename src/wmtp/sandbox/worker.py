@@ -96,14 +96,23 @@ class Worker:
                 if users is not None:
                     os.close(users)
             if self.is_stopped:  # meanwhile
-                self.process.kill()
+                self._kill(self.process)
 
     def stop(self) -> None:
         """End what it runs, now and for good; from any thread. Whose thread it is has it still to close."""
         self.is_stopped = True
         process = self.process
         if process is not None:
+            self._kill(process)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        """With what it has started already, which is told of its end only once it is at work itself. Without isolation one of
+        them stays, to clear away what is left."""
+        if self.mode == "none":
             process.kill()
+        elif process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self, wait_s: float = 0.5) -> None:
         if self.process is not None:
@@ -112,7 +121,7 @@ class Worker:
                 self.process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=wait_s)
-            self.process.kill()
+            self._kill(self.process)
             self.process.wait()
             self.process.stdout.close()
             self.process = None

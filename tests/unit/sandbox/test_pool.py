@@ -1,12 +1,15 @@
 """What the sandbox says of ordinary programs, and how it runs them. Attacks are in `test_sandbox_abuse`."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
+from tests.workspaces import PATIENCE_S
 from wmtp.errors import EvaluationError
 from wmtp.sandbox import isolation as kinds
 from wmtp.sandbox import pool as sandbox
@@ -247,3 +250,24 @@ def test_memory_that_nobody_saw_counts(test):
     limits = Limits(time_limit_s=10.0, memory_limit_bytes=128 * 2**20)
     verdicts = run_tests([Program(HELD_FOR_A_MOMENT, (AssertTest(test),))] * 5, limits=limits, num_workers=1)
     assert {verdict.status for verdict in verdicts} == {"memory_limit"}
+
+
+def test_a_sandbox_that_is_stopped_at_any_moment_ends():
+    """Also while it starts: what it has started by then waits for nobody, and holds no pipe open."""
+    endless = Program("import time\ntime.sleep(500)", (IOTest("", ""),), Limits(time_limit_s=600.0))
+
+    def work(sandbox):
+        try:
+            with contextlib.suppress(EvaluationError):
+                sandbox.run_with_retries(endless)
+        finally:
+            sandbox.close()
+
+    for tick in range(40):
+        one = worker.Worker(isolation())
+        thread = threading.Thread(target=work, args=(one,), daemon=True)
+        thread.start()
+        time.sleep(tick * 0.0015)
+        one.stop()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive(), tick
