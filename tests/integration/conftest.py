@@ -42,7 +42,7 @@ def workspace(tmp_path_factory, request):
     made = Workspace(tmp_path_factory.mktemp("workspace"))
     try:
         made.first_output = made.run("wmtp", "run", "compare", "--profile", "toy")
-        made.toy, made.num_failed = (made.root / "params.yaml").read_text(), request.session.testsfailed
+        made.toy = (made.root / "params.yaml").read_text()
         made.prefect_url = request.getfixturevalue("server")
         yield made
     finally:
@@ -50,13 +50,10 @@ def workspace(tmp_path_factory, request):
 
 
 @pytest.fixture
-def fresh(workspace, request):
+def fresh(workspace):
     """The same, everything up to date for the toy profile before the test and nothing left running after it."""
-    params = workspace.root / "params.yaml"
-    failed = request.session.testsfailed != workspace.num_failed
-    if params.read_text() != workspace.toy or failed:  # else the test before has left it as it must
-        workspace.num_failed = request.session.testsfailed
-        params.write_text(workspace.toy)
+    (workspace.root / "params.yaml").write_text(workspace.toy)
+    if workspace.stale():  # whatever the test before has left
         workspace.run("dvc", "repro")
     yield workspace
     left = workspace.wait_until_gone(60)
