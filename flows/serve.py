@@ -69,20 +69,8 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
     environment = _environment(root, url)
     prefect = [sys.executable, "-m", "prefect"]
     server = [*prefect, "server", "start", "--host", HOST, "--port", str(ports["prefect"])]
-    worker = [
-        sys.executable,
-        "-m",
-        "flows.worker",
-        "worker",
-        "start",
-        "--pool",
-        POOL,
-        "--type",
-        "process",
-        "--name",
-        f"local-{ports['prefect']}",
-    ]
-    worker += ["--limit", str(RUNS_AT_ONCE)]
+    worker = [sys.executable, "-m", "flows.worker", "worker", "start", "--pool", POOL, "--type", "process"]
+    worker += ["--name", f"local-{ports['prefect']}", "--limit", str(RUNS_AT_ONCE)]
     store = load_launch(root).tracking_uri or tracking.default_uri(root)
     pages = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     has_pages = not store.startswith("http")  # otherwise somebody else serves them

@@ -219,9 +219,7 @@ class Watch:
     def _raise_end(self) -> None:
         said, status = self._take_message(), self.exit_status
         assert status is not None
-        most_bytes = max(self.spawning.peak_bytes, self.spawning.guard.found())
-        if most_bytes > self.limits["memory_limit_bytes"]:
-            raise Ended("memory_limit", f"{most_bytes:,} bytes")
+        self._require_at_most(max(self.spawning.peak_bytes, self.spawning.guard.found()))
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             raise Ended("timeout" if number == signal.SIGXCPU else "runtime_error", f"killed by signal {number}")
@@ -241,9 +239,11 @@ class Watch:
         Raises:
             Ended: more than it may.
         """
-        most_bytes = max(map(peak_bytes, self.spawning.pids()), default=0)
-        if most_bytes > self.limits["memory_limit_bytes"]:
-            raise Ended("memory_limit", f"{most_bytes:,} bytes")
+        self._require_at_most(max(map(peak_bytes, self.spawning.pids()), default=0))
+
+    def _require_at_most(self, num_bytes: int) -> None:
+        if num_bytes > self.limits["memory_limit_bytes"]:
+            raise Ended("memory_limit", f"{num_bytes:,} bytes")
 
     def _check_memory(self) -> None:
         """Limits that no single process would reach, or that address space does not show."""
@@ -251,6 +251,4 @@ class Watch:
         self.tick_s = MEMORY_TICK_S if len(pids) > 1 else TICK_S
         if len(pids) > 2 * MAX_PROCESSES:
             raise Ended("runtime_error", f"more than {MAX_PROCESSES} processes")
-        too_much = excess(pids, self.limits["memory_limit_bytes"])
-        if too_much:
-            raise Ended("memory_limit", f"{too_much:,} bytes")
+        self._require_at_most(excess(pids, self.limits["memory_limit_bytes"]))
