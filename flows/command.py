@@ -26,7 +26,6 @@ from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.orchestration import processes
 from wmtp.orchestration.cluster import requeued_if_preempted
 from wmtp.orchestration.experiments import keep
-from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import PARAMS, Judgement, expand, find_root, is_up_to_date, judge_all, read_graph
 from wmtp.orchestration.remote import require_default
 from wmtp.orchestration.workspace import PAGES, change_params, check_params, served
@@ -55,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_of(run: Callable[[dict[str, Any], Manner, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
     """A command that starts flows: it ends with the process that asked for it, and goes on next time where it was stopped."""
-    if OWNER in os.environ:
-        processes.end_with([os.environ[OWNER]])
+    if processes.OWNER in os.environ:
+        processes.end_with([os.environ[processes.OWNER]])
     started = time.monotonic()
     return run_command(lambda: run(*parse(argv), started), interrupted=CANCELLED)
 

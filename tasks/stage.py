@@ -31,7 +31,6 @@ from tasks.publish import SHELF, ProgressArtifact, publish_stage
 from tasks.telling import BEGINS, ENDINGS, ENDS, LINE, a
 from wmtp.orchestration import books, cluster, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT
-from wmtp.orchestration.launch import OWNER
 from wmtp.orchestration.pipeline import judge
 from wmtp.orchestration.watch import GOES_ON_LINE, STALL_LINE
 from wmtp.progress import progress_path
@@ -173,7 +172,7 @@ def _keep_asking() -> None:
         with _guard:
             running = list(_running.values())
         for process in running:
-            processes.send_below(process, OWNER, signal.SIGUSR1)
+            processes.send_below(process, processes.OWNER, signal.SIGUSR1)
         time.sleep(_POLL_SECONDS)
 
 
@@ -314,7 +313,7 @@ def _environment(root: Path) -> dict[str, str]:
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
-        OWNER: processes.identity(),
+        processes.OWNER: processes.identity(),
         "WMTP_FLOW_RUN_ID": str(runtime.flow_run.id or ""),
     }
 

@@ -299,10 +299,11 @@ def _print_scores(arguments: argparse.Namespace, metrics: dict[str, Any]) -> int
 
 
 def _stage(arguments: argparse.Namespace) -> int:
+    from wmtp.orchestration import processes
     from wmtp.orchestration.cluster import requeued_if_preempted
-    from wmtp.orchestration.launch import OWNER, run_stage
+    from wmtp.orchestration.launch import run_stage
 
-    with nullcontext() if OWNER in os.environ or "DVC_STAGE" in os.environ else requeued_if_preempted():
+    with nullcontext() if processes.OWNER in os.environ or "DVC_STAGE" in os.environ else requeued_if_preempted():
         run_stage(arguments.stage_name, find_root())
     if "DVC_STAGE" not in os.environ:
         print(
@@ -314,12 +315,13 @@ def _stage(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from wmtp.orchestration.foreground import run_module
-    from wmtp.orchestration.workspaces import open_workspace, plan_workspace
 
     root, which = find_root(), Parser(prog="wmtp", add_help=False, allow_abbrev=False)
     which.add_argument("--workspace")
     chosen, rest = which.parse_known_args(arguments.rest)
     if chosen.workspace is not None:
+        from wmtp.orchestration.workspaces import open_workspace, plan_workspace
+
         root = (plan_workspace if "--dry" in rest else open_workspace)(root, chosen.workspace, print)
     return run_module(root, arguments.module, rest)
 

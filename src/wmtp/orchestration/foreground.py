@@ -12,7 +12,6 @@ from pathlib import Path
 
 from wmtp.errors import LaunchError
 from wmtp.orchestration import own_code, processes
-from wmtp.orchestration.launch import OWNER
 
 
 def run_module(root: Path, module: str, arguments: Sequence[str]) -> int:
@@ -23,7 +22,7 @@ def run_module(root: Path, module: str, arguments: Sequence[str]) -> int:
     """
     token = uuid.uuid4().hex
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    marks = {"PATH": path, "DO_NOT_TRACK": "1", OWNER: processes.identity(), processes.TOKEN: token}
+    marks = {"PATH": path, "DO_NOT_TRACK": "1", processes.OWNER: processes.identity(), processes.TOKEN: token}
     environment = own_code.environment(root, os.environ) | marks
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=root, env=environment, start_new_session=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the flow ends its stages, and then itself

@@ -32,9 +32,6 @@ from wmtp.orchestration.provenance import Provenance
 from wmtp.orchestration.watch import Watch, ask_to_leave
 from wmtp.progress import progress_path
 
-OWNER = "WMTP_OWNER"
-"""Environment variable: the process (see `processes.identity`) whose death ends the stage; set by the flow."""
-
 CANCEL_SECONDS = 3.0
 
 MAX_IDLE_JOBS = 3
@@ -168,7 +165,7 @@ def _interruptible() -> Iterator[None]:
     others = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGUSR1)}
     previous = processes.interrupt_on_sigterm() | others
     signal.signal(signal.SIGUSR1, _leave)  # until there are ranks to tell
-    owners = [os.environ[OWNER]] if OWNER in os.environ else []
+    owners = [os.environ[processes.OWNER]] if processes.OWNER in os.environ else []
     if "DVC_STAGE" in os.environ:
         owners += [who for who in [processes.caller()] if who is not None]
     processes.end_with(owners)

@@ -19,6 +19,9 @@ import psutil
 POLL_SECONDS = 0.3
 GRACE_SECONDS = 5.0
 _ENDING_POLL_SECONDS = 0.02
+OWNER = "WMTP_OWNER"
+"""Environment variable: the process (see `identity`) with which this one ends: the flow, or the command that started it."""
+
 TOKEN = "WMTP_LAUNCH_TOKEN"
 """Environment variable that marks every process of one launch, wherever in the process table it ends up."""
 
