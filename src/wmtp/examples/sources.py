@@ -94,14 +94,17 @@ def load_splits(
 
 
 def _held_out(config: DataConfig, root: Path, name: str, value: str, ledger: Ledger) -> list[Problem]:
-    """The problems of a file that nothing is learnt from; those whose tests nothing here can run are left out."""
+    """The problems of a file that nothing is learnt from; those that say nothing or whose tests nothing here can run
+    are left out."""
     path = with_split(resolve(value, root), name)
     account = ledger.account(f"source/{name}")
     split = tasksets.get(config.source).split
     everything = list(read(config.source, path, account, ledger, Reading(needs_tests=True)))
     own = [problem for problem in everything if split(problem) not in ("train", "prompt")]
-    kept = [problem for problem in own if problem.tests]
-    for reason, before, after in (("of_another_split", everything, own), ("without_tests", own, kept)):
+    stated = [problem for problem in own if problem.prompt.strip()]
+    kept = [problem for problem in stated if problem.tests]
+    steps = (("of_another_split", everything, own), ("without_statement", own, stated), ("without_tests", stated, kept))
+    for reason, before, after in steps:
         if len(before) > len(after):
             account.drop(reason, len(before) - len(after), _num_solutions(before) - _num_solutions(after))
     account.problems.keep(len(kept))

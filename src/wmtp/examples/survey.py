@@ -67,7 +67,7 @@ def _note(reading: Reading, account: Account, ledger: Ledger) -> None:
 
 
 def survey(path: str, config: DataConfig, root: Path, held_out: Sequence[Problem], ledger: Ledger, stores: Stores) -> Survey:
-    """The usable problems of the training file: tested, with a right solution, in no benchmark, and each once.
+    """The usable problems of the training file: stated, tested, with a right solution, in no benchmark, and each once.
 
     Which of several alike is used depends on their ids, not on their order.
 
@@ -109,6 +109,9 @@ def _reasons(store: Store, known: Statements, max_similarity: float | None, remo
     for i in in_order("survey", store.problem_keys).tolist():
         if splits[i] not in ("", "train"):
             reasons[i] = "of_another_split"
+            continue
+        if not statements[i].strip():
+            reasons[i] = "without_statement"
             continue
         text = normalised(statements[i])
         problem = Problem(store.problem_ids[i], statements[i], (), file=store.files[files[i]], row=rows[i])

@@ -59,7 +59,7 @@ def parse_problems(path_or_hub_id: str, read: Reader, reading: Reading | None = 
     seen: dict[str, str] = {}
 
     def make(record: Record, where: str) -> Problem:
-        problem = read(record, where, reading.notes)
+        problem = _without_blanks(read(record, where, reading.notes), reading.notes)
         _require_usable(problem, where)
         if reading.needs_tests and not problem.tests and problem.problem_id not in reading.notes.not_run:
             raise DataError(f"{where}: {problem.problem_id} has no tests, and validation and test cannot do without")
@@ -95,6 +95,16 @@ def parse_rows(path_or_hub_id: str, make: Callable[[Record, str], Made], reading
     reading.check(path_or_hub_id)
 
 
+def _without_blanks(problem: Problem, notes: Notes) -> Problem:
+    """Without the solutions that hold no text, which are noted; the others stand where they stood."""
+    blank = sum(not solution.code.strip() for solution in problem.solutions)
+    if not blank:
+        return problem
+    notes.left_out["blank_solution"] += blank
+    placed = (replace(each, place=each.place or f"solutions[{i}]") for i, each in enumerate(problem.solutions))
+    return replace(problem, solutions=tuple(each for each in placed if each.code.strip()))
+
+
 def _require_usable(problem: Problem, where: str) -> None:
     """No value in it ends a run that has begun.
 
@@ -116,6 +126,8 @@ def _require_usable(problem: Problem, where: str) -> None:
     }
     if problem.own_checker and problem.testlib_checker:
         raise DataError(f"{where}: a problem has own_checker (in Python) or testlib_checker (in C++), not both")
+    if len({type(test) for test in problem.tests}) > 1:
+        raise DataError(f"{where}: a problem has tests on standard input or asserts, not both")
     texts["the code to start with"] = problem.starter
     texts |= {f"tests[{i}]": "".join(vars(test).values()) for i, test in enumerate(problem.tests)}
     texts |= {f"solutions[{i}]": solution.code for i, solution in enumerate(problem.solutions)}

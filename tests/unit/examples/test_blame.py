@@ -1,5 +1,6 @@
 """What failures say of an algorithm: real programs in the real sandbox."""
 
+import numpy as np
 import pytest
 
 from wmtp.examples.blame import not_the_algorithm
@@ -16,12 +17,28 @@ PROGRAMS = {
     "counts = {3: 9}\nfor key, value in counts.iteritems():\n    print(value)": "other_python",
     "import sys\nprint >> sys.stdout, 9": "other_python",
     "from time import sleep\nimport time\ntime.clock()\nprint(9)": "other_python",
+    "numbers = map(int, input().split())\nprint(numbers[0] ** 2)": "other_python",
+    "counts = range(4)\ncounts[3] = 9\nprint(counts[3])": "other_python",
+    "keys = {9: 3}.keys()\nkeys.sort()\nprint(keys[0])": "other_python",
+    "print(len(filter(None, [3] * 9)))": "other_python",
+    "print(sorted([9, 3], key=int)[1], [].sort(cmp=None))": "other_python",
+    "lines = iter([9])\nprint(lines.next())": "other_python",
+    "print(len(str(10 ** int('9' * 5))) - 99990)": "other_python",
+    "print(int('9' * 5000) % 10)": "other_python",
+    "import random\nprint(random.sample({9}, 1)[0])": "other_python",
+    f"print(int(input()) ** 2)  # {'x' * 2**20}": "sandbox_limit",
+    "import ctypes\nctypes.string_at(0)": "sandbox_limit",
+    "import urllib.request\nprint(urllib.request.urlopen('http://localhost:9').status)": "sandbox_limit",
     "print(int(open('input.txt').read()) ** 2)": "file_access",
     "open('/usr/answer.txt', 'w').write('9')": "file_access",
     "print(int(input()) * 2)": "",
     "print([1, 2][int(input())])": "",
     "print(undefined_name)": "",
     "class Box:\n    pass\nprint(Box().size)": "",
+    "node = None\nprint(node.next)": "",
+    "class Node:\n    pass\nprint(Node().next)": "",
+    "print([9][int(input()) / 3 - 1])": "",
+    "def f(x):\n    return f(x + 1)\nprint(f(0))": "",
     "raise SystemExit(1)": "",
     "while True:\n    pass": "",
     "x = bytearray(1 << 30)\nprint(9)": "",
@@ -41,6 +58,13 @@ def test_only_failures_of_the_algorithm_speak_of_the_label(verdicts, source):
     verdict = verdicts[source]
     assert not_the_algorithm(verdict) == PROGRAMS[source], verdict
     assert verdict.passed == (source == "print(int(input()) ** 2)")
+
+
+@pytest.mark.parametrize("name", ["int", "float_", "asscalar"])
+def test_a_name_that_another_numpy_has_says_nothing(name):
+    with pytest.raises(AttributeError) as caught:
+        getattr(np, name)
+    assert not_the_algorithm(Verdict("runtime_error", 1, 0, detail=f"AttributeError: {caught.value}")) == "missing_module"
 
 
 def test_a_failing_assert_is_the_algorithms_and_a_disagreement_of_the_two_runs_is_not():

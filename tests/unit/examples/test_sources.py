@@ -179,6 +179,19 @@ def test_a_problem_without_tests_is_counted_in_training_and_refused_where_it_wou
         load_splits(DataConfig(**files), tmp_path, Ledger())
 
 
+def test_a_problem_without_a_statement_is_counted_and_left_out_everywhere(files, tmp_path):
+    silent = [replace(problem(f"s{i}", ""), prompt=" \n") for i in range(2)]
+    train = [problem(f"t{i}", f"Do thing {i}.") for i in range(10)]
+    files["train_path"] = written(tmp_path / "train.jsonl", [*train, silent[0]])
+    held_out = [problem(f"v{i}", f"Do held out {i}.") for i in range(6)]
+    files["validation_path"] = written(tmp_path / "validation.jsonl", [silent[1], *held_out])
+    ledger = Ledger()
+    splits = load_splits(DataConfig(**files), tmp_path, ledger)
+    counts = ledger.counts()
+    assert {counts[f"source/{name}/problems/dropped/without_statement"] for name in ("train", "validation")} == {1}
+    assert not [each for problems in splits.by_name.values() for each in problems if each.problem_id.startswith("s")]
+
+
 def test_fields_that_say_nothing_are_a_line_of_the_ledger(files, tmp_path):
     text = (tmp_path / "train.jsonl").read_text().replace('"time_limit_s": 4.0', '"time_limit_s": null', 2)
     (tmp_path / "train.jsonl").write_text(text)

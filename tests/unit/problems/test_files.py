@@ -11,7 +11,7 @@ from wmtp.types import AssertTest, IOTest, Problem, Solution
 
 def test_our_own_schema_round_trips(tmp_path):
     problems = [
-        Problem("p1", "Add λ.", (IOTest("1\n", "1\n"),), 2, 1.5, 2**28, (Solution("print(1)", True), Solution("", False))),
+        Problem("p1", "Add λ.", (IOTest("1\n", "1\n"),), 2, 1.5, 2**28, (Solution("print(1)", True), Solution("pass", False))),
         Problem("p2", "Code:\n", (AssertTest("assert f()"),)),
     ]
     assert write_problems(tmp_path / "p.jsonl", problems) == 2
@@ -82,6 +82,23 @@ def test_unknown_difficulty_is_no_number_and_stays_unknown_when_written(tmp_path
     assert [problem.difficulty for problem in problems] == [None, 0, 3, None]
     write_problems(tmp_path / "p.jsonl", problems)
     assert read_problems(tmp_path / "p.jsonl") == problems
+
+
+def test_solutions_that_hold_no_text_are_noted_and_the_others_stand_where_they_stood(tmp_path):
+    codes = ("", "print(1)", " \n\t", "print(2)")
+    given = [{"code": code, "is_correct": i != 2} for i, code in enumerate(codes)]
+    reading = Reading()
+    (problem,) = load_problems("jsonl", lines(tmp_path / "d.jsonl", OWN | {"solutions": given}), reading)
+    places = [(solution.code, solution.place) for solution in problem.solutions]
+    assert places == [("print(1)", "solutions[1]"), ("print(2)", "solutions[3]")]
+    assert reading.notes.left_out == {"blank_solution": 2}
+
+
+def test_tests_of_two_kinds_are_refused_with_file_and_row(tmp_path):
+    tests = [{"code": "assert f(0) == 1"}, {"stdin": "1", "stdout": "2"}]
+    path = lines(tmp_path / "d.jsonl", OWN, OWN | {"problem_id": "q", "tests": tests})
+    with pytest.raises(DataError, match=r"d\.jsonl:2: a problem has tests on standard input or asserts, not both"):
+        list(load_problems("jsonl", path))
 
 
 def test_so_many_bad_rows_may_be_and_are_kept_with_file_and_row(tmp_path):
