@@ -168,6 +168,9 @@ def _at_unembedding(model: MTPForCausalLM, sizes: Sequence[int], total: int, kep
     chunk = _logits(model, setting, num_heads)
     products = matrix * _WIDE * (1 + (1 + on_cpu) * is_narrow)
     handed = 3 * num_heads * kept.hidden  # what the heads made, the same in one piece, and its gradient
+    if model.token_order is not None:  # comes after the others, whose gradients wait; its softmax takes a second chunk
+        chunk = max(chunk, 2 * _logits(model, setting, 1))
+        products, handed = products + matrix * _WIDE, handed + kept.hidden
     return between + gathered * compute + chunk + products + handed
 
 

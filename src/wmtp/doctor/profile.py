@@ -114,9 +114,11 @@ def lengths_of(config: Config, root: Path) -> tuple[Lengths, str]:
             data = TokenData.open(root / "artifacts/data", "train")
             lengths = data.lengths(data.selected)
             prompts = float(data.prompt_lens[data.selected].sum() / lengths.sum())
-            return Lengths(float(np.mean(lengths)), longest, prompts), "lengths are those of artifacts/data"
+            return Lengths(float(np.mean(lengths)), longest, prompts, len(data)), "lengths are those of artifacts/data"
     except (ConfigError, DataError, OSError):
         pass
+    if config.data.is_documents:
+        return Lengths(longest, longest, 0.0), f"every document is taken to fill a row of data.max_length={longest} tokens"
     return Lengths(FILL * longest, longest), f"examples are taken to be {FILL:.0%} of data.max_length={longest} long"
 
 

@@ -16,6 +16,8 @@ from wmtp.doctor.memory import Generating, Memory, Setting, generation_memory, s
 from wmtp.doctor.speed import reached_flops
 from wmtp.models.flops import ModelFlops, model_flops
 from wmtp.models.skeleton import skeleton
+from wmtp.models.token_order import add_token_order, is_of_token_order
+from wmtp.problems import documents
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -28,14 +30,21 @@ _PASS = 1 / 3
 _NUMBER = 4
 """Bytes of a float32."""
 
+_ORDER = ("reference", "value", "base", "start", "wrong")
+"""Groups of columns, as `dvc.yaml` has their stages."""
+
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of an example: its mean, the longest that is allowed, and the prompt's share."""
+    """Tokens of an example: its mean, the longest that is allowed, and the prompt's share.
+
+    `num_rows`: training examples, where they are made already.
+    """
 
     mean: float
     longest: int
     prompt_frac: float = 0.4
+    num_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +74,9 @@ class Work:
 def works(config: Config, root: Path, lengths: Lengths, *, world_size: int, device: str) -> Iterator[Work]:
     """Of every stage with a model that this configuration's runs need, in their order."""
     made = _Planner(config, root, lengths, world_size, device)
-    if config.columns["reference"]:
-        yield from _of_each(
-            [made.reference(), made.scoring("score_reference", made.reference_model)], config.columns["reference"]
-        )
-    if config.columns["value"]:
-        values = made.scoring("score_values", made.critic_model, reads_values=True)
-        yield from _of_each([made.critic(), values], config.columns["value"])
+    for group in sorted(config.columns, key=_ORDER.index):
+        if config.columns[group]:
+            yield from _of_each(made.of_column(group), config.columns[group])
     for name in config.runs:
         yield made.policy(name)
     for name in config.runs:
@@ -86,7 +91,8 @@ def _of_each(stages: Sequence[Work], keys: Iterable[str]) -> Iterator[Work]:
 class _Planner:
     def __init__(self, config: Config, root: Path, lengths: Lengths, world_size: int, device: str) -> None:
         self.config, self.root, self.lengths, self.world_size, self.device = config, root, lengths, world_size, device
-        self._policies: dict[tuple[int, str], Work] = {}  # arms differ in nothing else that counts here
+        self._policies: dict[tuple[int, str, bool], Work] = {}  # arms differ in nothing else that counts here
+        self._evaluations: dict[tuple[int, str], Work] = {}
 
     def model(self, section: ModelConfig, n_future: int) -> MTPForCausalLM:
         folder = None if section.pretrained is None else self.root / located(section.pretrained, "model")
@@ -109,14 +115,40 @@ class _Planner:
 
     @property
     def num_rows(self) -> int:
-        """Training examples; of all problems where their number is not said, as many as the training reads."""
-        data, train = self.config.data, self.config.train_policy.train
-        problems = data.num_problems
-        return train.steps * train.global_batch_size if problems is None else problems * data.max_per_problem
+        """Training examples; of all problems where their number is neither known nor said, as many as the training reads."""
+        if self.lengths.num_rows is not None:
+            return self.lengths.num_rows
+        problems, train = self.config.data.num_problems, self.config.train_policy.train
+        return train.steps * train.global_batch_size if problems is None else problems * self.per_problem
 
-    def reference(self) -> Work:
+    @property
+    def per_problem(self) -> int:
+        """Examples of a problem; a document is one."""
+        return 1 if self.config.data.is_documents else self.config.data.max_per_problem
+
+    @property
+    def num_held_out(self) -> int:
+        return self.config.data.num_validation_problems * self.per_problem
+
+    def of_column(self, group: str) -> list[Work]:
+        """The stages that make a group of columns."""
+        policy = self.config.train_policy.model
+        match group:
+            case "reference":
+                return [self.tuning("tune_reference"), self.scoring("score_reference", self.reference_model)]
+            case "value":
+                return [self.critic(), self.scoring("score_values", self.critic_model, reads_values=True)]
+            case "base":
+                return [self.scoring("score_base", self.reference_model)]
+            case "start":
+                return [self.scoring("score_start", self.model(policy, policy.n_future))]
+        assert group == "wrong", f"nothing is known of what makes columns.{group}"
+        return [self.tuning("tune_wrong"), self.scoring("score_wrong", self.reference_model)]
+
+    def tuning(self, stage: str) -> Work:
+        """The reference's, and its counterpart's on wrong solutions, which is tuned as it is."""
         section = self.config.tune_reference
-        return self._training("tune_reference", self.reference_model, section.train, section.optim, section.model)
+        return self._training(stage, self.reference_model, section.train, section.optim, section.model)
 
     def critic(self) -> Work:
         section = self.config.train_critic
@@ -128,9 +160,11 @@ class _Planner:
         arm = self.config.arms[run.arm]
         n_future = arm.n_future or section.model.n_future
         shape = arm.model(section.model)
-        known = (n_future, repr(shape))
+        known = (n_future, repr(shape), arm.token_order > 0)
         if known not in self._policies:
             model = self.model(shape, n_future)
+            if arm.token_order:
+                add_token_order(model)
             self._policies[known] = self._training("", model, section.train, section.optim, shape)
         work = replace(self._policies[known], stage=f"train_policy@{name}")
         if arm.weighting.needs.policy and section.train.micro_batch_size < section.train.global_batch_size:
@@ -151,11 +185,12 @@ class _Planner:
         flops = replace(flops, num_heads=0) if reads_values else flops
         examples = train.steps * train.global_batch_size
         validations = math.ceil(train.steps / train.eval_interval)
-        held_out = self.config.data.num_validation_problems * self.config.data.max_per_problem * validations
+        held_out = self.num_held_out * validations
         step = self._of_example(flops)
         recomputed = 1 + _PASS * train.activation_checkpointing
         numbers = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        saved = sum(p.numel() for name, p in model.named_parameters() if not is_of_token_order(name))
         setting = self._setting(train, optim, reads_values)
         reached = self._reached(model, setting)
         memory = training_memory(model, setting)
@@ -167,7 +202,7 @@ class _Planner:
             dtype=train.dtype,
             memory=memory,
             host_bytes=(numbers + 2 * trained) * _NUMBER,
-            disk_bytes=numbers * _saved_bytes(train),
+            disk_bytes=saved * _saved_bytes(train),
             resume_bytes=kept,
             reached=reached,
         )
@@ -210,7 +245,9 @@ class _Planner:
         """One forward pass over the training examples."""
         section = self.config.score
         numbers = sum(p.numel() for p in model.parameters()) * _NUMBER
-        flops = self.num_rows * self._of_example(model_flops(model)) * _PASS
+        of_model = model_flops(model)
+        of_model = replace(of_model, num_heads=0 if reads_values else 1)  # head 0 alone is read
+        flops = self.num_rows * self._of_example(of_model) * _PASS
         tokens = self.num_rows * self.lengths.mean
         setting = Setting(
             max(1, section.batch_tokens // self.lengths.longest),
@@ -232,34 +269,41 @@ class _Planner:
         )
 
     def evaluation(self, name: str) -> Work:
+        arm, section = self.config.arms[self.config.runs[name].arm], self.config.train_policy.model
+        n_future, shape = arm.n_future or section.n_future, arm.model(section)
+        known = (n_future, repr(shape))
+        if known not in self._evaluations:
+            self._evaluations[known] = self._evaluation(self.model(shape, n_future))
+        return replace(self._evaluations[known], stage=f"evaluate@{name}")
+
+    def _evaluation(self, model: MTPForCausalLM) -> Work:
+        """Completions, and a forward pass over what is held out; of documents that alone."""
         config, data = self.config.evaluate, self.config.data
-        arm = self.config.arms[self.config.runs[name].arm]
-        section = self.config.train_policy.model
-        model = self.model(arm.model(section), arm.n_future or section.n_future)
+        solves = config.benchmark not in documents.KINDS
         numbers, size = sum(p.numel() for p in model.parameters()), _saved_bytes(self.config.train_policy.train)
-        tasks = min(config.limit or data.num_test_problems, data.num_test_problems)
+        tasks = min(config.limit or data.num_test_problems, data.num_test_problems) if solves else 0
         completions = tasks * (1 + config.num_samples)
         tokens = completions * (config.max_new_tokens + self.lengths.mean * self.lengths.prompt_frac)
         runtime = self.config.runtime
         batches = math.ceil(completions / runtime.generation_batch_size / self.world_size)
         how = Generating(
             rows=min(runtime.generation_batch_size, math.ceil(completions / self.world_size)),
-            prompt=round(self.lengths.longest * self.lengths.prompt_frac),
+            prompt=max(1, round(self.lengths.longest * self.lengths.prompt_frac)),
             new=config.max_new_tokens,
             num_bytes=size,
             num_proposals=min(runtime.num_drafts, len(model.heads) - 1),
         )
         return Work(
-            f"evaluate@{name}",
-            tokens=tokens,
-            flops=2.0 * numbers * tokens,
+            "",
+            tokens=tokens + self.num_held_out * self.lengths.mean,
+            flops=2.0 * numbers * tokens + self.num_held_out * self._of_example(model_flops(model)) * _PASS,
             dtype="bfloat16" if size < _NUMBER else "float32",
             memory=generation_memory(model, how),
             host_bytes=numbers * size * self.world_size if self.device == "cuda" else 0,
             forwards=batches * config.max_new_tokens,
             weights=numbers * size,
             num_programs=completions,
-            smaller="a smaller runtime.generation_batch_size, or train_policy.train.save_dtype=bfloat16",
+            smaller=f"{'a smaller runtime.generation_batch_size, or ' if solves else ''}train_policy.train.save_dtype=bfloat16",
         )
 
 

@@ -64,6 +64,13 @@ def test_without_data_lengths_are_taken_and_said(tmp_path):
     assert lengths.mean == pytest.approx(0.6 * 192) and "60% of data.max_length=192" in source
 
 
+def test_documents_are_taken_to_fill_their_rows(tmp_path):
+    config, _ = complete(PROJECT, "text", [])
+    longest = config.data.max_length
+    lengths, source = lengths_of(config, tmp_path)
+    assert (lengths.mean, lengths.prompt_frac) == (longest, 0.0) and "every document is taken to fill a row" in source
+
+
 def test_what_is_not_there_is_named_and_what_is_on_the_hub_is_fetched(tmp_path):
     overrides = ["train_policy.model.pretrained=owner/model@main", "data.tokenizer.path=some/where"]
     config, _ = complete(PROJECT, "toy", overrides)
