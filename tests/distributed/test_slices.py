@@ -126,9 +126,9 @@ def test_a_critic_and_a_tuned_model_are_read_and_written_in_slices(tmp_path):
     require_equal(load_value_model(tmp_path / "critic").state_dict(), due.state_dict())
 
 
-def swapped(world, folder):
+def swapped(world, folder, start):
     """What is said where two layers' slices are read from one another's places."""
-    model = build(folder, 2)
+    model = build(folder, 2, head_init=start)
     unread = model.__dict__["unread_slices"]
     sources = dict(unread.sources)
     first, second = ("model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight")
@@ -141,9 +141,11 @@ def swapped(world, folder):
     return None
 
 
-def test_a_wrong_slice_is_found_on_every_rank(tmp_path):
+@pytest.mark.parametrize("start", ["copy", "identity"])
+def test_a_wrong_slice_is_found_on_every_rank(start, tmp_path):
+    """Also where more would be tried afterwards."""
     family("qwen3").save_pretrained(tmp_path / "model")
-    for said in run_on_ranks(2, swapped, tmp_path / "model", tmp_path=tmp_path):
+    for said in run_on_ranks(2, swapped, tmp_path / "model", start, tmp_path=tmp_path):
         assert said is not None and "/model: head 0 differs by " in said
 
 

@@ -120,17 +120,18 @@ class Unread:
         elif self.plain is not None:
             self._agree(lambda: None)
 
-        def found() -> str | None:
+        def of_parts() -> str | None:
             pairs = of_heads(model, (proof_logits(model) if self.plain is None else next(iter(expected), None)))
-            fault = differing(pairs, model, is_narrow=is_narrow)
-            if fault is None and self.start is not None:
-                fault = try_start(model, self.start)
-            if fault is None and self.modules is not None:
-                fault = self.modules.differing(model)
-            return fault
+            return differing(pairs, model, is_narrow=is_narrow)
+
+        def prove_each() -> None:
+            """What rank 0 alone can find ends the others' proof, too: each step is of all ranks."""
+            self._agree(of_parts)
+            self._agree(lambda: None if self.start is None else try_start(model, self.start))
+            self._agree(lambda: None if self.modules is None else self.modules.differing(model))
 
         with ready_for_proof(model):
-            self._agree(lambda: _gathered(whole, found))
+            _gathered(whole, prove_each)
 
     def _agree(self, run: Callable[[], str | None]) -> None:
         """Raises ModelError on all ranks: what the first one found, or met."""
