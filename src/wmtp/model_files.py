@@ -32,6 +32,8 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
         raise ModelError(f"{folder} is one file: `wmtp model fetch {folder} FOLDER` writes it as a folder, dequantised")
     if not folder.is_dir():
         raise ModelError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a model's folder")
+    if (folder / "adapter_config.json").exists() and not (folder / CONFIG).exists():
+        raise ModelError(f"{folder} holds an adapter alone: merge it into its base model (PEFT's merge_and_unload)")
     if not isinstance(read_object(folder / CONFIG).get("model_type"), str):
         raise ModelError(f"{folder / CONFIG} names no model_type")
     for name in _SETTINGS:
@@ -71,6 +73,8 @@ def _shards(index: Path) -> list[Path]:
         raise ModelError(f"{index} has no weight_map from tensors to files")
     files = [index.parent / name for name in sorted(set(places.values()))]
     for path in files:
+        if path.parent != index.parent:
+            raise ModelError(f"{index} names {path}, which is outside of the folder")
         if not path.is_file():
             raise ModelError(f"{path} does not exist, and {index.name} names it: {len(files)} files make up the weights")
     for path in files:
@@ -117,8 +121,9 @@ def _require_whole_zip(path: Path) -> None:
     """PyTorch's files are zip archives, whose directory is their end; what was written before 2020 is not checked here."""
     _require_file(path)
     with path.open("rb") as file:
-        is_zip = file.read(2) == b"PK"
-    if path.stat().st_size == 0 or (is_zip and not zipfile.is_zipfile(path)):
+        start = file.read(2)
+    is_pickle = start[:1] == b"\x80"
+    if not is_pickle and not (start == b"PK" and zipfile.is_zipfile(path)):
         raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken")
 
 

@@ -66,6 +66,7 @@ SHARD = "model-00002-of-00002.safetensors"
         (INDEX, b"{}", f"{INDEX} has no weight_map"),
         (INDEX, b'{"weight_map": {"w": 3}}', f"{INDEX} has no weight_map"),
         (INDEX, b'{"weight_map": {"w2": "%b", "w9": "%b"}}' % ((SHARD.encode(),) * 2), f"{SHARD} lacks w9, which {INDEX} says"),
+        (INDEX, b'{"weight_map": {"w": "../other/model.safetensors"}}', f"{INDEX} names .*model.safetensors, which is outside"),
         (SHARD, None, f"{SHARD} does not exist, and {INDEX} names it: 2 files make up the weights"),
         (SHARD, b"", rf"{SHARD} \(0 bytes\) is cut off or broken"),
         (SHARD, -1, rf"{SHARD} \([\d,]+ bytes\) is cut off or broken"),
@@ -148,10 +149,16 @@ def test_pytorchs_own_files_are_checked_to_their_end(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     torch.save({"w": torch.zeros(300)}, path)
     whole = path.read_bytes()
-    for content in (whole[:-30], whole[:500], b""):
+    for content in (whole[:-30], whole[:500], b"", b"hello"):
         path.write_bytes(content)
         with pytest.raises(ModelError, match=r"pytorch_model.bin \([\d,]+ bytes\) is cut off or broken"):
             require_model(tmp_path)
+
+
+def test_an_adapter_alone_is_called_one(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds an adapter alone: merge it into its base model"):
+        require_model(tmp_path)
 
 
 def test_no_folder_at_all(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from wmtp.errors import EvaluationError
+from wmtp.errors import ModelError
 
 _HERE = "[[the model goes on here]]"
 
@@ -21,14 +21,14 @@ class Chat:
         """The tokenizer of a folder or of the hub; None where it has no template.
 
         Raises:
-            EvaluationError: it cannot be had.
+            ModelError: it cannot be had.
         """
         from transformers import AutoTokenizer
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(path_or_hub_id, revision=revision)
         except (OSError, ValueError) as error:
-            raise EvaluationError(f"tokenizer of {path_or_hub_id}: {str(error).splitlines()[0]}") from None
+            raise ModelError(f"tokenizer of {path_or_hub_id}: {str(error).splitlines()[0]}") from None
         return cls(tokenizer) if tokenizer.chat_template is not None else None
 
     def text(self, message: str, prefill: str = "", system: str = "") -> str:
@@ -36,7 +36,7 @@ class Chat:
         where the model goes on.
 
         Raises:
-            EvaluationError: the template refuses the messages, or drops what the answer starts with.
+            ModelError: the template refuses the messages, or drops what the answer starts with.
         """
         from jinja2 import TemplateError
 
@@ -47,12 +47,12 @@ class Chat:
         try:
             text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not prefill)
         except TemplateError as error:
-            raise EvaluationError(f"the tokenizer's chat template refuses a prompt: {error}") from None
+            raise ModelError(f"the tokenizer's chat template refuses a prompt: {error}") from None
         if not prefill:
             return text
         shown, found, _ = text.partition(_HERE)
         if not found or not shown.endswith(prefill):
-            raise EvaluationError("the tokenizer's chat template drops what the answer starts with: use another --prompt")
+            raise ModelError("the tokenizer's chat template drops what the answer starts with: use another --prompt")
         return shown
 
     def ids(self, message: str, prefill: str = "", system: str = "") -> tuple[int, ...]:

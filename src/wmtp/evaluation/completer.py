@@ -13,6 +13,7 @@ from torch import nn
 
 from wmtp import model_files
 from wmtp.evaluation.generate import Decoding, OnPass, generate_batches
+from wmtp.evaluation.kv_cache import cache_argument
 from wmtp.evaluation.prompter import Prompter
 from wmtp.evaluation.results import Answer, SampleKey
 from wmtp.models.load import prove_heads, read_model
@@ -36,13 +37,15 @@ class Completer:
             revision: of the hub: a branch, tag or commit.
             dtype: of the weights while they are used; `auto` is their own.
         Raises:
-            ModelError: no such model, or files that are not what its architecture is; see `read_model` and `prove_heads`.
+            ModelError: no such model, one that cannot complete texts, or files that are not what its architecture is; see
+                `read_model` and `prove_heads`.
             DataError: see `Prompter.load`.
         """
         where = f"model {path_or_hub_id}"
         if Path(path_or_hub_id).exists():
             model_files.require_model(Path(path_or_hub_id), tokenizer=True)
         model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision)
+        cache_argument(model)  # that there is one
         if isinstance(model, MTPForCausalLM):
             prove_heads(model, where)
         return cls(Prompter.load(path_or_hub_id, model.generation_config, revision), model.to(device).eval())
@@ -76,9 +79,11 @@ class Completer:
         Args:
             done: those that are not made again; on_pass: see `OnPass`.
         Raises:
-            DataError: a prompt that fills all of the model's positions.
+            DataError: a prompt that fills all of the model's positions, or has tokens that the model does not know.
         """
         prompts = self.prompter.prompts(taskset, problems)
+        config: Any = self.model.config
+        self.prompter.require_known(prompts, config.get_text_config(decoder=True).vocab_size)
         self.prompter.require_room(prompts, getattr(self.model.config, "max_position_embeddings", None))
         how = self.prompter.decoding(taskset, decoding)
         return generate_batches(self.model, self.prompter.text, prompts, how, done=done, on_pass=on_pass)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
 
-from wmtp.errors import EvaluationError
+from wmtp.errors import ModelError
 
 
 class GrowingLayer(DynamicLayer):
@@ -66,14 +66,14 @@ def cache_argument(model: Any) -> str:
     """The name by which the model's forward takes a cache.
 
     Raises:
-        EvaluationError: it takes none, and keeps its state in a way of its own.
+        ModelError: it takes none, and keeps its state in a way of its own.
     """
     accepted = inspect.signature(model.forward).parameters
     if "cache_params" in accepted:
         return "cache_params"
     if "past_key_values" in accepted or "state" not in accepted:
         return "past_key_values"
-    raise EvaluationError(f"a {model.config.model_type} model keeps its state in its own way and cannot complete texts here")
+    raise ModelError(f"a {model.config.model_type} model keeps its state in its own way and cannot complete texts here")
 
 
 def select_rows(cache: DynamicCache, indices: torch.Tensor) -> None:

@@ -34,10 +34,12 @@ class Prompter:
         """The end tokens are the tokenizer's and all that the model's settings for generation name.
 
         Raises:
-            DataError: no tokenizer, or no end token at all: no completion would end.
+            DataError: no tokenizer, or no end token at all (no completion would end), or one that is no number.
         """
         ends = generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
+            raise DataError(f"{path_or_hub_id}/generation_config.json: eos_token_id must be tokens' numbers, and is {ends}")
         text = _tokenizer(path_or_hub_id, ends[0] if ends else None, revision)
         return cls(path_or_hub_id, text, tuple(dict.fromkeys([text.eos_token_id, *ends])), revision)
 
@@ -63,6 +65,18 @@ class Prompter:
             room = f"{self.path} has {num_positions} positions for prompt and answer"
             raise DataError(
                 f"the prompt of {longest.task_id} has {len(longest.input_ids)} tokens, and {room}: ask with fewer shots"
+            )
+
+    def require_known(self, prompts: Sequence[Prompt], num_embeddings: int) -> None:
+        """Tokens that texts are made of, special ones of a template included, are of the model's.
+
+        Raises:
+            DataError: the tokenizer is of another model.
+        """
+        largest = max([self.text.largest_id, *(max(prompt.input_ids, default=0) for prompt in prompts)])
+        if largest >= num_embeddings:
+            raise DataError(
+                f"{self.path} has {num_embeddings} embeddings, and its tokenizer makes token {largest}: it is another model's"
             )
 
     def _ids(self, taskset: TaskSet, problem: Problem) -> tuple[int, ...]:

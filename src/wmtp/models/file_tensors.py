@@ -231,9 +231,10 @@ def require_every_tensor(info: Mapping[str, Any], where: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception is and says, in one line."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"
+    """What an exception is and says, in one line; a line that only announces the next one is no end."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    count = next((number for number, line in enumerate(lines, start=1) if not line.endswith(":")), len(lines))
+    return f"{type(error).__name__}: {' '.join(lines[:count])}"
 
 
 def passed_over(model: PreTrainedModel) -> list[str]:

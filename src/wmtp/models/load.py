@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from wmtp.errors import ModelError
-from wmtp.model_files import require_model, tensor_names
+from wmtp.model_files import CONFIG, read_object, require_model, tensor_names
 from wmtp.models.file_tensors import first_line, passed_over, require_every_tensor, say_unread, shipped_names
 from wmtp.models.heads import HeadLayout, layers_name, norm_name
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
@@ -51,6 +54,7 @@ def read_model(
 
     if Path(path_or_hub_id).exists():
         require_model(Path(path_or_hub_id))
+    require_causal(path_or_hub_id, where, revision=revision)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
@@ -62,7 +66,45 @@ def read_model(
     require_every_tensor({**info, "unexpected_keys": unknown - set(shipped_names(model, unknown))}, where)
     files = [file for file in sorted(Path(path_or_hub_id).glob("*.safetensors")) if passed_over(model)]
     say_unread(shipped_names(model, [name for file in files for name in tensor_names(file)]), where)
+    _require_numbers(model, where)
     return model
+
+
+def require_causal(path_or_hub_id: str, where: str, *, revision: str | None = None) -> None:
+    """The settings are of a kind that transformers has a causal language model of.
+
+    Raises:
+        ModelError: they are not, or there are none.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import __version__ as version
+
+    folder = Path(path_or_hub_id)
+    settings = read_object(folder / CONFIG) if folder.exists() else None
+    if settings is not None and settings["model_type"] not in CONFIG_MAPPING:
+        own = " (its own code, which auto_map names, is not run)" if "auto_map" in settings else ""
+        raise ModelError(f"{where}: transformers {version} has no model of type {settings['model_type']}{own}")
+    try:
+        if settings is None:
+            validate_repo_id(path_or_hub_id)
+        config = AutoConfig.from_pretrained(path_or_hub_id, revision=revision)
+    except HFValidationError:
+        raise ModelError(f"{where}: {path_or_hub_id} does not exist, and is no hub id (owner/name)") from None
+    except Exception as error:  # transformers raises whatever it meets in somebody's files
+        raise ModelError(f"{where}: {first_line(error)}") from None
+    if config.is_encoder_decoder:
+        raise ModelError(f"{where}: a {config.model_type} model has an encoder: it is no causal language model")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{where}: transformers {version} has no causal language model of type {config.model_type}")
+
+
+def _require_numbers(model: PreTrainedModel, where: str) -> None:
+    """Raises ModelError: a model of NaN says the same token for ever, and so quietly."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.numel() and parameter.itemsize > 1:
+            least, largest = parameter.detach().aminmax()
+            if not (least.isfinite() and largest.isfinite()):
+                raise ModelError(f"{where}: tensor {name} holds NaN or Inf")
 
 
 def read_heads(folder: Path, where: str) -> MTPForCausalLM:
@@ -127,7 +169,7 @@ def put_heads(source: PreTrainedModel, n_future: int, where: str, layout: HeadLa
 def _require_place(source: PreTrainedModel, where: str) -> None:
     reason = _why_no_heads(source)
     if reason:
-        raise ModelError(f"{where}: heads cannot be put on it: {reason} (wmtp evaluate takes it as it is)")
+        raise ModelError(f"{where}: heads cannot be put on it: {reason}")
     head, embedding = source.get_output_embeddings(), source.get_input_embeddings()
     source.config.tie_word_embeddings = head.weight is embedding.weight
 
@@ -196,6 +238,8 @@ def differing(found: _Pairs, model: PreTrainedModel, *, is_narrow: bool) -> str 
     rtol = PROOF_RTOL_NARROW if is_narrow else PROOF_RTOL
     for what, (is_BT, due_BT) in found.items():
         there, due = is_BT[seen_BT].double(), due_BT[seen_BT].double()
+        if not due.isfinite().all():
+            return "the model's own logits are NaN or Inf on random tokens: some of its weights are, too"
         difference = (there - due).abs().max().item()
         if not difference <= rtol * due.abs().max().item():
             return f"{what} differs by {difference:.2g} from the model's own on random tokens"

@@ -24,7 +24,7 @@ from wmtp import model_files
 from wmtp.errors import ModelError
 from wmtp.models.file_tensors import Place, Source, first_line, places_in, say_unread, shipped_names, sources
 from wmtp.models.heads import HeadLayout, layers_name
-from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof
+from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof, require_causal
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.parts import fill, without_wrappers
 from wmtp.models.start import start_heads, try_start
@@ -157,6 +157,7 @@ def open_model(folder: Path, where: str) -> Opened:
             misshapen.
     """
     model_files.require_model(folder)
+    require_causal(str(folder), where)
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{where} holds an adapter beside the weights: merge it into them (PEFT's merge_and_unload)")
     model = _without_parameters(folder, where, ())

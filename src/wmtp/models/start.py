@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wmtp.models.heads import ChainedBlock, HeadLayout
+from wmtp.models.heads import ChainedBlock, HeadLayout, unit_norm
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.parts import fill, fill_like, without_wrappers
 
@@ -107,19 +107,43 @@ def try_start(model: MTPForCausalLM, start: str) -> str | None:
     """What is wrong, if further heads do not make of random tokens what they should."""
     if start not in ("identity", "zero_residual"):
         return None
-    ids_BT = torch.arange(12, device=model.device).unsqueeze(0) % model.config.vocab_size
+    pairs = _chained_predictions(model) if model.config.layout.is_chain else _predictions(model, start)
+    for head, (found_BTD, due_BTD) in enumerate(pairs, start=1):
+        if not torch.allclose(found_BTD, due_BTD, rtol=1e-3, atol=1e-3 * due_BTD.abs().max().item()):
+            return f"head {head} does not start as {start}: its layers add by matrices of other names; use copy"
+    return None
+
+
+_Pairs = list[tuple[torch.Tensor, torch.Tensor]]
+"""Of every further head: what is, and what is due."""
+
+
+def _predictions(model: MTPForCausalLM, start: str) -> _Pairs:
+    """What goes to the unembedding, and head 0's, or what a norm makes of the trunk."""
     seen: list[torch.Tensor] = []
 
     def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append(args[0] if args else kwargs["hidden_states"])
 
-    handle = model.layers[-1].register_forward_pre_hook(see, with_kwargs=True)
-    try:
-        first, *others = model.head_hidden(ids_BT)
-    finally:
-        handle.remove()
+    with model.layers[-1].register_forward_pre_hook(see, with_kwargs=True):
+        first, *others = model.head_hidden(_some_tokens(model))
     due_BTD = first if start == "identity" else model.norm(seen[0])
-    for head, found_BTD in enumerate(others, start=1):
-        if not torch.allclose(found_BTD, due_BTD, rtol=1e-3, atol=1e-3 * due_BTD.abs().max().item()):
-            return f"head {head} does not start as {start}: its layers add by matrices of other names; use copy"
-    return None
+    return [(other_BTD, due_BTD) for other_BTD in others]
+
+
+def _chained_predictions(model: MTPForCausalLM) -> _Pairs:
+    """What goes to the unembedding, and what a chain's norms alone make of head 0's output.
+
+    Not head 0's predictions: where a model's hidden states are small, a norm's epsilon counts, and in a chain of norms again.
+    """
+    _, *others = model.head_hidden(_some_tokens(model))
+    _, handed_BTD = model.chain_start(_some_tokens(model))
+    norm, pairs = unit_norm(model.norm), []
+    for other_BTD in others:
+        handed_BTD = norm(handed_BTD)
+        pairs.append((other_BTD, model.norm(handed_BTD)))
+    return pairs
+
+
+def _some_tokens(model: MTPForCausalLM) -> torch.Tensor:
+    return torch.arange(12, device=model.device).unsqueeze(0) % model.config.vocab_size

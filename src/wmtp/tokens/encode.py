@@ -70,6 +70,13 @@ class TextTokenizer:
         """Rows that an embedding needs: the largest id + 1."""
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
+    @property
+    def largest_id(self) -> int:
+        """Of the tokens that a text may become; special ones that stand in it are spelt out."""
+        special = {number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
+        known = self.tokenizer.get_vocab(with_added_tokens=True).values()
+        return max(number for number in (*known, *self.prefix_ids) if number not in special or number in self.prefix_ids)
+
     def encode_prompt(self, prompt: str) -> tuple[int, ...]:
         """What a model sees before it completes."""
         return (*self.prefix_ids, *self._encode(prompt).ids)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.unit.tokens.families import BOS, EOS, family
-from wmtp.errors import EvaluationError
+from wmtp.errors import ModelError
 from wmtp.evaluation.chat import Chat
 
 TEMPLATE = (
@@ -46,10 +46,10 @@ def test_special_tokens_are_tokens_and_the_first_is_there_once_and_nothing_is_cu
 
 def test_a_template_that_refuses_or_drops_is_named(tmp_path):
     refuses = Chat.load(folder(tmp_path, "{{ raise_exception('roles must alternate') }}"))
-    with pytest.raises(EvaluationError, match="chat template refuses a prompt: roles must alternate"):
+    with pytest.raises(ModelError, match="chat template refuses a prompt: roles must alternate"):
         refuses.text("How many?")
     drops = Chat.load(folder(tmp_path, "{{ messages[0]['content'] }}"))
-    with pytest.raises(EvaluationError, match="drops what the answer starts with"):
+    with pytest.raises(ModelError, match="drops what the answer starts with"):
         drops.text("How many?", "Well:\n")
-    with pytest.raises(EvaluationError, match="tokenizer of"):
+    with pytest.raises(ModelError, match="tokenizer of"):
         Chat.load(str(tmp_path / "nothing"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, RwkvConfig, RwkvForCausalLM
 
 from tests.unit.tokens.families import BOS, EOS, NAMES, family
 from wmtp import tasksets
@@ -143,3 +143,26 @@ def test_a_broken_folder_is_one_line(tmp_path, name, content, said):
     with pytest.raises((ModelError, DataError), match=said) as refused:
         Completer.load(str(tmp_path), CPU)
     assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_anything_is_generated(tmp_path):
+    """Special tokens that texts never become may be more than embeddings are (Gemma 3's smaller models have one)."""
+    problem = Problem("HumanEval/0", "def f(x):\n", (AssertTest("assert f(1)"),))
+    completer = Completer.load(str(save(tmp_path, "gpt2")), CPU)
+    largest = completer.prompter.text.largest_id
+    completer.model.config.vocab_size = largest
+    with pytest.raises(DataError, match=f"has {largest} embeddings, and its tokenizer makes token {largest}: it is another"):
+        list(completer.answers(HUMANEVAL, [problem], DECODING))
+    completer.model.config.vocab_size = 400
+    completer.prompter.text.tokenizer.add_special_tokens([f"<{i}>" for i in range(400)])
+    assert completer.prompter.text.vocab_size > 400 and list(completer.answers(HUMANEVAL, [problem], DECODING))
+
+
+def test_a_model_that_keeps_its_state_in_its_own_way_and_ends_that_are_no_numbers_are_refused_at_once(tmp_path):
+    folder = save(tmp_path, "gpt2")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [1, "x"]}')
+    with pytest.raises(DataError, match=r"generation_config.json: eos_token_id must be tokens' numbers, and is \[1, 'x'\]"):
+        Completer.load(str(folder), CPU)
+    RwkvForCausalLM(RwkvConfig(vocab_size=400, hidden_size=8, num_hidden_layers=2)).save_pretrained(folder)
+    with pytest.raises(ModelError, match="a rwkv model keeps its state in its own way and cannot complete texts here"):
+        Completer.load(str(folder), CPU)

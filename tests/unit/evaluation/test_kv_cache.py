@@ -9,7 +9,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from tests.unit.evaluation.models import llama
 from tests.unit.models.families import family
-from wmtp.errors import EvaluationError
+from wmtp.errors import EvaluationError, ModelError
 from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.kv_cache import GrowingLayer, cache_argument, growing_cache, select_rows, takes_back
 from wmtp.models.load import from_causal_lm
@@ -124,5 +124,5 @@ def test_tokens_are_taken_back_from_plain_layers_and_within_windows_alone():
     decoding = Decoding(0, 1.0, 1.0, 0, max_new_tokens=12, batch_size=64, num_drafts=2)
     with pytest.raises(EvaluationError, match="num_drafts=2: proposals that are rejected cannot be taken back"):
         generate(model, Words(), [Prompt("a", (3, 4))], decoding)
-    with pytest.raises(EvaluationError, match="a rwkv model keeps its state in its own way"):
+    with pytest.raises(ModelError, match="a rwkv model keeps its state in its own way"):
         cache_argument(RwkvForCausalLM(RwkvConfig(vocab_size=9, hidden_size=8, num_hidden_layers=2)))

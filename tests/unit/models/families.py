@@ -4,7 +4,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 VOCAB, WINDOW = 53, 9
-_SIZES = {
+SIZES = {
     "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": 2,
@@ -67,7 +67,7 @@ def family(name, **changes):
     """A model whose every parameter is random, gains and biases included."""
     torch.manual_seed(3)  # what the library draws
     generator = torch.Generator().manual_seed(3)
-    config = AutoConfig.for_model(name, **{**_SIZES, **FAMILIES.get(name, {}), **changes})
+    config = AutoConfig.for_model(name, **{**SIZES, **FAMILIES.get(name, {}), **changes})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():

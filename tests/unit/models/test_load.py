@@ -12,6 +12,7 @@ from tests.unit.models.tiny import llama, tiny
 from wmtp.errors import ModelError
 from wmtp.models import mtp
 from wmtp.models.load import from_causal_lm, prove_heads, read_heads, read_model
+from wmtp.models.slices import open_model
 from wmtp.models.unembedding import LogitRule
 
 
@@ -102,6 +103,9 @@ def test_a_head_that_is_missing_is_named(tmp_path):
 
 
 def test_files_that_cannot_be_read_are_one_line(tmp_path):
+    for path in ("/nowhere", "x.gguf/y/z"):
+        with pytest.raises(ModelError, match=f"^x: {path} does not exist, and is no hub id"):
+            read_model(path, "x")
     with pytest.raises(ModelError, match=r"^model.pretrained=nowhere/none: \w+: .*$"):
         read_model("nowhere/none", "model.pretrained=nowhere/none")
     llama().save_pretrained(tmp_path)
@@ -161,3 +165,42 @@ def test_weights_are_float32_where_that_is_asked_for_and_what_the_files_hold_oth
     llama().bfloat16().save_pretrained(tmp_path)
     assert read_model(str(tmp_path), "x").dtype == torch.bfloat16
     assert read_model(str(tmp_path), "x", dtype=torch.float32).dtype == torch.float32
+
+
+def configured(path, **settings):
+    """A Llama's folder whose settings say something else."""
+    llama().save_pretrained(path)
+    about = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(about | settings))
+    return path
+
+
+CODE = {"AutoConfig": "configuration_mimo.MiMoConfig", "AutoModelForCausalLM": "modeling_mimo.MiMoForCausalLM"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"model_type": "mimo"}, r"transformers \S+ has no model of type mimo$"),
+        ({"model_type": "mimo", "auto_map": CODE}, r"type mimo \(its own code, which auto_map names, is not run\)$"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "a t5 model has an encoder: it is no causal language model$"),
+        ({"model_type": "clip"}, r"transformers \S+ has no causal language model of type clip$"),
+        ({"num_attention_heads": 3, "head_dim": None}, r"Class validation error for validator \S+ ValueError: .*heads"),
+    ],
+)
+def test_a_folder_of_another_kind_is_named_whether_it_is_evaluated_or_trained(tmp_path, settings, line):
+    configured(tmp_path, **settings)
+    for read in (lambda: read_model(str(tmp_path), "x"), lambda: open_model(tmp_path, "x")):
+        with pytest.raises(ModelError, match=rf"^x: [^\n]*{line}"):
+            read()
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path):
+    llama().save_pretrained(tmp_path)
+    path = tampered(tmp_path, lambda weights: weights["model.norm.weight"][3:4].fill_(float("nan")))
+    with pytest.raises(ModelError, match=r"^x: tensor model.norm.weight holds NaN or Inf$"):
+        read_model(path, "x")
+    source = llama()
+    source.model.norm.weight.data[2] = float("inf")
+    with pytest.raises(ModelError, match="the model's own logits are NaN or Inf on random tokens"):
+        from_causal_lm(source, 2)

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.unit.models.families import family, padded_tokens
+from tests.unit.models.families import SIZES, family, padded_tokens
 from wmtp.errors import ModelError
 from wmtp.models import start as starts
 from wmtp.models.heads import HeadLayout
@@ -50,6 +51,21 @@ def test_a_chain_that_starts_as_identity_predicts_what_head_0_does_whatever_come
     first, *others = started(name, "sequential", "identity").head_logits(ids)
     for logits in others:
         torch.testing.assert_close(logits, first, rtol=2e-3, atol=2e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["arcee", "apertus", "olmoe"])
+def test_a_chain_starts_as_identity_where_hidden_states_are_so_small_that_a_norms_epsilon_counts(name):
+    """As in models that nobody has trained: of the family's own numbers, a hundredth of what training makes of them."""
+    torch.manual_seed(0)
+    more = {"num_experts": 4, "num_experts_per_tok": 2} if name == "olmoe" else {}
+    source = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **SIZES, **more)).eval()
+    model = from_causal_lm(source, 3, layout=layout_of("sequential", 1, "identity"), start="identity")
+    ids, _ = padded_tokens()
+    first, *others = model.head_logits(ids)
+    for logits in others:
+        ratio = (logits / first).median()
+        torch.testing.assert_close(logits, ratio * first, rtol=0.05, atol=0.05 * first.abs().max().item())
 
 
 @torch.no_grad()
