@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 PORTS = {name: int(url.rpartition(":")[2]) for name, url in PAGES.items()}
 """Other ports: environment variables WMTP_PREFECT_PORT and WMTP_MLFLOW_PORT."""
 
-_MAKE_STORE = "import pathlib, sys; from wmtp.tracking import make_store; make_store(pathlib.Path(sys.argv[1]), sys.argv[2])"
+_MAKE_STORE = "import sys; from wmtp.tracking import make_store; make_store(sys.argv[1])"
 """In a process of its own: MLflow would stay in this one's memory."""
 
 TOML = "prefect.toml"
@@ -79,7 +79,7 @@ def serve(root: Path, announce: Callable[[str], None] = print) -> None:
         stack.callback(services.stop)
         services.start("prefect-server", server)
         if has_pages:
-            services.call("MLflow's store", [sys.executable, "-c", _MAKE_STORE, str(tracking.tracking_folder(root)), store])
+            services.call("MLflow's store", [sys.executable, "-c", _MAKE_STORE, store])
             services.start("mlflow", [*pages, "--host", HOST, "--port", str(ports["mlflow"]), "--workers", "1"])
         services.wait_until_ready("prefect-server", f"{url}/api/health")
         services.call("work pool", [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"])

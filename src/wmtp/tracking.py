@@ -110,10 +110,9 @@ def default_uri(root: Path) -> str:
     return f"{_SQLITE}{home(root) / '.wmtp' / 'mlflow.db'}"
 
 
-def make_store(folder: Path, uri: str) -> None:
-    """A local database that is whole, before anybody writes to it or serves it. `folder`: the workspace's, of journals."""
-    with _lock(folder / _STORE_LOCK, CLOSE_SECONDS):
-        _client(uri)
+def make_store(uri: str) -> None:
+    """A local database that is whole, before anybody writes to it or serves it."""
+    _client(uri)
 
 
 class Courier:
@@ -155,7 +154,7 @@ class Courier:
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10))
-        self._try(lambda: make_store(self.folder, self.uri))  # imported while the stage starts, not when it ends
+        self._try(lambda: make_store(self.uri))  # imported while the stage starts, not when it ends
         closing = False
         while not closing:
             closing = self._closing.wait(FLUSH_SECONDS)
@@ -295,10 +294,11 @@ def _make_database(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = temporary_sibling(path, "new")
-    new.unlink(missing_ok=True)
-    SqlAlchemyStore(f"{_SQLITE}{new}", path.with_name("mlartifacts").as_uri()).engine.dispose()
-    os.replace(new, path)
+    with _lock(path.with_name(_STORE_LOCK), CLOSE_SECONDS):  # all workspaces of a clone share it
+        if not path.exists():
+            (new := temporary_sibling(path, "new")).unlink(missing_ok=True)
+            SqlAlchemyStore(f"{_SQLITE}{new}", path.with_name("mlartifacts").as_uri()).engine.dispose()
+            os.replace(new, path)
 
 
 def _write(client: Any, records: list[dict[str, Any]], state: dict[str, Any]) -> bool:

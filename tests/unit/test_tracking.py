@@ -1,6 +1,7 @@
 """Journals and their delivery, into a real MLflow store."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from wmtp.tracking import Courier, JournalTracker, default_uri, deliver, deliver_leftovers, last_run, tracking_folder
+from wmtp.tracking import (
+    Courier,
+    JournalTracker,
+    default_uri,
+    deliver,
+    deliver_leftovers,
+    last_run,
+    make_store,
+    tracking_folder,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +53,16 @@ def runs(uri):
 
 
 DIES = """
-import os, pathlib, sys
+import os, sys
 from wmtp.tracking import make_store
 os.replace = lambda *paths: os.kill(os.getpid(), 9)
-make_store(pathlib.Path(sys.argv[1]), sys.argv[2])
+make_store(sys.argv[1])
 """
 
 
 def test_a_delivered_run_holds_what_was_logged_also_after_a_kill_while_the_database_was_made(tmp_path):
     uri = default_uri(tmp_path)  # nothing is there yet
-    assert subprocess.run([sys.executable, "-c", DIES, tracking_folder(tmp_path), uri]).returncode == -9
+    assert subprocess.run([sys.executable, "-c", DIES, uri]).returncode == -9
     (left,) = (tmp_path / ".wmtp").glob(".mlflow.db*")
     left.write_bytes(left.read_bytes()[:9000])
     courier = Courier(tmp_path, uri, "stage")
@@ -65,6 +75,23 @@ def test_a_delivered_run_holds_what_was_logged_also_after_a_kill_while_the_datab
     assert "pass_at_1" in run.data.metrics
     assert last_run(tmp_path, "stage")["run_id"] == run.info.run_id
     assert not list(tracking_folder(tmp_path).glob("*.jsonl")) and not left.exists()
+
+
+def test_whoever_comes_while_the_database_is_made_waits_for_it(tmp_path, monkeypatch):
+    """Workspaces of one clone have journals of their own, and one database."""
+    uri, made, replace = default_uri(tmp_path), [], os.replace
+    second = threading.Thread(target=make_store, args=(uri,))
+
+    def rename(*paths):
+        made.append(paths)
+        second.start()
+        second.join(timeout=1)  # it is not done before this one is
+        replace(*paths)
+
+    monkeypatch.setattr("wmtp.tracking.os.replace", rename)
+    make_store(uri)
+    second.join()
+    assert len(made) == 1 and MlflowClient(uri).search_experiments()
 
 
 def test_how_a_run_ended_is_the_launchers_word(tmp_path, uri):
