@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
 	wmtp run compare --profile demo
 
-test: check ## everything that CI runs: the checks, and then the tests
+test: check ## the checks, and then the tests; CI runs `make docs` after it
 	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-fast: $(STAMP) ## the unit tests alone

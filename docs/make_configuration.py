@@ -15,10 +15,12 @@ from typing import Any
 
 import yaml
 
-from wmtp.config.arms import ArmOptions
+from wmtp import weightings
+from wmtp.config.arms import ArmOptions, load_weighting
 from wmtp.config.compose import SECTIONS, build, compose, to_plain
 from wmtp.config.schema import Config
 from wmtp.errors import ConfigError
+from wmtp.weightings import Weighting
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -79,7 +81,7 @@ def stages_that_read(key: str, stages: dict[str, Any]) -> list[str]:
 def allowed(key: Key, plain: dict[str, Any]) -> list[str]:
     """What the configuration says is allowed where it refuses a probe."""
     rules: list[str] = []
-    for probe in (value for kind in (int, float, str, list) if _takes(key.kind, kind) for value in PROBES[kind]):
+    for probe in _probes(key):
         tree = copy.deepcopy(plain)
         *path, last = key.name.split(".")
         inner = tree
@@ -90,6 +92,10 @@ def allowed(key: Key, plain: dict[str, Any]) -> list[str]:
         if rule is not None and rule not in rules:
             rules.append(rule)
     return rules
+
+
+def _probes(key: Key) -> list[Any]:
+    return [value for kind in (int, float, str, list) if _takes(key.kind, kind) for value in PROBES[kind]]
 
 
 def _refusal(tree: dict[str, Any], start: str) -> str | None:
@@ -128,11 +134,19 @@ again if that comes out differently. A value that is not allowed is refused when
 | `share_upstream` | `false`: every seed has its own reference and critic. `true`: all use the first seed's |
 """
 
+WEIGHTINGS = """## arms.NAME.weighting
+
+`{name: ..., KEY: VALUE}`: every weighting with keys of its own. They make stale what `arms.NAME` does, of the arms that have
+them. What they do: [method.md](method.md). `wmtp arms` lists the arms that there are.
+
+| name | key | type | default | allowed |
+| --- | --- | --- | --- | --- |"""
+
 
 def page() -> str:
     """The whole page."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    plain = to_plain(compose(ROOT, "demo"))
+    plain = to_plain(compose(ROOT, "demo", arms=["baseline"]))  # of every arm, another tenth of the time
     hints, shown = typing.get_type_hints(Config), set[type]()
     parts = [INTRODUCTION]
     for section in SECTIONS:
@@ -141,11 +155,36 @@ def page() -> str:
     parts.append("## arms.NAME\n")
     keys = [dataclasses.replace(key, name=key.name.replace("NAME", "baseline")) for key in leaves(ArmOptions, "arms.NAME.")]
     parts += [text.replace("arms.baseline.", "arms.NAME.") for text in _tables(keys, stages, plain, shown)]
-    parts.append(
-        "`arms.NAME.weighting` is `{name: ...}` with the weighting's own keys: `wmtp arms` lists them, [method.md](method.md)\n"
-        "has the formulas.\n"
-    )
-    return "\n".join(parts)
+    return "\n".join([*parts, WEIGHTINGS, *weighting_rows(), ""])
+
+
+def weighting_rows() -> Iterator[str]:
+    """Of every weighting its keys, or that it has none; one that holds another begins with the uniform one."""
+    for name in weightings.names():
+        kind = weightings.kind(name)
+        keys = [dataclasses.replace(key, name=f"weighting.{key.name}") for key in leaves(kind, "")]
+        hints = typing.get_type_hints(kind)
+        inner = [field for field in dataclasses.fields(kind) if hints[field.name] is Weighting]
+        for key in keys:
+            rules = "; ".join(_allowed_in_weighting(name, key)).replace("|", "or")
+            yield f"| `{name}` | `{key.name}` | {_type_text(key.kind)} | `{_default_text(key)}` | {rules} |"
+        for field in inner:
+            yield f"| `{name}` | `weighting.{field.name}` | a weighting | `{{name: uniform}}` | any of these |"
+        if not (keys or inner):
+            yield f"| `{name}` | | | | |"
+
+
+def _allowed_in_weighting(name: str, key: Key) -> list[str]:
+    """What a weighting says is allowed where it refuses a probe."""
+    rules: list[str] = []
+    for probe in _probes(key):
+        try:
+            load_weighting({"name": name, key.name.removeprefix("weighting."): probe}, "weighting")
+        except ConfigError as error:
+            start = f"{key.name}={probe!r} is not allowed: "
+            if str(error).startswith(start) and (rule := str(error).removeprefix(start)) not in rules:
+                rules.append(rule)
+    return rules
 
 
 def _tables(keys: list[Key], stages: dict[str, Any], plain: dict[str, Any], shown: set[type]) -> Iterator[str]:
@@ -163,8 +202,11 @@ def _tables(keys: list[Key], stages: dict[str, Any], plain: dict[str, Any], show
 def _row(key: Key, stages: dict[str, Any], plain: dict[str, Any]) -> str:
     readers = stages_that_read(key.name, stages) or ["nothing"]
     rules = "; ".join(allowed(key, plain)).replace("|", "or")
-    default = "null" if key.default is None else str(key.default).lower() if isinstance(key.default, bool) else key.default
-    return f"| `{key.name}` | {_type_text(key.kind)} | `{default}` | {rules} | {', '.join(readers)} |"
+    return f"| `{key.name}` | {_type_text(key.kind)} | `{_default_text(key)}` | {rules} | {', '.join(readers)} |"
+
+
+def _default_text(key: Key) -> str:
+    return "null" if key.default is None else str(key.default).lower() if isinstance(key.default, bool) else str(key.default)
 
 
 def main() -> None:

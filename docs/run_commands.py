@@ -29,8 +29,7 @@ QUICK, LONG, NOT_HERE = "quick", "long", "not here"
 
 ELSEWHERE = (
     (r"source \.venv", "the environment is the one that this runs in"),
-    (r"make test", "CI runs it"),
-    (r"make docs", "installs what it needs and writes the site"),
+    (r"make (test|docs)", "CI runs it"),
     (r"make serve|prefect deployment", "serves until it is interrupted: tests/integration/test_serve.py"),
     (r"prefect (work-pool|deploy) ", "a Kubernetes cluster: tests/integration/test_kubernetes.py"),
     (r"pip install", "installs packages: tests/integration/test_wheel.py"),
@@ -198,10 +197,17 @@ def write_data(folder: Path) -> None:
             "test": test,
         }
 
+    def contest(n: int) -> dict[str, object]:
+        tests = {"input": ["1\n", "5\n"], "output": [f"{1 + n}\n", f"{5 + n}\n"]}
+        solutions = {"language": [3], "solution": [f"print(int(input()) + {n})"]}
+        return {"name": f"plus {n}", "description": f"Add {n}.", "public_tests": tests, "solutions": solutions}
+
     for name in ("train.jsonl", "validation.jsonl"):
         write(name, [own(n + 100 * (name[0] == "v")) for n in numbers])
     for name in ("mbpp_train.jsonl", "mbpp_validation.jsonl", "mbpp.jsonl"):
         write(name, [mbpp(n) for n in numbers])
+    for name in ("code_contests/train.jsonl", "code_contests/valid.jsonl"):
+        write(name, [contest(n + 100 * ("valid" in name)) for n in numbers])
     write("HumanEval.jsonl", [humaneval(n) for n in numbers[:3]])
     answers = [{"task_id": f"HumanEval/{n}", "completion": f"    return x + {n}\n"} for n in numbers[:3] for _ in range(10)]
     write("samples.jsonl", answers)

@@ -5,6 +5,7 @@ Prefect is imported once everything that can be wrong with the arguments has bee
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -83,6 +84,8 @@ def _run(parameters: dict[str, Any], manner: Manner, started: float) -> int:
         change_params(root, config)
         _record(root, only, graph)
         return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
+    if only == TARGET and (lost := replaced(root, config)):
+        print(lost, file=sys.stderr, flush=True)
     enter_prefect(root)
     from flows.wmtp import wmtp as flow
 
@@ -130,6 +133,21 @@ def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any], m
         if state.name == PREEMPTED:
             raise PreemptedError(None, said=str(state.message))
         return state
+
+
+def replaced(root: Path, config: Config) -> str | None:
+    """What the report that lies here says and the next one will not; None where there is none, or nothing is lost."""
+    try:
+        report = json.loads((root / "artifacts" / "report" / "report.json").read_text(encoding="utf-8"))
+        profile, runs = report["profile"], [row["run"] for row in report["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or no report of ours
+        return None
+    lost = [name for name in runs if name not in config.runs]
+    if profile == config.profile and not lost:
+        return None
+    without = f" without {', '.join(lost)}" if lost else f" of profile {config.profile}"
+    here = f"The report here (profile {profile}, {len(runs)} runs)"
+    return f"{here} gives way to one{without}: `wmtp experiments` has what was made before"
 
 
 def _record(root: Path, only: str, graph: Iterable[str]) -> None:

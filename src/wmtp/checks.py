@@ -21,5 +21,7 @@ def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 def nearest(name: object, known: Iterable[str]) -> str:
     """`: did you mean X?` or the list of what is known."""
     known = sorted(known)
+    if not known:
+        return ": there are none"
     close = difflib.get_close_matches(str(name), known, n=1)
     return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"

@@ -1,6 +1,8 @@
 """docs/configuration.md is made from the code, and every key that a stage depends on is read by it."""
 
 import ast
+import inspect
+import re
 import typing
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import yaml
 
 from docs.make_configuration import PAGE, leaves, page, stages_that_read
 from tests.workspaces import PROJECT
+from wmtp import weightings
 from wmtp.config.compose import SECTIONS
 from wmtp.config.schema import Config
 
@@ -20,6 +23,11 @@ KEYS = [key.name for section in SECTIONS for key in leaves(HINTS[section], f"{se
 
 def test_the_page_is_what_the_schema_says():
     assert PAGE.read_text() == page(), "run `python docs/make_configuration.py`"
+
+
+def test_every_key_of_every_weighting_is_on_the_page():
+    rows = set(re.findall(r"^\| `(\w+)` \| `weighting\.(\w+)` \|", PAGE.read_text(), re.MULTILINE))
+    assert rows == {(name, key) for name in weightings.names() for key in inspect.signature(weightings.kind(name)).parameters}
 
 
 def names_in(path: Path) -> set[str]:

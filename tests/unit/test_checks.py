@@ -26,3 +26,7 @@ def test_one_of_lists_what_there_is():
 )
 def test_the_nearest_name_is_asked_for_and_all_are_listed_where_none_is_near(name, said):
     assert nearest(name, {"rho1", "baseline"}) == said
+
+
+def test_where_nothing_is_known_that_is_said():
+    assert nearest("keep_frac", []) == ": there are none"

@@ -1,10 +1,13 @@
 """What can be typed after `wmtp run` and `wmtp sweep`, and their help. Presets: tests/integration/test_serve.py."""
 
+import json
+
 import pytest
 
 from flows import command, serve, sweep_command
 from tests.workspaces import PROJECT
 from wmtp.cli_flows import PRESETS, run_parser, sweep_parser
+from wmtp.config import compose
 from wmtp.errors import ConfigError
 from wmtp.headlines import headlines
 
@@ -45,6 +48,24 @@ def test_options_and_settings_may_be_mixed():
 def test_a_mistake_is_one_line(argv, message):
     with pytest.raises(ConfigError, match=message):
         command.parse(argv)
+
+
+def test_a_report_that_is_lost_is_named_before_it_is(tmp_path):
+    two = compose(PROJECT, "toy", arms=["baseline", "rho1"])
+    assert command.replaced(tmp_path, two) is None
+    path = tmp_path / "artifacts/report/report.json"
+    path.parent.mkdir(parents=True)
+    for profile, runs, said in (
+        ("toy", ["baseline-s0", "rho1-s0"], None),
+        ("toy", ["baseline-s0"], None),
+        ("toy", ["baseline-s0", "ntp-s0", "rho1-s1"], "(profile toy, 3 runs) gives way to one without ntp-s0, rho1-s1:"),
+        ("demo", ["baseline-s0", "rho1-s0"], "(profile demo, 2 runs) gives way to one of profile toy:"),
+    ):
+        path.write_text(json.dumps({"profile": profile, "runs": [{"run": run} for run in runs]}))
+        found = command.replaced(tmp_path, two)
+        assert found is None if said is None else said in found
+    path.write_text('{"profile":')
+    assert command.replaced(tmp_path, two) is None
 
 
 @pytest.mark.parametrize("main", [command.main, sweep_command.main])

@@ -13,6 +13,7 @@ from flows.sweep_command import parse as parse_sweep
 from tests.workspaces import PROJECT
 from wmtp.cli import _parser
 from wmtp.config import compose
+from wmtp.config.inputs import require_given
 from wmtp.sweeps import compose_points
 
 PAGES = sorted([PROJECT / "README.md", PROJECT / "README.ko.md", *(PROJECT / "docs").rglob("*.md")])
@@ -73,12 +74,17 @@ def test_every_oracle_that_the_method_names_exists():
 def spoken():
     """(page, words) of every wmtp command in the pages' blocks of commands."""
     for shown in run_commands.commands():
-        for part in shown.line.split("&&"):
-            words = shlex.split(part)
-            while words and re.match(r"[A-Z_]+=", words[0]):
-                words.pop(0)
-            if words[:1] == ["wmtp"]:
-                yield shown.page, shlex.split(re.sub(r"--workspace \S+", "", shlex.join(words[1:])))  # `wmtp`'s own
+        yield from ((shown.page, words) for words in typed(shown.line))
+
+
+def typed(line):
+    """The words behind `wmtp`, of each of a line's commands that is wmtp's."""
+    for part in line.split("&&"):
+        words = shlex.split(part)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words.pop(0)
+        if words[:1] == ["wmtp"]:
+            yield shlex.split(re.sub(r"--workspace \S+", "", shlex.join(words[1:])))  # `wmtp`'s own
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,24 @@ def test_the_script_knows_what_to_do_with_every_command_that_a_page_shows():
         assert (PROJECT / path).exists(), path
     for line in (one.line for one in every if one.kind == run_commands.LONG and "wmtp run" in one.line):
         assert "--profile toy" in line
+
+
+def flows_that_are_run():
+    """Of every `wmtp run` and `wmtp sweep` that the script runs in place of what is shown; `my-start` is made on the way."""
+    every = [one for shown in run_commands.commands() for one in run_commands.treatments(shown.line)]
+    lines = dict.fromkeys(one.line for one in every if one.kind != run_commands.NOT_HERE and "my-start" not in one.line)
+    return [words for line in lines for words in typed(line) if words[0] in ("run", "sweep") and "--help" not in words]
+
+
+def test_every_flow_that_the_script_runs_is_composed_and_finds_its_files(tmp_path):
+    run_commands.write_data(tmp_path)
+    for name, *words in flows_that_are_run():
+        given, _ = (parse if name == "run" else parse_sweep)(words)
+        chosen = {key: given.get(key) for key in ("arms", "seeds")}
+        if name == "sweep":
+            compose_points(PROJECT, given["profile"], given["overrides"], **chosen)
+        else:
+            require_given(tmp_path, compose(PROJECT, given["profile"], overrides=given.get("overrides", []), **chosen))
 
 
 def test_what_a_page_shows_runs_in_a_copy_and_what_went_well_is_not_run_again(tmp_path, capsys):

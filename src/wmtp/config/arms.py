@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -154,11 +155,20 @@ def load_weighting(tree: Any, where: str) -> Weighting:
     hints = typing.get_type_hints(kind)
     inner = [f.name for f in dataclasses.fields(kind) if hints[f.name] is Weighting]
     nested = {key: load_weighting(keys.pop(key), f"{where}.{key}") for key in inner if key in keys}
+    try:
+        return _weighting_of(kind, keys, nested, {name: hints[name] for name in hints if name not in inner}, where)
+    except ConfigError as error:  # a weighting knows its keys, not where it is
+        raise ConfigError(re.sub(r"^weighting\.", f"{where}.", str(error))) from None
+
+
+def _weighting_of(
+    kind: type[Weighting], keys: dict[str, Any], nested: dict[str, Weighting], hints: dict[str, Any], where: str
+) -> Weighting:
+    """`hints`: the types of the keys that are no weightings."""
+    inner = [f.name for f in dataclasses.fields(kind) if f.name not in hints]
     if not inner:
         return typing.cast(Weighting, structured(kind, keys, where))
-    flat = [
-        (f.name, hints[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind) if f.name not in inner
-    ]
+    flat = [(f.name, hints[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind) if f.name in hints]
     own = structured(dataclasses.make_dataclass(kind.__name__, flat, frozen=True), keys, where)
     return kind(**vars(own), **nested)
 

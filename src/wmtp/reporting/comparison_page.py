@@ -12,7 +12,7 @@ from wmtp.reporting.comparison import Comparison, flat_rows, label, markdown, no
 from wmtp.reporting.figures import interval_bar, new_figure, row_labels, saved, short_number, theme_settings
 from wmtp.reporting.page import data_uri
 from wmtp.reporting.style import DARK, LIGHT, ArmStyle, Theme, arm_styles
-from wmtp.reporting.tables import csv_text
+from wmtp.reporting.tables import csv_text, interval_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
     rows = [[_in_lines(cell) for cell in row] for row in cells]
     notes = _NOTES if solves(comparison) else _NOTES_OF_DOCUMENTS
     figures = [
-        {"name": name, "note": notes[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
+        {"alt": _alternative(name, comparison), "note": notes[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
         for name in drawn["light"]
     ]
     environment = Environment(
@@ -68,6 +68,15 @@ def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
     return environment.get_template("comparison.html.j2").render(
         comparison=comparison, header=header, rows=rows, note=note(comparison), reach=reach_lines(comparison), figures=figures
     )
+
+
+def _alternative(name: str, comparison: Comparison) -> str:
+    """A figure's values in words, for those who do not see it."""
+    key, told = "pass@1" if solves(comparison) else "nll_interval", []
+    for row in comparison["rows"]:
+        beside = "" if name == "scores" else f", nll {row['nll']:.3f} after {short_number(row['tokens'], 0)} tokens"
+        told.append(f"{label(comparison, row['point'])}: {row['arm']} {interval_text(row[key])}{beside}")
+    return f"{'pass@1' if solves(comparison) else 'nll of head 0'}: {'; '.join(told)}."
 
 
 # --------------------------------------------------------------------------------------- plots

@@ -17,6 +17,7 @@ PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.y
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
 GIVEN = ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]
 FILES = dict.fromkeys(("mbpp", "smollm2", "codecontests", "jsonl", "local", "production"), GIVEN) | {"text": GIVEN[:1]}
+INNER = "arms.curriculum.weighting.inner"
 OF_SOLUTIONS = ("contrastive", "filtered", "gae", "hybrid", "rho_loss", "shuffled", "verifiable")
 """Arms that documents are refused to."""
 
@@ -83,13 +84,15 @@ def test_the_committed_params_yaml_is_the_demo():
         ("demo", None, ["report.k=[1,100]"], "report.k=[1, 100] is not allowed: at most evaluate.num_samples=10"),
         ("demo", None, ["data.noise.comments=0.9"], "the four kinds' shares add up to 1"),
         ("demo", None, ["arms.rho1.weighting.keep_fraction=1"], "did you mean keep_frac?"),
-        ("demo", None, ["arms.rho1.weighting.keep_frac=0"], "keep_frac"),
+        ("demo", None, ["arms.rho1.weighting.keep_frac=0"], "arms.rho1.weighting.keep_frac=0.0 is not allowed: a number in"),
+        ("demo", ["curriculum"], [f"{INNER}.name=rho1", f"{INNER}.keep_frac=0"], f"{INNER}.keep_frac=0.0 is not allowed"),
+        ("demo", ["curriculum"], [f"{INNER}.keep=1"], f"unknown key {INNER}.keep: there are none"),
         ("demo", None, ["arms.rho1.weighting.name=rho"], "unknown weighting 'rho'"),
         ("demo", None, ["arms.nobody.n_future=2"], "unknown arm in an override 'nobody'"),
         ("demo", None, ["seeds=[a]"], "is not a list of int"),
         ("demo", ["rho1", "rho1"], [], "must name at least one, each once"),
         ("demo", ["sstoken"], ["arms.sstoken.n_future=2"], "arms.sstoken.n_future=2 is not allowed: weighting sstoken"),
-        ("demo", ["gae"], ["arms.gae.weighting.alpha=0.05"], "weighting.alpha=0.05 is not allowed: null, or lam=null"),
+        ("demo", ["gae"], ["arms.gae.weighting.alpha=0.05"], "arms.gae.weighting.alpha=0.05 is not allowed: null, or lam=null"),
         ("demo", None, ["evaluate.temperature"], "is not of the form key=value"),
         (
             "demo",

@@ -1,31 +1,23 @@
 """A weighting of another package: found by its entry point, trained with, and stale when its package changes."""
 
+import re
 import sys
+import tomllib
 
 import pytest
 
 from tests.unit.weightings.inputs import make_inputs
+from tests.workspaces import PROJECT
 from wmtp import weightings
 from wmtp.config.arms import load_arm, make_run, plain
 from wmtp.errors import ConfigError
 from wmtp.weightings.base import target_weights
 
-CODE = """
-from dataclasses import dataclass
-from wmtp.weightings import Weighting
-
-@dataclass(frozen=True)
-class Late(Weighting):
-    \"\"\"Twice the weight from a place on.\"\"\"
-    place: int = 3
-
-    def weights(self, inputs):
-        from wmtp.objectives.selection import num_to_keep
-        from wmtp_late.numbers import TWICE
-        weights = inputs.valid_BTH.float()
-        weights[:, self.place :] *= TWICE
-        return weights
-"""
+PAGE = (PROJECT / "docs/extending.md").read_text()
+(SHOWN,) = re.findall(r"^```python\n# my_package/late\.py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+IMPORTS = "from wmtp.objectives.selection import num_to_keep\n        from wmtp_late.numbers import TWICE\n        "
+CODE = SHOWN.replace("weights_BTH = ", f"{IMPORTS}weights_BTH = ").replace("*= 2", "*= TWICE")
+"""As the page shows it, but that it imports a formula of wmtp's and a module of its own."""
 
 
 @pytest.fixture
@@ -61,6 +53,15 @@ def test_it_is_an_arm_like_any_other(package):
     assert weights[:, 2:][inputs.valid_BTH[:, 2:]].unique().tolist() == [2.0]
     with pytest.raises(ConfigError, match=r"unknown key arms\.mine\.weighting\.plaice: did you mean place\?"):
         load_arm({"weighting": {"name": "late", "plaice": 2}}, "mine")
+
+
+def test_the_page_shows_all_that_a_package_has_to_have(package):
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (offered,) = tomllib.loads(shown)["project"]["entry-points"]["wmtp.weightings"].items()
+    package(" = ".join(offered).replace("my_package", "wmtp_late"))
+    assert load_arm({"weighting": {"name": "late"}}, "mine").weighting.place == 3
+    with pytest.raises(ConfigError, match=r"^arms\.mine\.weighting\.place=-1 is not allowed: 0 or more$"):
+        load_arm({"weighting": {"name": "late", "place": -1}}, "mine")
 
 
 def test_its_package_is_in_params_and_wmtps_formulas_are_dependencies(package):
