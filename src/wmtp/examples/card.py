@@ -174,8 +174,8 @@ def _documents_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> Tabl
         "share of the tokens that are learnt": told.get("target_frac", 1.0),
     }
     histograms = (
-        _ranges("tokens of a piece", pieces.values.to_numpy(), meta["max_length"]),
-        _ranges("tokens of a row", lengths, meta["max_length"]),
+        _ranges("tokens of a piece", pieces.values.to_numpy()),
+        _ranges("tokens of a row", lengths),
         _values("pieces of a row", np.diff(pieces.offsets.to_numpy())),
     )
     return TableCard(name, numbers, {}, {}, {}, histograms)
@@ -208,7 +208,7 @@ def _table_card(name: str, table: pa.Table, meta: Mapping[str, Any]) -> TableCar
         _counts(table["noise_kind"]),
         _counts(table["language"]),
         (
-            _ranges("tokens of a row", lengths, meta["max_length"]),
+            _ranges("tokens of a row", lengths),
             _difficulties(table["difficulty"]),
             _values("rows of a problem", per_problem),
         ),
@@ -234,9 +234,9 @@ def _outcomes(table: pa.Table) -> dict[tuple[str, str, str], int]:
     return {key: found[key] for key in sorted(found)}
 
 
-def _ranges(title: str, values: np.ndarray, most: int) -> Histogram:
-    """Bars of one width from 0 to `most`."""
-    width = max(1, -(-most // NUM_BINS))
+def _ranges(title: str, values: np.ndarray) -> Histogram:
+    """Bars of one width from 0 to the largest value: most rows may be far shorter than a row may be."""
+    width = int(values.max(initial=0)) // NUM_BINS + 1
     counts = np.bincount(np.asarray(values, dtype=np.int64) // width)
     labels = [f"{i * width} to {(i + 1) * width - 1}" for i in range(len(counts))]
     return Histogram(title, tuple(labels), tuple(counts.tolist()))
@@ -252,5 +252,5 @@ def _values(title: str, values: np.ndarray) -> Histogram:
     """A bar for every value; bars of one width where there are too many."""
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) > NUM_BINS:
-        return _ranges(title, values, int(distinct[-1]) + 1)
+        return _ranges(title, values)
     return Histogram(title, tuple(str(value) for value in distinct.tolist()), tuple(counts.tolist()))

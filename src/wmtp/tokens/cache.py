@@ -53,19 +53,21 @@ class TokenCache:
         Raises:
             DataError: a tokenizer that cannot start an answer at the boundary.
         """
-        found, prompt_lens = [np.empty(0, self._width)], []
-        for place in self._find(pairs):
-            kept, row = self._files[place // _MOST_ROWS], place % _MOST_ROWS
-            found.append(kept.tokens[kept.offsets[row] : kept.offsets[row + 1]])
-            prompt_lens.append(kept.prompt_lens[row])
-        offsets = np.cumsum([0, *map(len, found[1:])])
-        return Tokenised(np.concatenate(found).astype(np.int32), offsets, np.asarray(prompt_lens, np.int32))
+        found = self._kept(pairs)
+        lengths, prompt_lens = _sizes(found)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        tokens = np.empty(offsets[-1], np.int32)
+        for (kept, row), start, stop in zip(found, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            tokens[start:stop] = kept.tokens[kept.offsets[row] : kept.offsets[row + 1]]
+        return Tokenised(tokens, offsets, prompt_lens)
 
     def sizes(self, pairs: Sequence[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of those rows and of their prompts, as `rows` gives them, without the rows."""
-        places = [(self._files[place // _MOST_ROWS], place % _MOST_ROWS) for place in self._find(pairs)]
-        lengths = [kept.offsets[row + 1] - kept.offsets[row] for kept, row in places]
-        return np.asarray(lengths, np.int64), np.asarray([kept.prompt_lens[row] for kept, row in places], np.int32)
+        return _sizes(self._kept(pairs))
+
+    def _kept(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Tokenised, int]]:
+        """The file that each stands in, and its row there."""
+        return [(self._files[place // _MOST_ROWS], place % _MOST_ROWS) for place in self._find(pairs)]
 
     def _find(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
         """Their places, once they are known."""
@@ -102,6 +104,11 @@ class TokenCache:
         first = len(self._files) * _MOST_ROWS
         self._files.append(Tokenised(ids.values.to_numpy(), ids.offsets.to_numpy(), table["prompt_len"].to_numpy()))
         self._places |= {key: first + row for row, key in enumerate(table["key"].to_pylist())}
+
+
+def _sizes(found: Sequence[tuple[Tokenised, int]]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = [kept.offsets[row + 1] - kept.offsets[row] for kept, row in found]
+    return np.asarray(lengths, np.int64), np.asarray([kept.prompt_lens[row] for kept, row in found], np.int32)
 
 
 def _key(prompt: str, answer: str) -> bytes:

@@ -29,7 +29,7 @@ _ANCHORS = ("a", ".", ":", "0", ")", "\n")
 LONE_CHARACTERS = r"[0-9\n]"
 """What is always a token of its own in the tokenizers that are learnt here: a pattern."""
 
-AT_ONCE = 1000
+AT_ONCE = 250
 """Rows whose tokens are Python's at the same time."""
 
 Span = tuple[int, int]
@@ -45,6 +45,17 @@ class Row:
     ids: list[int]
     spans: list[Span]
     prompt_len: int
+
+
+class _Encoded(NamedTuple):
+    """A text's tokens and their characters as Python has them. An `Encoding` makes both anew at every look."""
+
+    ids: list[int]
+    spans: list[Span]
+
+    @classmethod
+    def of(cls, encoding: Encoding) -> _Encoded:
+        return cls(encoding.ids, encoding.offsets)
 
 
 @dataclass(frozen=True)
@@ -91,11 +102,12 @@ class TextTokenizer:
         strings = [answer if cut else prompt + answer for cut, (prompt, answer) in zip(apart, pairs, strict=True)]
         texts = self.tokenizer.encode_batch(strings, add_special_tokens=False)
         distinct = list(dict.fromkeys(prompt for prompt, _ in pairs))
-        prompts = dict(zip(distinct, self.tokenizer.encode_batch(distinct, add_special_tokens=False), strict=True))
+        heads = map(_Encoded.of, self.tokenizer.encode_batch(distinct, add_special_tokens=False))
+        prompts = dict(zip(distinct, heads, strict=True))
         rows = []
-        for text, cut, (prompt, answer) in zip(texts, apart, pairs, strict=True):
+        for text, cut, (prompt, answer) in zip(map(_Encoded.of, texts), apart, pairs, strict=True):
             head = prompts[prompt]
-            rows.append(self._joined(head, prompt, text.ids, text.offsets) if cut else self._row(text, head, prompt, answer))
+            rows.append(self._joined(head, prompt, text) if cut else self._row(text, head, prompt, answer))
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -103,18 +115,18 @@ class TextTokenizer:
         context_ids, context = self._context
         return self.tokenizer.decode([*context_ids, *ids], skip_special_tokens=False)[len(context) :]
 
-    def _encode(self, text: str) -> Encoding:
-        return self.tokenizer.encode(text, add_special_tokens=False)
+    def _encode(self, text: str) -> _Encoded:
+        return _Encoded.of(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def _row(self, text: Encoding, head: Encoding, prompt: str, answer: str) -> Row:
+    def _row(self, text: _Encoded, head: _Encoded, prompt: str, answer: str) -> Row:
         if not _starts_with(text, head, len(prompt)):
-            return self._joined(head, prompt, *self._continuation(answer))
-        return self._ended(text.ids, text.offsets, len(head.ids))
+            return self._joined(head, prompt, self._continuation(answer))
+        return self._ended(text.ids, text.spans, len(head.ids))
 
-    def _joined(self, head: Encoding, prompt: str, ids: list[int], spans: list[Span]) -> Row:
+    def _joined(self, head: _Encoded, prompt: str, answer: _Encoded) -> Row:
         """The prompt's tokens and then those of the answer."""
-        after = [(len(prompt) + start, len(prompt) + stop) for start, stop in spans]
-        return self._ended(head.ids + ids, head.offsets + after, len(head.ids))
+        after = [(len(prompt) + start, len(prompt) + stop) for start, stop in answer.spans]
+        return self._ended(head.ids + answer.ids, head.spans + after, len(head.ids))
 
     def _ended(self, ids: list[int], spans: list[Span], prompt_len: int) -> Row:
         before = len(self.prefix_ids)
@@ -124,16 +136,16 @@ class TextTokenizer:
             prompt_len=before + prompt_len,
         )
 
-    def _continuation(self, answer: str) -> tuple[list[int], list[Span]]:
+    def _continuation(self, answer: str) -> _Encoded:
         """Tokens and spans of a text that others come before, and that no token of theirs reaches into."""
         for anchor in _ANCHORS if answer else ():
             head, text = self._encode(anchor), self._encode(anchor + answer)
             if head.ids and _starts_with(text, head, len(anchor)):
                 start = len(head.ids)
-                return text.ids[start:], [(a - len(anchor), b - len(anchor)) for a, b in text.offsets[start:]]
+                return _Encoded(text.ids[start:], [(a - len(anchor), b - len(anchor)) for a, b in text.spans[start:]])
         if answer:
             raise DataError(f"the tokenizer joins the answer {answer[:20]!r} to whatever stands before it")
-        return [], []
+        return _Encoded([], [])
 
     @cached_property
     def _cuts_at_newlines(self) -> bool:
@@ -198,8 +210,8 @@ def added_before(tokenizer: Tokenizer) -> tuple[int, ...]:
     raise DataError("the tokenizer makes no token of any plain text, so what it adds to one cannot be told")
 
 
-def _starts_with(text: Encoding, head: Encoding, boundary: int) -> bool:
+def _starts_with(text: _Encoded, head: _Encoded, boundary: int) -> bool:
     """Whether the text's first tokens are the head's, and no token has characters on both sides of the boundary."""
     number = len(head.ids)
-    inside = all(stop <= boundary for _, stop in text.offsets[:number])
-    return text.ids[:number] == head.ids and inside and all(start >= boundary for start, _ in text.offsets[number:])
+    inside = all(stop <= boundary for _, stop in text.spans[:number])
+    return text.ids[:number] == head.ids and inside and all(start >= boundary for start, _ in text.spans[number:])

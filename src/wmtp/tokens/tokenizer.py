@@ -176,12 +176,16 @@ def encode_examples(
     Args:
         tokenised: gives the rows of examples without noise, by the same tokenizer; without it they are made.
     """
-    number, nothing = len(examples), np.empty(0, np.int32)
-    tokens, noise, prompt_lens = [nothing] * number, [nothing.astype(bool)] * number, np.empty(number, np.int32)
+    number = len(examples)
     noisy = [i for i, example in enumerate(examples) if example.noise_spans]
     clean = [i for i, example in enumerate(examples) if not example.noise_spans]
     pairs = [(examples[i].prompt, examples[i].code) for i in clean]
     rows = tokenise(text, pairs) if tokenised is None else tokenised(pairs)
+    if not noisy:  # the rows as they are: of hundreds of thousands, a copy is as large as the table
+        return _table(examples, rows.tokens, np.zeros(len(rows.tokens), dtype=bool), rows.offsets, rows.prompt_lens)
+    tokens: list[np.ndarray] = [np.empty(0, np.int32)] * number
+    noise: list[np.ndarray] = [np.empty(0, np.bool_)] * number
+    prompt_lens = np.empty(number, np.int32)
     prompt_lens[clean] = rows.prompt_lens
     for place, i in enumerate(clean):
         tokens[i] = rows.tokens[rows.offsets[place] : rows.offsets[place + 1]]
@@ -191,7 +195,8 @@ def encode_examples(
         for i, row in zip(part, text.encode_rows([(examples[i].prompt, examples[i].code) for i in part]), strict=True):
             tokens[i], noise[i] = np.asarray(row.ids, np.int32), noise_mask(examples[i], row.spans)
             prompt_lens[i] = row.prompt_len
-    return _table(examples, tokens, noise, prompt_lens)
+    offsets = np.cumsum([0, *map(len, tokens)])
+    return _table(examples, np.concatenate(tokens), np.concatenate(noise), offsets, prompt_lens)
 
 
 def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -205,17 +210,16 @@ def noise_mask(example: Example, spans: Sequence[tuple[int, int]]) -> np.ndarray
 
 
 def _table(
-    examples: Sequence[Example], tokens: Sequence[np.ndarray], noise: Sequence[np.ndarray], prompt_lens: np.ndarray
+    examples: Sequence[Example], tokens: np.ndarray, noise: np.ndarray, offsets: np.ndarray, prompt_lens: np.ndarray
 ) -> pa.Table:
-    offsets = np.cumsum([0, *map(len, tokens)])
     return pa.table(
         {
             "problem_id": pa.array([example.problem_id for example in examples], pa.string()),
-            "input_ids": large_list(np.concatenate([np.empty(0, np.int32), *tokens]), offsets),
+            "input_ids": large_list(tokens, offsets),
             "prompt_len": pa.array(prompt_lens, pa.int32()),
             "is_correct": pa.array([example.is_correct for example in examples], pa.bool_()),
             "noise_kind": pa.array([example.noise_kind for example in examples], pa.string()),
-            "is_noise": large_list(np.concatenate([np.empty(0, bool), *noise]), offsets),
+            "is_noise": large_list(noise, offsets),
             "difficulty": pa.array([example.difficulty for example in examples], pa.int32()),
             **_histories([example.history for example in examples]),
         }

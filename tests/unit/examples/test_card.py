@@ -1,6 +1,7 @@
 """The data card's numbers against the examples that the tables were made of."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,14 +56,18 @@ def test_histograms_count_every_row_and_problem_once(folder):
 
 
 def test_bars_of_many_values_are_ranges_that_hold_them(tmp_path):
-    from dataclasses import replace
-
     many = [replace(RIGHT, problem_id=str(i), difficulty=100 * i) for i in range(30)]
     histogram = read_card(write_folder(tmp_path, many)).tables[0].histograms[1]
     bounds = [tuple(map(int, label.split(" to "))) for label in histogram.labels]
     assert len(bounds) <= 21 and [b[0] for b in bounds[1:]] == [b[1] + 1 for b in bounds[:-1]]
     expected = [sum(low <= 100 * i <= high for i in range(30)) for low, high in bounds]
     assert list(histogram.counts) == expected and sum(expected) == 30
+
+
+def test_the_bars_of_lengths_end_with_the_longest_row_however_long_one_may_be(tmp_path):
+    rows = [replace(RIGHT, problem_id=str(i), code="x = 1\n" * (i + 1)) for i in range(20)]
+    length = read_card(write_folder(tmp_path, rows)).tables[0].histograms[0]
+    assert sum(length.counts) == 20 and length.counts[-1] > 0 and sum(count > 0 for count in length.counts) >= 7
 
 
 @pytest.mark.parametrize("row", range(4))
