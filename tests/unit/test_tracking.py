@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.workspaces import PATIENCE_S
 from wmtp.tracking import (
     Courier,
     JournalTracker,
@@ -67,7 +68,7 @@ def test_a_delivered_run_holds_what_was_logged_also_after_a_kill_while_the_datab
     left.write_bytes(left.read_bytes()[:9000])
     courier = Courier(tmp_path, uri, "stage")
     log(courier.journal)
-    courier.close()
+    courier.close(patience_s=PATIENCE_S)
     client, (run,) = runs(uri)
     assert (run.info.status, run.data.params, run.data.tags["arm"]) == ("FINISHED", {"lr": "0.1"}, "rho1")
     history = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "train/loss")]
@@ -97,7 +98,7 @@ def test_whoever_comes_while_the_database_is_made_waits_for_it(tmp_path, monkeyp
 def test_how_a_run_ended_is_the_launchers_word(tmp_path, uri):
     courier = Courier(tmp_path, uri, "stage")
     log(courier.journal)
-    courier.close("FAILED", "rank 1 was killed")
+    courier.close("FAILED", "rank 1 was killed", patience_s=PATIENCE_S)
     _, (run,) = runs(uri)
     assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "rank 1 was killed")
 
@@ -105,7 +106,7 @@ def test_how_a_run_ended_is_the_launchers_word(tmp_path, uri):
 def test_an_unreachable_store_is_said_once_and_the_metrics_are_delivered_later(tmp_path, uri, capfd):
     courier = Courier(tmp_path, "http://127.0.0.1:9", "stage")
     log(courier.journal)
-    courier.close(patience_s=30)
+    courier.close(patience_s=PATIENCE_S)
     assert capfd.readouterr().out.count("warning: MLflow at http://127.0.0.1:9 cannot be written") == 1
     assert len(list(tracking_folder(tmp_path).glob("*.jsonl"))) == 1
     deliver_leftovers(tracking_folder(tmp_path), uri)
@@ -130,7 +131,7 @@ def test_a_launcher_ends_the_journal_of_a_rank_that_was_killed_within_a_line(tmp
     log(courier.journal)
     with courier.journal.open("a") as file:
         file.write('{"kind": "metrics", "val')
-    courier.close("FAILED", "rank 0 was killed")
+    courier.close("FAILED", "rank 0 was killed", patience_s=PATIENCE_S)
     client, (run,) = runs(uri)
     assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "rank 0 was killed")
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3
@@ -212,7 +213,7 @@ def test_a_run_leads_to_the_models_that_its_stage_has_made(tmp_path, uri):
     courier = Courier(tmp_path, uri, "stage")
     log(courier.journal)
     courier.link({"policy-rho1-s0": tmp_path / "artifacts/policy/rho1-s0", "odd/name:1": tmp_path / "other"})
-    courier.close()
+    courier.close(patience_s=PATIENCE_S)
     client, (run,) = runs(uri)
     models = {one.model_id: client.get_logged_model(one.model_id) for one in run.outputs.model_outputs}
     found = {model.name: (model.tags["folder"], str(model.status), model.source_run_id) for model in models.values()}
