@@ -146,7 +146,7 @@ them. What they do: [method.md](method.md). `wmtp arms` lists the arms that ther
 def page() -> str:
     """The whole page."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    plain = to_plain(compose(ROOT, "demo", arms=["baseline"]))  # of every arm, another tenth of the time
+    plain = to_plain(compose(ROOT, "demo", arms=["baseline"]))  # other arms add no rule, only time
     hints, shown = typing.get_type_hints(Config), set[type]()
     parts = [INTRODUCTION]
     for section in SECTIONS:
