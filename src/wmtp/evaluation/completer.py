@@ -15,6 +15,7 @@ from wmtp import model_files
 from wmtp.evaluation.generate import Decoding, OnPass, generate_batches
 from wmtp.evaluation.kv_cache import cache_argument
 from wmtp.evaluation.prompter import Prompter
+from wmtp.evaluation.proof import prove_completions
 from wmtp.evaluation.results import Answer, SampleKey
 from wmtp.models.load import prove_heads, read_model
 from wmtp.models.mtp import MTPForCausalLM
@@ -48,7 +49,12 @@ class Completer:
         cache_argument(model)  # that there is one
         if isinstance(model, MTPForCausalLM):
             prove_heads(model, where)
-        return cls(Prompter.load(path_or_hub_id, model.generation_config, revision), model.to(device).eval())
+        prompter = Prompter.load(path_or_hub_id, model.generation_config, revision)
+        prompter.require_known([], _vocab_size(model))
+        model = model.to(device).eval()
+        if not isinstance(model, MTPForCausalLM):
+            prove_completions(model, prompter.text, where)
+        return cls(prompter, model)
 
     @property
     def dtype(self) -> str:
@@ -82,11 +88,15 @@ class Completer:
             DataError: a prompt that fills all of the model's positions, or has tokens that the model does not know.
         """
         prompts = self.prompter.prompts(taskset, problems)
-        config: Any = self.model.config
-        self.prompter.require_known(prompts, config.get_text_config(decoder=True).vocab_size)
+        self.prompter.require_known(prompts, _vocab_size(self.model))
         self.prompter.require_room(prompts, getattr(self.model.config, "max_position_embeddings", None))
         how = self.prompter.decoding(taskset, decoding)
         return generate_batches(self.model, self.prompter.text, prompts, how, done=done, on_pass=on_pass)
+
+
+def _vocab_size(model: Any) -> int:
+    """How many embeddings it has."""
+    return int(model.config.get_text_config(decoder=True).vocab_size)
 
 
 def identity_of(

@@ -23,7 +23,7 @@ from torch import nn
 
 from wmtp.errors import EvaluationError
 from wmtp.evaluation.drafts import Drafts, drafts_of, most_drafts
-from wmtp.evaluation.kv_cache import cache_argument, growing_cache, select_rows, takes_back
+from wmtp.evaluation.kv_cache import cache_argument, growing_cache, select_rows, step_arguments, takes_back
 from wmtp.evaluation.nll import num_heads
 from wmtp.evaluation.nucleus import row_key, sample_top_p, uniforms
 from wmtp.evaluation.results import GREEDY, Answer, SampleKey
@@ -220,11 +220,8 @@ class _Batch:
         if self.drafts is not None:
             hidden = self.drafts.forward(ids, mask, positions, self.cache)
             return cast(torch.Tensor, cast(Any, self.model).unembedding(hidden[:, -logits_to_keep:]))
-        arguments = {"attention_mask": mask, "position_ids": positions, self.cache_argument: self.cache}
-        if self.cache_argument == "cache_params":  # a state-space model: no positions, and padding only before the first token
-            del arguments["position_ids"]
-            arguments["attention_mask"] = mask if mask is not None and mask.shape == ids.shape else None
-        return cast(torch.Tensor, self.model(input_ids=ids, use_cache=True, logits_to_keep=logits_to_keep, **arguments).logits)
+        arguments = step_arguments(self.cache_argument, self.cache, ids, mask, positions)
+        return cast(torch.Tensor, self.model(**arguments, logits_to_keep=logits_to_keep).logits)
 
     def _prefill(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Run each prompt once, left-padded, then repeat its cache for every row.

@@ -76,6 +76,17 @@ def cache_argument(model: Any) -> str:
     raise ModelError(f"a {model.config.model_type} model keeps its state in its own way and cannot complete texts here")
 
 
+def step_arguments(
+    name: str, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
+) -> dict[str, Any]:
+    """What a model's forward is called with for the next tokens; `name`: see `cache_argument`."""
+    arguments = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, name: cache, "use_cache": True}
+    if name == "cache_params":  # a state-space model: no positions, and padding only before the first token
+        del arguments["position_ids"]
+        arguments["attention_mask"] = mask if mask is not None and mask.shape == ids.shape else None
+    return arguments
+
+
 def select_rows(cache: DynamicCache, indices: torch.Tensor) -> None:
     """Keep these rows of the batch, in this order, each as often as it is named; recurrent states, too."""
     layer: Any

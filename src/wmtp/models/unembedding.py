@@ -31,13 +31,14 @@ class LogitRule:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> LogitRule:
-        """As a configuration has it: Granite divides, Cohere and Falcon-H1 multiply, Gemma caps.
+        """As a configuration has it: Granite and Inkling divide, Cohere and Falcon-H1 multiply, Gemma caps.
 
         A family with a rule of another name is found out by the proof at load.
         """
         factor = float(getattr(config, "logit_scale", None) or 1.0) * float(getattr(config, "lm_head_multiplier", None) or 1.0)
+        divisor = float(getattr(config, "logits_scaling", None) or getattr(config, "logits_mup_width_multiplier", None) or 1.0)
         cap = getattr(config, "final_logit_softcapping", None)
-        return cls(float(getattr(config, "logits_scaling", None) or 1.0), factor, float(cap) if cap else None)
+        return cls(divisor, factor, float(cap) if cap else None)
 
     def scaled(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, or hidden states before a product without bias, which comes to the same."""

@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from transformers import CohereConfig, FalconH1Config, Gemma2Config, GraniteConfig, LlamaConfig
+from transformers import (
+    CohereConfig,
+    FalconH1Config,
+    Gemma2Config,
+    GraniteConfig,
+    InklingTextConfig,
+    LlamaConfig,
+)
 
 from wmtp.models.unembedding import LogitRule, TokenOrder, Unembedding
 from wmtp.objectives import shift_labels
@@ -18,6 +25,7 @@ def test_a_configuration_says_the_rule():
     assert LogitRule.of(FalconH1Config(lm_head_multiplier=0.5)).factor == 0.5
     assert LogitRule.of(Gemma2Config(final_logit_softcapping=30.0)) == LogitRule(cap=30.0)
     assert LogitRule.of(Gemma2Config(final_logit_softcapping=None)) == LogitRule()
+    assert LogitRule.of(InklingTextConfig(logits_mup_width_multiplier=24.0)).divisor == 24.0
 
 
 @pytest.mark.parametrize("rule", RULES)
