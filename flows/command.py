@@ -17,6 +17,7 @@ from typing import Any
 
 from flows import HOME
 from flows.choices import CHOSEN, TARGET, stage_names
+from tasks.telling import CANCELLED
 from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, compose, load_launch
@@ -45,7 +46,6 @@ class Manner:
 Parse = Callable[[Sequence[str] | None], tuple[dict[str, Any], Manner]]
 NOTHING, RESTORE, RUN = "nothing", "restore", "run"
 """What would become of a stage, where DVC can tell."""
-CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,21 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_of(_run, parse, argv)
 
 
-def run_of(run: Callable[[dict[str, Any], Manner, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
-    """A command that starts flows: it ends with the process that asked for it, and goes on next time where it was stopped."""
+def run_of(run: Callable[[Path, dict[str, Any], Manner, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
+    """A command that starts flows: it ends with the process that asked for it, and goes on next time where it was stopped.
+
+    Args:
+        run: gets the workspace, what `parse` has found, and when it began.
+    """
     if processes.OWNER in os.environ:
         processes.end_with([os.environ[processes.OWNER]])
     started = time.monotonic()
-    return run_command(lambda: run(*parse(argv), started), interrupted=CANCELLED)
+
+    def command() -> int:
+        given, root = parse(argv), find_root()
+        load_launch(root)  # what is wrong with it is said before anything starts
+        return run(root, *given, started)
+
+    return run_command(command, interrupted=CANCELLED)
 
 
-def _run(parameters: dict[str, Any], manner: Manner, started: float) -> int:
+def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float) -> int:
     """
     Raises:
         WmtpError: what can be wrong with the arguments, the workspace and Prefect's address, before anything is started.
     """
-    root = find_root()
-    load_launch(root)  # what is wrong with it is said before anything starts
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
     (require_given if manner.is_dry else prepare)(root, config)
@@ -132,6 +140,8 @@ def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any], m
         state = flow(**parameters, return_state=True)
         if state.name == PREEMPTED:
             raise PreemptedError(None, said=str(state.message))
+        if state.is_cancelled():  # in Prefect's UI, which is as good as Ctrl-C
+            raise KeyboardInterrupt
         return state
 
 

@@ -6,25 +6,38 @@ being made; one that is there already is not run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
-from prefect import flow, get_run_logger, runtime
-from prefect.client.schemas.objects import State
+from prefect import Task, flow, get_run_logger, runtime
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType
 from prefect.context import FlowRunContext
+from prefect.exceptions import Pause
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.asked import Asked, CancelledByPersonError
 from flows.choices import arm_names, profile_names
 from flows.wmtp import chosen_root, end_with_worker, offer, wmtp
 from tasks.publish import publish_comparison
-from tasks.stage import PREEMPTED
-from tasks.telling import TOLD, a
+from tasks.stage import PREEMPTED, best_effort
+from tasks.telling import CANCELLED, TOLD, a
 from wmtp.errors import WmtpError
 from wmtp.experiments import side_by_side
 from wmtp.orchestration.experiments import Experiment, find
 from wmtp.sweeps import Point, compose_points, distinct, find_done
+
+SUSPENDED = "suspended with its sweep; when that is resumed, another flow run goes on where this one stopped"
 
 
 def _run_name() -> str:
@@ -54,6 +67,7 @@ def sweep(
         pull: Results from DVC's default remote, as in the other deployments.
     """
     end_with_worker()
+    asked = Asked()
     try:
         root = chosen_root(workspace)
         points = compose_points(root, profile, overrides, arms=arms or None, seeds=seeds or None)
@@ -68,7 +82,7 @@ def sweep(
                 continue
             tell(number, len(points), point.name, "begins")
             state = _run(point, profile=profile, arms=arms, seeds=seeds, workspace=workspace, pull=pull)
-            _stop_if_suspended()
+            asked.obey()
             tell(number, len(points), point.name, state.message)
             if state.name == PREEMPTED:
                 return Cancelled(name=PREEMPTED, message=f"{point.name}: {state.message}")
@@ -77,6 +91,8 @@ def sweep(
             else:
                 failed[point.name] = str(state.message)
         return _conclude(root, points, found, failed)
+    except CancelledByPersonError:
+        return Cancelled(message=CANCELLED)
     except WmtpError as error:
         return Failed(message=str(error))
 
@@ -84,15 +100,40 @@ def sweep(
 def _run(point: Point, **given: Any) -> State[Any]:
     where = f"{given['workspace']}, " if given["workspace"] else ""
     named = wmtp.with_options(flow_run_name=partial(str, f"{where}{given['profile']}: {point.name}"))
-    state: State[Any] = named(**given, overrides=list(point.overrides), return_state=True)
+    with _own_flow_run():
+        state: State[Any] = named(**given, overrides=list(point.overrides), return_state=True)
     return state
 
 
-def _stop_if_suspended() -> None:
-    """The point's stages have ended then; resumed, the sweep goes on with this point."""
+@contextmanager
+def _own_flow_run() -> Iterator[None]:
+    """What begins in this block is a flow run of its own.
+
+    Prefect tells subflows apart by their order, and a sweep that is resumed would go on in another point's. One that is at work
+    when the sweep is suspended ends then: Prefect would show it as running.
+    """
     context = FlowRunContext.get()
     assert context is not None
-    context.flow_run_suspension_request.raise_if_requested()
+    order = {Task(wmtp.fn, name=wmtp.name).task_key: time.time_ns()}
+    try:
+        with context.model_copy(update={"task_run_dynamic_keys": order}):
+            yield
+    except Pause:
+        _end_points(UUID(str(runtime.flow_run.id)))
+        raise
+
+
+def _end_points(sweep: UUID) -> None:
+    alive = [one for one in StateType if one not in TERMINAL_STATES]
+    with best_effort() as client:
+        points = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[sweep]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=alive)),
+            )
+        )
+        for point in points:
+            client.set_flow_run_state(point.id, Cancelled(message=SUSPENDED), force=True)
 
 
 def _conclude(root: Path, points: Sequence[Point], found: dict[str, Experiment], failed: dict[str, str]) -> State[Any]:

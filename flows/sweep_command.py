@@ -12,7 +12,6 @@ from typing import Any
 
 from flows.command import NOTHING, RESTORE, RUN, Manner, enter_prefect, finish, prepare, read, run_flow, run_of, verdicts
 from wmtp.cli_flows import sweep_parser
-from wmtp.config import load_launch
 from wmtp.config.compose import dump
 from wmtp.config.inputs import require_given
 from wmtp.errors import LaunchError
@@ -33,14 +32,12 @@ def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], Manner]:
     return read(sweep_parser(find_root()), argv)
 
 
-def _run(parameters: dict[str, Any], manner: Manner, started: float) -> int:
+def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float) -> int:
     """
     Raises:
         WmtpError: what can be wrong with any point, the workspace and Prefect's address, before anything is started; and
             afterwards the points that failed.
     """
-    root = find_root()
-    load_launch(root)  # what is wrong with it is said before anything starts
     chosen = {key: parameters[key] for key in ("arms", "seeds")}
     points = compose_points(root, parameters["profile"], parameters["overrides"], **chosen)
     for point in points:

@@ -9,26 +9,24 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows.asked import Asked, CancelledByPersonError
 from flows.choices import CHOSEN, TARGET, arm_names, profile_names, stage_names
 from tasks.params import compose_params
 from tasks.stage import PREEMPTED, begin, run_stage, show_flow_state, stop_all
-from tasks.telling import STAGES, TOLD, a
+from tasks.telling import CANCELLED, STAGES, TOLD, a
 from wmtp.config import Config
 from wmtp.errors import WmtpError
 from wmtp.orchestration import processes
@@ -43,7 +41,6 @@ THREADS = 64
 """One per stage that is waited for; how many run at once is the tasks' business."""
 
 LAST_WORDS_SECONDS = 7.0
-SUSPENSION_POLL_SECONDS = 1.0
 
 
 class _FailureIsAnError(logging.Filter):
@@ -99,25 +96,30 @@ def wmtp(
     """
     end_with_worker()
     begin()
+    asked = Asked()
     try:
         root = chosen_root(workspace)
         composed = compose_params(str(root), profile, arms or None, seeds or None, overrides or [], return_state=True)
         if not composed.is_completed():
             return Failed(message=composed.message)
         config = cast(Config, composed.result())
-        with claimed(root, config, f"flow run of {', '.join(config.runs)}", waits=_show_waiting):
+        with claimed(root, config, f"flow run of {', '.join(config.runs)}", waits=_show_waiting, sleep=asked.sleep):
             graph = read_graph(root, [only or TARGET])
             count = a(TOLD, **{STAGES: len(graph)})
             get_run_logger().info("profile %s, %s stages for %s", profile, len(graph), ", ".join(config.runs), extra=count)
             if pull:
                 fetch_run_cache(root)
-            states = _run_stages(graph, root, forced_stages(graph, force or [], only), pull is not False and has_default(root))
+            forced = forced_stages(graph, force or [], only)
+            with asked.ends_stages():
+                states = _run_stages(graph, root, forced, pull is not False and has_default(root))
             forget_recorded(root)
             summary = _summary(states)
             if summary.is_completed() and (only or TARGET) == TARGET:
                 summary.data = keep(root, graph)
                 get_run_logger().info("experiment %s", summary.data, extra=a(TOLD))
             return summary
+    except CancelledByPersonError:
+        return Cancelled(message=CANCELLED)
     except WmtpError as error:
         return Failed(message=str(error))
     finally:
@@ -157,27 +159,6 @@ def _end() -> None:
     os._exit(1)
 
 
-@contextmanager
-def _suspendable() -> Iterator[None]:
-    """Suspended in the UI, the run ends its stages at once, and goes on from their checkpoints when it is resumed.
-
-    Prefect itself looks at the request only between tasks, which may take days.
-    """
-    context = FlowRunContext.get()
-    assert context is not None
-    request = context.flow_run_suspension_request
-
-    def watch(done: threading.Event) -> None:
-        while not done.wait(SUSPENSION_POLL_SECONDS):
-            if request.is_requested():
-                stop_all()
-                return
-
-    with processes.beside(watch, "watch-suspension"):
-        yield
-    request.raise_if_requested()
-
-
 def forced_stages(graph: dict[str, list[str]], force: Sequence[str], only: str | None) -> set[str]:
     """The names of the stages that run in any case."""
     targets = [(only or TARGET) if name == CHOSEN else name for name in force]
@@ -191,9 +172,8 @@ def _run_stages(graph: dict[str, list[str]], root: Path, forced: set[str], pull:
         after: Any = [futures[need] for need in needs]
         named = cast(Any, run_stage).with_options(name=name)  # a task that waits has no other name yet
         futures[name] = named.submit(stage=name, root=str(root), force=name in forced, pull=pull, wait_for=after)
-    with _suspendable():
-        for future in futures.values():
-            future.wait()
+    for future in futures.values():
+        future.wait()
     return {name: future.state for name, future in futures.items()}
 
 

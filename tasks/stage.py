@@ -28,7 +28,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Completed, Failed, Running
 
 from tasks.publish import SHELF, ProgressArtifact, publish_stage
-from tasks.telling import BEGINS, ENDINGS, ENDS, LINE, a
+from tasks.telling import BEGINS, CANCELLED, ENDINGS, ENDS, LINE, a
 from wmtp.orchestration import books, cluster, own_code, processes
 from wmtp.orchestration.assignment import ENVIRONMENT
 from wmtp.orchestration.pipeline import judge
@@ -132,7 +132,7 @@ def _bring_up_to_date(stage: str, folder: Path, force: bool, pull: bool) -> Stat
             logger.warning("%s; trying once more from the last checkpoint", outcome.cause, extra=a(LINE))
             outcome = _repro(folder, stage, force)
         if outcome.is_cancelled:
-            return Cancelled(message="cancelled; the next run goes on where this one stopped")
+            return Cancelled(message=CANCELLED)
         if outcome.cause is not None:
             return Failed(message=outcome.cause)
         publish_stage(stage, folder)
@@ -250,23 +250,24 @@ def _repro(root: Path, stage: str, force: bool, *, pull: bool = False) -> _Outco
 
 def _show_state(state: State[Any]) -> None:
     """For whoever looks at the task in the UI; it goes on, or ends, whatever becomes of this."""
-    with _best_effort() as client:
+    with best_effort() as client:
         client.set_task_run_state(UUID(str(runtime.task_run.id)), state, force=True)
 
 
 def show_flow_state(state: State[Any]) -> None:
     """The same for the flow run."""
-    with _best_effort() as client:
+    with best_effort() as client:
         client.set_flow_run_state(UUID(str(runtime.flow_run.id)), state, force=True)
 
 
 @contextmanager
-def _best_effort() -> Iterator[SyncPrefectClient]:
+def best_effort() -> Iterator[SyncPrefectClient]:
+    """The server, for what may be left undone where it does not answer."""
     try:
         with get_client(sync_client=True) as client:
             yield client
     except (httpx.HTTPError, PrefectException) as error:
-        get_run_logger().debug("the state could not be shown: %s", error)
+        get_run_logger().debug("the server does not answer: %s", error)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ BEGINS, LINE, ENDS, TOLD = "begins", "line", "ends", "told"
 STAGES = "wmtp_stages"
 """Attribute of the flow's record that says how many stages there are."""
 
+CANCELLED = "cancelled; the next run goes on where this one stopped"
 
 ENDINGS = logging.getLogger("wmtp.endings")
 """Of stages, for who tells a run on a terminal. Everywhere else Prefect says itself what a task finished in."""

@@ -1,10 +1,13 @@
-"""Pictures of the Prefect UI as it is, taken by headless Chromium (Debian: apt-get install chromium).
+"""Pictures of the Prefect UI and of a comparison as they are, taken by headless Chromium (Debian: apt-get install chromium).
 
     make serve                                   # in one terminal
     prefect deployment run wmtp/full-rho1        # in another; wait until it runs or is done
     python docs/screenshots/take.py
 
-Writes flow_run.png, task_log.png and form.png beside this file, of the newest flow run and of the deployment `full-rho1`.
+Writes flow_run.png, task_log.png and form.png beside this file, of the newest flow run and of the deployment `full-rho1`. For
+comparison.png, a page of `wmtp experiments compare` or `wmtp sweep` is given, and no server is needed:
+
+    python docs/screenshots/take.py .wmtp/comparisons/NAME/index.html
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from websockets.sync.client import ClientConnection, connect
 
 HERE = Path(__file__).resolve().parent
 WINDOW = "1500,1150"
+SHEET = 1450
+"""Height of a comparison's page, from its beginning, that is shown."""
 RENDER_SECONDS = 8.0
 """Real time: pages load their data and fade in."""
 
@@ -73,10 +78,19 @@ def take(page: ClientConnection, url: str, path: Path) -> None:
 
 
 def main() -> None:
-    base = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:4200"
+    given = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:4200"
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("no Chromium here: apt-get install chromium")
+    with browsing(browser) as page:
+        if given.endswith(".html"):
+            command(page, "Emulation.setDeviceMetricsOverride", width=1150, height=SHEET, deviceScaleFactor=1, mobile=False)
+            take(page, Path(given).resolve(strict=True).as_uri(), HERE / "comparison.png")
+        else:
+            take_served(page, given)
+
+
+def take_served(page: ClientConnection, base: str) -> None:
     api = f"{base}/api"
     runs = call(api, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
     if not runs:
@@ -84,10 +98,9 @@ def main() -> None:
     tasks = call(api, "task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     trained = [task for task in tasks if task["name"].startswith("train_policy")] or tasks
     deployment = call(api, "deployments/name/wmtp/full-rho1")
-    with browsing(browser) as page:
-        take(page, f"{base}/runs/flow-run/{runs[0]['id']}", HERE / "flow_run.png")
-        take(page, f"{base}/runs/task-run/{trained[-1]['id']}", HERE / "task_log.png")
-        take(page, f"{base}/deployments/deployment/{deployment['id']}/run", HERE / "form.png")
+    take(page, f"{base}/runs/flow-run/{runs[0]['id']}", HERE / "flow_run.png")
+    take(page, f"{base}/runs/task-run/{trained[-1]['id']}", HERE / "task_log.png")
+    take(page, f"{base}/deployments/deployment/{deployment['id']}/run", HERE / "form.png")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ class Served:
         return self.workspace.run("prefect", "deployment", "run", f"wmtp/{deployment}", *parameters, *options, code=code)
 
     def deploy_slow_run(self, override):
-        """A run with that setting, in the middle of a stage that would take a minute."""
-        self.workspace.slow_down(60)
+        """A run with that setting, in the middle of a stage that would take ten minutes."""
+        self.workspace.slow_down(600)
         begun = len(self.workspace.trace())
         self.deploy_run("--param", f'overrides=["{override}"]')
         wait_for(lambda: len(self.workspace.trace()) > begun, PATIENCE_S, "a stage")
@@ -72,6 +72,19 @@ class Served:
             with contextlib.suppress(psutil.NoSuchProcess):
                 total += one.memory_full_info().pss
         return total
+
+    def suspend(self, run):
+        """What the UI's button does; the server's answer."""
+        suspended = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_reschedule": True}}
+        return self.api(f"flow_runs/{run}/set_state", {"state": suspended})
+
+    def resume(self, run):
+        assert self.api(f"flow_runs/{run}/resume", {})["status"] == "ACCEPT"
+
+    def points(self, sweep):
+        """The flow runs of a sweep's points, the oldest first: name, kind of state, message."""
+        wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [sweep]}}, "sort": "START_TIME_ASC"}
+        return [(one["name"], one["state_type"], one["state"]["message"]) for one in self.api("flow_runs/filter", wanted)]
 
     def newest_run(self):
         return self.api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]

@@ -16,6 +16,10 @@ from tests.integration.light import LightWorkspace
 from tests.integration.served import Served
 from tests.workspaces import PATIENCE_S, PROJECT, free_port, wait_for
 from wmtp.cli_flows import PRESETS
+from wmtp.orchestration.workspace import live_runs
+
+CANCELLED = "cancelled; the next run goes on where this one stopped"
+SUSPENDED = "suspended with its sweep; when that is resumed, another flow run goes on where this one stopped"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,12 @@ def test_a_run_with_other_parameters_waits_its_turn_and_one_in_a_workspace_runs_
     wait_for(lambda: served.api(f"flow_runs/{second}")["state_name"] == "Waiting", PATIENCE_S, "the state")
     said = served.api(f"flow_runs/{second}")["state"]["message"]
     assert said.startswith("for its turn in this workspace, after flow run of baseline-s0, rho1-s0 (process "), said
+    assert served.suspend(second)["status"] == "ACCEPT"
+    line = workspace.root / ".wmtp/runs/waiting"
+    wait_for(lambda: not list(line.iterdir()), PATIENCE_S, "its place in the line being free")
+    assert served.api(f"flow_runs/{second}")["state_name"] == "Suspended"
+    served.resume(second)
+    wait_for(lambda: served.api(f"flow_runs/{second}")["state_name"] == "Waiting", PATIENCE_S, "the state again")
     served.deploy_run("--param", 'overrides=["evaluate.seed=13"]', "--param", "workspace=beside")
     assert served.wait_for_state("COMPLETED")["name"] == "beside, toy: baseline, rho1"
     beside = workspace.root / ".wmtp/workspaces/beside"
@@ -103,11 +113,10 @@ def test_a_sweeps_points_are_flow_runs_and_one_that_fails_keeps_no_other_from_be
     (workspace.root / "break").unlink()
     said = served.api(f"flow_runs/{sweep}")["state"]["message"]
     assert said.startswith("1 of 2 points failed: evaluate.seed=21: ") and "broken by the test" in said
-    children = served.api("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [sweep]}}})
-    assert {one["name"]: one["state_type"] for one in children} == {
-        "toy: evaluate.seed=21": "FAILED",
-        "toy: evaluate.seed=22": "COMPLETED",
-    }
+    assert [point[:2] for point in served.points(sweep)] == [
+        ("toy: evaluate.seed=21", "FAILED"),
+        ("toy: evaluate.seed=22", "COMPLETED"),
+    ]
     assert workspace.stale() == [] and "seed: 22" in (workspace.root / "params.yaml").read_text()
 
 
@@ -129,19 +138,61 @@ def test_a_cancelled_run_leaves_no_stage_and_the_next_goes_on(served):
 
 
 def test_a_suspended_run_ends_its_stages_and_goes_on_when_it_is_resumed(served):
-    """What the UI's button does; Prefect alone would let a stage of a week run to its end."""
+    """Prefect alone would let a stage of a week run to its end."""
     workspace = served.workspace
     served.deploy_slow_run("evaluate.seed=5")
     run = served.newest_run()["id"]
-    suspended = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_reschedule": True}}
-    assert served.api(f"flow_runs/{run}/set_state", {"state": suspended})["status"] == "ACCEPT"
+    assert served.suspend(run)["status"] == "ACCEPT"
     wait_for(lambda: not stages_of(workspace), PATIENCE_S, "the stages' end")
     assert served.wait_for_state("PAUSED")["id"] == run
     assert "Completed" not in {state for name, state in served.tasks().items() if name.startswith("train_policy@")}
     workspace.slow_down(0)
-    assert served.api(f"flow_runs/{run}/resume", {})["status"] == "ACCEPT"
+    served.resume(run)
     assert served.wait_for_state("COMPLETED")["id"] == run
     assert workspace.stale() == []
+
+
+def test_a_sweep_is_suspended_and_resumed_and_one_of_its_points_cancelled(served):
+    """A point ends its stages whichever is asked; what is shown of it is what has become of it."""
+    workspace = served.workspace
+    workspace.slow_down(600)
+    served.deploy_run("--param", 'overrides=["evaluate.seed=31,32"]', deployment="sweep")
+    sweep = served.newest_run()["id"]
+    wait_for(lambda: stages_of(workspace), PATIENCE_S, "a stage")
+    point = served.newest_run()["id"]
+    assert point != sweep
+    assert served.suspend(point)["details"]["reason"] == "Cannot suspend subflows."
+    assert served.suspend(sweep)["status"] == "ACCEPT"
+    wait_for(lambda: not stages_of(workspace), PATIENCE_S, "the stages' end")
+    suspended = ("toy: evaluate.seed=31", "CANCELLED", SUSPENDED)
+    wait_for(lambda: served.points(sweep) == [suspended], PATIENCE_S, "the point's end")
+    assert served.api(f"flow_runs/{sweep}")["state_name"] == "Suspended"
+    wait_for(lambda: not live_runs(workspace.root), PATIENCE_S, "the workspace being free")
+    served.resume(sweep)
+    wait_for(lambda: stages_of(workspace), PATIENCE_S, "a stage again")
+    workspace.run("prefect", "flow-run", "cancel", served.newest_run()["id"])
+    workspace.slow_down(0)
+    wait_for(lambda: served.api(f"flow_runs/{sweep}")["state_type"] == "FAILED", PATIENCE_S, "the sweep's end")
+    *cancelled, made = served.points(sweep)
+    assert cancelled == [suspended, ("toy: evaluate.seed=31", "CANCELLED", CANCELLED)]
+    assert made[:2] == ("toy: evaluate.seed=32", "COMPLETED")
+    said = served.api(f"flow_runs/{sweep}")["state"]["message"]
+    assert said == f"1 of 2 points failed: evaluate.seed=31: {CANCELLED}"
+    assert workspace.stale() == [] and "seed: 32" in (workspace.root / "params.yaml").read_text()
+
+
+def test_a_run_in_a_terminal_is_cancelled_in_the_ui_too(served):
+    workspace = served.workspace
+    workspace.slow_down(600)
+    run = workspace.start_flow("evaluate.seed=6")
+    wait_for(lambda: stages_of(workspace), PATIENCE_S, "a stage")
+    shown = served.newest_run()["id"]
+    workspace.run("prefect", "flow-run", "cancel", shown)
+    output, _ = run.communicate(timeout=PATIENCE_S)
+    workspace.slow_down(0)
+    assert run.returncode == 1 and output.splitlines()[-1] == f"error: {CANCELLED}", output
+    assert served.api(f"flow_runs/{shown}")["state_type"] == "CANCELLED"
+    assert not stages_of(workspace)
 
 
 def test_a_stage_that_stands_still_is_shown_so_and_waiting_ones_have_their_names(served):

@@ -64,7 +64,9 @@ def change_params(root: Path, config: Config) -> bool:
 
 
 @contextmanager
-def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], None]) -> Iterator[None]:
+def claimed(
+    root: Path, config: Config, what: str, *, waits: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
     """Write params.yaml and keep it for as long as the block lasts. Several runs of the same parameters may share it.
 
     Where others stand in line, or use it with other parameters, this one waits behind them.
@@ -73,7 +75,7 @@ def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], Non
 
     Args:
         what: for the others to read; waits: gets the names of those that are waited for, whenever they change, and
-            then nothing, when it is this one's turn.
+            then nothing, when it is this one's turn; sleep: what it raises ends the waiting.
     Raises:
         ConfigError: something that the stages are to read does not exist.
     """
@@ -90,7 +92,7 @@ def claimed(root: Path, config: Config, what: str, *, waits: Callable[[str], Non
         while others := _claim(root, config, path, record, ticket):
             if others != before:
                 waits(before := others)
-            time.sleep(_TURN_SECONDS)
+            sleep(_TURN_SECONDS)
         ticket.unlink()
         if before:
             waits("")
