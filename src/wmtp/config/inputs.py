@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from wmtp.checks import one_of, require
 from wmtp.config.data import MAX_BENCHMARKS, benchmark_path
-from wmtp.errors import ConfigError
-from wmtp.model_files import tokenizer_files
+from wmtp.errors import ConfigError, ModelError
+from wmtp.model_files import require_model, tokenizer_files
 from wmtp.places import home
 from wmtp.problems.splits import base_of
 from wmtp.same_tokenizer import require_same_tokenizer
@@ -153,7 +153,8 @@ def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConf
 
 
 def require_given(root: Path, config: Config) -> None:
-    """Everything that is to be read is there, or is a hub id with a revision; models that are there have the data's tokenizer.
+    """Everything that is to be read is there, or is a hub id with a revision; models that are there are whole, to the end of
+    every file of weights, and have the data's tokenizer.
 
     Raises:
         ConfigError: names the first key of which that is not so.
@@ -172,6 +173,11 @@ def require_given(root: Path, config: Config) -> None:
         made = (root / one.value).resolve().is_relative_to((root / MADE).resolve())
         hint = f"a path outside of {MADE}/, where stages replace what they make: copy it"
         require(not made or is_hub_id(one.value, one.kind), one.key, one.value, hint)
+        if one.kind == "model" and there:
+            try:
+                require_model(root / one.value)
+            except ModelError as error:
+                raise ConfigError(f"{one.key}={one.value}: {error}") from None
     _require_tokenizer(root, config)
 
 

@@ -2,7 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.workspaces import PROJECT
 from wmtp.config import compose
@@ -38,6 +40,14 @@ def root(tmp_path):
 
 def tokenizer(folder, text="one two three " * 20):
     save_tokenizer(train_tokenizer([text], 270), folder, 64)
+    return folder
+
+
+def model(folder):
+    """A whole one, as far as can be told without loading it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    save_file({"weight": np.zeros(1000, np.float32)}, folder / "model.safetensors")
     return folder
 
 
@@ -131,14 +141,14 @@ def test_a_model_that_nothing_reads_is_refused(root):
 
 
 def test_the_tokenizer_is_the_models_where_none_is_named(root):
-    tokenizer(root / "model")
+    tokenizer(model(root / "model"))
     config = configured(root, **{"tune_reference.model.pretrained": "model"})
     assert config.data.tokenizer.path == config.inputs.tokenizer == "model"
     require_given(root, config)
 
 
 def test_another_tokenizer_than_the_models_is_refused_before_anything_starts(root):
-    tokenizer(root / "model")
+    tokenizer(model(root / "model"))
     tokenizer(root / "other", "seven eight nine " * 20)
     config = configured(root, **{"train_policy.model.pretrained": "model", "data.tokenizer.path": "other"})
     said = r"train_policy\.model\.pretrained=model has another tokenizer than the data \(.*other\): it has"
@@ -150,6 +160,29 @@ def test_another_tokenizer_than_the_models_is_refused_before_anything_starts(roo
 
 
 def test_a_model_without_a_tokenizer_needs_one_to_be_named(root):
-    (root / "model").mkdir()
+    model(root / "model")
     with pytest.raises(ConfigError, match=r"data\.tokenizer\.path='model' is not allowed: a folder with a tokenizer"):
         require_given(root, configured(root, **{"train_policy.model.pretrained": "model"}))
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.endswith("pretrained")])
+def test_a_model_that_is_not_whole_is_refused_before_anything_starts(root, key):
+    folder = tokenizer(model(root / "model"))
+    weights = (folder / "model.safetensors").read_bytes()
+    config = configured(root, **{key: "model"})
+    require_given(root, config)
+    (folder / "model.safetensors").write_bytes(weights[:-100])
+    with pytest.raises(ConfigError, match=rf"^{key}=model: .*model\.safetensors \(.* bytes\) is cut off or broken: [^\n]*$"):
+        require_given(root, config)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=rf"^{key}=model: .* holds no weights: [^\n]*$"):
+        require_given(root, config)
+    (folder / "config.json").unlink()
+    with pytest.raises(ConfigError, match=rf"^{key}=model: .*config\.json: [^\n]*$"):
+        require_given(root, config)
+
+
+def test_a_file_of_another_format_is_named_with_the_way_to_a_folder(root):
+    (root / "m.gguf").touch()
+    with pytest.raises(ConfigError, match=r"^train_policy\.model\.pretrained=m\.gguf: .* is one file: `wmtp model fetch "):
+        require_given(root, configured(root, **{"train_policy.model.pretrained": "m.gguf"}))
