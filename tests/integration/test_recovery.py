@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.integration.training import LONG, RUN, STAGE, back_to_toy, ranks, started, step_of
-from tests.workspaces import PATIENCE_S, wait_for
+from tests.workspaces import PATIENCE_S, kill_all, wait_for
 
 
 def mlflow_runs(workspace):
@@ -98,17 +98,45 @@ def test_a_run_that_ctrl_z_stopped_is_alive_and_goes_on_and_survives_a_killed_ra
     back_to_toy(fresh)
 
 
-def test_a_kill_before_dvc_has_recorded_the_result_costs_the_steps_since_the_last_checkpoint(fresh):
-    """The outputs have their final names, and `dvc repro` is killed before it writes dvc.lock."""
+HOLD = """
+import os, time
+
+_replace = os.replace
+
+def replace(source, target, **how):
+    if os.path.basename(target) == "model.safetensors" and os.path.exists("hold"):
+        os.truncate(source, os.path.getsize(source) // 2)
+        os.rename("hold", "held")
+        time.sleep(10**6)
+    _replace(source, target, **how)
+
+os.replace = replace
+"""
+"""What Python runs in every process that starts: while there is a file `hold`, a policy's weights are half written for ever."""
+
+
+def test_a_kill_before_the_result_is_recorded_costs_the_steps_since_the_last_checkpoint(fresh):
+    """Of everything at once, first while the policy is written, and then when outputs have their names and dvc.lock is old."""
     fresh.run("wmtp", "params", *LONG, "train_policy.optim.clip_norm=24")
+    (fresh.root / "sitecustomize.py").write_text(HOLD)
+    (fresh.root / "hold").touch()
+    process = fresh.start("dvc", "repro", "--single-item", STAGE)
+    wait_for(lambda: (fresh.root / "held").exists() or process.poll() is not None, PATIENCE_S, "the save")
+    kill_all(fresh.processes())
+    process.communicate(timeout=PATIENCE_S)
+    (fresh.root / "sitecustomize.py").unlink()
+    (fresh.root / "held").unlink()
+    assert len(left := fresh.leftovers()) > 0 and all(".tmp-" in path for path in left)
+    assert not (fresh.root / "artifacts/policy/baseline-s0").exists(), "nothing has the name before it is whole"
     process = fresh.start("dvc", "repro", "--single-item", STAGE)
     done = fresh.root / ".wmtp/resume"
     wait_for(lambda: list(done.glob(f"{STAGE}-*/finished")), PATIENCE_S, "the stage's end")
     process.kill()
-    process.communicate(timeout=PATIENCE_S)
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    assert "resumed from step 110\n" in said and fresh.leftovers() == []
     assert STAGE in fresh.stale()
     output = fresh.run("dvc", "repro", "--single-item", STAGE)
-    assert "resumed from step" in output, output
+    assert "resumed from step 110\n" in output, output
     back_to_toy(fresh)
 
 
