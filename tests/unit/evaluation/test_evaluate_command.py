@@ -27,7 +27,7 @@ def model(tmp_path_factory):
     (folder / "tokenizer.json").write_text(family("llama2")[0])
     (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": "<s>"}')
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=300, num_key_value_heads=2, **sizes)).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(vocab_size=301, num_key_value_heads=2, **sizes)).save_pretrained(folder)
     return folder
 
 
