@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -154,7 +153,7 @@ def end_with_worker() -> None:
 
 def _end() -> None:
     """As when cancelled; but the server may be dead too, and Prefect would try to reach it for a minute."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    processes.terminate_self()
     time.sleep(LAST_WORDS_SECONDS)
     os._exit(1)
 

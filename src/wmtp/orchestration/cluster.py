@@ -172,7 +172,7 @@ def _end_with_launcher() -> None:
     """Standard input is a pipe from the launcher, through srun: it closes when either has died."""
     while os.read(0, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    processes.terminate_self()
 
 
 def _meet(path: Path, is_first: bool) -> str:

@@ -16,7 +16,6 @@ import errno
 import json
 import os
 import re
-import signal
 import socket
 import threading
 import time
@@ -255,7 +254,7 @@ def held(folder: Path, slots: Sequence[str], lease_s: float, what: str, who: str
 
     def lost(reason: str) -> None:
         reasons.append(reason)
-        os.kill(os.getpid(), signal.SIGTERM)
+        processes.terminate_self()
 
     fence = _Fence(lease, beat, lost)
     try:

@@ -95,6 +95,16 @@ def on_death(owners: Iterable[str], act: Callable[[], None]) -> None:
     threading.Thread(target=watch, daemon=True, name="watch-owner").start()
 
 
+def terminate_self() -> None:
+    """SIGTERM from any thread to this process's main thread, which Python's handlers run in.
+
+    A signal that is sent to the process may be given to another thread, and what the main one waits for is not interrupted.
+    """
+    main = threading.main_thread().ident
+    assert main is not None, "it runs"
+    signal.pthread_kill(main, signal.SIGTERM)
+
+
 def interrupt_on_sigterm() -> dict[int, Any]:
     """SIGTERM and a closed terminal end this process as Ctrl-C does, so that everything is cleaned up.
 
@@ -152,7 +162,7 @@ def _has(process: psutil.Process, variable: str) -> bool:
 
 def end_with(owners: Iterable[str]) -> None:
     """Have this process get SIGTERM when any owner dies."""
-    on_death(owners, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    on_death(owners, terminate_self)
 
 
 def die_with_parent() -> None:

@@ -190,3 +190,23 @@ def test_work_beside_a_block_has_its_context_and_ends_with_it():
     with pytest.raises(KeyError), processes.beside(work, "aside"):
         raise KeyError
     assert seen == [("the caller's", "aside", True)]
+
+
+ENDS_ITSELF = """
+import sys, threading
+from wmtp.orchestration import processes
+
+processes.interrupt_on_sigterm()
+print("waits", flush=True)
+try:
+    threading.Timer(0.2, processes.terminate_self).start()
+    sys.stdin.read()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_a_thread_interrupts_what_the_main_one_waits_for():
+    process = subprocess.Popen([sys.executable, "-c", ENDS_ITSELF], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:  # its standard input stays open
+        assert process.stdout.read().splitlines() == ["waits", "interrupted"]
