@@ -75,17 +75,18 @@ def resident_bytes(pid: str) -> int:
 
 def peak_bytes(pid: str) -> int:
     """The most memory that a process has had at once (proc(5), VmHWM)."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    return _told_bytes(pid, "status", "VmHWM:")
 
 
 def proportional_bytes(pid: str) -> int:
     """Memory of a process, of each page its part (proc(5), Pss). It takes a while, so it is asked for only where it matters."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
+    return _told_bytes(pid, "smaps_rollup", "Pss:")
+
+
+def _told_bytes(pid: str, name: str, key: str) -> int:
+    """A line of a process's file in /proc, which has kibibytes; 0 where it cannot be had."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/{name}") as file:
         for line in file:
-            if line.startswith("Pss:"):
+            if line.startswith(key):
                 return int(line.split()[1]) * 1024
     return 0
