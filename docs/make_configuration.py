@@ -9,7 +9,8 @@ import copy
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,30 +81,30 @@ def stages_that_read(key: str, stages: dict[str, Any]) -> list[str]:
 
 def allowed(key: Key, plain: dict[str, Any]) -> list[str]:
     """What the configuration says is allowed where it refuses a probe."""
-    rules: list[str] = []
-    for probe in _probes(key):
+
+    def built(probe: Any) -> None:
         tree = copy.deepcopy(plain)
         *path, last = key.name.split(".")
         inner = tree
         for part in path:
             inner = inner[part]
         inner[last] = probe
-        rule = _refusal(tree, f"{key.name}={probe!r} is not allowed: ")
-        if rule is not None and rule not in rules:
-            rules.append(rule)
-    return rules
-
-
-def _probes(key: Key) -> list[Any]:
-    return [value for kind in (int, float, str, list) if _takes(key.kind, kind) for value in PROBES[kind]]
-
-
-def _refusal(tree: dict[str, Any], start: str) -> str | None:
-    try:
         build(tree)
-    except ConfigError as error:
-        return str(error).removeprefix(start) if str(error).startswith(start) else None
-    return None
+
+    return _rules(key, built)
+
+
+def _rules(key: Key, take: Callable[[Any], object]) -> list[str]:
+    """What is said to be allowed where `take` refuses a probe."""
+    rules: list[str] = []
+    for probe in (value for kind in (int, float, str, list) if _takes(key.kind, kind) for value in PROBES[kind]):
+        try:
+            take(probe)
+        except ConfigError as error:
+            start = f"{key.name}={probe!r} is not allowed: "
+            if str(error).startswith(start) and (rule := str(error).removeprefix(start)) not in rules:
+                rules.append(rule)
+    return rules
 
 
 def _takes(hint: Any, kind: type) -> bool:
@@ -166,7 +167,8 @@ def weighting_rows() -> Iterator[str]:
         hints = typing.get_type_hints(kind)
         inner = [field for field in dataclasses.fields(kind) if hints[field.name] is Weighting]
         for key in keys:
-            rules = "; ".join(_allowed_in_weighting(name, key)).replace("|", "or")
+            take = partial(_load_with, name, key.name.removeprefix("weighting."))
+            rules = "; ".join(_rules(key, take)).replace("|", "or")
             yield f"| `{name}` | `{key.name}` | {_type_text(key.kind)} | `{_default_text(key)}` | {rules} |"
         for field in inner:
             yield f"| `{name}` | `weighting.{field.name}` | a weighting | `{{name: uniform}}` | any of these |"
@@ -174,17 +176,8 @@ def weighting_rows() -> Iterator[str]:
             yield f"| `{name}` | | | | |"
 
 
-def _allowed_in_weighting(name: str, key: Key) -> list[str]:
-    """What a weighting says is allowed where it refuses a probe."""
-    rules: list[str] = []
-    for probe in _probes(key):
-        try:
-            load_weighting({"name": name, key.name.removeprefix("weighting."): probe}, "weighting")
-        except ConfigError as error:
-            start = f"{key.name}={probe!r} is not allowed: "
-            if str(error).startswith(start) and (rule := str(error).removeprefix(start)) not in rules:
-                rules.append(rule)
-    return rules
+def _load_with(name: str, key: str, value: Any) -> Weighting:
+    return load_weighting({"name": name, key: value}, "weighting")
 
 
 def _tables(keys: list[Key], stages: dict[str, Any], plain: dict[str, Any], shown: set[type]) -> Iterator[str]:
