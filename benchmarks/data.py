@@ -177,7 +177,14 @@ def loaded(folder: Path, number: int) -> Work:
     with tempfile.TemporaryDirectory() as made:
         text = train_tokenizer([example.code for example in examples[:1000]], 300)
         write_table(Path(made) / "train.arrow", fingerprinted(encode_examples(text, examples)))
-        meta = {"vocab_size": 300, "eos_token_id": 1, "pad_token_id": 0, "max_length": 1024, "is_ordered": False}
+        meta = {
+            "vocab_size": 300,
+            "largest_token_id": 299,
+            "eos_token_id": 1,
+            "pad_token_id": 0,
+            "max_length": 1024,
+            "is_ordered": False,
+        }
         write_json(Path(made) / "meta.json", meta)
         loader = TrainLoader(TokenData.open(Path(made), "train"), batch_size=256, seed=0)
         started = time.process_time()

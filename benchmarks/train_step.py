@@ -48,7 +48,14 @@ def make_data(folder: Path):
         "is_correct": np.ones(ROWS, dtype=bool),
     }
     write_table(folder / "train.arrow", pa.table(columns))
-    meta = {"vocab_size": VOCAB, "eos_token_id": 1, "pad_token_id": 0, "max_length": MAX_LENGTH, "is_ordered": False}
+    meta = {
+        "vocab_size": VOCAB,
+        "largest_token_id": VOCAB - 1,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "max_length": MAX_LENGTH,
+        "is_ordered": False,
+    }
     (folder / "meta.json").write_text(json.dumps(meta))
     return TokenData.open(folder, "train")
 

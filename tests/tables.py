@@ -8,7 +8,14 @@ import pyarrow as pa
 from wmtp.tokens.tables import read_table, write_table
 
 VOCAB = 40
-META = {"vocab_size": VOCAB, "eos_token_id": 1, "pad_token_id": 0, "max_length": 32, "is_ordered": False}
+META = {
+    "vocab_size": VOCAB,
+    "largest_token_id": VOCAB - 1,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "max_length": 32,
+    "is_ordered": False,
+}
 
 
 def make_tables(folder, num_rows=48, name="train", seed=0):

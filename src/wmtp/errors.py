@@ -53,3 +53,18 @@ class PreemptedError(WmtpError):
 
 class LaunchError(WmtpError):
     """A stage's processes could not be started, or one of them failed."""
+
+
+def first_line(error: object) -> str:
+    """Of what somebody's library says, which may be a page or nothing: the first line that says something.
+
+    One that only announces the next is no end. The type's name where nothing is said.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    count = next((number for number, line in enumerate(lines, start=1) if not line.endswith(":")), len(lines))
+    return " ".join(lines[:count]) or type(error).__name__
+
+
+def described(error: Exception) -> str:
+    """What an exception is and says, in one line."""
+    return f"{type(error).__name__}: {first_line(error)}"

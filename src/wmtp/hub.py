@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wmtp.errors import LaunchError, WmtpError
+from wmtp.errors import LaunchError, WmtpError, described, first_line
 
 ORIGIN = ".hub.json"
 """Beside the files: which repository and commit they are of."""
@@ -40,7 +40,7 @@ def fetch(
         raise
     except Exception as error:  # the library raises whatever its transport does
         raise LaunchError(
-            f"{kind} {repo}@{revision} cannot be fetched from the hub: {_first_line(error)}; without a network, "
+            f"{kind} {repo}@{revision} cannot be fetched from the hub: {first_line(error)}; without a network, "
             f"put its files into a folder and name that folder instead"
         ) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
@@ -62,8 +62,4 @@ def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:  # of the network, of the hub, of a name that is none
-        raise LaunchError(f"{repo} cannot be had from the hub: {type(error).__name__}: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LaunchError(f"{repo} cannot be had from the hub: {described(error)}") from None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import ConfigError
+from wmtp.errors import ConfigError, first_line
 from wmtp.model_files import tokenizer_files
 
 _PARTS = {"normalizer": "normalises text", "pre_tokenizer": "splits text", "model": "merges pieces"}
@@ -43,7 +43,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
             text = AutoTokenizer.from_pretrained(str(folder)).backend_tokenizer.to_str()
     except Exception as error:  # both libraries raise whatever they meet in somebody's files
-        raise ConfigError(f"{folder} holds no tokenizer that can be read: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{folder} holds no tokenizer that can be read: {first_line(error)}") from None
     found: dict[str, Any] = json.loads(text)
     return found
 

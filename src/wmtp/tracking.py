@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wmtp import run_views
+from wmtp.errors import first_line
 from wmtp.files import Journal, read_journal, temporary_sibling, write_json
 from wmtp.places import home
 
@@ -173,7 +174,7 @@ class Courier:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            reason = first_line(error)[:200]
             what = "cannot be written, metrics are kept and delivered later"
             print(f"warning: MLflow at {self.uri} {what}: {reason}", flush=True)
         self._warned = True

@@ -21,7 +21,7 @@ from wmtp.config.data import DataConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig, compose_downloads, compose_inputs
 from wmtp.config.schema import Config, LaunchConfig
 from wmtp.config.strict import parse_yaml, reject_unknown, structured, type_of
-from wmtp.errors import ConfigError
+from wmtp.errors import ConfigError, first_line
 from wmtp.files import write_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -156,7 +156,7 @@ def _read_yaml(path: Path, schema: type) -> DictConfig | ListConfig:
     try:
         return typing.cast("DictConfig | ListConfig", OmegaConf.create(parse_yaml(path.read_text(encoding="utf-8"), schema)))
     except Exception as error:  # of YAML, of OmegaConf, of text that is no UTF-8, of Python's own depth
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{path} is not valid YAML: {first_line(error)}") from None
 
 
 def _dotlist(overrides: Sequence[str]) -> DictConfig:
@@ -168,7 +168,7 @@ def _dotlist(overrides: Sequence[str]) -> DictConfig:
         try:
             OmegaConf.update(tree, key, parse_yaml(value, type_of(Config, key.split("."))))
         except Exception as error:  # of YAML, of OmegaConf
-            raise ConfigError(f"override {item!r}: {str(error).splitlines()[0]}") from None
+            raise ConfigError(f"override {item!r}: {first_line(error)}") from None
     return tree
 
 
@@ -194,7 +194,7 @@ def _merged(where: str, *trees: Any) -> dict[str, Any]:
     try:
         found = OmegaConf.to_container(OmegaConf.merge(*trees), resolve=True)
     except Exception as error:  # of OmegaConf: a reference to nothing, a section that is a number
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{where}: {first_line(error)}") from None
     require(isinstance(found, dict), where, found, "a mapping")
     return typing.cast("dict[str, Any]", found)
 
@@ -274,7 +274,7 @@ def _read_plain(path: Path) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(tree, resolve=True)
     except Exception as error:
-        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{path}: {first_line(error)}") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{path} must hold a mapping")
     return typing.cast("dict[str, Any]", plain)

@@ -13,7 +13,7 @@ from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from wmtp.checks import nearest, require
-from wmtp.errors import ConfigError
+from wmtp.errors import ConfigError, first_line
 
 
 def structured(cls: type, tree: Any, where: str) -> Any:
@@ -26,9 +26,9 @@ def structured(cls: type, tree: Any, where: str) -> Any:
         known = _known_keys(cls, key[:-1])
         raise ConfigError(f"unknown key {where}.{'.'.join(key)}{nearest(key[-1], known)}") from None
     except ValidationError as error:
-        raise ConfigError(f"{where}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from None
+        raise ConfigError(f"{where}.{error.full_key}: {first_line(error.msg or error)}") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{where}: {first_line(error)}") from None
 
 
 def _require_mappings(cls: type, tree: Any, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from wmtp.errors import ModelError
+from wmtp.errors import ModelError, first_line
 
 _HERE = "[[the model goes on here]]"
 
@@ -28,7 +28,7 @@ class Chat:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path_or_hub_id, revision=revision)
         except (OSError, ValueError) as error:
-            raise ModelError(f"tokenizer of {path_or_hub_id}: {str(error).splitlines()[0]}") from None
+            raise ModelError(f"tokenizer of {path_or_hub_id}: {first_line(error)}") from None
         return cls(tokenizer) if tokenizer.chat_template is not None else None
 
     def text(self, message: str, prefill: str = "", system: str = "") -> str:

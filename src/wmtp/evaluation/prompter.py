@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import DataError, ModelError
+from wmtp.errors import DataError, ModelError, first_line
 from wmtp.evaluation.chat import Chat
 from wmtp.evaluation.generate import Decoding, Prompt
 from wmtp.tasksets.base import TaskSet
@@ -99,8 +99,3 @@ def _tokenizer(path_or_hub_id: str, eos_token_id: int | None, revision: str | No
         except Exception as error:  # transformers, and any tokenizer's own code, raise whatever they meet in somebody's files
             raise ModelError(f"tokenizer of {path_or_hub_id}: {first_line(error)}") from error
         return load_tokenizer(Path(converted), eos_token_id)
-
-
-def first_line(error: Exception) -> str:
-    """Of a library's explanations the first that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

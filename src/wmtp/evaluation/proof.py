@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from wmtp.errors import ModelError
+from wmtp.errors import ModelError, first_line
 from wmtp.evaluation.kv_cache import cache_argument, growing_cache, select_rows, step_arguments
-from wmtp.evaluation.prompter import first_line
 from wmtp.tokens.encode import TextTokenizer
 
 _TEXT = "def area(width, height):\n    # of a rectangle, in m\n    return width * height\n"

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wmtp.errors import ConfigError, ModelError
+from wmtp.errors import ConfigError, ModelError, first_line
 from wmtp.evaluation.completer import identity_of
 from wmtp.evaluation.generate import Decoding, OnPass, Prompt, made_answer
 from wmtp.evaluation.nucleus import row_key
-from wmtp.evaluation.prompter import Prompter, first_line
+from wmtp.evaluation.prompter import Prompter
 from wmtp.evaluation.results import GREEDY, Answer, SampleKey
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem

@@ -22,15 +22,18 @@ def write_meta(
     counts: Mapping[str, int],
     statistics: Mapping[str, float],
     *,
+    largest_token_id: int,
     packages: Mapping[str, str],
 ) -> None:
     """`out/meta.json`.
 
     Args:
-        root: the workspace; counts: of the ledger; packages: that programs could import, with their versions.
+        root: the workspace; counts: of the ledger; largest_token_id: in any row; packages: that programs could import, with
+            their versions.
     """
     meta = {
         "vocab_size": tokenizer.vocab_size,
+        "largest_token_id": largest_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "max_length": data.max_length,

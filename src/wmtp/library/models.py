@@ -182,13 +182,21 @@ def table_of(text: TextTokenizer, examples: Sequence[Example], columns: Mapping[
         raise ValueError("give at least one example")
     rows = text.encode_rows([(example.prompt, example.solution) for example in examples])
     lengths = np.array([len(row.ids) for row in rows])
+    tokens = np.concatenate([np.array(row.ids, dtype=np.int32) for row in rows])
     is_correct = np.array([example.is_correct for example in examples])
     return TokenData(
         path=Path("the given examples"),
-        meta=TokenMeta(text.vocab_size, text.eos_token_id, text.pad_token_id, int(lengths.max()), is_ordered=False),
+        meta=TokenMeta(
+            vocab_size=text.vocab_size,
+            largest_token_id=int(tokens.max()),
+            eos_token_id=text.eos_token_id,
+            pad_token_id=text.pad_token_id,
+            max_length=int(lengths.max()),
+            is_ordered=False,
+        ),
         arrow=pa.table({"is_correct": is_correct}),
         fingerprint=b"",
-        tokens=np.concatenate([np.array(row.ids, dtype=np.int32) for row in rows]),
+        tokens=tokens,
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         prompt_lens=np.array([row.prompt_len for row in rows], dtype=np.int32),
         is_correct=is_correct,

@@ -41,10 +41,11 @@ def build_model(
     """A model on the CPU, the same on every rank. A pretrained one has no parameters before `parallelize` fills it.
 
     Args:
+        vocab_size: of a model from scratch; of a pretrained one, the embeddings that it must have.
         seed: of every number that is drawn for it; all ranks' generators start from it here.
         n_future: overrides `config.n_future` (arm `ntp` is the same number of layers with one head).
     Raises:
-        ConfigError: the pretrained model's vocabulary is smaller than the tokenizer's.
+        ConfigError: the pretrained model has fewer embeddings.
         ModelError: see `wmtp.models.slices.open_model`.
     """
     seed_everything(seed)
@@ -120,7 +121,7 @@ def _pretrained(path: str, config: ModelConfig, n_future: int, vocab_size: int, 
     opened = open_model(Path(path), where)
     embeddings = cast(nn.Embedding, opened.model.get_input_embeddings()).num_embeddings
     if embeddings < vocab_size:
-        raise ConfigError(f"{where}: {embeddings} embeddings, but the tokenizer has {vocab_size} tokens")
+        raise ConfigError(f"{where}: {embeddings} embeddings, but the data's tokens need {vocab_size}")
     if isinstance(opened.model, MTPForCausalLM):
         model = opened.own()
         _take_heads(model, config, n_future, where)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from transformers import GenerationConfig, LlamaConfig
 
 from wmtp import model_files
-from wmtp.errors import ModelError
+from wmtp.errors import ModelError, first_line
 from wmtp.files import write_json
 from wmtp.models.heads import HeadLayout
 from wmtp.models.meta_files import FREQUENCIES, MetaFiles
@@ -274,7 +274,7 @@ def _require_fit(found: Mapping[str, torch.Size], config: MTPConfig, source: Pat
         with torch.device("meta"):
             due = {name: tensor.shape for name, tensor in MTPForCausalLM(config).state_dict().items()}
     except Exception as error:  # sizes that no model can have
-        raise ModelError(f"{source} is not what its params.json describes: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{source} is not what its params.json describes: {first_line(error)}") from None
     faults = [f"tensor {name} is missing" for name in due if name not in found]
     faults += [f"tensor {name} is of no part of the model" for name in found if name not in due]
     faults += [

@@ -28,7 +28,7 @@ from transformers.core_model_loading import (
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from wmtp import model_files
-from wmtp.errors import ModelError
+from wmtp.errors import ModelError, described
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,7 +81,7 @@ def _mapped(file: Path, _changed: int) -> Mapping[str, torch.Tensor]:
         with file.open("rb") as start:
             return cast(Mapping[str, torch.Tensor], load(mmap=start.read(2) == b"PK"))
     except Exception as error:  # torch raises whatever it meets in somebody's files
-        raise ModelError(f"{file} cannot be read: {first_line(error)}") from None
+        raise ModelError(f"{file} cannot be read: {described(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def sources(model: PreTrainedModel, places: Iterable[Place], transforms: list[An
         try:
             made = converted(converter, first, parts, model, dtype, shapes_alone=True)
         except Exception as error:  # transformers' operations raise whatever they meet in somebody's files
-            info.error_msgs.append(f"tensor {first} cannot be made of what is there: {first_line(error)}")
+            info.error_msgs.append(f"tensor {first} cannot be made of what is there: {described(error)}")
             continue
         for name, tensor in made.items():
             found[name] = Converted(name, first, tuple(tensor.shape), dtype, converter, parts, model)
@@ -228,13 +228,6 @@ def require_every_tensor(info: Mapping[str, Any], where: str) -> None:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ModelError(f"{where}: {faults[0]}{more}")
-
-
-def first_line(error: Exception) -> str:
-    """What an exception is and says, in one line; a line that only announces the next one is no end."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    count = next((number for number, line in enumerate(lines, start=1) if not line.endswith(":")), len(lines))
-    return f"{type(error).__name__}: {' '.join(lines[:count])}"
 
 
 def passed_over(model: PreTrainedModel) -> list[str]:

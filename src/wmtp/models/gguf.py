@@ -16,8 +16,8 @@ from transformers.integrations.gguf.dequant import GGML_NAME
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
-from wmtp.errors import ModelError
-from wmtp.models.file_tensors import first_line, require_every_tensor
+from wmtp.errors import ModelError, described
+from wmtp.models.file_tensors import require_every_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ def write_folder(file: Path, folder: Path) -> dict[str, Any]:
         metadata, _ = read_gguf_metadata(str(file))
         header = GgufHeader.from_file(str(file))
     except Exception as error:  # whatever the reader met in somebody's file
-        raise ModelError(f"{file} cannot be read as GGUF: {first_line(error)}") from None
+        raise ModelError(f"{file} cannot be read as GGUF: {described(error)}") from None
     tokenizer = _tokenizer(file, metadata)
     model = _plain(_dequantised(file))
     if len(tokenizer) > model.config.vocab_size:
@@ -79,7 +79,7 @@ def _dequantised(file: Path) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
         )
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{file}: {first_line(error)}") from error
+        raise ModelError(f"{file}: {described(error)}") from error
     model, info = loaded
     require_every_tensor(info, str(file))
     return model
@@ -101,7 +101,7 @@ def _tokenizer(file: Path, metadata: Mapping[str, Any]) -> PreTrainedTokenizerFa
     try:
         read = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
     except Exception as error:
-        raise ModelError(f"{file}: its tokenizer cannot be read: {first_line(error)}") from error
+        raise ModelError(f"{file}: its tokenizer cannot be read: {described(error)}") from error
     parts = json.loads(read.backend_tokenizer.to_str())
     num_tokens = metadata["tokenizer.ggml.tokens"]
     parts["added_tokens"] = [token for token in parts["added_tokens"] if token["id"] < num_tokens]

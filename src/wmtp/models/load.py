@@ -17,9 +17,9 @@ from huggingface_hub.utils import validate_repo_id
 from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from wmtp.errors import ModelError
+from wmtp.errors import ModelError, described
 from wmtp.model_files import CONFIG, read_object, require_model, tensor_names
-from wmtp.models.file_tensors import first_line, passed_over, require_every_tensor, say_unread, shipped_names
+from wmtp.models.file_tensors import passed_over, require_every_tensor, say_unread, shipped_names
 from wmtp.models.heads import HeadLayout, layers_name, norm_name
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.start import start_heads, try_start
@@ -60,7 +60,7 @@ def read_model(
             path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{where}: {first_line(error)}") from error
+        raise ModelError(f"{where}: {described(error)}") from error
     model, info = loaded
     unknown = set(info["unexpected_keys"])
     require_every_tensor({**info, "unexpected_keys": unknown - set(shipped_names(model, unknown))}, where)
@@ -91,7 +91,7 @@ def require_causal(path_or_hub_id: str, where: str, *, revision: str | None = No
     except HFValidationError:
         raise ModelError(f"{where}: {path_or_hub_id} does not exist, and is no hub id (owner/name)") from None
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{where}: {first_line(error)}") from None
+        raise ModelError(f"{where}: {described(error)}") from None
     if config.is_encoder_decoder:
         raise ModelError(f"{where}: a {config.model_type} model has an encoder: it is no causal language model")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -222,7 +222,7 @@ def _compare(model: MTPForCausalLM, expected_BTV: torch.Tensor, where: str) -> N
     try:
         found = of_heads(model, expected_BTV)
     except Exception as error:  # and so do families that are unlike others
-        raise ModelError(f"{where}: heads cannot be put on it: {first_line(error)}") from None
+        raise ModelError(f"{where}: heads cannot be put on it: {described(error)}") from None
     fault = differing(found, model, is_narrow=model.dtype.itemsize == 2)
     if fault:
         raise ModelError(f"{where}: {fault}")

@@ -20,8 +20,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_layers import MtpModel
 
-from wmtp.errors import ModelError
-from wmtp.models.file_tensors import Source, first_line, shipped_names, sources
+from wmtp.errors import ModelError, described
+from wmtp.models.file_tensors import Source, shipped_names, sources
 from wmtp.models.heads import layers_name
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.streamed import stream
@@ -127,7 +127,7 @@ def open_modules(opened: Opened, count: int) -> Modules:
     try:
         modules, transforms = _made(opened, number)
     except Exception as error:  # transformers raises whatever it meets in somebody's settings
-        raise ModelError(f"{where}: its multi-token modules cannot be made: {first_line(error)}: {_HINT}") from None
+        raise ModelError(f"{where}: its multi-token modules cannot be made: {described(error)}: {_HINT}") from None
     places = [opened.places[name] for name in _names(opened)]
     try:
         found = sources(modules, places, transforms, where)

@@ -21,8 +21,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.conversion_mapping import get_model_conversion_mapping
 
 from wmtp import model_files
-from wmtp.errors import ModelError
-from wmtp.models.file_tensors import Place, Source, first_line, places_in, say_unread, shipped_names, sources
+from wmtp.errors import ModelError, described
+from wmtp.models.file_tensors import Place, Source, places_in, say_unread, shipped_names, sources
 from wmtp.models.heads import HeadLayout, layers_name
 from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof, require_causal
 from wmtp.models.mtp import MTPForCausalLM
@@ -140,7 +140,7 @@ class Unread:
         except ModelError as error:
             fault = str(error).removeprefix(f"{self.where}: ")
         except Exception as error:  # families are unlike one another
-            fault = f"heads cannot be put on it: {first_line(error)}"
+            fault = f"heads cannot be put on it: {described(error)}"
         said = [fault]
         dist.broadcast_object_list(said, src=0)
         if said[0]:
@@ -205,7 +205,7 @@ def _without_parameters(folder: Path, where: str, untied: tuple[str, ...]) -> Pr
         if (folder / "generation_config.json").exists():
             model.generation_config = GenerationConfig.from_pretrained(folder)
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{where}: {first_line(error)}") from None
+        raise ModelError(f"{where}: {described(error)}") from None
     for name in untied:
         part, _, key = name.rpartition(".")
         like = model.get_parameter(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmtp.errors import ConfigError, LaunchError
+from wmtp.errors import ConfigError, LaunchError, first_line
 from wmtp.orchestration.books import ask
 
 
@@ -39,4 +39,4 @@ def fetch_run_cache(root: Path) -> None:
     except RunCacheNotSupported as error:
         raise ConfigError(f"the default remote has no run cache: {error}") from None
     except Exception as error:  # of any of the libraries that read remotes
-        raise LaunchError(f"the default remote cannot be read: {str(error).splitlines()[0] or type(error).__name__}") from None
+        raise LaunchError(f"the default remote cannot be read: {first_line(error)}") from None

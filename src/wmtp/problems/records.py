@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from wmtp.errors import DataError
+from wmtp.errors import DataError, first_line
 from wmtp.files import parse_json
 from wmtp.problems.splits import files_of, path_format
 
@@ -205,7 +205,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         yield from _rows(path, pq.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=_BATCH))
     except pa.ArrowException as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def _arrow(path: Path) -> Iterator[Row]:
@@ -221,7 +221,7 @@ def _arrow(path: Path) -> Iterator[Row]:
                 batches = iter(pa.ipc.open_stream(source))
             yield from _rows(path, (batch.slice(i, _BATCH) for batch in batches for i in range(0, len(batch), _BATCH)))
         except pa.ArrowException as error:
-            raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+            raise DataError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def _rows(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
@@ -264,7 +264,7 @@ def _hub(name: str, repo: str, config: str | None, split: str | None, revision: 
         for row, record in enumerate(stream):
             yield f"{name}: row {row}", record
     except (OSError, ValueError) as error:
-        raise DataError(f"hub dataset {name}: {str(error).splitlines()[0]}") from None
+        raise DataError(f"hub dataset {name}: {first_line(error)}") from None
 
 
 _MISSING = object()

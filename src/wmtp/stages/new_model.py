@@ -27,15 +27,17 @@ def new_model(
     Raises:
         ConfigError: the pretrained model was made with another tokenizer.
     """
+    vocab_size = meta.vocab_size
     if config.pretrained is not None:
         where, folder = f"model.pretrained={config.pretrained}", Path(located(config.pretrained, "model"))
         if folder.is_dir() and not tokenizer_files(folder):
             print(f"{where} holds no tokenizer: that the data was made with its own cannot be checked", flush=True)
         require_same_tokenizer(tokenizer, folder, where)
         config = replace(config, pretrained=str(folder))
+        vocab_size = meta.least_embeddings  # a multimodal model's tokenizer has more than its text model embeds
     return build_model(
         config,
-        vocab_size=meta.vocab_size,
+        vocab_size=vocab_size,
         max_length=meta.max_length,
         pad_token_id=meta.pad_token_id,
         eos_token_id=meta.eos_token_id,

@@ -27,7 +27,7 @@ from wmtp.progress import counted
 from wmtp.sandbox.store import OnVerdict, VerdictStore
 from wmtp.stages.context import StageContext
 from wmtp.stages.sample_documents import sample_documents
-from wmtp.tokens.tables import row_lengths, write_table
+from wmtp.tokens.tables import largest_token, row_lengths, write_table
 from wmtp.types import Limits, Problem, Program, Solution, StageResult, Verdict
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def run(config: Config, context: StageContext) -> StageResult:
     write_problems(out / "test_problems.jsonl", (replace(problem, solutions=_reference(problem)) for problem in splits.test))
     statistics = _statistics(tables) | _label_statistics(checks)
     versions = {package.name: package.version for package in packages}
-    write_meta(out, data, context.root, tokenizer.text, counts, statistics, packages=versions)
+    largest = max(map(largest_token, tables.values()))
+    write_meta(out, data, context.root, tokenizer.text, counts, statistics, largest_token_id=largest, packages=versions)
     write_for_datasets(out, [name for name, _, _ in TABLES])
     write_card(out, context.out("artifacts/card"))
     return StageResult(metrics=statistics, counts=counts)

@@ -21,6 +21,7 @@ from wmtp.stages.context import StageContext
 from wmtp.tokens.chat import ChatTokens
 from wmtp.tokens.encode import TextTokenizer
 from wmtp.tokens.packing import Encoded, write_packed
+from wmtp.tokens.tables import largest_token
 from wmtp.tokens.tokenizer import copy_tokenizer, save_tokenizer, train_tokenizer
 from wmtp.types import StageResult
 
@@ -37,6 +38,7 @@ def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
     tokenizer = _tokenizer(corpus, context.root, out / "tokenizer")
     chat = ChatTokens(out / "tokenizer") if data.source == "messages" else None
     statistics: dict[str, float] = {}
+    largest = -1
     for use in USES:
         line = ledger.line(f"table/{use}", "documents", f"split/{use}")
         encoded = _texts(corpus, use, tokenizer, line) if chat is None else _conversations(corpus, use, chat, line)
@@ -44,10 +46,11 @@ def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
         if not table.num_rows:
             raise DataError(f"{use}: none of {line.num_read} documents can be learnt from: {line}")
         statistics |= _statistics(use, table, data.max_length)
+        largest = max(largest, largest_token(table))
         print(f"sample: {use}: {table.num_rows} rows of at most {data.max_length} tokens", flush=True)
     counts = ledger.counts()
     write_lines(out / REMOVED, [each.as_dict() for each in corpus.removed])
-    write_meta(out, data, context.root, tokenizer, counts, statistics, packages={})
+    write_meta(out, data, context.root, tokenizer, counts, statistics, largest_token_id=largest, packages={})
     write_for_datasets(out, USES)
     write_card(out, context.out("artifacts/card"))
     return StageResult(metrics=statistics, counts=counts)

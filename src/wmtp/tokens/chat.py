@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import DataError
+from wmtp.errors import DataError, first_line
 
 Message = dict[str, str]
 
@@ -37,7 +37,7 @@ class ChatTokens:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
         except (OSError, ValueError) as error:
-            raise DataError(f"tokenizer {folder}: {str(error).splitlines()[0]}") from None
+            raise DataError(f"tokenizer {folder}: {first_line(error)}") from None
         if self._tokenizer.chat_template is None:
             raise DataError(f"tokenizer {folder} has no chat template: data.source=messages is written by it")
         added = self._tokenizer.added_tokens_decoder.values()

@@ -29,9 +29,13 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class TokenMeta:
-    """What meta.json says about a folder of token tables. `is_ordered`: `ORDERED_TABLES` are in curriculum order."""
+    """What meta.json says about a folder of token tables. `is_ordered`: `ORDERED_TABLES` are in curriculum order.
+
+    `vocab_size`: of the tokenizer; `largest_token_id`: of the rows, which may hold none of a tokenizer's last tokens.
+    """
 
     vocab_size: int
+    largest_token_id: int
     eos_token_id: int
     pad_token_id: int
     max_length: int
@@ -47,6 +51,7 @@ class TokenMeta:
         meta = read_meta(folder)
         for key, kind in (
             ("vocab_size", int),
+            ("largest_token_id", int),
             ("eos_token_id", int),
             ("pad_token_id", int),
             ("max_length", int),
@@ -56,11 +61,17 @@ class TokenMeta:
                 raise DataError(f"{folder / 'meta.json'}: {key} is {meta.get(key)!r}, not of type {kind.__name__}")
         return cls(
             vocab_size=meta["vocab_size"],
+            largest_token_id=meta["largest_token_id"],
             eos_token_id=meta["eos_token_id"],
             pad_token_id=meta["pad_token_id"],
             max_length=meta["max_length"],
             is_ordered=meta["is_ordered"],
         )
+
+    @property
+    def least_embeddings(self) -> int:
+        """That a model needs to read the rows, padded."""
+        return max(self.largest_token_id, self.eos_token_id, self.pad_token_id) + 1
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wmtp.errors import DataError
 from wmtp.files import whole_file
@@ -79,6 +80,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
 def large_list(values: np.ndarray, offsets: np.ndarray) -> pa.LargeListArray:
     """Flat values and N+1 offsets as a list column of N rows."""
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values))
+
+
+def largest_token(table: pa.Table) -> int:
+    """Of all rows; -1 where there are none."""
+    return max((pc.max(chunk.flatten()).as_py() for chunk in table["input_ids"].chunks if len(chunk)), default=-1)
 
 
 def row_lengths(table: pa.Table) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from wmtp.errors import DataError
+from wmtp.errors import DataError, first_line
 from wmtp.model_files import read_object
 from wmtp.problems.render import Example, History
 from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, TextTokenizer, Tokenised, added_before, tokenise
@@ -101,7 +101,7 @@ def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokeniz
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises nothing more special
-        raise DataError(f"{folder}/tokenizer.json is no tokenizer: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{folder}/tokenizer.json is no tokenizer: {first_line(error)}") from None
     settings = dict(read_object(folder / "tokenizer_config.json"))
     eos = _special(tokenizer, settings, "eos_token")
     eos = eos_token_id if eos is None else eos
@@ -142,9 +142,7 @@ def tokenizer_folder(path_or_hub_id: str, revision: str | None = None) -> Path:
 
         return Path(snapshot_download(path_or_hub_id, revision=revision, allow_patterns=list(_FILES)))
     except (ImportError, OSError, ValueError) as error:
-        raise DataError(
-            f"tokenizer {path_or_hub_id}: no such folder, and not from the hub: {str(error).splitlines()[0]}"
-        ) from None
+        raise DataError(f"tokenizer {path_or_hub_id}: no such folder, and not from the hub: {first_line(error)}") from None
 
 
 def copy_tokenizer(path_or_hub_id: str, folder: Path) -> TextTokenizer:

@@ -34,7 +34,7 @@ def test_pretrained_path_is_loaded_and_checked(ids, tmp_path):
     ((found, _),) = run_on_ranks(1, read, config, 2, ids, tmp_path=tmp_path)
     due = torch.nn.functional.cross_entropy(source(ids).logits[:, :-1].mT, ids[:, 1:], reduction="none")
     torch.testing.assert_close(found[:, :-1, 0], due)
-    with pytest.raises(ConfigError, match="31 embeddings, but the tokenizer has 99"):
+    with pytest.raises(ConfigError, match="31 embeddings, but the data's tokens need 99"):
         build_model(config, seed=0, **{**TOKENS, "vocab_size": 99})
 
 

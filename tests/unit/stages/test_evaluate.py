@@ -43,7 +43,8 @@ def workspace(tmp_path_factory):
     model.save_pretrained(policy)
     save_tokenizer(byte_tokenizer(), policy, 64)
     write_problems(data / "test_problems.jsonl", PROBLEMS)
-    meta = {"vocab_size": 258, "eos_token_id": EOS, "pad_token_id": PAD, "max_length": 64, "is_ordered": False}
+    sizes = {"vocab_size": 258, "largest_token_id": 257, "max_length": 64}
+    meta = {**sizes, "eos_token_id": EOS, "pad_token_id": PAD, "is_ordered": False}
     (data / "meta.json").write_text(json.dumps(meta | {"sources": [["given.jsonl", 7, "abc"]]}))
     write_table(data / "validation.arrow", validation_table())
     return root

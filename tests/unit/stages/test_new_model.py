@@ -1,14 +1,18 @@
 """A new model is one for the dataset's tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from wmtp.config.training import ModelConfig
+from wmtp.errors import ConfigError
 from wmtp.stages.new_model import new_model
 from wmtp.tokens.data import TokenMeta
 
-META = TokenMeta(vocab_size=40, eos_token_id=3, pad_token_id=5, max_length=17, is_ordered=False)
+META = TokenMeta(vocab_size=40, largest_token_id=38, eos_token_id=3, pad_token_id=5, max_length=17, is_ordered=False)
 UNREAD = Path("no/tokenizer")
 SMALL = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=4, n_heads=2, n_kv_heads=2, n_future=3)
 
@@ -25,3 +29,15 @@ def test_an_arms_heads_replace_the_configured_ones_and_the_seed_decides_its_weig
     assert one.config.n_future == 1 and one.config.num_blocks == 4
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_pretrained_model_needs_the_embeddings_that_rows_ask_for_and_no_more(tmp_path):
+    """Gemma 3's text models embed one token less than their tokenizer has, which is an image's."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=39, **sizes)).save_pretrained(tmp_path)
+    config = ModelConfig(pretrained=str(tmp_path), n_future=2)
+    assert new_model(config, META, UNREAD, seed=0).config.decoder_config.vocab_size == 39
+    with pytest.raises(ConfigError, match="39 embeddings, but the data's tokens need 40"):
+        new_model(config, replace(META, largest_token_id=39), UNREAD, seed=0)
+    with pytest.raises(ConfigError, match="39 embeddings, but the data's tokens need 40"):
+        new_model(config, replace(META, pad_token_id=39), UNREAD, seed=0)

@@ -108,6 +108,8 @@ def test_counts_add_up_and_are_written(made):
     meta, lines = json.loads((folder / "meta.json").read_text()), lines_that_add_up(folder)
     assert meta["counts"] == result.counts and meta["statistics"] == result.metrics
     assert {"vocab_size", "eos_token_id", "pad_token_id", "max_length", "tokenizer_sha256"} < meta.keys()
+    rows = [row for path in folder.glob("*.arrow") for row in read_table(path)["input_ids"].to_pylist()]
+    assert meta["largest_token_id"] == max(map(max, rows)) < meta["vocab_size"]
     assert_tables_are_what_was_kept(folder, lines)
     for split, number in (("train", 30), ("reference", 8), ("validation", 6), ("test", 4)):
         made_up = lines[f"source/{split}", "problems"]
