@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wmtp.errors import ModelError
+from wmtp.errors import ModelError, first_line
 from wmtp.files import parse_json
 
 CONFIG = "config.json"
+_QUANTISED = ("quantization_config", "compression_config")
+"""Settings that say how numbers in the files become weights."""
 _SETTINGS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """Objects that need not be there; transformers goes on without one that it cannot read, and a model then says other things."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "*.tiktoken", "*.bpe.model")
@@ -21,7 +23,8 @@ _BESIDE_TOKENIZERS = ("merges.txt", "tokenizer_config.json", "special_tokens_map
 
 
 def require_model(folder: Path, *, tokenizer: bool = False) -> None:
-    """A folder that a model can be loaded from: settings, all shards of the weights, and each of them to its end.
+    """A folder that a model can be loaded from: settings, all shards of the weights, and each of them to its end. Weights are
+    floating-point numbers, or the settings say how they are quantised.
 
     Args:
         tokenizer: there must be one, too.
@@ -34,12 +37,15 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
         raise ModelError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a model's folder")
     if (folder / "adapter_config.json").exists() and not (folder / CONFIG).exists():
         raise ModelError(f"{folder} holds an adapter alone: merge it into its base model (PEFT's merge_and_unload)")
-    if not isinstance(read_object(folder / CONFIG).get("model_type"), str):
+    settings = read_object(folder / CONFIG)
+    if not isinstance(settings.get("model_type"), str):
         raise ModelError(f"{folder / CONFIG} names no model_type")
     for name in _SETTINGS:
         if os.path.lexists(folder / name):
             read_object(folder / name)
-    weight_files(folder)
+    files = weight_files(folder)
+    if not any(key in settings for key in _QUANTISED):
+        _require_floats(files)
     if tokenizer and not tokenizer_files(folder):
         raise ModelError(f"{folder} holds no tokenizer: copy its files (tokenizer.json, tokenizer_config.json) there")
 
@@ -104,7 +110,19 @@ def tensor_names(path: Path) -> list[str]:
         with safe_open(path, framework="numpy") as tensors:
             return sorted(tensors.keys())
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken: {_line(error)}") from None
+        raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken: {first_line(error)}") from None
+
+
+def _require_floats(files: Sequence[Path]) -> None:
+    """Raises ModelError: integers, which a loader would take for the weights themselves, whatever their scale was."""
+    from safetensors import safe_open
+
+    for path in (path for path in files if path.suffix == ".safetensors"):
+        with safe_open(path, framework="numpy") as tensors:
+            for name in sorted(tensors.keys()):
+                dtype = tensors.get_slice(name).get_dtype()
+                if name.endswith("weight") and not dtype.startswith(("F", "BF")):
+                    raise ModelError(f"{path}: tensor {name} holds {dtype}, and {CONFIG} says nothing of how it is quantised")
 
 
 def _require_file(path: Path) -> None:
@@ -151,7 +169,3 @@ def digests(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             found[str(path.relative_to(folder))] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     return found
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -48,6 +48,19 @@ def test_one_file_of_either_format_is_accepted(tmp_path):
     assert [path.name for path in weight_files(tmp_path)] == ["model.safetensors"]
 
 
+def test_integers_are_weights_only_where_the_settings_say_how(tmp_path):
+    """transformers casts them, whatever their scale was, and says nothing."""
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    mask = {"attn.bias": np.tril(np.ones((4, 4), np.uint8))}
+    save_file({"w.weight": np.zeros(3, np.float16), **mask}, tmp_path / "model.safetensors")
+    require_model(tmp_path)
+    save_file({"w.weight": np.zeros(3, np.int8), **mask}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"tensor w\.weight holds I8, and config\.json says nothing of how it is quantised"):
+        require_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}}')
+    require_model(tmp_path)
+
+
 INDEX = "model.safetensors.index.json"
 SHARD = "model-00002-of-00002.safetensors"
 

@@ -16,6 +16,7 @@ from wmtp.checks import one_of, require
 from wmtp.config.data import MAX_BENCHMARKS, benchmark_path
 from wmtp.errors import ConfigError, ModelError
 from wmtp.model_files import require_model, tokenizer_files
+from wmtp.model_types import require_causal
 from wmtp.places import home
 from wmtp.problems.splits import base_of
 from wmtp.same_tokenizer import require_same_tokenizer
@@ -153,8 +154,8 @@ def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConf
 
 
 def require_given(root: Path, config: Config) -> None:
-    """Everything that is to be read is there, or is a hub id with a revision; models that are there are whole, to the end of
-    every file of weights, and have the data's tokenizer.
+    """Everything that is to be read is there, or is a hub id with a revision; models that are there are of a known kind and
+    whole, to the end of every file of weights, and have the data's tokenizer.
 
     Raises:
         ConfigError: names the first key of which that is not so.
@@ -178,6 +179,10 @@ def require_given(root: Path, config: Config) -> None:
                 require_model(root / one.value)
             except ModelError as error:
                 raise ConfigError(f"{one.key}={one.value}: {error}") from None
+            try:
+                require_causal(str(root / one.value), f"{one.key}={one.value}")
+            except ModelError as error:
+                raise ConfigError(str(error)) from None
     _require_tokenizer(root, config)
 
 

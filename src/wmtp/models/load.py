@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from torch import nn
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from wmtp.errors import ModelError, described
-from wmtp.model_files import CONFIG, read_object, require_model, tensor_names
+from wmtp.model_files import require_model, tensor_names
+from wmtp.model_types import require_causal
 from wmtp.models.file_tensors import passed_over, require_every_tensor, say_unread, shipped_names
 from wmtp.models.heads import HeadLayout, layers_name, norm_name
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
@@ -68,34 +66,6 @@ def read_model(
     say_unread(shipped_names(model, [name for file in files for name in tensor_names(file)]), where)
     _require_numbers(model, where)
     return model
-
-
-def require_causal(path_or_hub_id: str, where: str, *, revision: str | None = None) -> None:
-    """The settings are of a kind that transformers has a causal language model of.
-
-    Raises:
-        ModelError: they are not, or there are none.
-    """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
-    from transformers import __version__ as version
-
-    folder = Path(path_or_hub_id)
-    settings = read_object(folder / CONFIG) if folder.exists() else None
-    if settings is not None and settings["model_type"] not in CONFIG_MAPPING:
-        own = " (its own code, which auto_map names, is not run)" if "auto_map" in settings else ""
-        raise ModelError(f"{where}: transformers {version} has no model of type {settings['model_type']}{own}")
-    try:
-        if settings is None:
-            validate_repo_id(path_or_hub_id)
-        config = AutoConfig.from_pretrained(path_or_hub_id, revision=revision)
-    except HFValidationError:
-        raise ModelError(f"{where}: {path_or_hub_id} does not exist, and is no hub id (owner/name)") from None
-    except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{where}: {described(error)}") from None
-    if config.is_encoder_decoder:
-        raise ModelError(f"{where}: a {config.model_type} model has an encoder: it is no causal language model")
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ModelError(f"{where}: transformers {version} has no causal language model of type {config.model_type}")
 
 
 def _require_numbers(model: PreTrainedModel, where: str) -> None:

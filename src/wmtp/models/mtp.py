@@ -20,6 +20,7 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 
+from wmtp.model_types import MULTI_TOKEN
 from wmtp.models.heads import HeadLayout, Heads, layers_name, norm_name, passed_by
 from wmtp.models.unembedding import LogitRule, TokenOrder, Unembedding
 from wmtp.objectives.linear_nll import ScaleGuess
@@ -44,7 +45,7 @@ class MTPConfig(PreTrainedConfig):
     heads are further layers of that kind, which it does not count. `head_*`: see `HeadLayout`.
     """
 
-    model_type = "wmtp_mtp"
+    model_type = MULTI_TOKEN
     sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="llama", optional=True)}  # noqa: RUF012
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None

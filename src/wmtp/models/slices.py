@@ -22,9 +22,10 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 
 from wmtp import model_files
 from wmtp.errors import ModelError, described
+from wmtp.model_types import require_causal
 from wmtp.models.file_tensors import Place, Source, places_in, say_unread, shipped_names, sources
 from wmtp.models.heads import HeadLayout, layers_name
-from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof, require_causal
+from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.parts import fill, without_wrappers
 from wmtp.models.start import start_heads, try_start

@@ -1,5 +1,6 @@
 """What is given from outside: paths that have to be there, hub ids that become stages, tokenizers that have to fit."""
 
+import json
 import shutil
 
 import numpy as np
@@ -180,6 +181,31 @@ def test_a_model_that_is_not_whole_is_refused_before_anything_starts(root, key):
     (folder / "config.json").unlink()
     with pytest.raises(ConfigError, match=rf"^{key}=model: .*config\.json: [^\n]*$"):
         require_given(root, config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"model_type": "internlm9", "auto_map": {}},
+            r"no model of type internlm9 \(its own code, which auto_map names, is not run\)",
+        ),
+        ({"model_type": "t5"}, "a t5 model has an encoder"),
+        ({"model_type": "vit"}, "no causal language model of type vit"),
+        ({"model_type": "llama", "hidden_size": "many"}, "hidden_size"),
+    ],
+)
+def test_a_model_of_a_kind_that_cannot_be_trained_is_refused_before_anything_starts(root, settings, said):
+    (tokenizer(model(root / "model")) / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=rf"^train_policy\.model\.pretrained=model: [^\n]*{said}[^\n]*$"):
+        require_given(root, configured(root, **{"train_policy.model.pretrained": "model"}))
+
+
+def test_a_policy_of_our_own_is_of_a_known_kind_without_its_class(root):
+    (tokenizer(model(root / "model")) / "config.json").write_text(
+        '{"model_type": "wmtp_mtp", "text_config": {"model_type": "llama"}}'
+    )
+    require_given(root, configured(root, **{"train_policy.model.pretrained": "model"}))
 
 
 def test_a_file_of_another_format_is_named_with_the_way_to_a_folder(root):

@@ -1,0 +1,44 @@
+"""What a model is by its settings, of which transformers has a class or has not. No weights are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wmtp.errors import ModelError, described
+from wmtp.model_files import CONFIG, read_object
+
+MULTI_TOKEN = "wmtp_mtp"
+"""The type of wmtp's own models, around a decoder of another."""
+
+
+def require_causal(path_or_hub_id: str, where: str, *, revision: str | None = None) -> None:
+    """The settings are of a kind that transformers has a causal language model of, or of wmtp's own.
+
+    Raises:
+        ModelError: they are not, or there are none.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import __version__ as version
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    folder = Path(path_or_hub_id)
+    settings = read_object(folder / CONFIG) if folder.exists() else None
+    if settings is not None and settings["model_type"] == MULTI_TOKEN:
+        return  # its decoder's type is one that heads could be put on
+    if settings is not None and settings["model_type"] not in CONFIG_MAPPING:
+        own = " (its own code, which auto_map names, is not run)" if "auto_map" in settings else ""
+        raise ModelError(f"{where}: transformers {version} has no model of type {settings['model_type']}{own}")
+    try:
+        if settings is None:
+            validate_repo_id(path_or_hub_id)
+        config = AutoConfig.from_pretrained(path_or_hub_id, revision=revision)
+    except HFValidationError:
+        raise ModelError(f"{where}: {path_or_hub_id} does not exist, and is no hub id (owner/name)") from None
+    except Exception as error:  # transformers raises whatever it meets in somebody's files
+        raise ModelError(f"{where}: {described(error)}") from None
+    if config.is_encoder_decoder:
+        raise ModelError(f"{where}: a {config.model_type} model has an encoder: it is no causal language model")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{where}: transformers {version} has no causal language model of type {config.model_type}")
