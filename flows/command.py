@@ -229,7 +229,7 @@ def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: se
     table = Table("stage", "would", "why", box=None, pad_edge=False)
     for name, (would, why) in verdicts(root, graph, dump(config), forced).items():
         table.add_row(name, would, why)
-    Console().print(table)
+    Console(markup=False).print(table)
     return 0
 
 

@@ -95,7 +95,7 @@ def _explain(root: Path, points: Sequence[Point], found: Sequence[Experiment | N
         if len(own) < len(would):
             words.append(f"the rest ({len(would) - len(own)}) is there, or computed for a point above")
         table.add_row(point.name, "; ".join(words))
-    Console().print(table, highlight=False)
+    Console(markup=False).print(table, highlight=False)
     print(f"{len(points)} points, {sum(one is not None for one in found)} of them there")
     return 0
 

@@ -100,7 +100,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         differs = "\n".join(f"{key}={value_text(value)}" for key, value in row["differs"].items())
         when, where = row["when"][:16].replace("T", " "), row["where"] or "DVC"
         table.add_row(row["name"], scores, differs, row["commit"][:7], when, "here" if where == "." else where)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
 
 
 def _words(arm: str, score: dict[str, float]) -> str:

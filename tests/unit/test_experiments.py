@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.unit.reporting.artifacts import SKILL, make_config, write_artifacts
-from wmtp import cli
+from wmtp import cli, experiments
 from wmtp.config.compose import dump
 from wmtp.orchestration.experiments import record
 from wmtp.orchestration.pipeline import read_graph
@@ -78,6 +78,13 @@ def test_the_list_has_scores_with_intervals_what_differs_commit_when_and_where(r
     shown = capsys.readouterr().out
     assert all(name in shown for name in original[1]) and "train_policy.train.steps=600" in shown
     assert f"filtered pass@1 {newest['mean']:.3f} [{newest['low']:.3f}, {newest['high']:.3f}]" in shown
+
+
+def test_a_list_that_differs_is_shown_as_a_list(capsys):
+    """Words in brackets are no colours."""
+    row = {"name": "toy-1", "commit": "0" * 40, "when": "2026-01-01T00:00", "where": ".", "scores": None}
+    experiments._print([{**row, "differs": {"arms": ["baseline", "ntp"]}}])
+    assert "arms=[baseline,ntp]" in capsys.readouterr().out
 
 
 def test_a_comparison_is_read_from_the_cache_and_printed_and_written(root, original, tmp_path, capsys):

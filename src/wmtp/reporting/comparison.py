@@ -299,7 +299,7 @@ def terminal(comparison: Comparison, width: int = 150) -> str:
         cells = ["" if i < 2 and before[:2] == row[:2] else row[i].replace(" [", "\n[").replace(": ", "\n") for i in keep]
         shown.add_row(*cells)
         before = row
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, markup=False)
     console.print(shown)
     for line in reach_lines(comparison):
         console.print(line, highlight=False)

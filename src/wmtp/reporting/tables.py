@@ -183,7 +183,7 @@ def terminal_table(report_json: Path | str, width: int = 120) -> str:
         table.add_column(name, justify="left" if name in ("arm", "verdict") else "right")
     for cells in rows:
         table.add_row(*(cell.replace(" [", "\n[").replace(" (", "\n(") for cell in cells))
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, markup=False)
     console.print(table)
     for text in report["findings"]["caveats"]:
         console.print(f"! {text}", highlight=False)

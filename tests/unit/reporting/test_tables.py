@@ -50,7 +50,7 @@ REACH = {"runs": [], "num_reached": 1, "num_runs": 2, "mean_frac": 0.614}
 @pytest.fixture
 def report():
     return {
-        "title": "wmtp",
+        "title": "wmtp [new]",
         "baseline": "baseline",
         "score": {"name": "pass@1", "noun": "task"},
         "setting": {
@@ -167,7 +167,7 @@ def test_markdown_holds_the_table_and_every_finding(report):
     said = [line for line in lines if line.startswith("- ")]
     groups = ("pairs", "curves", "weights", "critic")
     expected = ["- **rho1** cannot be told from baseline.", *(f"- about {group}" for group in groups), "- 2 seeds are few"]
-    assert said == expected and lines[-1] == "what it cannot say" and lines[0] == "# wmtp"
+    assert said == expected and lines[-1] == "what it cannot say" and lines[0] == "# wmtp [new]"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -177,7 +177,8 @@ def test_the_terminals_table_fits_and_holds_every_number(report, tmp_path, width
     text = terminal_table(path, width)
     assert max(len(line) for line in text.splitlines()) <= width
     flat = " ".join(text.split())
-    assert all(number in flat for number in ("0.550", "0.275", "+0.250", "0.1235", "61 %")) and "! 2 seeds are few" in flat
+    assert all(number in flat for number in ("0.550", "0.275", "+0.250", "0.1235", "61 %"))
+    assert "wmtp [new]" in flat and "! 2 seeds are few" in flat, "what stands in brackets is no colour"
 
 
 def test_an_interval_in_brackets():
