@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test test-fast check serve figures docs clean
+.PHONY: demo test test-fast check serve figures docs commands clean
 
 demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
 	wmtp run compare --profile demo
@@ -32,6 +32,9 @@ figures: $(STAMP) ## the README's pictures
 docs: $(STAMP) ## the documentation as a site, in site/
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
+
+commands: $(STAMP) ## the commands that README and docs show, but for those that take minutes (docs/run_commands.py --all)
+	python docs/run_commands.py
 
 $(STAMP): pyproject.toml constraints.txt scripts/install-system
 	scripts/install-system
