@@ -90,11 +90,13 @@ def _score(entry: dict[str, Any]) -> dict[str, float]:
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from wmtp.reporting.comparison import value_text
 
-    table = Table("experiment", "scores", "differs in", "commit", "when", "where", box=None, pad_edge=False)
+    table = Table(
+        "experiment", "scores", Column("differs in", overflow="fold"), "commit", "when", "where", box=None, pad_edge=False
+    )
     for row in rows:
         scores = "not in the cache" if row["scores"] is None else "\n".join(_words(*item) for item in row["scores"].items())
         differs = "\n".join(f"{key}={value_text(value)}" for key, value in row["differs"].items())
