@@ -62,6 +62,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     convert = from_meta if arguments.kind == "meta-mtp" else to_meta
     done = convert(arguments.source, arguments.target, tokenizer=wanted)
     print(f"{arguments.target}: {done.num_parameters:,} parameters, {done.num_heads} heads")
+    if done.unread:
+        print(f"{arguments.source / 'params.json'} says what nothing here reads: {', '.join(done.unread)}")
     if wanted and not done.has_tokenizer:
         print(f"{arguments.source} has no tokenizer.model, so {arguments.target} has no tokenizer")
     return 0

@@ -26,7 +26,7 @@ _PLACES = (
     errno.ENODEV,
 )
 """What a file system answers that gives no right, or has something else where a file or folder should be."""
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNREAD = 141  # as a shell counts a program that SIGPIPE has ended
 
 

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -82,6 +83,16 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line, keys as they come; whole or not at all (see `whole_file`)."""
     with whole_file(path) as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def usual_mode(folder: Path) -> int:
+    """The rights that a new file of a folder gets: what libraries make by way of a temporary file, its owner alone may read."""
+    probe = temporary_sibling(folder / "mode", uuid.uuid4().hex[:12])
+    probe.touch()
+    try:
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink()
 
 
 def parse_json(text: str | bytes) -> Any:

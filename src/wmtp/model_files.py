@@ -15,6 +15,7 @@ from wmtp.files import parse_json
 CONFIG = "config.json"
 _QUANTISED = ("quantization_config", "compression_config")
 """Settings that say how numbers in the files become weights."""
+_PLAIN = ("F16", "BF16", "F32", "F64")
 _SETTINGS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """Objects that need not be there; transformers goes on without one that it cannot read, and a model then says other things."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "*.tiktoken", "*.bpe.model")
@@ -57,11 +58,14 @@ def weight_files(folder: Path) -> list[Path]:
         ModelError: there are none, one that an index names is missing, or one is cut off or broken.
     """
     for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).exists() and index.exists() and {*_places(index).values()} != {name}:
+            raise ModelError(f"{folder} holds its weights twice, in {name} and in what {index.name} names: remove one of them")
         if (folder / name).exists():
             files = [folder / name]
             break
-        if (folder / f"{name}.index.json").exists():
-            files = _shards(folder / f"{name}.index.json")
+        if index.exists():
+            files = _shards(index)
             break
     else:
         raise ModelError(f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin, whole or in shards")
@@ -73,21 +77,38 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _shards(index: Path) -> list[Path]:
+def _places(index: Path) -> Mapping[str, str]:
+    """Tensor -> file, as an index has it."""
     places = read_object(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise ModelError(f"{index} has no weight_map from tensors to files")
+    return places
+
+
+def _shards(index: Path) -> list[Path]:
+    places = _places(index)
     files = [index.parent / name for name in sorted(set(places.values()))]
     for path in files:
         if path.parent != index.parent:
             raise ModelError(f"{index} names {path}, which is outside of the folder")
         if not path.is_file():
             raise ModelError(f"{path} does not exist, and {index.name} names it: {len(files)} files make up the weights")
-    for path in files:
-        wanted = {name for name, file in places.items() if file == path.name}
-        if path.suffix == ".safetensors" and (lacking := sorted(wanted - set(tensor_names(path)))):
-            raise ModelError(f"{path} lacks {lacking[0]}, which {index.name} says it holds")
+    _require_as_named(index, places, [path for path in files if path.suffix == ".safetensors"])
     return files
+
+
+def _require_as_named(index: Path, places: Mapping[str, str], files: Sequence[Path]) -> None:
+    """Raises ModelError: a file lacks what the index says it holds, or holds a tensor that is another file's, too."""
+    held: dict[str, Path] = {}
+    for path in files:
+        names = tensor_names(path)
+        wanted = {name for name, file in places.items() if file == path.name}
+        if lacking := sorted(wanted - set(names)):
+            raise ModelError(f"{path} lacks {lacking[0]}, which {index.name} says it holds")
+        for name in names:
+            if name in held:
+                raise ModelError(f"{path} and {held[name].name} both hold tensor {name}: which one is meant cannot be told")
+            held[name] = path
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -114,14 +135,14 @@ def tensor_names(path: Path) -> list[str]:
 
 
 def _require_floats(files: Sequence[Path]) -> None:
-    """Raises ModelError: integers, which a loader would take for the weights themselves, whatever their scale was."""
+    """Raises ModelError: integers or numbers of 8 bits, which a loader would take for the weights, whatever their scale was."""
     from safetensors import safe_open
 
     for path in (path for path in files if path.suffix == ".safetensors"):
         with safe_open(path, framework="numpy") as tensors:
             for name in sorted(tensors.keys()):
                 dtype = tensors.get_slice(name).get_dtype()
-                if name.endswith("weight") and not dtype.startswith(("F", "BF")):
+                if name.endswith("weight") and dtype not in _PLAIN:
                     raise ModelError(f"{path}: tensor {name} holds {dtype}, and {CONFIG} says nothing of how it is quantised")
 
 

@@ -1,5 +1,6 @@
 """How commands end: real processes whose files, terminals and readers are not what they should be."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -33,6 +34,11 @@ def raising(error):
 def test_an_error_is_a_line_and_an_exit_code(error, code, capfd):
     assert run_command(raising(error), interrupted="") == code
     assert capfd.readouterr().err == f"error: {error}\n"
+
+
+def test_a_file_that_may_not_grow_any_more_is_no_bug(capfd):
+    assert run_command(raising(OSError(errno.EFBIG, "File too large", "model")), interrupted="") == 1
+    assert capfd.readouterr().err == "error: model: File too large\n"
 
 
 def test_a_line_is_one_line_whatever_a_file_is_called(capfd):

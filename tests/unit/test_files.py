@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,18 @@ import threading
 
 import pytest
 
-from wmtp.files import Journal, parse_json, read_journal, sync, whole_file, write_bytes, write_json, write_lines, write_text
+from wmtp.files import (
+    Journal,
+    parse_json,
+    read_journal,
+    sync,
+    usual_mode,
+    whole_file,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_text,
+)
 
 LIMITED = """
 import resource, sys
@@ -203,6 +215,13 @@ def test_a_record_that_the_disk_has_no_room_for_is_not_there_at_all(tmp_path):
     """)
     assert python(code, path).split() == ["27"]
     assert [record["text"][0] for record in read_journal(path)] == ["x", "z"]
+
+
+def test_the_usual_rights_are_those_of_a_new_file_and_asking_leaves_none(tmp_path):
+    mode = usual_mode(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "new").touch()
+    assert mode == stat.S_IMODE((tmp_path / "new").stat().st_mode)
 
 
 def test_whatever_is_no_json_is_a_value_error():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
 
 from tests.unit.sandbox.identities import IDENTITIES, become
 from wmtp.errors import ModelError
@@ -57,6 +58,9 @@ def test_integers_are_weights_only_where_the_settings_say_how(tmp_path):
     save_file({"w.weight": np.zeros(3, np.int8), **mask}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"tensor w\.weight holds I8, and config\.json says nothing of how it is quantised"):
         require_model(tmp_path)
+    save_torch_file({"w.weight": torch.zeros(3, dtype=torch.float8_e4m3fn)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"tensor w\.weight holds F8_E4M3, and config\.json says nothing"):
+        require_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}}')
     require_model(tmp_path)
 
@@ -96,6 +100,21 @@ def test_what_is_not_whole_is_named_in_one_line(folder, name, content, said):
     with pytest.raises(ModelError, match=said) as refused:
         require_model(folder, tokenizer=True)
     assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_weights_that_are_there_twice_are_refused_whichever_are_meant(folder):
+    save_file({"w1": np.ones((8, 8), np.float32)}, folder / SHARD)
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"w1": SHARD.replace("2-", "1-", 1)}, "metadata": {}}))
+    require_model(folder)  # of what no index names, nothing is read
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"w1": SHARD.replace("2-", "1-", 1), "w0": SHARD}}))
+    save_file({"w0": np.ones(2, np.float32), "w1": np.ones((8, 8), np.float32)}, folder / SHARD)
+    with pytest.raises(ModelError, match=f"{SHARD} and model-00001-of-00002.safetensors both hold tensor w1: which one"):
+        require_model(folder)
+    save_file({"w1": np.ones((8, 8), np.float32)}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"holds its weights twice, in model\.safetensors and in what {INDEX} names"):
+        require_model(folder)
+    (folder / INDEX).write_text('{"weight_map": {"w1": "model.safetensors"}}')
+    require_model(folder)
 
 
 def stand_in(path, kind):

@@ -49,7 +49,7 @@ class Completer:
         cache_argument(model)  # that there is one
         if isinstance(model, MTPForCausalLM):
             prove_heads(model, where)
-        prompter = Prompter.load(path_or_hub_id, model.generation_config, revision)
+        prompter = Prompter.load(path_or_hub_id, model.generation_config, revision).padding_with_known(_vocab_size(model))
         prompter.require_known([], _vocab_size(model))
         model = model.to(device).eval()
         if not isinstance(model, MTPForCausalLM):

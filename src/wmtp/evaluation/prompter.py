@@ -79,6 +79,14 @@ class Prompter:
                 f"{self.path} has {num_embeddings} embeddings, and its tokenizer makes token {largest}: it is another model's"
             )
 
+    def padding_with_known(self, num_embeddings: int) -> Prompter:
+        """One whose padding the model embeds: tokenizers have a token for it that their models were never given a row for.
+
+        Padded places are masked, so that any token will do.
+        """
+        pad = self.text.pad_token_id
+        return self if pad < num_embeddings else replace(self, text=replace(self.text, pad_token_id=0))
+
     def _ids(self, taskset: TaskSet, problem: Problem) -> tuple[int, ...]:
         if not taskset.in_chat:
             return self.text.encode_prompt(taskset.prompt(problem))

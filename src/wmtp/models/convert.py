@@ -6,6 +6,7 @@ Source: Gloeckle et al. 2024, arXiv 2404.19737, released checkpoints; llama-mode
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +15,19 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import GenerationConfig, LlamaConfig
+from transformers import GenerationConfig
 
-from wmtp import model_files
-from wmtp.errors import ModelError, first_line
+from wmtp.errors import CheckpointError, ModelError, first_line
 from wmtp.files import write_json
-from wmtp.models.heads import HeadLayout
+from wmtp.models.file_tensors import Place
+from wmtp.models.load import require_numbers
 from wmtp.models.meta_files import FREQUENCIES, MetaFiles
+from wmtp.models.meta_params import config_of, params_of, unread_keys
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.new_folder import new_folder
 from wmtp.models.sentencepiece_tokenizer import MODEL_FILE, write_tokenizer
 from wmtp.models.shards import SHARD_BYTES, write_shards
+from wmtp.models.slices import open_model
 
 _NAMES = {
     "attention.wq": "self_attn.q_proj",
@@ -42,17 +45,16 @@ _TOP = {
     "norm.weight": "model.norm.weight",
     "output.weight": "unembedding.lm_head.weight",
 }
-_SCALED = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-"""What `use_scaled_rope` means where params.json says no more: Llama 3.1's numbers."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written."""
+    """What was written. `unread`: keys of params.json that say nothing here."""
 
     num_parameters: int
     num_heads: int
     has_tokenizer: bool
+    unread: tuple[str, ...] = ()
 
 
 def from_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converted:
@@ -67,7 +69,7 @@ def from_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converte
         ConfigError: `target` is there already.
     """
     files = MetaFiles.find(source)
-    config = _config(files)
+    config = config_of(files)
     names = _names(files.shapes, config.decoder_config)
     _require_fit({name: files.shapes[theirs] for name, theirs in names.items()}, config, source)
     _require_frequencies(files, config.decoder_config)
@@ -75,20 +77,22 @@ def from_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converte
 
     def read(wanted: Sequence[str]) -> dict[str, torch.Tensor]:
         tensors = files.read([names[name] for name in wanted])
+        require_numbers(tensors.items(), str(source))
         return {
             name: split_rotary_halves(tensors[names[name]], head_dim) if _is_turned(name) else tensors[names[name]]
             for name in wanted
         }
 
-    with new_folder(target, source) as folder:
-        shapes = {name: files.shapes[theirs] for name, theirs in names.items()}
+    shapes = {name: files.shapes[theirs] for name, theirs in names.items()}
+    num_parameters = sum(shape.numel() for shape in shapes.values())
+    with new_folder(target, source, num_bytes=num_parameters * files.dtype.itemsize) as folder:
+        has_tokenizer = tokenizer and os.path.lexists(source / MODEL_FILE)
+        special = write_tokenizer(source / MODEL_FILE, folder, shapes[_TOP["output.weight"]][0]) if has_tokenizer else {}
         write_shards(folder, shapes, files.dtype, read, shard_bytes=max(2**26, min(SHARD_BYTES, files.largest_bytes // 8)))
-        has_tokenizer = tokenizer and (source / MODEL_FILE).exists()
-        special = write_tokenizer(source / MODEL_FILE, folder) if has_tokenizer else {}
         config.architectures, config.dtype = [MTPForCausalLM.__name__], files.dtype
         config.save_pretrained(folder)
         GenerationConfig(**special).save_pretrained(folder)
-    return Converted(sum(shape.numel() for shape in shapes.values()), config.n_future, has_tokenizer)
+    return Converted(num_parameters, config.n_future, has_tokenizer, tuple(unread_keys(files)))
 
 
 def to_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converted:
@@ -98,125 +102,41 @@ def to_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converted:
         ModelError: `source` is not whole, or no multi-token model of Llama's kind, or has what Meta's files have no place for.
         ConfigError: `target` is there already.
     """
-    model_files.require_model(source)
-    config = _llama_with_heads(source)
-    llama = config.decoder_config
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in MTPForCausalLM(config).state_dict().items()}
-    ours = {_theirs(name, llama.num_hidden_layers - 1): name for name in shapes}
+    opened = open_model(source, str(source))
+    model = opened.model
+    if not isinstance(model, MTPForCausalLM):
+        raise ModelError(f"{source} is a {model.config.model_type} model, and Meta's files are of multi-token ones")
+    config: Any = model.config
+    params, llama = params_of(config, str(source)), config.decoder_config
     head_dim = llama.hidden_size // llama.num_attention_heads
-    tensors = {}
-    held = {name: path for path in model_files.weight_files(source) for name in model_files.tensor_names(path)}
-    for theirs, name in ours.items():
-        stored = "model.embed_tokens.weight" if name not in held and name == _TOP["output.weight"] else name
-        if stored not in held:
-            raise ModelError(f"{source}: tensor {name} is missing")
-        with safe_open(held[stored], framework="pt") as file:  # mapped: it is read when it is written
-            tensor = file.get_tensor(stored)
+    tensors, tied = {}, (_TOP["tok_embeddings.weight"], _TOP["output.weight"])
+    for name in model.state_dict():
+        stored = name if name in opened.places else tied[1 - tied.index(name)]
+        tensor = _mapped(opened.places[stored])
+        theirs = _theirs(name, llama.num_hidden_layers - 1)
         tensors[theirs] = join_rotary_halves(tensor, head_dim) if _is_turned(name) else tensor
-    with new_folder(target, source) as folder:
-        torch.save(tensors, folder / "consolidated.pth")
-        write_json(folder / "params.json", _params(config, tensors))
-        has_tokenizer = tokenizer and (source / MODEL_FILE).exists()
+    if len({tensor.dtype for tensor in tensors.values()}) > 1:
+        raise ModelError(f"{source} holds weights of several dtypes, and Meta's files are of one")
+    num_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    with new_folder(target, source, num_bytes=num_bytes) as folder:
+        try:
+            torch.save(tensors, folder / "consolidated.pth")
+        except RuntimeError as error:  # torch keeps what the disk said to itself
+            raise CheckpointError(f"{target}: {num_bytes:,} bytes cannot be written there: {first_line(error)}") from None
+        write_json(folder / "params.json", params)
+        has_tokenizer = tokenizer and os.path.lexists(source / MODEL_FILE)
         if has_tokenizer:
             shutil.copyfile(source / MODEL_FILE, folder / MODEL_FILE)
     return Converted(sum(tensor.numel() for tensor in tensors.values()), config.n_future, has_tokenizer)
 
 
-# --------------------------------------------------------------------------------------- settings
-
-
-def _config(files: MetaFiles) -> MTPConfig:
-    params, shapes = files.params, files.shapes
-    where = files.folder / "params.json"
-    sizes = {name: _whole(params, name, where) for name in ("dim", "n_layers", "n_heads")}
-    for name in (*_TOP, "layers.0.feed_forward.w1.weight", "layers.0.attention.wk.weight"):
-        if name not in shapes:
-            raise ModelError(f"{files.folder} is not what its params.json describes: {name} is missing")
-    extra = {key.split(".")[1] for key in shapes if key.startswith("extra_heads.")}
-    n_future = int(params.get("n_future_tokens") or 1 + len(extra))
-    rope = {"rope_type": "default", "rope_theta": float(params.get("rope_theta", 10000.0))}
-    if params.get("use_scaled_rope"):
-        scale = {"factor": "rope_scaling_factor", "high_freq_factor": "rope_high_freq_factor"}
-        rope |= _SCALED | {ours: float(params[theirs]) for ours, theirs in scale.items() if params.get(theirs) is not None}
-        rope["rope_type"] = "llama3"
-    llama = LlamaConfig(
-        vocab_size=shapes["output.weight"][0],
-        hidden_size=sizes["dim"],
-        intermediate_size=shapes["layers.0.feed_forward.w1.weight"][0],
-        num_hidden_layers=sizes["n_layers"] - n_future + 1,
-        num_attention_heads=sizes["n_heads"],
-        num_key_value_heads=_kv_heads(files, sizes),
-        rms_norm_eps=float(params.get("norm_eps", 1e-5)),
-        rope_parameters=rope,
-        max_position_embeddings=int(params.get("max_seq_len") or (131072 if params.get("use_scaled_rope") else 4096)),
-        tie_word_embeddings=False,
-    )
-    return MTPConfig(text_config=llama, n_future=n_future)
-
-
-def _whole(params: Mapping[str, Any], name: str, where: Path) -> int:
-    value = params.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{where} must say {name}, a positive whole number, and says {value!r}")
-    return value
-
-
-def _kv_heads(files: MetaFiles, sizes: Mapping[str, int]) -> int:
-    """`n_kv_heads`; without it there are as many as query heads, which the tensors must agree to."""
-    heads, where = sizes["n_heads"], files.folder / "params.json"
-    if sizes["dim"] % heads:
-        raise ModelError(f"{where} says dim={sizes['dim']}, which {heads} heads do not divide")
-    given = files.params.get("n_kv_heads")
-    rows, head_dim = files.shapes["layers.0.attention.wk.weight"][0], sizes["dim"] // heads
-    if given is None and rows != sizes["dim"]:
-        raise ModelError(
-            f"{where} says no n_kv_heads, and wk has {rows} rows: {rows / head_dim:g} heads of {head_dim}, not {heads}"
-        )
-    return heads if given is None else _whole(files.params, "n_kv_heads", where)
-
-
-def _params(config: MTPConfig, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    llama = config.decoder_config
-    rope = llama.rope_parameters
-    params = {
-        "dim": llama.hidden_size,
-        "n_layers": llama.num_hidden_layers - 1 + config.n_future,
-        "n_heads": llama.num_attention_heads,
-        "n_kv_heads": llama.num_key_value_heads,
-        "vocab_size": tensors["output.weight"].shape[0],
-        "norm_eps": llama.rms_norm_eps,
-        "rope_theta": rope["rope_theta"],
-        "max_seq_len": llama.max_position_embeddings,
-        "n_future_tokens": config.n_future,
-    }
-    if rope["rope_type"] == "llama3":
-        more = {"rope_scaling_factor": rope["factor"], "rope_high_freq_factor": rope["high_freq_factor"]}
-        params |= {"use_scaled_rope": True, **more}
-    return params
-
-
-def _llama_with_heads(source: Path) -> MTPConfig:
-    kind = model_files.read_object(source / model_files.CONFIG)["model_type"]
-    if kind != MTPConfig.model_type:
-        raise ModelError(f"{source} is a {kind} model, and Meta's files are of multi-token ones")
-    config = MTPConfig.from_pretrained(source)
-    llama = config.decoder_config
-    if llama.model_type != "llama":
-        raise ModelError(f"{source} has heads on a {llama.model_type} model, and Meta's files are of Llamas")
-    if config.n_future > 1 and config.layout != HeadLayout():
-        kind = f"{config.head_variant} heads that read {config.head_reads}"
-        raise ModelError(f"{source} has {kind}, and Meta's files are of parallel ones that read the trunk")
-    rope = llama.rope_parameters
-    same = {key: float(_SCALED[key]) for key in ("low_freq_factor", "original_max_position_embeddings")}
-    if rope["rope_type"] not in ("default", "llama3") or any(float(rope.get(k, v)) != v for k, v in same.items()):
-        raise ModelError(f"{source}: Meta's files have no place for rotary embeddings of {rope}")
-    for key in ("attention_bias", "mlp_bias"):
-        if getattr(llama, key):
-            raise ModelError(f"{source} has {key}, and Meta's files have no place for it")
-    if llama.head_dim != llama.hidden_size // llama.num_attention_heads:
-        raise ModelError(f"{source}: Meta's files have no place for head_dim={llama.head_dim}")
-    return config
+def _mapped(place: Place) -> torch.Tensor:
+    """A tensor that is read when it is written."""
+    if place.file.suffix != ".safetensors":
+        return place.read()
+    with safe_open(place.file, framework="pt") as file:
+        tensor: torch.Tensor = file.get_tensor(place.name)
+    return tensor
 
 
 # --------------------------------------------------------------------------------------- tensors
@@ -232,11 +152,16 @@ def _ours(name: str, trunk: int) -> str:
     group, _, rest = name.partition(".")
     number, _, inner = rest.partition(".")
     inner = _NAMES.get(inner.removesuffix(".weight"), "")
-    if name in _TOP or group not in ("layers", "extra_heads") or not inner or not number.isdigit():
+    if name in _TOP or group not in ("layers", "extra_heads") or not inner or number != _decimal(number):
         return _TOP.get(name, name)
     head = int(number) - trunk if group == "layers" else 1 + int(number)
     place = f"model.layers.{int(number)}" if head < 0 else f"model.layers.{trunk}.blocks.{head}"
     return f"{place}.{inner}.weight"
+
+
+def _decimal(number: str) -> str | None:
+    """A number as it is written here; `007` is another name than `7`."""
+    return str(int(number)) if number.isascii() and number.isdigit() else None
 
 
 def _theirs(name: str, trunk: int) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from wmtp import model_files
@@ -20,6 +19,7 @@ from wmtp.files import write_json
 from wmtp.models.load import read_model
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.new_folder import new_folder
+from wmtp.models.shards import said_by_the_disk, write_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,7 +71,8 @@ def _write(policy: Path, folder: Path, heads: bool) -> Export:
     assert isinstance(model, MTPForCausalLM)
     expected_BTV = _logits(model)
     plain = plain_model(model)
-    plain.save_pretrained(folder)
+    with said_by_the_disk(folder):
+        plain.save_pretrained(folder)
     for path in model_files.tokenizer_files(policy):
         (folder / path.relative_to(policy)).parent.mkdir(exist_ok=True)
         shutil.copyfile(path, folder / path.relative_to(policy))
@@ -135,6 +136,6 @@ def _write_heads(model: MTPForCausalLM, folder: Path, replaces: str) -> None:
         for name, tensor in head.state_dict().items()
         if number
     }
-    save_file(tensors, folder / "heads.safetensors", metadata={"format": "pt"})
+    write_tensors(tensors, folder / "heads.safetensors")
     about = {"format": 1, "n_future": model.config.n_future, "replaces": replaces, **vars(model.config.layout)}
     write_json(folder / "heads.json", about)

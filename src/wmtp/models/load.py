@@ -6,7 +6,7 @@ Shapes: B batch, T sequence, V vocabulary.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,15 +64,15 @@ def read_model(
     require_every_tensor({**info, "unexpected_keys": unknown - set(shipped_names(model, unknown))}, where)
     files = [file for file in sorted(Path(path_or_hub_id).glob("*.safetensors")) if passed_over(model)]
     say_unread(shipped_names(model, [name for file in files for name in tensor_names(file)]), where)
-    _require_numbers(model, where)
+    require_numbers(model.named_parameters(), where)
     return model
 
 
-def _require_numbers(model: PreTrainedModel, where: str) -> None:
+def require_numbers(tensors: Iterable[tuple[str, torch.Tensor]], where: str) -> None:
     """Raises ModelError: a model of NaN says the same token for ever, and so quietly."""
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.numel() and parameter.itemsize > 1:
-            least, largest = parameter.detach().aminmax()
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel() and tensor.itemsize > 1:
+            least, largest = tensor.detach().aminmax()
             if not (least.isfinite() and largest.isfinite()):
                 raise ModelError(f"{where}: tensor {name} holds NaN or Inf")
 

@@ -19,17 +19,22 @@ _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _SPACE = "\u2581"
 
 
-def write_tokenizer(source: Path, folder: Path) -> dict[str, int]:
+def write_tokenizer(source: Path, folder: Path, num_embeddings: int) -> dict[str, int]:
     """Write `tokenizer.json` and `tokenizer_config.json`, and a copy of `source`, to `folder`.
 
     Texts start with the beginning-of-text token where the model has one, as Meta's own code has it.
 
+    Args:
+        num_embeddings: of the model that reads its tokens.
     Returns:
         `bos_token_id`, `eos_token_id`, `pad_token_id`, those that there are.
     Raises:
-        ModelError: no SentencePiece model, or one that does to text what is not done here (see `_require_plain`).
+        ModelError: no SentencePiece model, or not all of it, or one with more tokens than the model embeds, or one that does
+            to text what is not done here (see `_require_plain`).
     """
     proto = _read(source)
+    if len(proto.pieces) > num_embeddings:
+        raise ModelError(f"{source} has {len(proto.pieces)} tokens, and the model {num_embeddings} embeddings: it is another's")
     trainer = proto.trainer_spec
     _require_plain(proto, source)
     tokenizer = _tokenizer(proto)
@@ -56,7 +61,11 @@ def write_tokenizer(source: Path, folder: Path) -> dict[str, int]:
 def _read(source: Path) -> Any:
     proto = import_protobuf().ModelProto()
     try:
-        proto.ParseFromString(source.read_bytes())
+        content = source.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{source}: {error.strerror}") from None
+    try:
+        proto.ParseFromString(content)
         is_model = len(proto.pieces) > 0
     except Exception:  # of protobuf, which raises nothing more special
         is_model = False

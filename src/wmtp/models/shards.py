@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from huggingface_hub import split_state_dict_into_shards_factory
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from wmtp.files import temporary_sibling, write_json
+from wmtp.files import temporary_sibling, usual_mode, write_json
 
 SHARD_BYTES = 2**30
 _PATTERN = "model{suffix}.safetensors"
@@ -51,9 +54,7 @@ def write_shards(
         if tensors is not None:
             whole = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
             del tensors
-            temporary = temporary_sibling(folder / file, "shard")
-            save_file(whole, temporary, metadata={"format": "pt"})
-            os.replace(temporary, folder / file)
+            write_tensors(whole, folder / file)
             del whole
     if is_writer and len(places) > 1:
         total = sum(math.prod(shape) for shape in shapes.values())
@@ -62,3 +63,28 @@ def write_shards(
             "weight_map": {name: file for file, names in places.items() for name in names},
         }
         write_json(folder / "model.safetensors.index.json", index)
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """A safetensors file, whole or not there, with the rights of any other of its folder.
+
+    Raises:
+        OSError: what the disk says.
+    """
+    temporary = temporary_sibling(path, "shard")
+    with said_by_the_disk(path):
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    temporary.chmod(usual_mode(path.parent))
+    os.replace(temporary, path)
+
+
+@contextmanager
+def said_by_the_disk(path: Path) -> Iterator[None]:
+    """What the system says to safetensors while `path` is written is an OSError, as everywhere else."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from accelerate import init_empty_weights
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 
@@ -25,7 +26,7 @@ from wmtp.errors import ModelError, described
 from wmtp.model_types import require_causal
 from wmtp.models.file_tensors import Place, Source, places_in, say_unread, shipped_names, sources
 from wmtp.models.heads import HeadLayout, layers_name
-from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof
+from wmtp.models.load import differing, of_heads, proof_logits, put_heads, ready_for_proof, require_numbers
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.parts import fill, without_wrappers
 from wmtp.models.start import start_heads, try_start
@@ -121,6 +122,12 @@ class Unread:
         elif self.plain is not None:
             self._agree(lambda: None)
 
+        def numbers() -> None:
+            """Of what this rank holds: a row that no token of the proof reads shows in no logits."""
+            local = (part.to_local() if isinstance(part, DTensor) else part for part in whole.parameters())
+            names = (without_wrappers(name) for name, _ in whole.named_parameters())
+            require_numbers(zip(names, local, strict=True), self.where)
+
         def of_parts() -> str | None:
             pairs = of_heads(model, (proof_logits(model) if self.plain is None else next(iter(expected), None)))
             return differing(pairs, model, is_narrow=is_narrow)
@@ -131,21 +138,22 @@ class Unread:
             self._agree(lambda: None if self.start is None else try_start(model, self.start))
             self._agree(lambda: None if self.modules is None else self.modules.differing(model))
 
+        self._agree(numbers)
         with ready_for_proof(model):
             _gathered(whole, prove_each)
 
     def _agree(self, run: Callable[[], str | None]) -> None:
-        """Raises ModelError on all ranks: what the first one found, or met."""
+        """Raises ModelError on all ranks: what the first that found or met something did."""
         try:
             fault = run()
         except ModelError as error:
             fault = str(error).removeprefix(f"{self.where}: ")
         except Exception as error:  # families are unlike one another
             fault = f"heads cannot be put on it: {described(error)}"
-        said = [fault]
-        dist.broadcast_object_list(said, src=0)
-        if said[0]:
-            raise ModelError(f"{self.where}: {said[0]}")
+        said: list[str | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(said, fault)
+        for first in filter(None, said):
+            raise ModelError(f"{self.where}: {first}")
 
 
 def open_model(folder: Path, where: str) -> Opened:

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from wmtp.distributed import stream_seed
-from wmtp.errors import CheckpointError
+from wmtp.errors import CheckpointError, first_line
 from wmtp.models.load import read_heads
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.save import Gathered, write_language_model
+from wmtp.models.shards import write_tensors
 from wmtp.models.slices import open_heads
 
 _HEAD_FILE, _CONFIG_FILE = "value_head.safetensors", "critic.json"
@@ -91,7 +93,7 @@ def write_value_model(model: ValueModel, folder: Path, *, is_main: bool, save_dt
     rest = tensors.whole(name for name in tensors.shapes if not name.startswith("backbone."))
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in rest.items()}, folder / _HEAD_FILE)
+        write_tensors({name: tensor.contiguous() for name, tensor in rest.items()}, folder / _HEAD_FILE)
         (folder / _CONFIG_FILE).write_text(json.dumps(model.settings, indent=1) + "\n", encoding="utf-8")
     write_language_model(model.backbone, folder, is_main=is_main, save_dtype=save_dtype)
 
@@ -118,8 +120,8 @@ def _value_model(folder: Path, backbone: Callable[[Path, str], MTPForCausalLM]) 
     try:
         settings = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
         head = load_file(folder / _HEAD_FILE)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is not a critic: {error}") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} is not a critic: {first_line(error)}") from None
     model = ValueModel(backbone(folder, f"the critic {folder.name}"), **settings)
     missing, unexpected = model.load_state_dict(head, strict=False)
     missing = [key for key in missing if not key.startswith("backbone.")]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, RwkvConfig, RwkvForCausalLM
 
 from tests.unit.tokens.families import BOS, EOS, NAMES, family
@@ -156,6 +157,21 @@ def test_a_tokenizer_of_another_model_is_refused_before_anything_is_generated(tm
     completer.model.config.vocab_size = 400
     completer.prompter.text.tokenizer.add_special_tokens([f"<{i}>" for i in range(400)])
     assert completer.prompter.text.vocab_size > 400 and list(completer.answers(HUMANEVAL, [problem], DECODING))
+
+
+def test_a_padding_that_the_model_has_no_row_for_is_another_token(tmp_path):
+    """`[PAD]` behind a vocabulary, added by whoever fine-tuned the model, is padding alone and never read."""
+    problems = [Problem(f"HumanEval/{i}", "def f(x):\n" * (i + 1), (AssertTest("assert f(1)"),)) for i in range(2)]
+    folder = save(tmp_path, "gpt2")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens([*(f"<{i}>" for i in range(400)), "[PAD]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    due = list(Completer.load(str(folder), CPU).answers(HUMANEVAL, problems, DECODING))  # padded with its end token
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "[PAD]"}))
+    completer = Completer.load(str(folder), CPU)
+    assert completer.prompter.text.vocab_size > 400 > completer.prompter.text.pad_token_id
+    assert list(completer.answers(HUMANEVAL, problems, DECODING)) == due
 
 
 def test_a_model_that_keeps_its_state_in_its_own_way_and_ends_that_are_no_numbers_are_refused_at_once(tmp_path):

@@ -23,8 +23,11 @@ def byte_tokens():
     return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
 
 
-def write_gguf(path, kind="Q8_0", *, way="smollm", without=None):
-    """A Llama of random weights, its matrices held as `kind`, with a byte-level tokenizer that splits text as `way`."""
+def write_gguf(path, kind="Q8_0", *, way="smollm", without=None, settings=(), tensors=()):
+    """A Llama of random weights, its matrices held as `kind`, with a byte-level tokenizer that splits text as `way`.
+
+    `settings`: further ones, by their whole names; `tensors`: further float32 ones.
+    """
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("tiny")
     writer.add_block_count(LAYERS)
@@ -45,6 +48,10 @@ def write_gguf(path, kind="Q8_0", *, way="smollm", without=None):
     writer.add_token_merges(["1 2"])
     writer.add_bos_token_id(257)
     writer.add_eos_token_id(258)
+    for key, value in dict(settings).items():
+        {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}[type(value)](key, value)
+    for name, values in dict(tensors).items():
+        writer.add_tensor(name, values.astype(np.float32))
     shapes = {f"blk.{n}.{name}.weight": shape for n in range(LAYERS) for name, shape in _SHAPES.items()}
     shapes |= {"token_embd.weight": (len(tokens), WIDTH), "output_norm.weight": (WIDTH,)}
     generator, quantisation = np.random.default_rng(0), gguf.GGMLQuantizationType[kind]

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 from tests.distributed.harness import full_state, run_on_ranks
 from tests.unit.models.tiny import VOCAB, llama, tiny
 from wmtp.config.training import ModelConfig
-from wmtp.errors import ConfigError
+from wmtp.errors import ConfigError, ModelError
 from wmtp.models.build import build_model, parallelize
 from wmtp.models.value import ValueModel
 from wmtp.objectives import shift_labels
@@ -36,6 +36,21 @@ def test_pretrained_path_is_loaded_and_checked(ids, tmp_path):
     torch.testing.assert_close(found[:, :-1, 0], due)
     with pytest.raises(ConfigError, match="31 embeddings, but the data's tokens need 99"):
         build_model(config, seed=0, **{**TOKENS, "vocab_size": 99})
+
+
+def refused(world, config):
+    with pytest.raises(ModelError) as said:
+        parallelize(build_model(config, seed=0, **TOKENS), world.mesh, dtype="float32", activation_checkpointing=False)
+    return str(said.value)
+
+
+def test_numbers_that_are_none_are_named_on_all_ranks_whichever_holds_them(tmp_path):
+    source = llama(tie_word_embeddings=False)
+    source.model.embed_tokens.weight.data[VOCAB - 1, 3] = torch.nan
+    source.save_pretrained(tmp_path)
+    where = f"model.pretrained={tmp_path}"
+    found = run_on_ranks(2, refused, ModelConfig(pretrained=str(tmp_path), n_future=2), tmp_path=tmp_path)
+    assert found == [f"{where}: tensor model.embed_tokens.weight holds NaN or Inf"] * 2
 
 
 def test_the_configuration_is_the_models():

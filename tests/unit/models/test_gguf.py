@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.unit.models import meta
 from tests.unit.models.gguf_files import HEADS, KV_HEADS, NAMES, write_gguf
 from wmtp.errors import ModelError
 from wmtp.models.gguf import write_folder
@@ -102,3 +103,55 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
             write_folder(file, tmp_path / "hf")
     with pytest.raises(ModelError, match=r"tensor .*mlp.up_proj.weight is missing"):
         write_folder(write_gguf(file, without="blk.1.ffn_up.weight"), tmp_path / "hf")
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"llama.rope.scaling.type": "yarn"}, r"says llama\.rope\.scaling\.type='yarn', which transformers does not read"),
+        ({"llama.rope.scaling.factor": 4.0}, r"says llama\.rope\.scaling\.factor=4\.0, which"),
+        ({"llama.attention.key_length": 32}, r"says llama\.attention\.key_length=32, which"),
+        ({"llama.logit_scale": 0.5}, r"says llama\.logit_scale=0\.5, which"),
+        ({"llama.of_tomorrow": "x"}, r"says llama\.of_tomorrow='x', which"),
+        ({"split.count": 3}, r"is one of 3 files of a model: join them"),
+    ],
+)
+def test_a_setting_that_the_model_would_not_have_is_named(settings, line, tmp_path):
+    file = write_gguf(tmp_path / "model.gguf", settings=settings)
+    with pytest.raises(ModelError, match=rf"^[^\n]*model\.gguf {line}[^\n]*$"):
+        write_folder(file, tmp_path / "hf")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
+
+
+def test_settings_that_the_model_has_anyway_are_taken(tmp_path):
+    settings = {"llama.attention.key_length": 16, "llama.rope.scaling.type": "none", "llama.expert_count": 0}
+    write_folder(write_gguf(tmp_path / "model.gguf", settings=settings), tmp_path / "hf")
+
+
+def test_llama_3s_rotary_factors_become_settings(tmp_path):
+    """By Meta's own formula; transformers passes the tensor over."""
+    params = {"dim": 64, "n_heads": HEADS, "rope_theta": 10000.0, "rope_scaling_factor": 32}
+    due = meta.scaled(meta.frequencies(params), params)
+    factors = (meta.frequencies(params) / due).numpy()
+    write_folder(write_gguf(tmp_path / "model.gguf", tensors={"rope_freqs.weight": factors}), tmp_path / "hf")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+    assert model.config.rope_parameters["rope_type"] == "llama3" and model.config.rope_parameters["factor"] == 32
+    torch.testing.assert_close(model.model.rotary_emb.inv_freq.double(), due, rtol=1e-6, atol=0)
+    file = write_gguf(tmp_path / "odd.gguf", tensors={"rope_freqs.weight": factors[::-1]})
+    with pytest.raises(ModelError, match=r"odd\.gguf: rope_freqs\.weight are not Llama 3's factors of rotary frequencies"):
+        write_folder(file, tmp_path / "no")
+
+
+def test_numbers_that_the_model_has_no_place_for_are_told(tmp_path):
+    file = write_gguf(tmp_path / "model.gguf", tensors={"blk.0.attn_q.bias": np.full(64, 0.5)})
+    with pytest.raises(ModelError, match=r"holds [\d,]+ numbers and the model [\d,]+: fetch the model's own folder"):
+        write_folder(file, tmp_path / "hf")
+    with pytest.raises(ModelError, match=r"holds [\d,]+ numbers \(rope_factors_long\.weight, say\) and the model"):
+        write_folder(write_gguf(file, tensors={"rope_factors_long.weight": np.ones(8)}), tmp_path / "hf")
+
+
+def test_a_file_is_read_to_its_end(tmp_path):
+    file = write_gguf(tmp_path / "model.gguf")
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(ModelError, match=r"model\.gguf is cut off: it has [\d,]+ bytes, and its tensors end at"):
+        write_folder(file, tmp_path / "hf")

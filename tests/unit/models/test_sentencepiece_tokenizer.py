@@ -60,7 +60,7 @@ def texts():
 def test_pieces_are_the_librarys_and_texts_come_back(changes, tmp_path):
     source = train(tmp_path, **changes)
     (tmp_path / "hf").mkdir()
-    special = write_tokenizer(source, tmp_path / "hf")
+    special = write_tokenizer(source, tmp_path / "hf", 400)
     assert special == {"bos_token_id": 1, "eos_token_id": 2}
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(source))
     ours = load_tokenizer(tmp_path / "hf")
@@ -75,7 +75,7 @@ def test_pieces_are_the_librarys_and_texts_come_back(changes, tmp_path):
 def test_transformers_reads_it_and_starts_texts_as_meta_does(tmp_path):
     source = train(tmp_path)
     (tmp_path / "hf").mkdir()
-    write_tokenizer(source, tmp_path / "hf")
+    write_tokenizer(source, tmp_path / "hf", 400)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(source))
     for text in CODE[:8]:
@@ -96,11 +96,16 @@ def test_transformers_reads_it_and_starts_texts_as_meta_does(tmp_path):
 )
 def test_what_would_change_texts_is_refused(changes, line, tmp_path):
     with pytest.raises(ModelError, match=f"{line}: such a tokenizer is not converted" if "(" not in line else line):
-        write_tokenizer(train(tmp_path, **changes), tmp_path)
+        write_tokenizer(train(tmp_path, **changes), tmp_path, 400)
 
 
 @pytest.mark.parametrize("content", [b"", b"IQ== 0\nIg== 1\n", b"\xff\xfe"])
 def test_another_kind_of_file_is_one_line(content, tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(ModelError, match=r"tokenizer.model is no SentencePiece model: --without-tokenizer"):
-        write_tokenizer(tmp_path / "tokenizer.model", tmp_path)
+        write_tokenizer(tmp_path / "tokenizer.model", tmp_path, 400)
+
+
+def test_tokens_that_the_model_does_not_embed_are_another_models(tmp_path):
+    with pytest.raises(ModelError, match=r"tokenizer\.model has 400 tokens, and the model 399 embeddings: it is another's"):
+        write_tokenizer(train(tmp_path), tmp_path, 399)

@@ -1,5 +1,9 @@
 """Weights are written shard by shard, and transformers reads them."""
 
+import errno
+import resource
+
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -32,4 +36,19 @@ def test_one_shard_is_one_file_and_a_rank_without_tensors_writes_none(tmp_path):
     write_shards(tmp_path, shapes, torch.float32, lambda names: None, shard_bytes=4)
     assert not list(tmp_path.iterdir())
     write_shards(tmp_path, shapes, torch.bfloat16, lambda names: {name: torch.ones(shapes[name]) for name in names})
-    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    (weights,) = tmp_path.iterdir()
+    assert weights.name == "model.safetensors"
+    (tmp_path / "plain").touch()
+    assert weights.stat().st_mode == (tmp_path / "plain").stat().st_mode, "safetensors' own files are their writer's alone"
+
+
+def test_what_the_disk_says_is_an_error_of_the_system_and_nothing_is_left(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as said:
+            write_shards(tmp_path, {"a": torch.Size([10_000])}, torch.float32, lambda names: {"a": torch.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (said.value.errno, said.value.filename) == (errno.EFBIG, str(tmp_path / "model.safetensors"))
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,12 @@ def test_value_model_round_trip_and_first_value(ids, tmp_path, head):
     loaded = load_value_model(tmp_path).eval()
     torch.testing.assert_close(loaded(ids, surprise), model(ids, surprise))
     assert not torch.allclose(loaded(ids, surprise), loaded(ids, surprise * 2))
+    head_file = tmp_path / "value_head.safetensors"
+    whole = head_file.read_bytes()
+    head_file.write_bytes(whole[:-3])
+    with pytest.raises(CheckpointError, match=r"^[^\n]*not a critic[^\n]*$"):
+        load_value_model(tmp_path)
+    head_file.write_bytes(whole)
     (tmp_path / "critic.json").unlink()
     with pytest.raises(CheckpointError, match="not a critic"):
         load_value_model(tmp_path)

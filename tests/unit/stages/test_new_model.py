@@ -7,9 +7,15 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.unit.models.families import family
+from tests.unit.models.tiny import filled
+from wmtp.config.schema import CriticConfig
 from wmtp.config.training import ModelConfig
 from wmtp.errors import ConfigError
+from wmtp.models.save import write_language_model
+from wmtp.objectives import shift_labels
 from wmtp.stages.new_model import new_model
+from wmtp.stages.train_critic import build_critic
 from wmtp.tokens.data import TokenMeta
 
 META = TokenMeta(vocab_size=40, largest_token_id=38, eos_token_id=3, pad_token_id=5, max_length=17, is_ordered=False)
@@ -41,3 +47,16 @@ def test_a_pretrained_model_needs_the_embeddings_that_rows_ask_for_and_no_more(t
         new_model(config, replace(META, largest_token_id=39), UNREAD, seed=0)
     with pytest.raises(ConfigError, match="39 embeddings, but the data's tokens need 40"):
         new_model(config, replace(META, pad_token_id=39), UNREAD, seed=0)
+
+
+def test_such_a_model_learns_and_a_critic_starts_from_it(world, tmp_path):
+    family("gemma3_text", vocab_size=39).save_pretrained(tmp_path / "gemma")
+    config = ModelConfig(pretrained=str(tmp_path / "gemma"), n_future=2)
+    model = filled(new_model(config, META, UNREAD, seed=0), world)
+    ids = torch.arange(39).view(3, 13)
+    model(input_ids=ids, labels_BTH=shift_labels(ids, 2)).nll_BTH.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    write_language_model(model, tmp_path / "reference", is_main=True)
+    section = CriticConfig(init="reference", reference_nll_input=False)
+    critic = filled(build_critic(section, META, tmp_path / "reference", UNREAD), world)
+    assert critic(ids).isfinite().all()
