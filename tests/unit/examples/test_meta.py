@@ -22,8 +22,10 @@ def test_files_and_all_that_folders_hold_are_sources_and_paths_that_are_not_give
     assert names == ["clean/a.jsonl", "clean/b/c.jsonl", "train.jsonl"] and source_files(DataConfig(), tmp_path) == []
     tokenizer = train_tokenizer(["one two"], 270)
     save_tokenizer(tokenizer, tmp_path / "out/tokenizer", 64)
-    write_meta(tmp_path / "out", data, tmp_path, tokenizer, {"a/b/read": 1}, {"train/rows": 2.0}, packages={"numpy": "2"})
+    found = {"largest_token_id": 12, "packages": {"numpy": "2"}}
+    write_meta(tmp_path / "out", data, tmp_path, tokenizer, {"a/b/read": 1}, {"train/rows": 2.0}, **found)
     meta = read_meta(tmp_path / "out")
+    assert (meta["largest_token_id"], meta["vocab_size"]) == (12, tokenizer.vocab_size)
     assert ["train.jsonl", 11, hashlib.sha256(b"train.jsonl").hexdigest()] in meta["sources"] and len(meta["sources"]) == 3
     assert meta["max_length"] == 192 and meta["counts"] == {"a/b/read": 1} and meta["sandbox_packages"] == {"numpy": "2"}
 
