@@ -51,10 +51,11 @@ def test_a_run_that_is_told_to_make_room_leaves_a_checkpoint_and_is_no_failure(f
         (left,) = set(re.findall(rf"{STAGE}: preempted at step (\d+); the next run goes on from there", output))
         assert "error: " not in output and "trying once more" not in output and "in state Failed" not in output
         assert f"{STAGE}: done" not in output
-        assert mlflow_runs(fresh)[0].info.status == "KILLED"
         assert resumed in output
         resumed = f"resumed from step {left}\n"
     assert resumed in fresh.run(*command)
+    ended = [run.info.status for run in mlflow_runs(fresh)[:4]]  # a busy machine's is left to the next launcher
+    assert ended == ["FINISHED", "KILLED", "KILLED", "KILLED"]
     back_to_toy(fresh)
 
 
