@@ -174,9 +174,8 @@ class Courier:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            reason = first_line(error)[:200]
             what = "cannot be written, metrics are kept and delivered later"
-            print(f"warning: MLflow at {self.uri} {what}: {reason}", flush=True)
+            print(f"warning: MLflow at {self.uri} {what}: {first_line(error)[:200]}", flush=True)
         self._warned = True
 
 
