@@ -124,10 +124,10 @@ def _require_settings(file: Path, metadata: Mapping[str, Any], config: Any) -> N
         ModelError: names a setting that the model does not have.
     """
     kind = metadata["general.architecture"]
-    read: Any = GGUF_CONFIG_MAPPING
-    known: Mapping[str, Any] = next((keys for name, keys in read.items() if _letters(name) == _letters(kind)), {})
     if kind in GGUF_CONFIG_ARCHS:  # read by a function that asks for what it needs
         return
+    read: Any = GGUF_CONFIG_MAPPING
+    known: Mapping[str, Any] = next((keys for name, keys in read.items() if _letters(name) == _letters(kind)), {})
     for key, value in metadata.items():
         rest = key.removeprefix(f"{kind}.")
         if rest != key and known.get(rest) is None and rest not in _BY_SHAPES and not _has(config, rest, value):
