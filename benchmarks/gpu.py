@@ -15,8 +15,9 @@ Four heads:
 - `baseline`, `rho1`: wmtp's step.
 - `materialised`: a bare loop over the same model, with logits of all heads in memory and cross-entropy on them.
 
-Every variant is a process of its own, in which batches double until memory is full or its share of the time is over. The table
-shows each at the largest batch that all of its group hold, and at its own largest. MFU: as in every training row
+Every variant is a process of its own, in which batches double until memory is full or its share of the time is over (compiled,
+which every size takes time for: from 8, fourfold). The table shows each at the largest batch that all of its group hold, and at
+its own largest. MFU: as in every training row
 (`wmtp.models.flops`), over the GPU's dense bf16 peak (`wmtp.config.accelerators`); recomputation does not count. Without a GPU
 the script runs at toy size, to show that it works; those numbers mean nothing.
 """
@@ -65,7 +66,7 @@ def measure(world: Any, variant: str, size: Size, *, compiled: bool, deadline: f
         _plain(world, variant, size, compiled) if variant in ("titan", "bare") else _ours(world, variant, size, compiled)
     )
     optimizer = AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), fused=True)
-    batch_size = 1
+    batch_size, growth = (min(8, size.largest_batch), 4) if compiled else (1, 2)
     while batch_size <= size.largest_batch and time.monotonic() < deadline:
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
@@ -82,7 +83,7 @@ def measure(world: Any, variant: str, size: Size, *, compiled: bool, deadline: f
             "flops_per_s": flops / seconds,
             "peak_bytes": float(peak),
         }
-        batch_size *= 2
+        batch_size *= growth
 
 
 def _seconds(run: Step, model: Any, optimizer: Any, on_gpu: bool) -> float:
@@ -136,14 +137,15 @@ def _ours(world: Any, variant: str, size: Size, compiled: bool) -> tuple[Any, Ca
     from wmtp.config.training import ModelConfig
     from wmtp.models.build import build_model, parallelize
 
-    model = build_model(
-        ModelConfig(**size.shape, n_future=_num_heads(variant)),
-        vocab_size=size.vocab,
-        max_length=size.length,
-        pad_token_id=0,
-        eos_token_id=1,
-        seed=0,
-    )
+    with world.device:  # drawn there: a stage draws on the CPU, the same numbers for every device, and takes its time
+        model = build_model(
+            ModelConfig(**size.shape, n_future=_num_heads(variant)),
+            vocab_size=size.vocab,
+            max_length=size.length,
+            pad_token_id=0,
+            eos_token_id=1,
+            seed=0,
+        )
     sharded = parallelize(
         model,
         world.mesh,
@@ -204,7 +206,8 @@ def _plain(world: Any, variant: str, size: Size, compiled: bool) -> tuple[Any, C
         tie_word_embeddings=True,
         use_cache=False,
     )
-    model = LlamaForCausalLM(config).to(world.device).train()
+    with world.device:
+        model = LlamaForCausalLM(config).train()
     return _titan(world, model, compiled) if variant == "titan" else _bare(world, model, compiled)
 
 

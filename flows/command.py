@@ -22,6 +22,7 @@ from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, compose, load_launch
 from wmtp.config.compose import dump, says, to_plain
+from wmtp.config.devices import unused
 from wmtp.config.inputs import require_given
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError, PreemptedError
@@ -133,6 +134,8 @@ def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any], m
     from tasks.stage import PREEMPTED, go_on, leave, pause
 
     parameters["workspace"] = workspace_name(root)
+    if idle := unused(load_launch(root)):
+        print(f"GPUs of this machine: {idle}, left alone; WMTP_LAUNCH=gpu takes them", file=sys.stderr, flush=True)
     processes.interrupt_on_sigterm()
     signal.signal(signal.SIGUSR1, lambda number, frame: leave())
     processes.pause_with_terminal(pause, go_on, stop_self=False)

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from wmtp.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
@@ -107,6 +109,15 @@ def restore_generators(states: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
+def _own_gpu() -> torch.device:
+    """This rank's of its host."""
+    own, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if own >= there:
+        ranks = os.environ.get("LOCAL_WORLD_SIZE", own + 1)
+        raise ConfigError(f"{ranks} ranks on a host with {there} GPUs: every rank needs its own (launch.nproc_per_node)")
+    return torch.device("cuda", own)
+
+
 @contextmanager
 def join_world(device: str = "auto", *, seed: int, timeout_s: float = TIMEOUT_S) -> Iterator[World]:
     """Join the process group that torchrun's environment describes (a group of one without it), and leave it at the end.
@@ -115,11 +126,14 @@ def join_world(device: str = "auto", *, seed: int, timeout_s: float = TIMEOUT_S)
         device: `cpu`, `cuda` or `auto` (cuda when there is one).
         seed: what every rank's generators start from (see `seed_everything`).
         timeout_s: how long a rank waits for the others in a collective before it raises, in seconds.
+
+    Raises:
+        ConfigError: a host with fewer GPUs than ranks.
     """
     use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
-    local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if use_cuda else torch.device("cpu")
+    local = _own_gpu() if use_cuda else torch.device("cpu")
     if use_cuda:
         torch.cuda.set_device(local)
     timeout = timedelta(seconds=timeout_s)

@@ -56,7 +56,7 @@ FURTHER = {"n_future": 3, "n_layers": 3}
 _MEASURED = ("time_s", "wall_s", "tokens_per_s", "perf/", "peak_memory_bytes")
 
 
-def make_workspace(root):
+def make_workspace(root, *, dropout=0.2):
     """`root/artifacts/data` with every table, and `root/pretrained`, a model whose attention has dropout."""
     data = root / "artifacts/data"
     for seed, name in enumerate(("train", "reference", "validation", "critic", "critic_validation")):
@@ -68,20 +68,20 @@ def make_workspace(root):
     words.save(str(data / "tokenizer/tokenizer.json"))
     shape = ModelConfig(hidden_size=16, intermediate_size=24, n_layers=2, n_heads=2, n_kv_heads=2, n_future=1)
     model = build_model(shape, vocab_size=VOCAB, max_length=32, pad_token_id=0, eos_token_id=1, seed=9)
-    model.config.decoder_config.attention_dropout = 0.2
+    model.config.decoder_config.attention_dropout = dropout
     model.save_pretrained(root / "pretrained")
     plain_model(model).save_pretrained(root / "plain")
     return root
 
 
-def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4, heads=None, runtime=()):
+def make_config(root, *, adapters=False, init="reference", train=(), optim=(), seed=4, heads=None, runtime=(), dropout=0.2):
     """Three trainings with dropout, all from `root/pretrained` but for a critic that starts from the reference.
 
     heads: how the policy's are trained; it has two more then, on a plain model that is in `root/plain`.
     """
     model = {"pretrained": str(root / "pretrained"), "n_future": 1, "n_layers": 2}
     if adapters:
-        model["lora"] = {"rank": 2, "dropout": 0.2}
+        model["lora"] = {"rank": 2, "dropout": dropout}
     shared = {
         "model": model,
         "optim": {"name": "adamw", "warmup_steps": 2, "weight_decay": 0.01, **dict(optim)},
@@ -98,7 +98,7 @@ def make_config(root, *, adapters=False, init="reference", train=(), optim=(), s
     critic = {**seeded, "model": model if init == "scratch" else {"n_future": 1}}  # what nothing reads is refused
     sections = {
         "tune_reference": seeded,
-        "train_critic": {**critic, "init": init, "head": "mlp", "dropout": 0.2},
+        "train_critic": {**critic, "init": init, "head": "mlp", "dropout": dropout},
         "train_policy": shared if heads is None else {**shared, "model": further, "heads": heads},
         "arms": {"rho1": {"weighting": {"name": "rho1"}}},
         "runtime": {"log_interval": 1, "checkpoint_interval": 2, **dict(runtime)},
@@ -122,26 +122,33 @@ class Witness(NullTracker):
             os.kill(os.getpid(), self.number)
 
 
+def run_stage(root, config, name, *, device="cpu", signal_at=()):
+    """In this process, which is a rank if torchrun's variables say so; the stage's metrics. `signal_at`: (step, signal)."""
+    rank, (stage, outputs) = int(os.environ.get("RANK", "0")), STAGES[name]
+    context = StageContext(
+        name=name,
+        root=root,
+        outputs={path: root / path for path in outputs},
+        resume=root / "resume" / name,
+        fingerprint="",
+        launch=LaunchConfig(device=device),
+        tracker=Witness(root / f"drawn-{name}-{rank}", *signal_at),
+        rank=rank,
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        runtime=config.runtime,
+    )
+    for path in context.outputs.values():
+        path.mkdir(parents=True, exist_ok=True)
+    return stage.run(declared_only(config, _declared(config, name), name), context).metrics
+
+
 def _run_stages(root, config, names, signals):
     listen()
     results = {}
     for number, name in enumerate(names):
         enter_world(number)
         scramble()
-        rank, (stage, outputs) = int(os.environ["RANK"]), STAGES[name]
-        context = StageContext(
-            name=name,
-            root=root,
-            outputs={path: root / path for path in outputs},
-            resume=root / "resume" / name,
-            fingerprint="",
-            launch=LaunchConfig(device="cpu"),
-            tracker=Witness(root / f"drawn-{name}-{rank}", *(signals or {}).get(rank, ())),
-            rank=rank,
-            world_size=int(os.environ["WORLD_SIZE"]),
-            runtime=config.runtime,
-        )
-        results[name] = stage.run(declared_only(config, _declared(config, name), name), context).metrics
+        results[name] = run_stage(root, config, name, signal_at=(signals or {}).get(int(os.environ["RANK"]), ()))
     return results
 
 
@@ -159,9 +166,6 @@ def run_stages(root, config, *names, ranks=2, kill_at=None, signals=None, tmp_pa
     `kill_at`: (step, rank); `signals`: rank -> (step, signal).
     """
     signals = {kill_at[1]: (kill_at[0], signal.SIGKILL)} if kill_at else signals
-    for name in names:
-        for output in STAGES[name][1]:
-            (root / output).mkdir(parents=True, exist_ok=True)
     return run_processes(ranks, _run_stages, root, config, names, signals, tmp_path=tmp_path, num_worlds=len(names))[0]
 
 

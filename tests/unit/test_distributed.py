@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from tests.distributed.harness import run_on_ranks
 from wmtp.distributed import generator_states, join_world, restore_generators, seed_everything, stream_seed
+from wmtp.errors import ConfigError
 
 
 def exchanged(world):
@@ -94,3 +95,9 @@ def test_a_process_without_torchruns_environment_is_a_world_of_one_and_leaves_it
         assert world.mesh.size() == 1 and dist.is_initialized()
         _ = 1 / 0
     assert not dist.is_initialized()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_rank_without_a_gpu_of_its_own_is_told_so():
+    with pytest.raises(ConfigError, match="ranks on a host with 0 GPUs: every rank needs its own"), join_world("cuda", seed=0):
+        pass

@@ -281,10 +281,14 @@ def _read_plain(path: Path) -> dict[str, Any]:
 
 
 def load_launch(root: Path) -> LaunchConfig:
-    """`configs/launch/$WMTP_LAUNCH.yaml` (default `local`), then `WMTP_NPROC`, `WMTP_SLOTS`, `MLFLOW_TRACKING_URI`."""
+    """`configs/launch/$WMTP_LAUNCH.yaml` (default `local`), then `WMTP_NPROC`, `WMTP_SLOTS`, `MLFLOW_TRACKING_URI`.
+
+    Raises:
+        ConfigError: a file that is not there, values out of their range, what this machine's GPUs do not suffice for.
+    """
     tree = _load(root / "configs" / "launch", os.environ.get("WMTP_LAUNCH", "local"), "launch configuration", LaunchConfig)
     for variable, key in (("WMTP_NPROC", "nproc_per_node"), ("WMTP_SLOTS", "slots"), ("MLFLOW_TRACKING_URI", "tracking_uri")):
         if variable in os.environ:
             tree[key] = os.environ[variable]
     devices.resolve(tree)
-    return typing.cast(LaunchConfig, structured(LaunchConfig, tree, "launch"))
+    return devices.settled(typing.cast(LaunchConfig, structured(LaunchConfig, tree, "launch")))

@@ -79,7 +79,7 @@ def training_memory(model: MTPForCausalLM, setting: Setting) -> Memory:
     kept = _kept(model, setting)
     step = max(
         _at_unembedding(model, sizes, total, kept, setting),
-        _at_block(model, sizes, total, num_trained, kept, setting),
+        _at_block(model, blocks, total, kept, setting),
         _at_muon(num_matrices, num_trained, setting),
     )
     return Memory(total * setting.master_bytes // setting.world_size, optimizer, step)
@@ -156,6 +156,14 @@ class _Kept:
             return sum(self.blocks) + self.outside
         return self.outside + self.hidden * (len(self.blocks) - num_heads + 1)
 
+    def until(self, index: int, num_heads: int, setting: Setting) -> int:
+        """Likewise, once the backward pass has come to that block. What is outside belongs to the heads, and is given back."""
+        num_trunk = len(self.blocks) - num_heads
+        outside = self.outside if index >= num_trunk else 0
+        if not setting.activation_checkpointing:
+            return outside + sum(self.blocks[: index + 1])
+        return outside + self.hidden * min(index + 1, num_trunk + 1)
+
 
 def _at_unembedding(model: MTPForCausalLM, sizes: Sequence[int], total: int, kept: _Kept, setting: Setting) -> int:
     num_heads, compute = 0 if setting.reads_values else len(model.heads), setting.bytes_of_compute
@@ -184,17 +192,25 @@ def _logits(model: MTPForCausalLM, setting: Setting, num_heads: int) -> int:
     return rows * model.config.vocab_size * (_WIDE + copies)
 
 
-def _at_block(model: MTPForCausalLM, sizes: Sequence[int], total: int, num_trained: int, kept: _Kept, setting: Setting) -> int:
+def _at_block(model: MTPForCausalLM, blocks: Sequence[nn.Module], total: int, kept: _Kept, setting: Setting) -> int:
+    """Of the block whose backward pass takes the most: those after it are done, and have left their gradients."""
     compute = setting.bytes_of_compute
     num_heads = 0 if setting.reads_values else len(model.heads)
-    matrix = model.unembedding.lm_head.weight.numel() if num_heads else 0
-    between = kept.between(len(model.heads), setting)
-    again = max(kept.blocks) if setting.activation_checkpointing else 0
+    matrix = model.unembedding.lm_head.weight if num_heads else None
+    sizes = [sum(p.numel() for p in block.parameters()) for block in blocks]
+    trained = [sum(p.numel() for p in block.parameters() if p.requires_grad) for block in blocks]
     gathered = total if setting.device == "cpu" else total - sum(sizes) + 2 * max(sizes)
-    reduced = max(max(sizes), matrix) * (compute + (_WIDE if compute < _WIDE or setting.world_size > 1 else 0))
-    own = num_trained * setting.master_bytes // setting.world_size  # gradients, as they are kept
-    inner = max(kept.blocks) // 3  # gradients of what the block kept
-    return between + again + inner + gathered * compute + reduced + own + num_heads * kept.hidden
+    reduced = max(*sizes, 0 if matrix is None else matrix.numel())
+    reduced *= compute + (_WIDE if compute < _WIDE or setting.world_size > 1 else 0)
+    num_done = matrix.numel() if matrix is not None and matrix.requires_grad else 0  # numbers whose gradients there are
+    largest = 0
+    for index in reversed(range(len(blocks))):
+        num_done += trained[index]
+        again = kept.blocks[index] if setting.activation_checkpointing else 0
+        inner = kept.blocks[index] // 3  # gradients of what the block kept
+        own = num_done * setting.master_bytes // setting.world_size
+        largest = max(largest, kept.until(index, len(model.heads), setting) + again + inner + own)
+    return largest + gathered * compute + reduced + num_heads * kept.hidden
 
 
 def _kept(model: MTPForCausalLM, setting: Setting) -> _Kept:

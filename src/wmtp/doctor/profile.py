@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wmtp.config import compose
+from wmtp.config import devices as gpus
 from wmtp.config.accelerators import ACCELERATORS, Accelerator, known
 from wmtp.config.compose import load_launch, read_params
 from wmtp.config.inputs import given, is_hub_id
@@ -91,7 +92,10 @@ def find_devices(root: Path, gpu: str | None, number: int | None, utilisation: f
         return Devices.of(found, number or 1, utilisation or UTILISATION["cuda"])
     launch = load_launch(root)
     if launch.device == "cuda":
-        raise ConfigError("name the kind of device: --gpu h100 --gpus 8")
+        here = known(gpus.kind() or "")
+        if here is None or launch.launcher != "local":
+            raise ConfigError("name the kind of device: --gpu h100 --gpus 8")
+        return Devices.of(here, number or launch.nproc_per_node, utilisation or UTILISATION["cuda"])
     return Devices.cpu(number or launch.nproc_per_node, utilisation or UTILISATION["cpu"])
 
 

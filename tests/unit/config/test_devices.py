@@ -86,6 +86,50 @@ def test_a_machine_without_any_is_told_what_else_there_is(workspace, script):
 
 
 @pytest.mark.parametrize(
+    ("text", "device"),
+    [
+        ("device: auto\nnproc_per_node: 2\n", "cuda"),
+        ("nproc_per_node: 1\n", "cuda"),
+        ("device: cpu\nnproc_per_node: 8\n", "cpu"),
+        ("launcher: slurm\nnproc_per_node: 8\n", "auto"),  # its nodes' are not this machine's
+    ],
+)
+def test_auto_is_a_gpu_where_there_is_one_for_every_rank(workspace, text, device):
+    has_driver(workspace, LISTED)
+    (workspace / "configs/launch/local.yaml").write_text(text)
+    assert load_launch(workspace).device == device
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_fewer_gpus_than_ranks_are_refused_before_anything_starts(workspace, device):
+    has_driver(workspace, "echo 0, GPU-a")
+    (workspace / "configs/launch/local.yaml").write_text(f"device: {device}\nnproc_per_node: 2\n")
+    with pytest.raises(ConfigError, match=r"launch\.nproc_per_node=2 is more than the GPUs here \(1\): .*WMTP_NPROC=1"):
+        load_launch(workspace)
+
+
+def test_without_a_driver_s_word_a_stage_finds_out_for_itself(workspace):
+    (workspace / "configs/launch/local.yaml").write_text("device: auto\nnproc_per_node: 2\n")
+    assert load_launch(workspace).device == "auto"
+
+
+def test_gpus_that_a_configuration_leaves_alone_are_counted(workspace):
+    has_driver(workspace, LISTED)
+    (workspace / "configs/launch/local.yaml").write_text("device: cpu\n")
+    assert devices.unused(load_launch(workspace)) == 2
+    (workspace / "configs/launch/local.yaml").write_text(GPUS)
+    assert devices.unused(load_launch(workspace)) == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"), [("echo NVIDIA H100 NVL; echo NVIDIA H100 NVL", "NVIDIA H100 NVL"), ("echo a; echo b", None)]
+)
+def test_the_driver_says_what_kind_they_are(workspace, script, kind):
+    has_driver(workspace, f'[ "$1" = --query-gpu=name ] && {{ {script}; }}')
+    assert devices.kind() == kind
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("devices: ['0', '1']\nnproc_per_node: 3\n", r"launch\.nproc_per_node.*at most 2 ranks"),

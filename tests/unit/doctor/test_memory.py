@@ -122,6 +122,15 @@ def test_a_steps_memory_is_what_is_measured(mesh_of, monkeypatch, case):
     assert found.total == pytest.approx(measure, rel=0.15)
 
 
+@pytest.mark.parametrize(("heads", "rows", "gib"), [(1, 8, 19.9), (4, 16, 21.8), (4, 32, 27.1)])
+def test_a_step_on_a_gpu_takes_no_more_than_is_said_and_not_much_less(heads, rows, gib):
+    """What an H100 allocated for a model of 1.1B parameters (benchmarks/RESULTS.md)."""
+    shape = {"hidden_size": 2048, "intermediate_size": 5632, "n_layers": 22, "n_heads": 16, "n_kv_heads": 16}
+    model = skeleton(ModelConfig(**shape, n_future=heads), vocab_size=32000, max_length=2048, n_future=heads, folder=None)
+    found = training_memory(model, Setting(rows, 2048, 1, "bfloat16", "cuda", activation_checkpointing=True))
+    assert gib <= found.total / 2**30 <= 1.2 * gib
+
+
 @pytest.mark.parametrize(("size", "vocab", "dtype"), [(1, 900, "float32"), (4, 9000, "float32"), (4, 900, "bfloat16")])
 def test_a_scoring_passes_memory_is_what_is_measured(mesh_of, monkeypatch, size, vocab, dtype):
     monkeypatch.setattr(memory, "CHUNK_BYTES", dict.fromkeys(("cpu", "cuda"), memory.CHUNK_BYTES["cpu"]))
