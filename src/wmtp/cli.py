@@ -30,7 +30,7 @@ FLOWS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: _main(argv), interrupted="interrupted; the next run continues from the last checkpoint")
+    return run_command(lambda: _main(argv), interrupted="interrupted")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -21,6 +21,7 @@ from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.shipped import open_modules, ships_modules
 from wmtp.models.slices import open_model, unread
 from wmtp.models.start import default_start, layout_of
+from wmtp.models.unembedding import FORWARD_METHODS
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -189,16 +190,16 @@ def parallelize(
         fully_shard(wrapped, **keep)
         blocks[index] = wrapped
         units.append(wrapped)
-    for unit, following in pairwise(units[: len(backbone.layers)]):  # to head 0, which always runs; backward FSDP knows itself
-        unit.set_modules_to_forward_prefetch([following])
     if model is backbone and not backbone.config.tie_word_embeddings:
         fully_shard(backbone.unembedding, **keep)
-        for name in ("nll", "entropy"):
+        for name in FORWARD_METHODS:
             register_fsdp_forward_method(backbone.unembedding, name)
     if model is backbone and backbone.token_order is not None:
         fully_shard(backbone.token_order, **keep)
     fully_shard(model, **keep)
     if slices is not None:
         slices.fill(model, backbone, torch.device(mesh.device_type))
-        slices.prove(model, backbone, is_narrow=has_narrow_masters or dtype == "bfloat16")
+        slices.prove(model, backbone, is_narrow=has_narrow_masters or dtype == "bfloat16")  # which has no room for two blocks
+    for unit, following in pairwise(units[: len(backbone.layers)]):  # to head 0, which always runs; backward FSDP knows itself
+        unit.set_modules_to_forward_prefetch([following])
     return model

@@ -7,7 +7,8 @@ or that scores: see `wmtp.models.build.parallelize`, which fills what is opened 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +32,7 @@ from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.parts import fill, without_wrappers
 from wmtp.models.start import start_heads, try_start
 from wmtp.models.streamed import stream
+from wmtp.models.unembedding import FORWARD_METHODS
 
 if TYPE_CHECKING:
     from wmtp.models.shipped import Modules
@@ -140,7 +142,7 @@ class Unread:
 
         self._agree(numbers)
         with ready_for_proof(model):
-            _gathered(whole, prove_each)
+            _gathered(whole, model.unembedding, prove_each)
 
     def _agree(self, run: Callable[[], str | None]) -> None:
         """Raises ModelError on all ranks: what the first that found or met something did."""
@@ -252,8 +254,46 @@ def _streamed_logits(plain: Opened) -> torch.Tensor:
         return proof_logits(plain.model)
 
 
-def _gathered(whole: nn.Module, run: Callable[[], Any]) -> Any:
-    """Run with the root's own parameters whole meanwhile, as in its forward; all others are gathered and let go of as ever."""
+@contextmanager
+def _one_matrix(root: Any, unembedding: Any) -> Iterator[None]:
+    """The root's parameters are let go of while the unembedding runs, whichever way."""
+
+    def let_go(*_: Any) -> None:
+        root.set_reshard_after_forward(True, recurse=False)
+        root.reshard()
+        root.set_reshard_after_forward(False, recurse=False)
+
+    def take_up(*_: Any) -> None:
+        root.unshard()
+
+    def around(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            let_go()
+            try:
+                return method(*arguments, **options)
+            finally:
+                take_up()
+
+        return run
+
+    hooks = [unembedding.register_forward_pre_hook(let_go, prepend=True), unembedding.register_forward_hook(take_up)]
+    methods = {name: getattr(unembedding, name) for name in FORWARD_METHODS}
+    for name, method in methods.items():
+        setattr(unembedding, name, around(method))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name, method in methods.items():
+            setattr(unembedding, name, method)
+
+
+def _gathered(whole: nn.Module, unembedding: nn.Module, run: Callable[[], Any]) -> Any:
+    """Run with the root's own parameters whole meanwhile, as in its forward; all others are gathered and let go of as ever.
+
+    The root has the embeddings. Where the unembedding is another matrix, there is never room for both.
+    """
     keeps = [module for module in whole.modules() if isinstance(module, FSDPModule)]
     root = cast(Any, whole)
     is_host = next(whole.parameters()).device.type == "cpu"
@@ -262,7 +302,8 @@ def _gathered(whole: nn.Module, run: Callable[[], Any]) -> Any:
     root.run_gathered = run
     register_fsdp_forward_method(whole, "run_gathered")
     try:
-        return root.run_gathered()
+        with _one_matrix(root, unembedding) if isinstance(unembedding, FSDPModule) else nullcontext():
+            return root.run_gathered()
     finally:
         del root.run_gathered
         for module in keeps:

@@ -55,6 +55,10 @@ def _entropy(logits_NV: torch.Tensor) -> torch.Tensor:
     return torch.distributions.Categorical(logits=logits_NV, validate_args=False).entropy()
 
 
+FORWARD_METHODS = ("nll", "entropy")
+"""What an `Unembedding` is asked beside its `forward`: where it is sharded, its matrix is gathered for them, too."""
+
+
 class Unembedding(nn.Module):
     """Owns the unembedding and its NLL, so that its weight is gathered where FSDP expects it."""
 
