@@ -25,3 +25,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
         return ": there are none"
     close = difflib.get_close_matches(str(name), known, n=1)
     return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"
+
+
+def require_several(given: Any, name: str, kind: type) -> None:
+    """Raises TypeError: no list (or array) of these; a text would be taken for its letters."""
+    is_several = not isinstance(given, str) and hasattr(given, "__len__") and hasattr(given, "__iter__")
+    if not is_several or not all(isinstance(one, kind) for one in given):
+        raise TypeError(f"{name} must be a list of {kind.__name__}, not {type(given).__name__}: {given!r:.60}")

@@ -37,7 +37,8 @@ def require_causal(path_or_hub_id: str, where: str, *, revision: str | None = No
     except HFValidationError:
         raise ModelError(f"{where}: {path_or_hub_id} does not exist, and is no hub id (owner/name)") from None
     except Exception as error:  # transformers raises whatever it meets in somebody's files
-        raise ModelError(f"{where}: {described(error)}") from None
+        missing = "" if Path(path_or_hub_id).exists() else "no folder here, and as a hub id: "
+        raise ModelError(f"{where}: {missing}{described(error)}") from None
     if config.is_encoder_decoder:
         raise ModelError(f"{where}: a {config.model_type} model has an encoder: it is no causal language model")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

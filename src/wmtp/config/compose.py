@@ -265,7 +265,9 @@ def read_params(path: Path) -> Config:
         ConfigError: missing file, bad YAML, or anything `build` refuses.
     """
     if not path.exists():
-        raise ConfigError(f"{path} does not exist: make it with `wmtp params --profile demo`")
+        is_workspace = (path.parent / "dvc.yaml").exists()
+        mend = "make it with `wmtp params --profile demo`" if is_workspace else f"{path.parent} is no wmtp workspace"
+        raise ConfigError(f"{path} does not exist: {mend}")
     return build(_read_plain(path))
 
 

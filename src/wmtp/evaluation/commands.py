@@ -108,7 +108,8 @@ def evaluate(
     Raises:
         ConfigError, DataError, ModelError, EvaluationError: as `score`; no model, or one that is not whole.
     """
-    from wmtp.evaluation.completer import decoding_identity
+    from wmtp.evaluation.completer import Completer, decoding_identity
+    from wmtp.evaluation.drafts import require_drafts
 
     started = time.monotonic()
     with Unfinished(out) as place:
@@ -130,6 +131,8 @@ def evaluate(
         place.require_same(scored | decoding_identity(decoding))
         taskset = prepared.of(model.has_chat_template)
         completer = model.load()
+        if isinstance(completer, Completer):
+            require_drafts(completer.model, drawing.num_drafts)
         identity = completer.identity(taskset, problems, decoding)
         with place.journal(scored | _asked(taskset) | identity) as journal:
             run = Run(taskset, problems, execution, journal)

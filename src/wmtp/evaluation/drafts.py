@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
+from torch import nn
 from transformers.cache_utils import DynamicCache
 
+from wmtp.errors import ConfigError
 from wmtp.evaluation.kv_cache import growing_cache, select_rows
 from wmtp.models.mtp import MTPForCausalLM
 
@@ -64,6 +66,17 @@ class Drafts(Protocol):
 def most_drafts(model: MTPForCausalLM) -> int:
     """How many tokens a model's heads can propose in a row, see `SiblingDrafts` for heads with a stride."""
     return (model.config.n_future - 1) * model.config.head_stride
+
+
+def require_drafts(model: nn.Module, num_drafts: int) -> None:
+    """For who names one model: the stage of several arms takes of each what it can.
+
+    Raises:
+        ConfigError: more proposals than the model's heads can make.
+    """
+    most = most_drafts(model) if isinstance(model, MTPForCausalLM) else 0
+    if num_drafts > most:
+        raise ConfigError(f"num_drafts={num_drafts} is more than this model's further heads can propose: {most}")
 
 
 def drafts_of(model: MTPForCausalLM, num_drafts: int) -> Drafts:

@@ -100,11 +100,13 @@ def selected(
 
     def leave(reason: str, kept: np.ndarray) -> None:
         nonlocal rows
-        left = rows[kept]
+        left, before = rows[kept], rows
         account.thinned(reason, problems[rows].tolist(), problems[left].tolist())
         rows = left
         if not len(rows):
-            raise DataError(f"{name}: none of {len(examples)} examples is left, the last {len(kept)} are {reason}")
+            why = f"{reason} (data.max_length={config.max_length}; the shortest has {lengths[before].min()} tokens)"
+            why = why if reason == "too_long" else reason
+            raise DataError(f"{name}: none of {len(examples)} examples is left, the last {len(before)} are {why}")
 
     if name == "train":
         leave("duplicate", np.sort(np.unique(keys, return_index=True)[1]))

@@ -15,7 +15,9 @@ import pyarrow as pa
 import torch
 
 from wmtp import model_files
+from wmtp.checks import require_several
 from wmtp.evaluation.completer import Completer
+from wmtp.evaluation.drafts import require_drafts
 from wmtp.evaluation.generate import Decoding, Prompt, generate
 from wmtp.evaluation.results import Answer
 from wmtp.models.load import from_causal_lm
@@ -73,9 +75,14 @@ class LanguageModel:
         Returns:
             prompt by prompt, its samples in order; `completion` is the text, `num_tokens` and `num_forwards` what it took.
         Raises:
-            ValueError: an empty prompt.
+            ValueError: an empty prompt, or no token to make.
+            ConfigError: more proposals than there are heads for.
             EvaluationError: proposals from a model that cannot take tokens back.
         """
+        require_several(prompts, "prompts", str)
+        require_drafts(self.model, num_drafts)
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 1")
         decoding = Decoding(
             num_samples=num_samples,
             temperature=temperature,
@@ -178,6 +185,7 @@ def table_of(text: TextTokenizer, examples: Sequence[Example], columns: Mapping[
     Raises:
         ValueError: no examples.
     """
+    require_several(examples, "examples", Example)
     if not examples:
         raise ValueError("give at least one example")
     rows = text.encode_rows([(example.prompt, example.solution) for example in examples])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from wmtp.checks import require_several
 from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.pool import run_tests
 from wmtp.types import Limits, Program, Verdict
@@ -23,5 +24,6 @@ def score_programs(
     Raises:
         EvaluationError: this machine has no isolation to run them in (`wmtp doctor` says what is missing).
     """
+    require_several(programs, "programs", Program)
     workers = num_workers or len(os.sched_getaffinity(0))
     return run_tests(programs, limits=limits or Limits(), num_workers=workers, time_factor=machine_factor())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,7 +125,8 @@ def differing(experiments: Iterable[Experiment]) -> dict[str, list[Any]]:
     every = [one.settings for one in experiments]
     keys = sorted({key for settings in every for key in settings}, key=lambda key: (key not in ("arms", "seeds"), key))
     rows = {key: [settings.get(key) for settings in every] for key in keys}
-    return {key: row for key, row in rows.items() if len({json.dumps(value) for value in row if value is not None}) > 1}
+    found = {key: {json.dumps(settings[key]) for settings in every if key in settings} for key in keys}
+    return {key: row for key, row in rows.items() if len(found[key]) > 1}
 
 
 # --------------------------------------------------------------------------------------- recording
@@ -254,6 +255,8 @@ def _files(cache: Path, value: str) -> dict[str, Path] | None:
 def restore(root: Path, name: str) -> list[str]:
     """Bring an experiment back: its code, params.yaml and dvc.lock. HEAD and the index stay; `dvc checkout` brings its outputs.
 
+    Files that git does not track and the experiment does not have stay: data, models and arms of the user's own.
+
     Returns:
         The files of code that were changed.
     Raises:
@@ -265,19 +268,22 @@ def restore(root: Path, name: str) -> list[str]:
         raise ConfigError(f"this workspace is in use by {', '.join(others)}: wait for it, or cancel it")
     now = snapshots.take(root, forced=RESULTS).tree
     target = git(root, "rev-parse", f"{experiment.commit}^{{tree}}")
-    _require_kept(root, now, target)
-    moved = snapshots.lay_over(root, target, before=now)
+    own = {name for name, how in snapshots.changed(root, "HEAD^{tree}", now).items() if how == "A" and name not in RESULTS}
+    _require_kept(root, now, target, own)
+    moved = snapshots.lay_over(root, target, before=now, own=own)
     return [name for name in moved if name not in RESULTS]
 
 
-def _require_kept(root: Path, now: str, target: str) -> None:
+def _require_kept(root: Path, now: str, target: str, own: Collection[str]) -> None:
+    """Whatever is overwritten or removed is in a commit or an experiment, file by file."""
     code = snapshots.code_tree(root, now)
-    if code == snapshots.code_tree(root, target):
-        return
+    moved = snapshots.changed(root, code, snapshots.code_tree(root, target))
+    lost = {name for name, how in moved.items() if how == "M" or (how == "D" and name not in own)}
     for kept in ("HEAD^{tree}", *(one.commit for one in reversed(find_all(root)))):
-        if snapshots.code_tree(root, kept) == code:
+        if not lost:
             return
-    lost = sorted(snapshots.changed(root, snapshots.code_tree(root, "HEAD^{tree}"), code))
-    raise ConfigError(
-        f"{', '.join(lost[:3])} would be lost: commit it, or run it, or restore in a workspace (--workspace NAME)"
-    )
+        lost &= snapshots.changed(root, snapshots.code_tree(root, kept), code).keys()
+    if lost:
+        raise ConfigError(
+            f"{', '.join(sorted(lost)[:3])} would be lost: commit it, or run it, or restore in a workspace (--workspace NAME)"
+        )

@@ -253,7 +253,10 @@ class _Launch:
                 step = causes.preempted_at(causes.read_errors(self.folder))
                 raise PreemptedError(step, self.name, ", requeued") from None
         if code != 0:
-            raise causes.explain(self.name, self._remains(code, watch), f"whole log: {self.log.relative_to(self.root)}")
+            cause = causes.explain(self.name, self._remains(code, watch), f"whole log: {self.log.relative_to(self.root)}")
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"{cause}\n")
+            raise cause
 
     @property
     def may_requeue(self) -> bool:

@@ -57,7 +57,7 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "configs").is_dir():
             return folder
-    raise ConfigError(f"{here} is not inside a wmtp workspace (a folder with dvc.yaml and configs/)")
+    raise ConfigError(f"{here} is not inside a wmtp workspace (a folder with dvc.yaml and configs/: your clone)")
 
 
 def read_spec(root: Path, name: str) -> StageSpec:

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,9 +141,11 @@ def changed(root: Path, old: str, new: str) -> dict[str, str]:
     return dict(zip(words[1::2], words[::2], strict=False))
 
 
-def lay_over(root: Path, tree: str, *, before: str) -> list[str]:
+def lay_over(root: Path, tree: str, *, before: str, own: Collection[str] = ()) -> list[str]:
     """Make the files of the tree `before`, which lie in `root`, those of `tree`. The index and HEAD stay.
 
+    Args:
+        own: files that are not removed, where `tree` lacks them.
     Returns:
         The names of what was written or removed.
     """
@@ -159,6 +161,7 @@ def lay_over(root: Path, tree: str, *, before: str) -> list[str]:
             "--pathspec-file-nul",
             text="\0".join(written),
         )
-    for name in moved.keys() - set(written):
+    removed = moved.keys() - {*written, *own}
+    for name in removed:
         (root / name).unlink(missing_ok=True)
-    return sorted(moved)
+    return sorted({*written, *removed})

@@ -69,7 +69,7 @@ def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
             "better": f"beats {baseline}",
             "worse": f"does not beat {baseline}: it is worse",
             "unclear": f"cannot be told from {baseline}",
-            "single": f"differs from {baseline} in this one pair of runs, which says nothing of the method",
+            "single": f"{_single(difference)} {baseline} in this one pair of runs, which says nothing of the method",
         }[difference["verdict"]]
         given = f", given {' and '.join(entry['given'])}" if entry["given"] else ""
         score = report["score"]
@@ -88,13 +88,17 @@ def _greedy_clause(entry: dict[str, Any]) -> str:
     return f"{text}."
 
 
+def _single(difference: dict[str, Any]) -> str:
+    return "differs from" if difference["mean"] else "is level with"
+
+
 def _pair_sentence(pair: dict[str, Any], noun: str) -> str:
     difference = pair["difference"]
     says = {
         "better": f"beats {pair['against']}",
         "worse": f"is below {pair['against']}",
         "unclear": f"cannot be told from {pair['against']}",
-        "single": f"differs from {pair['against']} in this one pair of runs",
+        "single": f"{_single(difference)} {pair['against']} in this one pair of runs",
     }[difference["verdict"]]
     why = {
         "filtered": "training on correct solutions only, with no weights at all",

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from wmtp.checks import nearest
-from wmtp.errors import ConfigError
+from wmtp.errors import ConfigError, described
 from wmtp.weightings.base import Column, Needs, Weighting, WeightInputs
 
 __all__ = ["Column", "Needs", "WeightInputs", "Weighting", "foreign", "kind", "names", "source_digest"]
@@ -71,14 +71,19 @@ def kind(name: str) -> type[Weighting]:
         return _loaded(others[name])
     if name not in names():
         raise ConfigError(f"unknown weighting {name!r}{nearest(name, [*names(), *others])}")
-    module = import_module(f"{__name__}.{name}")
-    (found,) = (
+    file = f"src/wmtp/weightings/{name}.py"
+    try:
+        module = import_module(f"{__name__}.{name}")
+    except Exception as error:  # a user's own file, as it is while it is written
+        raise ConfigError(f"weighting {name!r}: {file} cannot be imported: {described(error)}") from error
+    own = [
         one
         for one in vars(module).values()
         if inspect.isclass(one) and issubclass(one, Weighting) and one.__module__ == module.__name__
-    )
-    weighting: type[Weighting] = found
-    return weighting
+    ]
+    if len(own) != 1:
+        raise ConfigError(f"weighting {name!r}: {file} must hold one subclass of Weighting, and holds {len(own)}")
+    return own[0]
 
 
 def _loaded(point: EntryPoint) -> type[Weighting]:

@@ -104,7 +104,7 @@ def lengths_of(table, level):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_length": 3}, r"train: none of \d+ examples is left, the last \d+ are too_long"),
+        ({"max_length": 3}, r"train: none of \d+ examples is left, the last [1-9]\d* are too_long .data.max_length=3; "),
         ({"correct_ratio": 0.0, "pairwise": False}, r"the last \d+ are over_correct_ratio"),
     ],
 )

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import wmtp
 from tests.unit.library.conftest import EXAMPLES
-from wmtp.errors import CheckpointError, ModelError
+from wmtp.errors import CheckpointError, ConfigError, ModelError
 from wmtp.tokens.tokenizer import save_tokenizer
 
 
@@ -121,3 +121,19 @@ def test_what_is_no_model_is_said(tmp_path, folders):
         wmtp.load_critic(folders / "policy")
     with pytest.raises(ValueError, match="at least one example"):
         wmtp.load_model(folders / "policy").nll([])
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "said"),
+    [
+        (lambda model: model.generate("# Return"), TypeError, "prompts must be a list of str, not str: '# Return'"),
+        (lambda model: model.generate(["a", 1]), TypeError, "prompts must be a list of str"),
+        (lambda model: model.nll("text"), TypeError, "examples must be a list of Example, not str"),
+        (lambda model: model.nll([("a", "b")]), TypeError, "examples must be a list of Example, not list"),
+        (lambda model: model.generate(["a"], max_new_tokens=0), ValueError, "max_new_tokens=0 must be at least 1"),
+        (lambda model: model.generate(["a"], num_drafts=99), ConfigError, "num_drafts=99 is more than .* can propose: "),
+    ],
+)
+def test_a_hurried_call_is_refused(folders, ask, error, said):
+    with pytest.raises(error, match=said):
+        ask(wmtp.load_model(folders / "policy"))

@@ -96,14 +96,14 @@ def test_an_experiment_comes_back_with_its_code_and_its_outputs(root):
     (root / "source.txt").write_text("2\n")
     (root / "mine").write_text("only the second has it")
     second = run(root, n=5)
-    assert restore(root, first.name) == ["mine", "source.txt"]
+    assert restore(root, first.name) == ["source.txt"]
     dvc(root, "checkout", "--force")
     assert (root / "source.txt").read_text() == (root / "artifacts/data/x").read_text() == "1\n"
-    assert not (root / "mine").exists()
+    assert (root / "mine").exists(), "the user's, and git has it nowhere"
     assert dvc(root, "status").strip() == "Data and pipelines are up to date."
-    assert restore(root, second.name) == ["mine", "source.txt"]
+    assert restore(root, second.name) == ["source.txt"]
     dvc(root, "checkout", "--force")
-    assert (root / "artifacts/data/x").read_text() == "2\n" and (root / "mine").exists()
+    assert (root / "artifacts/data/x").read_text() == "2\n"
 
 
 def test_code_that_is_nowhere_else_is_not_overwritten(root):
@@ -115,6 +115,23 @@ def test_code_that_is_nowhere_else_is_not_overwritten(root):
     run(root)
     restore(root, first.name)
     assert (root / "source.txt").read_text() == "1\n"
+
+
+def test_what_is_the_users_own_stays_where_it_is(root):
+    """Data, a model's folder, an arm that is tried next: neither git nor the experiment that comes back has them."""
+    first = run(root)
+    (root / "mine").mkdir()
+    (root / "mine/data.jsonl").write_text("mine\n")
+    run(root, n=2)  # which keeps it, too
+    (root / "fresh.txt").write_text("newer\n")
+    restore(root, first.name)
+    assert "n: 1" in (root / "params.yaml").read_text()
+    assert ((root / "mine/data.jsonl").read_text(), (root / "fresh.txt").read_text()) == ("mine\n", "newer\n")
+
+
+def test_a_setting_that_is_null_in_one_of_them_differs(root):
+    first, second = run(root, n="null"), run(root, n=2)
+    assert differing([first, second])["size.n"] == [None, 2]
 
 
 def test_outputs_are_found_in_the_cache_or_are_not(root):

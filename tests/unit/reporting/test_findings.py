@@ -121,3 +121,8 @@ def test_several_critics_are_told_with_their_spread(tmp_path):
     assert report["critic"]["calibration"] == [{"p": pytest.approx(0.135), "y": pytest.approx(0.4), "n": 40}]
     assert "is 0.850 (mean of 2 seeds, 0.800 to 0.900); without reference scores" in report["findings"]["critic"][0]
     assert report["shared_stages"]["train_critic"]["num_trainings"] == 2
+
+
+def test_one_pair_of_runs_without_a_difference_is_level(tmp_path):
+    report = report_of(tmp_path, ["baseline", "verifiable"], [0], skill={"baseline": -99.0, "verifiable": -99.0})
+    assert text_of(report, "verifiable").startswith("is level with baseline in this one pair of runs")
