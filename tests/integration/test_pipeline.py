@@ -155,7 +155,7 @@ def test_training_stages_never_share_a_slot_and_give_the_same_bits_by_hand(fresh
     outputs = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs
     assert alive == {(), (names[0],), (names[1],)}
-    assert sum("waiting for one of 1 accelerator slot(s)" in output for output in outputs) == 1
+    assert sum("waiting for one of 1 slots" in output for output in outputs) == 1
     assert same_folder(kept, policy)
     for name, output in zip(names, outputs, strict=True):
         assert f"{name} done" in output and f"`dvc commit -f {name}` records" in output

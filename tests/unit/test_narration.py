@@ -65,7 +65,7 @@ def toy():
     told.record("Beginning flow run 'toy: all arms' for flow 'wmtp'", name="prefect.flow_runs")
     told.record("profile toy, 12 stages for baseline-s0, rho1-s0", TOLD, **{STAGES: 12})
     for name in STAGES_OF_TOY:
-        waits = "waiting for one of 1 accelerator slot(s), held by x"
+        waits = "waiting for one of 1 slots, held by x"
         told.stage(name, *([] if name == "sample" else [waits]), *steps(name, 10), *measures(name), seconds=25)
     told.stage("report", "report reads 3 runs", "report wrote 7 files and 8 plots", *measures("report"))
     told.record("experiment swift-otter", TOLD)
@@ -115,7 +115,7 @@ def test_a_count_that_comes_again_and_again_is_told_as_progress_is():
     "line",
     [
         "resumed from step 12",
-        "waiting for one of 1 accelerator slot(s), held by train_policy@rho1-s0 of /here",
+        "waiting for one of 1 slots, held by train_policy@rho1-s0 of /here",
         "train: preempted at step 3; the next run goes on from there",
         "loss spike: 9 at step 4, 7 deviations above the flushes before",
         "warning: metrics cannot be kept in /x: no space",

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from wmtp import weightings
-from wmtp.checks import one_of, require
+from wmtp.checks import nearest, one_of, require
 from wmtp.config.strict import reject_unknown, structured
 from wmtp.config.training import ModelConfig
 from wmtp.errors import ConfigError
@@ -131,7 +131,12 @@ def load_arm(tree: Any, name: str) -> ArmConfig:
         ConfigError: an unknown key or weighting, a wrong type or value.
     """
     where = f"arms.{name}"
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{where} holds nothing: it needs a weighting, {{weighting: {{name: uniform}}}}")
     rest = dict(tree)
+    known = ["weighting", *(f.name for f in dataclasses.fields(ArmOptions))]
+    for key in rest.keys() - set(known):
+        raise ConfigError(f"unknown key {where}.{key}{nearest(key, known)}")
     weighting = load_weighting(rest.pop("weighting", None), f"{where}.weighting")
     options = structured(ArmOptions, rest, where)
     try:
@@ -146,6 +151,8 @@ def load_weighting(tree: Any, where: str) -> Weighting:
     Raises:
         ConfigError: as `load_arm`.
     """
+    if isinstance(tree, str):
+        raise ConfigError(f"{where}={tree!r} is not allowed: a mapping with a name, {{name: {tree}}}")
     if not isinstance(tree, Mapping) or "name" not in tree:
         raise ConfigError(f"{where} needs a name: one of {', '.join([*weightings.names(), *weightings.foreign()])}")
     keys = dict(tree)

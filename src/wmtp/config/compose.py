@@ -156,7 +156,9 @@ def _read_yaml(path: Path, schema: type) -> DictConfig | ListConfig:
     try:
         return typing.cast("DictConfig | ListConfig", OmegaConf.create(parse_yaml(path.read_text(encoding="utf-8"), schema)))
     except Exception as error:  # of YAML, of OmegaConf, of text that is no UTF-8, of Python's own depth
-        raise ConfigError(f"{path} is not valid YAML: {first_line(error)}") from None
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f"line {mark.line + 1}: "
+        raise ConfigError(f"{path} is not valid YAML: {line}{getattr(error, 'problem', None) or first_line(error)}") from None
 
 
 def _dotlist(overrides: Sequence[str]) -> DictConfig:

@@ -26,7 +26,11 @@ def structured(cls: type, tree: Any, where: str) -> Any:
         known = _known_keys(cls, key[:-1])
         raise ConfigError(f"unknown key {where}.{'.'.join(key)}{nearest(key[-1], known)}") from None
     except ValidationError as error:
-        raise ConfigError(f"{where}.{error.full_key}: {first_line(error.msg or error)}") from None
+        path = str(error.full_key or "").split(".")
+        wanted = _in_words(type_of(cls, path))
+        if wanted is None:
+            raise ConfigError(f"{where}.{error.full_key}: {first_line(error.msg or error)}") from None
+        raise ConfigError(f"{where}.{error.full_key}={_value_at(tree, path)!r} is not allowed: {wanted}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {first_line(error)}") from None
 
@@ -91,6 +95,26 @@ def _writable(node: DictConfig) -> DictConfig:
         if isinstance(child, DictConfig) and not child._is_none():
             _writable(child)
     return node
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+
+
+def _in_words(hint: Any) -> str | None:
+    """What a value of that type is; None for types of another kind."""
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) is list and inner[0] in _WORDS:
+        one = _WORDS[inner[0]].removeprefix("a ")
+        return f"a list, each {_WORDS[inner[0]]}" if one == _WORDS[inner[0]] else f"a list of {one}s"
+    if inner and all(part in _WORDS for part in inner):
+        return " or ".join(_WORDS[part] for part in inner)
+    return _WORDS.get(hint) if isinstance(hint, type) else None
+
+
+def _value_at(tree: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        tree = tree[name] if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _known_keys(cls: type, path: Sequence[str]) -> list[str]:

@@ -35,7 +35,7 @@ def taken(launch: LaunchConfig, who: str = "") -> Iterator[dict[str, str]]:
     Yields:
         what the stage's processes must find in their environment.
     """
-    some = f"one of {launch.slots} accelerator slot(s)"
+    some = f"one of {launch.slots} slots"
     names = [str(number) for number in range(launch.slots)]
     if launch.lease is not None:
         with leases.held(Path(launch.lease), names, launch.lease_s, f"{some} in {launch.lease}", who) as environment:

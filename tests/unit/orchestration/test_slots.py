@@ -63,14 +63,14 @@ def test_a_stage_that_needs_them_all_holds_none_while_it_waits(start):
 def test_without_devices_there_are_so_many_slots(start):
     assert [line(start(slots=2)) for _ in range(2)] == ["has a slot"] * 2
     waiting = start(slots=2)
-    assert line(waiting) == "waiting for one of 2 accelerator slot(s)"
+    assert line(waiting) == "waiting for one of 2 slots"
 
 
 def test_who_waits_is_told_who_has_it(start):
     first = start("train@a of /here", slots=1)
     assert line(first) == "has a slot"
     second = start("train@b of /here", slots=1)
-    assert line(second) == "waiting for one of 1 accelerator slot(s), held by train@a of /here"
+    assert line(second) == "waiting for one of 1 slots, held by train@a of /here"
     first.kill()
     assert line(second) == "has a slot"
     assert line(start("train@c of /here", slots=1)).endswith(", held by train@b of /here")
