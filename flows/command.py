@@ -225,11 +225,11 @@ def read(parser: Parser, argv: Sequence[str] | None) -> tuple[dict[str, Any], Ma
 def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: set[str]) -> int:
     """Per stage: up to date, restore or run, and why. Nothing is written: DVC is asked as if params.yaml said this."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     if not says(root / PARAMS, config):
         print("params.yaml would be written")
-    table = Table("stage", "would", "why", box=None, pad_edge=False)
+    table = Table("stage", "would", Column("why", overflow="fold"), box=None, pad_edge=False)
     for name, (would, why) in verdicts(root, graph, dump(config), forced).items():
         table.add_row(name, would, why)
     Console(markup=False).print(table)

@@ -75,9 +75,9 @@ def _explain(root: Path, points: Sequence[Point], found: Sequence[Experiment | N
     What an earlier point computes is restored for a later one that is made from the same.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("point", "would", box=None, pad_edge=False)
+    table = Table(Column("point", overflow="fold"), Column("would", overflow="fold"), box=None, pad_edge=False)
     computed: set[str] = set()
     for point, experiment in zip(points, found, strict=True):
         if experiment is not None:
