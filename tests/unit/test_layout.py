@@ -59,6 +59,7 @@ OF_MANY = {
     "reporting/test_of_documents.py": "a report on documents, from files to page",
     "training/test_packed_steps.py": "packed rows, from the loader to gradients and scores",
     "weightings/test_foreign.py": "weightings of other packages",
+    "weightings/test_own_files.py": "the package, while a file of it is being written",
     "weightings/test_every_weighting.py": "the package, and what holds for every weighting",
     "test_docs.py": "the documentation",
     "test_gpu_benchmark.py": "benchmarks/gpu.py",

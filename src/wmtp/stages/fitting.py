@@ -77,7 +77,7 @@ def fit(
     config = section.train
     if data.segments is not None:
         prove_packed(cast("MTPForCausalLM", model), context.name, is_narrow=config.dtype == "bfloat16")
-    loader = train_loader(world, data, config, seed, shuffle=not data.is_ordered)
+    loader = train_loader(world, data, config, seed, shuffle=not data.is_ordered, where=_section_of(context.stage))
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 
     def on_row(row: MetricsRow) -> None:
@@ -119,8 +119,14 @@ def _traced(step_function: TrainStep, context: StageContext) -> Traced:
     )
 
 
-def train_loader(world: World, data: TokenData, config: TrainConfig, seed: int, *, shuffle: bool) -> TrainLoader:
-    """This rank's micro-batches as configured; `shuffle`: see `TrainLoader`.
+def _section_of(stage: str) -> str:
+    return "tune_reference" if stage == "tune_wrong" else stage
+
+
+def train_loader(
+    world: World, data: TokenData, config: TrainConfig, seed: int, *, shuffle: bool, where: str = "train_policy"
+) -> TrainLoader:
+    """This rank's micro-batches as configured; `shuffle`: see `TrainLoader`; `where`: the section that `config` is of.
 
     Raises:
         ConfigError: the batch cannot be dealt out to the ranks.
@@ -137,7 +143,7 @@ def train_loader(world: World, data: TokenData, config: TrainConfig, seed: int, 
             world_size=world.size,
         )
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{where}.train.{error}") from None
 
 
 def summary(context: StageContext, world: World, state: LoopState, num_parameters: int) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path):
     for path in ("/nowhere", "x.gguf/y/z"):
         with pytest.raises(ModelError, match=f"^x: {path} does not exist, and is no hub id"):
             read_model(path, "x")
-    with pytest.raises(ModelError, match=r"^model.pretrained=nowhere/none: \w+: .*$"):
+    with pytest.raises(ModelError, match=r"^model.pretrained=nowhere/none: no folder here, and as a hub id: \w+: .*$"):
         read_model("nowhere/none", "model.pretrained=nowhere/none")
     llama().save_pretrained(tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()

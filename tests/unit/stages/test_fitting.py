@@ -16,8 +16,8 @@ from wmtp.tokens.data import TokenData
 @pytest.mark.parametrize(
     ("size", "ranks", "message"),
     [
-        (64, 1, "global_batch_size=64 is more than the 48 examples there are"),
-        (9, 2, "global_batch_size=9 cannot be divided by 1 micro-batches x 2 ranks"),
+        (64, 1, "^tune_reference.train.global_batch_size=64 is more than the 48 examples there are"),
+        (9, 2, "^tune_reference.train.global_batch_size=9 cannot be divided by 1 micro-batches x 2 ranks"),
     ],
 )
 def test_a_batch_that_the_data_or_the_ranks_cannot_serve_is_refused_in_one_line(tmp_path, size, ranks, message):
@@ -26,5 +26,5 @@ def test_a_batch_that_the_data_or_the_ranks_cannot_serve_is_refused_in_one_line(
     world = World(rank=0, size=ranks, device=torch.device("cpu"), mesh=None)
     nothing = {"model": None, "step_function": None, "validate": None, "objective": "", "seed": 0, "folder": ""}
     with pytest.raises(ConfigError, match=message) as refused:
-        fit(None, world, data=data, section=section, **nothing)
+        fit(SimpleNamespace(stage="tune_wrong"), world, data=data, section=section, **nothing)
     assert "\n" not in str(refused.value)
