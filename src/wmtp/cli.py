@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wmtp import __version__, cli_completion, cli_flows, cli_models
-from wmtp.arguments import Parser, add_experiment, names, nonempty, positive, several, whole, wholes
+from wmtp.arguments import Parser, add_experiment, names, nonempty, positive, whole, wholes
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError
 from wmtp.headlines import headlines
@@ -103,8 +103,8 @@ def _parser(*, is_whole: bool = False) -> Parser:
     doctor = commands.add_parser("doctor", help="what is missing on this machine, and how to mend it")
     doctor.add_argument("--cache", action="store_true", help="read all that DVC holds, and remove what is damaged")
     doctor.add_argument("--profile", type=nonempty, help="what this experiment will take, before anything starts")
-    doctor.add_argument("--arms", type=several, help="comma-separated, instead of the profile's")
-    doctor.add_argument("--seeds", type=wholes(0), help="comma-separated, instead of the profile's")
+    for name in ("arms", "seeds"):
+        doctor.add_argument(f"--{name}", type=f"{name}=[{{}}]".format, help="comma-separated, instead of the profile's")
     doctor.add_argument("--gpu", type=nonempty, help="on such devices, e.g. h100 (default: the launch configuration's)")
     doctor.add_argument("--gpus", type=whole(1), help="how many of them a stage takes")
     doctor.add_argument("--utilisation", type=positive(1), help="share of their peak that training reaches")
@@ -380,9 +380,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     options = ("arms", "seeds", "gpu", "gpus", "utilisation", "price")
     others = [f"--{name}" for name in options if getattr(arguments, name) is not None] + arguments.overrides
-    for name in ("arms", "seeds"):
-        if getattr(arguments, name) is not None:
-            arguments.overrides.append(f"{name}=[{','.join(map(str, getattr(arguments, name)))}]")
+    arguments.overrides += filter(None, (arguments.arms, arguments.seeds))
     if arguments.profile is None and others:
         raise ConfigError(f"{others[0]} is about an experiment: name its profile too, --profile NAME")
     if arguments.profile is not None and arguments.cache:

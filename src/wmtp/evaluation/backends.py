@@ -12,6 +12,7 @@ import torch
 from wmtp.errors import ConfigError
 from wmtp.evaluation.chat import Chat
 from wmtp.evaluation.completer import Completer
+from wmtp.evaluation.drafts import require_drafts
 from wmtp.evaluation.generate import Decoding, OnPass
 from wmtp.evaluation.prompter import Prompter
 from wmtp.evaluation.results import Answer, SampleKey
@@ -63,13 +64,16 @@ class ModelChoice:
         """Whether its tokenizer has one."""
         return Chat.load(self.path, self.revision) is not None
 
-    def load(self) -> Backend:
+    def load(self, num_drafts: int = 0) -> Backend:
         """On the accelerator where there is one.
 
         Raises:
+            ConfigError: its further heads cannot propose so many tokens.
             ModelError, DataError: see the backends.
         """
         if self.backend == "vllm":
             return VllmCompleter.load(self.path, revision=self.revision, dtype=self.dtype)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return Completer.load(self.path, device, revision=self.revision, dtype=self.dtype)
+        completer = Completer.load(self.path, device, revision=self.revision, dtype=self.dtype)
+        require_drafts(completer.model, num_drafts)
+        return completer

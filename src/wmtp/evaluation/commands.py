@@ -108,8 +108,7 @@ def evaluate(
     Raises:
         ConfigError, DataError, ModelError, EvaluationError: as `score`; no model, or one that is not whole.
     """
-    from wmtp.evaluation.completer import Completer, decoding_identity
-    from wmtp.evaluation.drafts import require_drafts
+    from wmtp.evaluation.completer import decoding_identity
 
     started = time.monotonic()
     with Unfinished(out) as place:
@@ -130,9 +129,7 @@ def evaluate(
         scored = _identity(taskset, problems, execution, allowance)
         place.require_same(scored | decoding_identity(decoding))
         taskset = prepared.of(model.has_chat_template)
-        completer = model.load()
-        if isinstance(completer, Completer):
-            require_drafts(completer.model, drawing.num_drafts)
+        completer = model.load(drawing.num_drafts)
         identity = completer.identity(taskset, problems, decoding)
         with place.journal(scored | _asked(taskset) | identity) as journal:
             run = Run(taskset, problems, execution, journal)
