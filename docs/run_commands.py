@@ -165,7 +165,7 @@ def make_workspace(folder: Path) -> None:
 
 def write_data(folder: Path) -> None:
     """Small files in the formats of the benchmarks and of own data: problems that ask for a number more."""
-    numbers = range(1, 25)
+    few, many = range(1, 25), range(1, 601)  # profiles of real data ask for hundreds
 
     def write(name: str, rows: list[dict[str, object]]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -204,16 +204,16 @@ def write_data(folder: Path) -> None:
         return {"name": f"plus {n}", "description": f"Add {n}.", "public_tests": tests, "solutions": solutions}
 
     for name in ("train.jsonl", "validation.jsonl"):
-        write(name, [own(n + 100 * (name[0] == "v")) for n in numbers])
-    for name in ("mbpp_train.jsonl", "mbpp_validation.jsonl", "mbpp.jsonl"):
+        write(name, [own(n + 1000 * (name[0] == "v")) for n in many])
+    for name, numbers in (("mbpp_train.jsonl", many), ("mbpp_validation.jsonl", many), ("mbpp.jsonl", few)):
         write(name, [mbpp(n) for n in numbers])
     for name in ("code_contests/train.jsonl", "code_contests/valid.jsonl"):
-        write(name, [contest(n + 100 * ("valid" in name)) for n in numbers])
-    write("HumanEval.jsonl", [humaneval(n) for n in numbers[:3]])
-    answers = [{"task_id": f"HumanEval/{n}", "completion": f"    return x + {n}\n"} for n in numbers[:3] for _ in range(10)]
+        write(name, [contest(n + 1000 * ("valid" in name)) for n in many])
+    write("HumanEval.jsonl", [humaneval(n) for n in few[:3]])
+    answers = [{"task_id": f"HumanEval/{n}", "completion": f"    return x + {n}\n"} for n in few[:3] for _ in range(10)]
     write("samples.jsonl", answers)
     for name in ("openwebmath/a.jsonl", "curated.jsonl", "held-out.jsonl"):
-        write(name, [{"text": f"{name}: {n} and {n} are {2 * n}."} for n in numbers])
+        write(name, [{"text": f"{name}: {n} and {n} are {2 * n}."} for n in many])
 
 
 def run(line: str, folder: Path) -> tuple[bool, str]:

@@ -23,7 +23,7 @@ from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, compose, load_launch
 from wmtp.config.compose import dump, says, to_plain
 from wmtp.config.devices import unused
-from wmtp.config.inputs import require_given
+from wmtp.config.given import require_given
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.orchestration import processes

@@ -13,7 +13,7 @@ from typing import Any
 from flows.command import NOTHING, RESTORE, RUN, Manner, enter_prefect, finish, prepare, read, run_flow, run_of, verdicts
 from wmtp.cli_flows import sweep_parser
 from wmtp.config.compose import dump
-from wmtp.config.inputs import require_given
+from wmtp.config.given import require_given
 from wmtp.errors import LaunchError
 from wmtp.experiments import side_by_side, tell
 from wmtp.orchestration.experiments import Experiment

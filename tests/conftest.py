@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["DVC_NO_ANALYTICS"] = "1"  # repositories that tests make do not phone home
 
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")  # how long an example takes says how busy the machine is, and nothing of the code

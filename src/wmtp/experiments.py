@@ -231,6 +231,5 @@ def restore(root: Path, name: str, workspace: str | None = None) -> None:
 
 
 def _dvc(root: Path, *command: str) -> int:
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *command], cwd=root, env=own_code.environment(root, os.environ), check=False
-    ).returncode
+    environment = own_code.environment(root, os.environ) | {"DVC_NO_ANALYTICS": "1"}
+    return subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, env=environment, check=False).returncode

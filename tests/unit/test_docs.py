@@ -13,7 +13,7 @@ from flows.sweep_command import parse as parse_sweep
 from tests.workspaces import PROJECT
 from wmtp.cli import _parser
 from wmtp.config import compose
-from wmtp.config.inputs import require_given
+from wmtp.config.given import require_given
 from wmtp.sweeps import compose_points
 
 PAGES = sorted([PROJECT / "README.md", PROJECT / "README.ko.md", *(PROJECT / "docs").rglob("*.md")])

@@ -13,6 +13,7 @@ from wmtp.weightings.base import VALUE
 
 if TYPE_CHECKING:
     from wmtp.config.arms import ArmConfig
+    from wmtp.config.data import DataConfig
     from wmtp.config.schema import Config
     from wmtp.config.training import ModelConfig
 
@@ -120,11 +121,20 @@ def _require_batches(config: Config) -> None:
     data = config.data
     if data.is_documents:
         return  # a long one makes many rows
-    most = max(data.max_per_problem, 1 + data.mutants_per_solution)
-    known = {"tune_reference": data.num_reference_problems * most}
+    known = {"tune_reference": data.num_reference_problems}
     if data.num_problems is not None:
-        known |= dict.fromkeys(("train_critic", "train_policy"), data.num_problems * most)
+        known |= dict.fromkeys(("train_critic", "train_policy"), data.num_problems)
     for name, number in known.items():
         batch = getattr(config, name).train.global_batch_size
-        rule = f"at most {number}, the examples that the configured problems can make"
-        require(batch <= number, f"{name}.train.global_batch_size", batch, rule)
+        require_batch(name, batch, number * examples_of_problem(data), "the configured problems")
+
+
+def examples_of_problem(data: DataConfig) -> int:
+    """The most that one can make."""
+    return max(data.max_per_problem, 1 + data.mutants_per_solution)
+
+
+def require_batch(section: str, batch: int, most: int, problems: str) -> None:
+    """Raises ConfigError: a batch of more than `most` examples, which is what `problems` can make."""
+    rule = f"at most {most}, the examples that {problems} can make"
+    require(batch <= most, f"{section}.train.global_batch_size", batch, rule)

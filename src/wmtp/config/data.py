@@ -138,6 +138,8 @@ class DataConfig:
             self.num_problems,
             "positive, or null for all",
         )
+        endless = self.is_generated and self.num_problems is None
+        require(not endless, "data.num_problems", None, f"a number: data.source={self.source} makes problems without end")
         require(self.seed >= 0, "data.seed", self.seed, "0 or more")
         require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
         one_of("data.mutants", self.mutants, ("any", "late"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wmtp.config import Config, write_params
 from wmtp.config.compose import says
-from wmtp.config.inputs import require_given
+from wmtp.config.given import require_given
 from wmtp.errors import ConfigError
 from wmtp.files import write_json
 from wmtp.orchestration import processes

@@ -1,18 +1,13 @@
-"""What is given from outside: paths that have to be there, hub ids that become stages, tokenizers that have to fit."""
+"""What is given from outside: paths and hub ids that become edges of the pipeline and stages of it."""
 
-import json
-import shutil
-
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from tests.workspaces import PROJECT
+from tests.unit.config.own_files import configured, model, tokenizer, workspace
 from wmtp.config import compose
 from wmtp.config.compose import build, to_plain
-from wmtp.config.inputs import DownloadConfig, given, is_hub_id, located, require_given
+from wmtp.config.given import require_given
+from wmtp.config.inputs import DownloadConfig, given, is_hub_id, located
 from wmtp.errors import ConfigError
-from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 KEYS = {
     "tune_reference.model.pretrained": "reference_model",
@@ -23,33 +18,11 @@ KEYS = {
     "data.validation_path": "validation",
     "data.test_path": "test",
 }
-OWN = {"data.source": "jsonl", "data.train_path": "a.jsonl", "data.validation_path": "b.jsonl"}
-
-
-def configured(root, **values):
-    overrides = [f"{key}={value}" for key, value in {"train_critic.init": "scratch", **OWN, **values}.items()]
-    return compose(root, "toy", overrides=overrides)
 
 
 @pytest.fixture
 def root(tmp_path):
-    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
-    for name in ("a.jsonl", "b.jsonl"):
-        (tmp_path / name).touch()
-    return tmp_path
-
-
-def tokenizer(folder, text="one two three " * 20):
-    save_tokenizer(train_tokenizer([text], 270), folder, 64)
-    return folder
-
-
-def model(folder):
-    """A whole one, as far as can be told without loading it."""
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    save_file({"weight": np.zeros(1000, np.float32)}, folder / "model.safetensors")
-    return folder
+    return workspace(tmp_path)
 
 
 @pytest.mark.parametrize(("key", "slot"), KEYS.items())
@@ -122,18 +95,6 @@ def test_what_is_a_hub_id_is_told_by_its_form(value, kind, is_one):
     assert (located(value, kind) == value) is not is_one
 
 
-def test_a_path_that_looks_like_a_hub_id_is_asked_about(root):
-    (root / "org/name@abc").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"both a hub id and a path .*: write \./org/name@abc"):
-        require_given(root, configured(root, **{"train_policy.model.pretrained": "org/name@abc"}))
-
-
-def test_what_the_pipeline_makes_and_replaces_is_no_input(root):
-    (root / "artifacts/policy/x").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="a path outside of artifacts/, where stages replace what they make"):
-        require_given(root, configured(root, **{"train_policy.model.pretrained": "artifacts/policy/x"}))
-
-
 def test_a_model_that_nothing_reads_is_refused(root):
     with pytest.raises(ConfigError, match=r"train_critic\.model\.pretrained='m' is not allowed: null, or init=scratch"):
         configured(root, **{"train_critic.init": "reference", "train_critic.model.pretrained": "m"})
@@ -146,69 +107,3 @@ def test_the_tokenizer_is_the_models_where_none_is_named(root):
     config = configured(root, **{"tune_reference.model.pretrained": "model"})
     assert config.data.tokenizer.path == config.inputs.tokenizer == "model"
     require_given(root, config)
-
-
-def test_another_tokenizer_than_the_models_is_refused_before_anything_starts(root):
-    tokenizer(model(root / "model"))
-    tokenizer(root / "other", "seven eight nine " * 20)
-    config = configured(root, **{"train_policy.model.pretrained": "model", "data.tokenizer.path": "other"})
-    said = r"train_policy\.model\.pretrained=model has another tokenizer than the data \(.*other\): it has"
-    with pytest.raises(ConfigError, match=said) as caught:
-        require_given(root, config)
-    assert "\n" not in str(caught.value)
-    shutil.copytree(root / "model", root / "copy")
-    require_given(root, configured(root, **{"train_policy.model.pretrained": "model", "data.tokenizer.path": "copy"}))
-
-
-def test_a_model_without_a_tokenizer_needs_one_to_be_named(root):
-    model(root / "model")
-    with pytest.raises(ConfigError, match=r"data\.tokenizer\.path='model' is not allowed: a folder with a tokenizer"):
-        require_given(root, configured(root, **{"train_policy.model.pretrained": "model"}))
-
-
-@pytest.mark.parametrize("key", [key for key in KEYS if key.endswith("pretrained")])
-def test_a_model_that_is_not_whole_is_refused_before_anything_starts(root, key):
-    folder = tokenizer(model(root / "model"))
-    weights = (folder / "model.safetensors").read_bytes()
-    config = configured(root, **{key: "model"})
-    require_given(root, config)
-    (folder / "model.safetensors").write_bytes(weights[:-100])
-    with pytest.raises(ConfigError, match=rf"^{key}=model: .*model\.safetensors \(.* bytes\) is cut off or broken: [^\n]*$"):
-        require_given(root, config)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match=rf"^{key}=model: .* holds no weights: [^\n]*$"):
-        require_given(root, config)
-    (folder / "config.json").unlink()
-    with pytest.raises(ConfigError, match=rf"^{key}=model: .*config\.json: [^\n]*$"):
-        require_given(root, config)
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (
-            {"model_type": "internlm9", "auto_map": {}},
-            r"no model of type internlm9 \(its own code, which auto_map names, is not run\)",
-        ),
-        ({"model_type": "t5"}, "a t5 model has an encoder"),
-        ({"model_type": "vit"}, "no causal language model of type vit"),
-        ({"model_type": "llama", "hidden_size": "many"}, "hidden_size"),
-    ],
-)
-def test_a_model_of_a_kind_that_cannot_be_trained_is_refused_before_anything_starts(root, settings, said):
-    (tokenizer(model(root / "model")) / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=rf"^train_policy\.model\.pretrained=model: [^\n]*{said}[^\n]*$"):
-        require_given(root, configured(root, **{"train_policy.model.pretrained": "model"}))
-
-
-def test_a_policy_of_our_own_is_of_a_known_kind_without_its_class(root):
-    (tokenizer(model(root / "model")) / "config.json").write_text(
-        '{"model_type": "wmtp_mtp", "text_config": {"model_type": "llama"}}'
-    )
-    require_given(root, configured(root, **{"train_policy.model.pretrained": "model"}))
-
-
-def test_a_file_of_another_format_is_named_with_the_way_to_a_folder(root):
-    (root / "m.gguf").touch()
-    with pytest.raises(ConfigError, match=r"^train_policy\.model\.pretrained=m\.gguf: .* is one file: `wmtp model fetch "):
-        require_given(root, configured(root, **{"train_policy.model.pretrained": "m.gguf"}))
