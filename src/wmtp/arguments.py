@@ -4,17 +4,49 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
+from wmtp.checks import nearest
 from wmtp.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses with a ConfigError instead of printing how it is used and leaving; its subcommands' parsers do the same."""
+    """Refuses with a ConfigError instead of printing how it is used and leaving; its subcommands' parsers do the same.
+
+    `passes_on`: options that it does not know are another's to read.
+    """
+
+    passes_on = False
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see `{self.prog} --help`)")
+
+    def unrecognized(self, words: Sequence[str]) -> NoReturn:
+        """Refuses words that mean nothing here."""
+        hints = (nearest(_option(word), self._options) for word in words if word.startswith("--"))
+        self.error(f"unrecognized arguments: {' '.join(words)}{next((hint for hint in hints if 'did you mean' in hint), '')}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """A mistyped option is told before anything that is missing for it."""
+        if not (self.passes_on or self._subparsers):
+            typed = [word for word in args or () if word.startswith("--") and word != "--"]
+            unknown = [word for word in typed if not any(option.startswith(_option(word)) for option in self._options)]
+            if unknown:
+                self.unrecognized(unknown)
+        return super().parse_known_args(args, namespace)
+
+    @property
+    def _options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"unknown {value!r}{nearest(value, map(str, action.choices))}")
+
+
+def _option(word: str) -> str:
+    return word.partition("=")[0]
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

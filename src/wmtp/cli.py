@@ -43,7 +43,7 @@ def _main(argv: Sequence[str] | None) -> int:
     elif rest and hasattr(arguments, "overrides") and not any(word.startswith("-") for word in rest):
         arguments.overrides += rest  # on both sides of an option, as `wmtp run` takes them
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.unrecognized(rest)
     code: int = arguments.run(arguments)
     return code
 
@@ -69,6 +69,7 @@ def _parser(*, is_whole: bool = False) -> Parser:
     """`is_whole`: with what is read elsewhere, too."""
     parser = Parser(prog="wmtp", description="Weighted multi-token prediction experiments.")
     parser.add_argument("--version", action="version", version=f"wmtp {__version__}")
+    parser.passes_on = True
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     stage = commands.add_parser("stage", help="run one stage now, as params.yaml says")
@@ -77,7 +78,9 @@ def _parser(*, is_whole: bool = False) -> Parser:
 
     for name, module, what, own in FLOWS:  # each has a parser of its own, in the process that it runs in
         parents = [own(None)] if is_whole else []
-        commands.add_parser(name, help=what, add_help=False, parents=parents).set_defaults(run=_run, module=module)
+        flow = commands.add_parser(name, help=what, add_help=False, parents=parents)
+        flow.passes_on = True
+        flow.set_defaults(run=_run, module=module)
 
     params = commands.add_parser("params", help="compose params.yaml from configs/")
     params.add_argument("--print", action="store_true", dest="only_print", help="print it instead of writing it")
@@ -321,6 +324,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from wmtp.orchestration.foreground import run_module
 
     root, which = find_root(), Parser(prog="wmtp", add_help=False, allow_abbrev=False)
+    which.passes_on = True
     which.add_argument("--workspace")
     chosen, rest = which.parse_known_args(arguments.rest)
     if chosen.workspace is not None:

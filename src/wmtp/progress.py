@@ -102,7 +102,7 @@ def progress_line(record: dict[str, Any]) -> str:
     if record["loss"] is not None:
         parts.append(f"loss {record['loss']:.4f}")
     if record.get("at_work"):
-        parts.append(f"and {record['at_work']:.1f} of others")
+        parts.append(f"{record['at_work']:.1f} more under way")
     if record["tokens_per_s"] is not None:
         parts.append(f"{record['tokens_per_s']:,.0f} tokens/s")
     if record["eta_s"] is not None:

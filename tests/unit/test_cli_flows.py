@@ -39,7 +39,7 @@ def test_options_and_settings_may_be_mixed():
     ("argv", "message"),
     [
         ([], r"the following arguments are required: PRESET \(see `wmtp run --help`\)"),
-        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["nonsense"], "unknown 'nonsense'"),
         (["compare", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["compare", "--workspace="], "argument --workspace: is empty"),
         (["compare", "--works", "x"], "--workspace must be written out"),

@@ -26,7 +26,7 @@ def test_export_says_what_it_wrote(tmp_path, capsys):
         (["model", "fetch", "", "x"], "argument source: is empty"),
         (["model", "fetch", "smollm2"], "the following arguments are required: target"),
         (["model", "fetch", "none.gguf", "x"], "none.gguf does not exist: name a GGUF file"),
-        (["convert", "other", "a", "b"], "argument kind: invalid choice: 'other'"),
+        (["convert", "other", "a", "b"], "argument kind: unknown 'other'"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(typed, line, capsys, tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def test_what_is_worked_on_at_a_time_counts_before_any_of_it_is_done(tmp_path, c
     clock[0] += 30.0
     work.update(10, at_work=5.0)
     assert json.loads(progress_path(tmp_path, "stage").read_text())["eta_s"] == 30.0 / 5 * 25
-    assert capfd.readouterr().out.splitlines()[1] == "stage step 10/40  and 5.0 of others  ETA 150 s"
+    assert capfd.readouterr().out.splitlines()[1] == "stage step 10/40  5.0 more under way  ETA 150 s"
 
 
 def test_the_file_goes_when_the_work_is_done_and_only_rank_0_has_one(tmp_path, capfd):

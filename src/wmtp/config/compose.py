@@ -162,11 +162,14 @@ def _read_yaml(path: Path, schema: type) -> DictConfig | ListConfig:
 
 
 def _dotlist(overrides: Sequence[str]) -> DictConfig:
-    tree = OmegaConf.create({})
+    tree, seen = OmegaConf.create({}), dict[str, str]()
     for item in overrides:
         key, is_one, value = item.partition("=")
         if not is_one:
             raise ConfigError(f"override {item!r} is not of the form key=value")
+        if key in seen:
+            raise ConfigError(f"{key} is given twice: {seen[key]} and {item}")
+        seen[key] = item
         try:
             OmegaConf.update(tree, key, parse_yaml(value, type_of(Config, key.split("."))))
         except Exception as error:  # of YAML, of OmegaConf
@@ -179,6 +182,8 @@ def _pop_list(overlay: DictConfig, key: str, kind: type, given: Sequence[Any] | 
     if key not in overlay or OmegaConf.is_dict(overlay[key]):
         return given
     found = _listed(overlay, key, kind)
+    if given is not None and list(given) != found:
+        raise ConfigError(f"{key} is given twice: as {key}={overlay[key]} and as {list(given)}")
     overlay.pop(key)
     return found
 

@@ -195,3 +195,19 @@ def test_validation_is_never_the_test_set_in_a_profile_for_mbpp(profile):
     """Both are drawn from the ends of one order of the 90 problems of MBPP's validation split."""
     data = compose(PROJECT, profile, overrides=FILES[profile]).data
     assert data.num_validation_problems + data.num_test_problems <= 90
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arms", "said"),
+    [
+        (
+            ["evaluate.temperature=0.5", "evaluate.temperature=0.7"],
+            None,
+            "evaluate.temperature is given twice: .*=0.5 and .*=0.7",
+        ),
+        (["arms=[rho1]"], ["ntp"], r"arms is given twice: as arms=\['rho1'\] and as \['ntp'\]"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_nobodys_guess(overrides, arms, said):
+    with pytest.raises(ConfigError, match=said):
+        compose(PROJECT, "toy", overrides=overrides, arms=arms)
