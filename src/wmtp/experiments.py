@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wmtp.config import compose
+from wmtp.config.compose import to_plain
 from wmtp.errors import ConfigError, LaunchError
 from wmtp.orchestration import books, own_code
 from wmtp.orchestration import experiments as kept
@@ -57,6 +59,7 @@ def _rows(root: Path, every: Sequence[Experiment]) -> list[dict[str, Any]]:
     folders = [one.outs("report").get("artifacts/report", "") for one in every]
     rows = []
     for index, (one, files) in enumerate(zip(every, kept.cached_files(root, folders), strict=True)):
+        differs = {key: values[index] for key, values in different.items() if values[index] is not None}
         rows.append(
             {
                 "name": one.name,
@@ -64,11 +67,23 @@ def _rows(root: Path, every: Sequence[Experiment]) -> list[dict[str, Any]]:
                 "where": one.workspace,
                 "commit": one.baseline,
                 "ref": one.ref,
-                "differs": {key: values[index] for key, values in different.items() if values[index] is not None},
+                "differs": differs,
+                "as_profile": _as_profile(root, differs),
                 "scores": None if files is None else _scores(files),
             }
         )
     return rows
+
+
+def _as_profile(root: Path, differs: Mapping[str, Any]) -> list[str]:
+    """Settings that are as the profile has them now, where profiles differ, and this one needs nothing to be given."""
+    if "profile" not in differs:
+        return []
+    try:
+        own = kept.settings_of(to_plain(compose(root, differs["profile"])))
+    except ConfigError:
+        return []
+    return [key for key, value in differs.items() if key != "profile" and own.get(key) == value]
 
 
 def _scores(files: dict[str, Path]) -> dict[str, dict[str, float]]:
@@ -93,15 +108,19 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Column, Table
 
     from wmtp.reporting.comparison import value_text
+    from wmtp.reporting.findings import plural
 
     table = Table(
         "experiment", "scores", Column("differs in", overflow="fold"), "commit", "when", "where", box=None, pad_edge=False
     )
     for row in rows:
         scores = "not in the cache" if row["scores"] is None else "\n".join(_words(*item) for item in row["scores"].items())
-        differs = "\n".join(f"{key}={value_text(value)}" for key, value in row["differs"].items())
+        lines = [f"{key}={value_text(value)}" for key, value in row["differs"].items() if key not in row["as_profile"]]
+        lines += (
+            [f"and {plural(len(row['as_profile']), 'setting')} as the profile has them (--json)"] if row["as_profile"] else []
+        )
         when, where = row["when"][:16].replace("T", " "), row["where"] or "DVC"
-        table.add_row(row["name"], scores, differs, row["commit"][:7], when, "here" if where == "." else where)
+        table.add_row(row["name"], scores, "\n".join(lines), row["commit"][:7], when, "here" if where == "." else where)
     Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
 
 

@@ -66,7 +66,6 @@ def test_a_mistake_is_one_line_for_commands_of_commands_too():
         (["inner", "--number", "0"], "argument --number: must be 1 or more, not 0 (see `tool inner --help`)"),
         (["innr"], "argument COMMAND: unknown 'innr': did you mean inner? (see `tool --help`)"),
         (["inner", "--nubmer=1"], "unrecognized arguments: --nubmer=1: did you mean --number? (see `tool inner --help`)"),
-        (["inner", "--", "--nubmer"], "the following arguments are required: --number (see `tool inner --help`)"),
         (["inner", "--number", "1", "more"], "unrecognized arguments: more (see `tool --help`)"),
     ):
         with pytest.raises(ConfigError) as refused:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.unit.reporting.artifacts import SKILL, make_config, write_artifacts
+from tests.workspaces import PROJECT
 from wmtp import cli, experiments
 from wmtp.config.compose import dump
 from wmtp.orchestration.experiments import record
@@ -41,6 +42,9 @@ def make(root, steps, skill):
     (root / "artifacts/report/report.json").write_text(json.dumps(collect(load_inputs(config, root), config)))
     run(root, "dvc", "commit", "--force")
     return record(root, read_graph(root, ["report"])).name
+
+
+ROW = {"name": "toy-1", "commit": "0" * 40, "when": "2026-01-01T00:00", "where": ".", "scores": None}
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +86,20 @@ def test_the_list_has_scores_with_intervals_what_differs_commit_when_and_where(r
 
 def test_a_list_that_differs_is_shown_as_a_list(capsys):
     """Words in brackets are no colours."""
-    row = {"name": "toy-1", "commit": "0" * 40, "when": "2026-01-01T00:00", "where": ".", "scores": None}
-    experiments._print([{**row, "differs": {"arms": ["baseline", "ntp"]}}])
+    experiments._print([{**ROW, "differs": {"arms": ["baseline", "ntp"]}, "as_profile": []}])
     assert "arms=[baseline,ntp]" in capsys.readouterr().out
+
+
+def test_what_a_profile_says_is_not_said_again(capsys):
+    differs = {"profile": "toy", "data.num_problems": 60, "train_policy.train.steps": 7, "report.k": [1, 2]}
+    said_by_it = experiments._as_profile(PROJECT, differs)
+    assert said_by_it == ["data.num_problems", "report.k"]
+    assert experiments._as_profile(PROJECT, {**differs, "profile": "gone"}) == []
+    assert experiments._as_profile(PROJECT, {"data.num_problems": 60}) == [], "where profiles do not differ"
+    experiments._print([{**ROW, "differs": differs, "as_profile": said_by_it}])
+    shown = capsys.readouterr().out
+    assert "train_policy.train.steps=7" in shown and "num_problems" not in shown
+    assert "and 2 settings as the profile has them (--json)" in shown
 
 
 def test_a_comparison_is_read_from_the_cache_and_printed_and_written(root, original, tmp_path, capsys):

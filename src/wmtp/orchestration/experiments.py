@@ -56,12 +56,7 @@ class Experiment:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What was chosen, flat: `arms`, `seeds`, `share_upstream`, `arms.rho1.weighting.keep_frac`."""
-        runs = (self.params.get("runs") or {}).values()
-        chosen: dict[str, Any] = {"arms": sorted({run["arm"] for run in runs}), "seeds": sorted({run["seed"] for run in runs})}
-        chosen["share_upstream"] = any(run.get("upstream", run["seed"]) != run["seed"] for run in runs)
-        rest = {key: value for key, value in self.params.items() if key not in _DERIVED}
-        used = {arm: value for arm, value in (self.params.get("arms") or {}).items() if arm in chosen["arms"]}
-        return chosen | dict(_leaves(rest, "")) | dict(_leaves(used, "arms."))
+        return settings_of(self.params)
 
     def outs(self, stage: str) -> dict[str, str]:
         """What dvc.lock says a stage's outputs are: MD5 by path."""
@@ -85,6 +80,16 @@ class Experiment:
         entry = _entry(self.lock, stage)
         known = {dep["path"]: dep.get("md5") for dep in entry.get("deps") or ()} | {COMMAND: entry.get("cmd")}
         return all(known.get(key) == value for key, value in inputs.items() if not key.startswith(PARAMS_PREFIX))
+
+
+def settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Experiment.settings`."""
+    runs = (params.get("runs") or {}).values()
+    chosen: dict[str, Any] = {"arms": sorted({run["arm"] for run in runs}), "seeds": sorted({run["seed"] for run in runs})}
+    chosen["share_upstream"] = any(run.get("upstream", run["seed"]) != run["seed"] for run in runs)
+    rest = {key: value for key, value in params.items() if key not in _DERIVED}
+    used = {arm: value for arm, value in (params.get("arms") or {}).items() if arm in chosen["arms"]}
+    return chosen | dict(_leaves(rest, "")) | dict(_leaves(used, "arms."))
 
 
 def _at(tree: Any, key: str) -> Any:
