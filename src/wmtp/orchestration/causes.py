@@ -86,10 +86,10 @@ def explain(name: str, remains: Remains, where: str) -> WmtpError:
         text = _killed(f"rank {death.rank}", death.code)
     elif primary:
         first = primary[0]
+        if first["exit_code"] == ConfigError.exit_code:  # a mistake in what was given: no rank's
+            return ConfigError(f"{name}: {first['message']} ({where})")
         rank = f"rank {first['rank']}: " if remains.num_ranks else ""
         text = f"{rank}{first['type']}: {first['message']}"
-        if first["exit_code"] == ConfigError.exit_code:
-            return ConfigError(f"{name}: {text} ({where})")
     elif waited:
         text = _missed(waited, remains)
     elif remains.errors:

@@ -138,7 +138,7 @@ def test_who_was_told_to_end_for_anothers_sake_had_no_notice():
 
 def test_a_users_mistake_keeps_its_exit_code():
     failure = explain("sample", Remains([error(0, "bad key", kind="ConfigError", exit_code=2)], "", "", 2, 0, {}), "the log")
-    assert isinstance(failure, ConfigError) and str(failure) == "sample: ConfigError: bad key (the log)"
+    assert isinstance(failure, ConfigError) and str(failure) == "sample: bad key (the log)"
 
 
 def test_a_process_that_left_nothing_is_known_by_its_exit_code_or_its_last_words():
