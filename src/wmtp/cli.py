@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     if argv is None:
         _run_the_workspaces_code()
+        for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+            os.environ.setdefault(name, "error")  # what is wrong with a model is said here, in one line
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if "module" in arguments:
@@ -279,7 +281,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     metrics = evaluate(
         arguments.benchmark,
         arguments.data,
-        ModelChoice(arguments.model, arguments.revision, arguments.dtype, arguments.backend),
+        ModelChoice.of(arguments.model, arguments.revision, arguments.dtype, arguments.backend),
         arguments.out,
         _scoring(arguments),
         _given(Asking, arguments),

@@ -47,6 +47,7 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
     files = weight_files(folder)
     if not any(key in settings for key in _QUANTISED):
         _require_floats(files)
+    _require_layers(folder, settings, files)
     if tokenizer and not tokenizer_files(folder):
         raise ModelError(f"{folder} holds no tokenizer: copy its files (tokenizer.json, tokenizer_config.json) there")
 
@@ -144,6 +145,18 @@ def _require_floats(files: Sequence[Path]) -> None:
                 dtype = tensors.get_slice(name).get_dtype()
                 if name.endswith("weight") and dtype not in _PLAIN:
                     raise ModelError(f"{path}: tensor {name} holds {dtype}, and {CONFIG} says nothing of how it is quantised")
+
+
+def _require_layers(folder: Path, settings: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Raises ModelError: more layers than tensors, which a loader would make up, in hours or in all of the memory."""
+    inner = settings.get("text_config")
+    layers = (inner if isinstance(inner, dict) else settings).get("num_hidden_layers")
+    if not isinstance(layers, int) or any(path.suffix != ".safetensors" for path in files):
+        return
+    number = sum(len(tensor_names(path)) for path in files)
+    if layers > number:
+        said = f"{folder / CONFIG} says num_hidden_layers={layers}"
+        raise ModelError(f"{said}, and the weights are {number} tensors: is it another model's?")
 
 
 def _require_file(path: Path) -> None:

@@ -221,3 +221,10 @@ def test_digests_are_of_what_decides_and_of_nothing_else(folder):
     (folder / SHARD).write_bytes(content)
     after = digests(folder)
     assert {name for name in after if after[name] != before[name]} == {SHARD}
+
+
+@pytest.mark.parametrize("settings", [{"num_hidden_layers": 10_000}, {"text_config": {"num_hidden_layers": 10_000}}])
+def test_another_models_settings_are_told_before_its_layers_are_made_up(folder, settings):
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **settings}))
+    with pytest.raises(ModelError, match=r"config\.json says num_hidden_layers=10000, and the weights are 2 tensors: is it"):
+        require_model(folder)

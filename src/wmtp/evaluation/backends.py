@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from wmtp.config.inputs import is_hub_id
 from wmtp.errors import ConfigError
 from wmtp.evaluation.chat import Chat
 from wmtp.evaluation.completer import Completer
@@ -48,6 +49,20 @@ class ModelChoice:
     revision: str | None = None
     dtype: str = "auto"
     backend: str = "transformers"
+
+    @classmethod
+    def of(cls, value: str, revision: str | None, dtype: str, backend: str) -> ModelChoice:
+        """`value` may name its revision itself, `owner/name@REVISION`, as configurations do.
+
+        Raises:
+            ConfigError: two revisions are given.
+        """
+        if not is_hub_id(value, "model") or Path(value).exists():
+            return cls(value, revision, dtype, backend)
+        path, _, own = value.partition("@")
+        if revision not in (None, own):
+            raise ConfigError(f"--model {value} and --revision {revision} name two revisions")
+        return cls(path, own, dtype, backend)
 
     def check(self, num_drafts: int, temperature: float | None = None) -> None:
         """What can be known before anything is loaded.

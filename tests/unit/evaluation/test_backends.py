@@ -37,3 +37,14 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path, monkeypat
     with pytest.raises(ConfigError, match="needs the package vllm"):
         ModelChoice("some/model", backend="vllm").check(0)
     ModelChoice("some/model", revision="main").check(2)
+
+
+def test_a_hub_id_may_name_its_revision_as_configurations_do(tmp_path, monkeypatch):
+    assert ModelChoice.of("org/name@v1", None, "auto", "transformers") == ModelChoice("org/name", "v1")
+    assert ModelChoice.of("org/name@v1", "v1", "auto", "transformers") == ModelChoice("org/name", "v1")
+    assert ModelChoice.of("org/name", "v1", "auto", "transformers") == ModelChoice("org/name", "v1")
+    with pytest.raises(ConfigError, match="--model org/name@v1 and --revision v2 name two revisions"):
+        ModelChoice.of("org/name@v1", "v2", "auto", "transformers")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org/name@v1").mkdir(parents=True)
+    assert ModelChoice.of("org/name@v1", None, "auto", "transformers") == ModelChoice("org/name@v1")
