@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.synthetic.trusted import run_trusted
 from wmtp.config.data import DataConfig
-from wmtp.errors import DataError
+from wmtp.errors import ConfigError, DataError
 from wmtp.synthetic.catalogue import CATALOGUES
 from wmtp.synthetic.generate import NAMINGS, STYLES, Composition, Generator, generate, split_tuples
 
@@ -111,8 +111,8 @@ def test_asking_for_more_than_there_is_says_how_many_there_are():
     config = DataConfig(difficulty_bins=[2], difficulty_weights=[1, 0])
     with pytest.raises(DataError, match=r"only \d+ distinct synthetic problems for train, asked for 100000"):
         Generator(config).problems("train", 100000, heldout=False)
-    with pytest.raises(DataError, match="give a number"):
-        generate(DataConfig(num_problems=None))
+    with pytest.raises(ConfigError, match=r"data\.num_problems=None is not allowed: a number: .* makes problems without end"):
+        DataConfig(num_problems=None)
 
 
 def test_another_seed_keeps_the_held_out_problems():
