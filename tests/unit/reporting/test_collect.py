@@ -35,7 +35,9 @@ def make_run(arm, seed, correct, *, greedy=(1, 0), nll=1.0, curve=(3.0, 2.0, 1.0
 
 def report_of(runs, *overrides):
     arms, seeds = sorted({run.arm for run in runs}), sorted({run.seed for run in runs})
-    overrides = ("report.k=[1,2]", "evaluate.num_samples=4", *overrides)
+    given = {each.partition("=")[0] for each in overrides}
+    own = [each for each in ("report.k=[1,2]", "evaluate.num_samples=4") if each.partition("=")[0] not in given]
+    overrides = (*own, *overrides)
     data = {"counts": {}, "vocab_size": 768, "max_length": 192}
     return collect(Inputs(runs=list(runs), data=data), make_config(arms, seeds, *overrides))
 
