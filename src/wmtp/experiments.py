@@ -57,6 +57,7 @@ def show(root: Path, *, as_json: bool) -> None:
 def _rows(root: Path, every: Sequence[Experiment]) -> list[dict[str, Any]]:
     different = kept.differing(every)
     folders = [one.outs("report").get("artifacts/report", "") for one in every]
+    of_profiles = {name: _of_profile(root, name) for name in {*different.get("profile", ())}}
     rows = []
     for index, (one, files) in enumerate(zip(every, kept.cached_files(root, folders), strict=True)):
         differs = {key: values[index] for key, values in different.items() if values[index] is not None}
@@ -68,21 +69,24 @@ def _rows(root: Path, every: Sequence[Experiment]) -> list[dict[str, Any]]:
                 "commit": one.baseline,
                 "ref": one.ref,
                 "differs": differs,
-                "as_profile": _as_profile(root, differs),
+                "as_profile": _as_profile(of_profiles, differs),
                 "scores": None if files is None else _scores(files),
             }
         )
     return rows
 
 
-def _as_profile(root: Path, differs: Mapping[str, Any]) -> list[str]:
-    """Settings that are as the profile has them now, where profiles differ, and this one needs nothing to be given."""
-    if "profile" not in differs:
-        return []
+def _of_profile(root: Path, name: str) -> dict[str, Any]:
+    """The settings that a profile has now, where it needs nothing to be given."""
     try:
-        own = kept.settings_of(to_plain(compose(root, differs["profile"])))
+        return kept.settings_of(to_plain(compose(root, name)))
     except ConfigError:
-        return []
+        return {}
+
+
+def _as_profile(of_profiles: Mapping[str, Mapping[str, Any]], differs: Mapping[str, Any]) -> list[str]:
+    """Settings that are as the profile has them, where profiles differ."""
+    own = of_profiles.get(differs.get("profile", ""), {})
     return [key for key, value in differs.items() if key != "profile" and own.get(key) == value]
 
 

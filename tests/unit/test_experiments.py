@@ -92,10 +92,11 @@ def test_a_list_that_differs_is_shown_as_a_list(capsys):
 
 def test_what_a_profile_says_is_not_said_again(capsys):
     differs = {"profile": "toy", "data.num_problems": 60, "train_policy.train.steps": 7, "report.k": [1, 2]}
-    said_by_it = experiments._as_profile(PROJECT, differs)
+    of_profiles = {name: experiments._of_profile(PROJECT, name) for name in ("toy", "gone")}
+    said_by_it = experiments._as_profile(of_profiles, differs)
     assert said_by_it == ["data.num_problems", "report.k"]
-    assert experiments._as_profile(PROJECT, {**differs, "profile": "gone"}) == []
-    assert experiments._as_profile(PROJECT, {"data.num_problems": 60}) == [], "where profiles do not differ"
+    assert experiments._as_profile(of_profiles, {**differs, "profile": "gone"}) == []
+    assert experiments._as_profile(of_profiles, {"data.num_problems": 60}) == [], "where profiles do not differ"
     experiments._print([{**ROW, "differs": differs, "as_profile": said_by_it}])
     shown = capsys.readouterr().out
     assert "train_policy.train.steps=7" in shown and "num_problems" not in shown
