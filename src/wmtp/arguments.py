@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from wmtp.checks import nearest
+from wmtp.checks import closest, nearest
 from wmtp.errors import ConfigError
 
 
@@ -24,8 +24,9 @@ class Parser(argparse.ArgumentParser):
 
     def unrecognized(self, words: Sequence[str]) -> NoReturn:
         """Refuses words that mean nothing here."""
-        hints = (nearest(_option(word), self._options) for word in words if word.startswith("--"))
-        self.error(f"unrecognized arguments: {' '.join(words)}{next((hint for hint in hints if 'did you mean' in hint), '')}")
+        close = (closest(_option(word), self._options) for word in words if word.startswith("--"))
+        meant = next(filter(None, close), None)
+        self.error(f"unrecognized arguments: {' '.join(words)}" + (f": did you mean {meant}?" if meant else ""))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """A mistyped option is told before anything that is missing for it."""

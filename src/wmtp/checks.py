@@ -23,8 +23,13 @@ def nearest(name: object, known: Iterable[str]) -> str:
     known = sorted(known)
     if not known:
         return ": there are none"
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f": did you mean {close[0]}?" if close else f": known are {', '.join(known)}"
+    close = closest(name, known)
+    return f": did you mean {close}?" if close else f": known are {', '.join(known)}"
+
+
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """The one of what is known that `name` may be a mistyping of."""
+    return next(iter(difflib.get_close_matches(str(name), sorted(known), n=1)), None)
 
 
 def require_several(given: Any, name: str, kind: type) -> None:
