@@ -8,8 +8,8 @@ import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wmtp.errors import ConfigError
@@ -18,7 +18,8 @@ from wmtp.files import sync, temporary_sibling, usual_mode
 
 @contextmanager
 def new_folder(target: Path, source: Path | None = None, *, num_bytes: int = 0) -> Iterator[Path]:
-    """A folder to write to, which becomes `target` when the block ends well and is removed when it does not.
+    """A folder to write to, which becomes `target` when the block ends well, and is removed when it does not, with the parents
+    that were made for it.
 
     What a kill has left of `target` before is removed, too: who writes to a folder holds a lock on it.
 
@@ -30,9 +31,11 @@ def new_folder(target: Path, source: Path | None = None, *, num_bytes: int = 0) 
     target = Path(os.path.realpath(target))  # of a link, where it leads
     _require_free(target, source)
     temporary = temporary_sibling(target, uuid.uuid4().hex[:12])
+    made = [parent for parent in target.parents if not parent.exists()]
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
+        _remove_empty(made)
         raise ConfigError(f"{target}: {error.strerror}: {error.filename}") from None
     held = os.open(temporary, os.O_RDONLY)
     try:
@@ -50,10 +53,18 @@ def new_folder(target: Path, source: Path | None = None, *, num_bytes: int = 0) 
         _give_its_name(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        _remove_empty(made)
         raise
     finally:
         os.close(held)
     sync(target.parent)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Those of them, in this order, that are there and hold nothing."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _give_its_name(temporary: Path, target: Path) -> None:

@@ -17,10 +17,21 @@ def test_it_has_its_name_at_the_end_and_not_before(tmp_path):
 
 
 def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), new_folder(tmp_path / "model") as folder:
-        (folder / "a").write_text("1")
+    (tmp_path / "there").mkdir()
+    for name in ("model", "there/model", "made/for/it/model"):
+        with pytest.raises(RuntimeError), new_folder(tmp_path / name) as folder:
+            (folder / "a").write_text("1")
+            raise RuntimeError
+    with pytest.raises(ConfigError, match="File name too long"), new_folder(tmp_path / "made" / ("x" * 300) / "model"):
+        raise AssertionError("never comes here")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_parent_that_others_have_begun_to_use_stays(tmp_path):
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "deep" / "er" / "model"):
+        (tmp_path / "deep" / "theirs").touch()
         raise RuntimeError
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.rglob("*")] == ["deep", "theirs"]
 
 
 def test_what_is_there_is_refused(tmp_path):
