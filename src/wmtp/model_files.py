@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -133,6 +134,21 @@ def tensor_names(path: Path) -> list[str]:
             return sorted(tensors.keys())
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken: {first_line(error)}") from None
+
+
+def num_elements(folder: Path) -> int | None:
+    """How many numbers a model's weights are; None where they are quantised, or in PyTorch's own files, which tell it late."""
+    from safetensors import safe_open
+
+    files = weight_files(folder)
+    settings = read_object(folder / CONFIG)
+    if any(key in settings for key in _QUANTISED) or any(path.suffix != ".safetensors" for path in files):
+        return None
+    number = 0
+    for path in files:
+        with safe_open(path, framework="numpy") as tensors:
+            number += sum(math.prod(tensors.get_slice(name).get_shape()) for name in sorted(tensors.keys()))
+    return number
 
 
 def _require_floats(files: Sequence[Path]) -> None:

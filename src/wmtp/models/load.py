@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import nn
 
 from wmtp.errors import ModelError, described
-from wmtp.model_files import require_model, tensor_names
+from wmtp.model_files import num_elements, require_model, tensor_names
 from wmtp.model_types import require_causal
 from wmtp.models.file_tensors import passed_over, require_every_tensor, say_unread, shipped_names
 from wmtp.models.heads import HeadLayout, layers_name, norm_name
@@ -34,6 +35,9 @@ PROOF_RTOL, PROOF_RTOL_NARROW = 1e-4, 0.05
 """Largest difference that the proof allows, of the largest logit, in float32 and in 16 bits. What differs by more computes
 something else."""
 
+_MUCH_LARGER = 4
+"""What a misshapen tensor alone does not explain, and what memory stands: settings' parameters over the files' numbers."""
+
 _MODEL_ARGUMENTS = ("input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds", "use_cache")
 
 
@@ -50,22 +54,43 @@ def read_model(
     """
     from transformers import AutoModelForCausalLM
 
-    if Path(path_or_hub_id).exists():
-        require_model(Path(path_or_hub_id))
+    folder = Path(path_or_hub_id)
+    if folder.exists():
+        require_model(folder)
     require_causal(path_or_hub_id, where, revision=revision)
     try:
+        if folder.exists():
+            _require_size(folder, where)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
         )
+    except ModelError:
+        raise
     except Exception as error:  # transformers raises whatever it meets in somebody's files
         raise ModelError(f"{where}: {described(error)}") from error
     model, info = loaded
     unknown = set(info["unexpected_keys"])
     require_every_tensor({**info, "unexpected_keys": unknown - set(shipped_names(model, unknown))}, where)
-    files = [file for file in sorted(Path(path_or_hub_id).glob("*.safetensors")) if passed_over(model)]
+    files = [file for file in sorted(folder.glob("*.safetensors")) if passed_over(model)]
     say_unread(shipped_names(model, [name for file in files for name in tensor_names(file)]), where)
     require_numbers(model.named_parameters(), where)
     return model
+
+
+def _require_size(folder: Path, where: str) -> None:
+    """Raises ModelError: a much larger model's settings, which would be made in memory before a tensor's shape is compared."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    held = num_elements(folder)
+    if held is None:
+        return
+    with init_empty_weights(include_buffers=True):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    model.tie_weights()
+    wanted = sum(parameter.numel() for parameter in model.parameters())
+    if wanted > _MUCH_LARGER * held:
+        said = f"config.json is of a model of {wanted:,} parameters, and the weights are {held:,} numbers"
+        raise ModelError(f"{where}: {said}: is it another model's?")
 
 
 def require_numbers(tensors: Iterable[tuple[str, torch.Tensor]], where: str) -> None:

@@ -95,6 +95,15 @@ def test_a_tensor_that_is_missing_too_many_or_misshapen_is_named(tmp_path, fault
         read_model(tampered(tmp_path, FAULTS[fault]), "the model")
 
 
+def test_another_models_settings_cost_no_memory(tmp_path):
+    """Matrices of 2 PiB each: whoever makes one of them does not come back."""
+    llama().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 2**45}))
+    with pytest.raises(ModelError, match=r"^the model: config\.json is of a model of [0-9,]+ parameters, and the weights are "):
+        read_model(str(tmp_path), "the model")
+
+
 def test_a_head_that_is_missing_is_named(tmp_path):
     tiny().save_pretrained(tmp_path)
     name = "model.layers.1.blocks.2.mlp.up_proj.weight"
