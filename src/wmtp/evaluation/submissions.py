@@ -37,7 +37,9 @@ def read_answers(path: Path, taskset: TaskSet, problems: Sequence[Problem]) -> l
         if not isinstance(given, str | int) or isinstance(given, bool):
             raise DataError(f"{where}: field 'task_id' must be a text or a whole number, not {given!r}")
         if str(given) not in names:
-            raise DataError(f"{where}: field 'task_id': {taskset.name} has no task {given!r} among the {len(problems)} scored")
+            named = f"{taskset.name} has no task {given!r} among the {len(problems)} scored, the first of which is"
+            place = "" if taskset.has_ids else ", or 0, its place in the file"
+            raise DataError(f"{where}: field 'task_id': {named} {problems[0].problem_id!r}{place}")
         task = names[str(given)]
         sample = _sample_number(record, where, drawn[task])
         drawn[task] += sample != GREEDY

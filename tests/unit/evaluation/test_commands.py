@@ -107,7 +107,7 @@ def test_a_limit_is_named_in_the_result(files, tmp_path, capsys):
         ([{"task_id": "HumanEval/0", "completion": 3}], "samples.jsonl:1: field 'completion'"),
         ([{"task_id": "HumanEval/0"}], "samples.jsonl:1: field 'completion'"),
         ([{"completion": "x"}], "samples.jsonl:1: field 'task_id' must be"),
-        ([{"task_id": "HumanEval/99", "completion": "x"}], "humaneval has no task 'HumanEval/99'"),
+        ([{"task_id": "HumanEval/99", "completion": "x"}], "the 3 scored, the first of which is 'HumanEval/0'"),
         (
             [{"task_id": "HumanEval/0", "completion": "x"}],
             "2 of 3 tasks have fewer than 1 completions, the first is HumanEval/1",
