@@ -94,6 +94,11 @@ def test_bars_by_difficulty_and_head_leave_a_gap_where_there_is_nothing(report, 
     assert heights(axes) == {arm: list(report["arms"][arm]["nll"].values()) for arm in ARMS}
     assert [len(bars) for bars in heights(axes).values()] == [4, 1, 4, 4]
     for entry in report["arms"].values():
+        entry["by_difficulty"] = {level: {"num_tasks": 1, "pass@1": 0.0} for level in "12"}
+    (axes,) = draw("by_difficulty").axes
+    assert axes.get_ylim()[0] == 0, "a share is not negative, where none is above 0 either"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["difficulty 1\n(1 task)", "difficulty 2\n(1 task)"]
+    for entry in report["arms"].values():
         entry["by_difficulty"] = {"1": entry["by_difficulty"]["1"]}
     assert draw("by_difficulty") is None
 
