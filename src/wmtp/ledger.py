@@ -139,6 +139,10 @@ class Ledger:
         self.check()
         return {name: number for line in self.lines.values() for name, number in line.counts().items()}
 
+    def losses(self, unit: str) -> list[Line]:
+        """The lines of a unit on which something was dropped."""
+        return [line for line in self.lines.values() if line.unit == unit and any(line.dropped.values())]
+
     @classmethod
     def from_counts(cls, counts: Mapping[str, int]) -> Ledger:
         """The lines that `counts` came from, to show them; what they read from is not in there.

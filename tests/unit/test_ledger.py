@@ -115,6 +115,15 @@ def test_counts_give_their_lines_back(first, second):
     assert [replace(line, source="") for line in ledger.lines.values()] == list(again.lines.values())
 
 
+def test_losses_are_the_lines_of_a_unit_on_which_something_went():
+    ledger = Ledger()
+    whole, thinned = ledger.account("split/train"), ledger.account("table/train", "split/train")
+    whole.drop("too_long", 0, 0)
+    thinned.drop("too_long", 0, 3)
+    thinned.solutions.drop("label", 2)
+    assert ledger.losses("problems") == [] and ledger.losses("solutions") == [thinned.solutions]
+
+
 @pytest.mark.parametrize("name", ["train_too_long", "train/rows", "train/rows/lost", "train/rows/dropped", "rows/read"])
 def test_counts_of_another_kind_are_refused(name):
     with pytest.raises(DataError, match=f"{name}=3 is not a ledger's count"):

@@ -106,7 +106,7 @@ def test_progress_is_a_line_now_and_then_and_less_often_the_longer_it_takes():
 def test_a_count_that_comes_again_and_again_is_told_as_progress_is():
     told = Told()
     told.stage("score@s0", *(f"score@s0 train: {n}/1,000 examples scored" for n in range(1, 1001)), seconds=100)
-    told.stage("train@s0", *(f"weights of {n}/512 examples looked at" for n in range(512)), seconds=100)
+    told.stage("train@s0", *(f"weights for the report: {n}/512 examples looked at" for n in range(512)), seconds=100)
     assert 2 <= len([line for line in told.lines if "scored" in line]) <= 4
     assert 2 <= len([line for line in told.lines if "looked at" in line]) <= 4
 

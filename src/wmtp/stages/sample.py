@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -61,10 +61,15 @@ def run(config: Config, context: StageContext) -> StageResult:
     splits = load_splits(data, context.root, ledger, stores=stores, measure_by=tokenizer.measure_by)
     sizes = ", ".join(f"{len(problems)} {name}" for name, problems in splits.by_name.items())
     print(f"sample: {data.source}: {sizes} problems", flush=True)
-    execute = _executor(context, config.evaluate.sandbox, packages, splits)
+    before = _Before()
+    execute = _executor(context, config.evaluate.sandbox, packages, splits, before)
     tables, checks = _tables(splits, data, execute, tokenizer, ledger)
     tables["critic"] = tables["train"]
+    if before.known:
+        print(f"sample: {before.known} of {before.asked} programs have run before", flush=True)
     counts = ledger.counts()
+    for line in ledger.losses("problems"):
+        print(f"sample: {line}", flush=True)
     for name, table in tables.items():
         write_table(out / f"{name}.arrow", table)
     write_lines(out / REMOVED, [each.as_dict() for each in splits.removed])
@@ -106,7 +111,17 @@ def _packages(config: Config) -> tuple[Package, ...]:
     return offered_packages(sandbox.packages, tasksets.get(config.data.source).packages, allow_unsafe=sandbox.allow_unsafe)
 
 
-def _executor(context: StageContext, sandbox: SandboxConfig, packages: Sequence[Package], splits: Splits) -> Execute:
+@dataclass
+class _Before:
+    """How many of the programs that were to run had run before."""
+
+    known: int = 0
+    asked: int = 0
+
+
+def _executor(
+    context: StageContext, sandbox: SandboxConfig, packages: Sequence[Package], splits: Splits, before: _Before
+) -> Execute:
     """The sandbox, with its progress. Limits are scaled to this machine.
 
     What has run before is known, whatever the parameters were: by this clone, and by all that share its DVC cache.
@@ -125,9 +140,8 @@ def _executor(context: StageContext, sandbox: SandboxConfig, packages: Sequence[
     tell = counted(context.name, "programs", context.root)
 
     def execute(programs: Sequence[Program]) -> list[Verdict]:
-        num_new = store.unknown(programs)
-        if num_new < len(programs):
-            print(f"sample: {len(programs) - num_new} of {len(programs)} programs have run before", flush=True)
+        before.known += len(programs) - store.unknown(programs)
+        before.asked += len(programs)
 
         def run(new: Sequence[Program], keep: OnVerdict) -> list[Verdict]:
             done = 0

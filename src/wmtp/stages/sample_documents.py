@@ -49,6 +49,8 @@ def sample_documents(data: DataConfig, context: StageContext) -> StageResult:
         largest = max(largest, largest_token(table))
         print(f"sample: {use}: {table.num_rows} rows of at most {data.max_length} tokens", flush=True)
     counts = ledger.counts()
+    for line in ledger.losses("documents"):
+        print(f"sample: {line}", flush=True)
     write_lines(out / REMOVED, [each.as_dict() for each in corpus.removed])
     write_meta(out, data, context.root, tokenizer, counts, statistics, largest_token_id=largest, packages={})
     write_for_datasets(out, USES)

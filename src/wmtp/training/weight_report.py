@@ -94,7 +94,7 @@ def weight_report(
     spoken = -math.inf
     for number in range(num_batches):
         if world.is_main and time.monotonic() - spoken > 2:
-            say(f"weights of {number * loader.batch_size}/{num_batches * loader.batch_size} examples looked at")
+            say(f"weights for the report: {number * loader.batch_size}/{num_batches * loader.batch_size} examples looked at")
             spoken = time.monotonic()
         batches = loader.micro_batches(number)
         weights_BT = _token_weights(step_function.weights(batches, step)).cpu().numpy()

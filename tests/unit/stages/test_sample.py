@@ -70,6 +70,21 @@ def test_tables_have_the_columns_and_the_label_of_every_row_is_what_its_program_
     assert [verdict.passed for verdict in execute(programs)] == labels and len(set(labels)) == 2
 
 
+def test_what_went_and_what_had_run_before_is_said_once(made, request, tmp_path, capsys):
+    config, _, result = made
+    capsys.readouterr()
+    run_stage(request.config.rootpath, config, tmp_path / "again")
+    lines = capsys.readouterr().out.splitlines()
+    before = [line for line in lines if line.endswith("programs have run before")]
+    known, asked = (int(before[0].split()[at]) for at in (1, 3))
+    assert len(before) == 1 and known == asked > 30
+    dropped = {name.split("/problems/")[0] for name, number in result.counts.items() if "/problems/dropped/" in name and number}
+    said = [
+        line.removeprefix("sample: ").split(" problems: ")[0] for line in lines if " problems: " in line and " kept" in line
+    ]
+    assert sorted(said) == sorted(dropped) and said
+
+
 def test_reference_and_validation_are_clean_and_correct_and_the_critic_sees_the_policys_mix(made):
     _, folder, _ = made
     tables = {name: read_table(folder / f"{name}.arrow") for name in TABLES}

@@ -102,7 +102,7 @@ def test_the_report_is_bounded_by_what_training_read(folder, needs_forward, num_
         found, _ = weight_report(world, step, loader, tokenizer, step=6, num_trained=num_trained, say=lines.append)
     assert found["num_examples"] == num_examples and sum(map(len, step.seen)) == num_examples
     assert all(len(rows) == 2 for rows in step.seen)  # the training's own micro-batches
-    assert lines[0] == f"weights of 0/{num_examples} examples looked at"
+    assert lines[0] == f"weights for the report: 0/{num_examples} examples looked at"
 
 
 def test_statistics_are_of_all_the_examples_that_are_trained_on(tmp_path):
