@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from wmtp.config import compose
 from wmtp.config import devices as gpus
 from wmtp.config.accelerators import ACCELERATORS, Accelerator, known
 from wmtp.config.compose import load_launch, read_params
+from wmtp.config.given import require_given
 from wmtp.config.inputs import given, is_hub_id
 from wmtp.doctor.machine import Finding
 from wmtp.doctor.work import Lengths, Work, works
@@ -138,6 +140,15 @@ def missing(config: Config, root: Path) -> Iterator[Finding]:
             yield Finding(one.key, True, one.value)
 
 
+def unfit(config: Config, root: Path) -> Iterator[Finding]:
+    """What is there, and yet would be refused when a run begins: the first such thing."""
+    try:
+        require_given(root, config)
+    except (ConfigError, DataError) as error:
+        setting = re.match(r"([\w.]+)=(.*)", str(error), re.DOTALL)
+        yield Finding(*((setting[1], False, setting[2]) if setting else ("data", False, str(error))))
+
+
 def complete(root: Path, profile: str, overrides: Sequence[str]) -> tuple[Config, list[Finding]]:
     """The profile, and what it leaves to be given: files that are not named are still counted on."""
     found: list[Finding] = []
@@ -165,6 +176,8 @@ def estimate(root: Path, profile: str, overrides: Sequence[str], devices: Device
     ]
     named = {finding.what for finding in findings}
     findings += [finding for finding in missing(config, root) if finding.what not in named]
+    if all(finding.is_fine for finding in findings):
+        findings += unfit(config, root)
     return [*lines, *findings, *_fits(done, devices, root)]
 
 

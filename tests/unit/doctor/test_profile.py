@@ -1,6 +1,7 @@
 """What an experiment will take, as it is said; and that every profile is one."""
 
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -76,3 +77,14 @@ def test_what_is_not_there_is_named_and_what_is_on_the_hub_is_fetched(tmp_path):
     config, _ = complete(PROJECT, "toy", overrides)
     found = {finding.what: finding for finding in missing(config, tmp_path)}
     assert found["train_policy.model.pretrained"].is_fine and not found["data.tokenizer.path"].is_fine
+
+
+def test_what_is_there_and_does_not_serve_is_named_too(tmp_path):
+    (tmp_path / "data.jsonl").write_text('{"problem_id": "a"}\n' * 3)
+    (tmp_path / "cut.parquet").write_text("PAR1")
+    (tmp_path / "dvc.yaml").symlink_to(PROJECT / "dvc.yaml")
+    (tmp_path / "configs").symlink_to(PROJECT / "configs")
+    few = Finding("data.num_reference_problems", False, "100 is not allowed: data.train_path=data.jsonl has 3 rows")
+    for name, found in {"data.jsonl": [few], "cut.parquet": [Finding("data", False, ANY)]}.items():
+        lines = estimate(tmp_path, "jsonl", [f"data.train_path={name}", "data.validation_path=data.jsonl"], H100, price=None)
+        assert [line for line in lines if isinstance(line, Finding) and not line.is_fine] == found
