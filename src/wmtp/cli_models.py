@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from wmtp.arguments import nonempty
+from wmtp.arguments import nonempty, path
 
 
 def add_commands(commands: Any) -> None:
@@ -36,11 +35,6 @@ def add_commands(commands: Any) -> None:
     export.add_argument("target", type=path, help="the folder to write, which must be new")
     export.add_argument("--heads", action="store_true", help="the further heads too, in a folder of their own in it")
     export.set_defaults(run=_export)
-
-
-def path(given: str) -> Path:
-    """The type of an argument that is a path."""
-    return Path(nonempty(given))
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
