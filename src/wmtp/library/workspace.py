@@ -12,6 +12,7 @@ import numpy as np
 
 from wmtp.config import Config, read_params
 from wmtp.errors import ConfigError
+from wmtp.examples.card import tables_in
 from wmtp.library.models import Critic, Example, LanguageModel, load_critic, load_model
 from wmtp.orchestration.pipeline import find_root
 from wmtp.reporting.inputs import read_history, read_object
@@ -129,6 +130,9 @@ class Workspace:
         return self.root / "artifacts"
 
     def _table(self, name: str) -> TokenData:
+        known = tables_in(self._artifacts / "data")
+        if name not in known:
+            raise ConfigError(f"artifacts/data has no table {name!r}: it has {', '.join(known)}")
         return TokenData.open(self._artifacts / "data", name)
 
     def _known(self, run: str) -> str:

@@ -117,6 +117,8 @@ def open_value_model(folder: Path) -> ValueModel:
 
 
 def _value_model(folder: Path, backbone: Callable[[Path, str], MTPForCausalLM]) -> ValueModel:
+    if not (folder / _CONFIG_FILE).exists():
+        raise CheckpointError(f"{folder} is not a critic, which has a {_CONFIG_FILE}")
     try:
         settings = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
         head = load_file(folder / _HEAD_FILE)

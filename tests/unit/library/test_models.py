@@ -117,7 +117,7 @@ def test_a_critic_says_the_value_of_every_token(folders):
 def test_what_is_no_model_is_said(tmp_path, folders):
     with pytest.raises(ModelError):
         wmtp.load_model(tmp_path)
-    with pytest.raises(CheckpointError, match="is not a critic"):
+    with pytest.raises(CheckpointError, match=r"policy is not a critic, which has a critic\.json$"):
         wmtp.load_critic(folders / "policy")
     with pytest.raises(ValueError, match="at least one example"):
         wmtp.load_model(folders / "policy").nll([])

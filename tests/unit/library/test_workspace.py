@@ -75,5 +75,7 @@ def test_histories_and_tasks_are_frames(workspace):
 def test_what_has_not_run_is_said(workspace, tmp_path):
     with pytest.raises(DataError, match="is missing"):
         workspace.report()
+    with pytest.raises(ConfigError, match=r"artifacts/data has no table 'valid': it has train, .*validation"):
+        workspace.scores("valid")
     with pytest.raises(ConfigError, match=r"params.yaml does not exist"):
         wmtp.open_workspace(tmp_path / "nowhere")
