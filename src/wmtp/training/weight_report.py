@@ -82,8 +82,8 @@ def weight_report(
         num_trained: examples that the training read.
         say: progress lines, called on rank 0: at the start, and every two seconds at most.
     Returns:
-        the same on every rank: head 0's signal_mean, noise_mean (None without noise), prompt_frac, num_examples and
-        by_noise_kind {kind: mean weight of its noise tokens; `clean`: of clean solutions' tokens}; and the first example of
+        the same on every rank: head 0's signal_mean, noise_mean (None without noise), difference_sem (the standard error of
+        their difference, over examples), prompt_frac, num_examples and by_noise_kind {kind: mean weight of its noise tokens; `clean`: of clean solutions' tokens}; and the first example of
         each noise kind and label, with the weight of each token (None on the prompt).
     """
     data, most = loader.data, MAX_EXAMPLES
@@ -114,22 +114,28 @@ class _Tally:
         self._names = ["clean", *sorted({str(kind) for kind in self._kinds} - {""})]
         # per kind: [weight on noise, noise tokens, weight on signal, signal tokens]; last row: prompt tokens, all tokens
         self._sums = torch.zeros(len(self._names) + 1, 4, dtype=torch.float64)
+        self._moments = torch.zeros(4, 4, dtype=torch.float64)  # of an example's four sums with each other
 
     def add(self, row: int, weight_T: np.ndarray) -> None:
         prompt, length = _span(self._data, row)
         noise, weight = _noise(self._data, row)[prompt:length], weight_T[prompt:length]
         place = self._names.index(str(self._kinds[row]) or "clean")
-        self._sums[place] += torch.tensor([weight[noise].sum(), noise.sum(), weight[~noise].sum(), (~noise).sum()])
+        sums = [weight[noise].sum(), noise.sum(), weight[~noise].sum(), (~noise).sum()]
+        of_row = torch.tensor([float(one) for one in sums], dtype=torch.float64)
+        self._sums[place] += of_row
+        self._moments += of_row.outer(of_row)
         self._sums[-1, :2] += torch.tensor([prompt, length])
 
     def means(self, world: World) -> dict[str, Any]:
         """Over all ranks."""
         sums = world.all_reduce(self._sums.to(world.device)).cpu()
+        moments = world.all_reduce(self._moments.to(world.device)).cpu()
         total = sums[:-1].sum(dim=0)
         by_kind = {name: _ratio(sums[i, 0], sums[i, 1]) for i, name in enumerate(self._names) if name != "clean"}
         return {
             "signal_mean": _ratio(total[2], total[3]),
             "noise_mean": _ratio(total[0], total[1]),
+            "difference_sem": _difference_sem(total, moments),
             "prompt_frac": _ratio(sums[-1, 0], sums[-1, 1]),
             "by_noise_kind": {"clean": _ratio(sums[0, 2], sums[0, 3]), **by_kind},
         }
@@ -182,6 +188,22 @@ def _span(data: TokenData, row: int) -> tuple[int, int]:
 
 def _ratio(a: torch.Tensor, b: torch.Tensor) -> float | None:
     return float(a / b) if float(b) > 0 else None
+
+
+def _difference_sem(total: torch.Tensor, moments: torch.Tensor) -> float | None:
+    """Standard error of noise_mean - signal_mean, two ratios of sums over examples, linearised (Cochran 1977, section 6.4).
+
+    Args:
+        total, moments: of weight on noise, noise tokens, weight on signal, signal tokens: sums over examples, (4,), and sums of
+            their products, (4, 4).
+    """
+    weight_on_noise, noise, weight_on_signal, signal = total.tolist()
+    if not (noise and signal):
+        return None
+    slopes = torch.tensor(
+        [1 / noise, -weight_on_noise / noise**2, -1 / signal, weight_on_signal / signal**2], dtype=total.dtype
+    )
+    return float((slopes @ moments @ slopes).clamp(min=0).sqrt())
 
 
 def _noise(data: TokenData, row: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.reporting.artifacts import make_config, write_artifacts, write_json
 from wmtp.reporting.collect import collect
-from wmtp.reporting.findings import evidence, signed
+from wmtp.reporting.findings import _weight_sentences, evidence, signed
 from wmtp.reporting.inputs import load_inputs
 
 
@@ -79,6 +79,13 @@ def test_the_curve_and_weight_sentences(tmp_path):
     assert any(text.startswith("rho1 reached baseline's final validation nll after 61 %") for text in findings["curves"])
     assert any(text.startswith("rho1 turns away from noise: mean weight 0.45") for text in findings["weights"])
     assert any(text.startswith("random does not tell noise from signal") for text in findings["weights"])
+
+
+@pytest.mark.parametrize(("sem", "said"), [(0.01, "puts more weight on noise"), (0.02, "does not tell noise from signal")])
+def test_what_a_control_does_by_chance_is_no_finding(tmp_path, sem, said):
+    report = report_of(tmp_path, ["baseline", "random"], [0])
+    report["arms"]["random"]["weights"] = {"noise_mean": 1.02, "signal_mean": 0.99, "difference_sem": sem}
+    assert [said in text for text in _weight_sentences(report)] == [True]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.5, "-0.500"), (-0.0001, "0.000"), (0.0, "0.000")])
