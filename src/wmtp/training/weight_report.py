@@ -83,8 +83,9 @@ def weight_report(
         say: progress lines, called on rank 0: at the start, and every two seconds at most.
     Returns:
         the same on every rank: head 0's signal_mean, noise_mean (None without noise), difference_sem (the standard error of
-        their difference, over examples), prompt_frac, num_examples and by_noise_kind {kind: mean weight of its noise tokens; `clean`: of clean solutions' tokens}; and the first example of
-        each noise kind and label, with the weight of each token (None on the prompt).
+        their difference, over examples), prompt_frac, num_examples and by_noise_kind {kind: mean weight of its noise tokens;
+        `clean`: of clean solutions' tokens}; and the first example of each noise kind and label, with the weight of each token
+        (None on the prompt).
     """
     data, most = loader.data, MAX_EXAMPLES
     if step_function.needs.policy:
