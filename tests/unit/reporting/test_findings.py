@@ -81,7 +81,7 @@ def test_the_curve_and_weight_sentences(tmp_path):
     assert any(text.startswith("random does not tell noise from signal") for text in findings["weights"])
 
 
-@pytest.mark.parametrize(("sem", "said"), [(0.01, "puts more weight on noise"), (0.02, "does not tell noise from signal")])
+@pytest.mark.parametrize(("sem", "said"), [(0.005, "puts more weight on noise"), (0.013, "does not tell noise from signal")])
 def test_what_a_control_does_by_chance_is_no_finding(tmp_path, sem, said):
     report = report_of(tmp_path, ["baseline", "random"], [0])
     report["arms"]["random"]["weights"] = {"noise_mean": 1.02, "signal_mean": 0.99, "difference_sem": sem}
