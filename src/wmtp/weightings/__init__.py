@@ -15,10 +15,11 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from wmtp.checks import nearest
 from wmtp.errors import ConfigError, described
-from wmtp.weightings.base import Column, Needs, Weighting, WeightInputs
+from wmtp.weightings.base import Column, Level, Needs, Weighting, WeightInputs
 
 __all__ = ["Column", "Needs", "WeightInputs", "Weighting", "foreign", "kind", "names", "source_digest"]
 
@@ -83,16 +84,28 @@ def kind(name: str) -> type[Weighting]:
     ]
     if len(own) != 1:
         raise ConfigError(f"weighting {name!r}: {file} must hold one subclass of Weighting, and holds {len(own)}")
-    return own[0]
+    return _whole(name, own[0])
+
+
+def _whole(name: str, found: type[Weighting]) -> type[Weighting]:
+    """Raises ConfigError: the class lacks something that would be missed, or passed over, only when it weighs."""
+    where = f"weighting {name!r}: {found.__module__}.{found.__name__}"
+    if inspect.isabstract(found):
+        raise ConfigError(f"{where} has no method `weights`")
+    if "__dataclass_fields__" not in vars(found):
+        raise ConfigError(f"{where} is no dataclass, so that its fields are no keys: put @dataclass(frozen=True) before it")
+    if found.level not in get_args(Level):
+        raise ConfigError(f"{where}.level is {found.level!r}: use one of {', '.join(get_args(Level))}")
+    return found
 
 
 def _loaded(point: EntryPoint) -> type[Weighting]:
     try:
         found = point.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"weighting {point.name!r} cannot be had from {point.value}: {error}") from None
+    except Exception as error:  # a user's own package, as it is while it is written
+        raise ConfigError(f"weighting {point.name!r} cannot be had from {point.value}: {described(error)}") from None
     if not (inspect.isclass(found) and issubclass(found, Weighting)):
         raise ConfigError(f"weighting {point.name!r}: {point.value} is no subclass of wmtp.weightings.Weighting")
     if found.__module__.rpartition(".")[2] != point.name:
         raise ConfigError(f"weighting {point.name!r} is defined in {found.__module__}: its module has to have its name")
-    return found
+    return _whole(point.name, found)

@@ -218,7 +218,7 @@ class Weighting(ABC):
         """Weights before normalisation.
 
         Returns:
-            weights_BTH, or weights_BT that belong to positions; >= 0. None stands for ones.
+            weights_BTH, or weights_BT that belong to positions; >= 0. None stands for ones, where `level` is `same`.
         """
 
     def guess(self, inputs: WeightInputs, counts_H: torch.Tensor, loss: LossShape) -> ScaleGuess | None:
@@ -245,6 +245,14 @@ def target_weights(weighting: Weighting, inputs: WeightInputs) -> torch.Tensor |
 
     Returns:
         weights_BTH >= 0, zero on ignored labels, no gradient; None means ones.
+    Raises:
+        TypeError: no tensor; also None of a weighting that is not of the level `same`, and has forgotten to return.
     """
+    import torch
+
     weights = weighting.weights(inputs)
-    return None if weights is None else inputs.expand(weights)
+    if weights is None and weighting.level == "same":
+        return None
+    if not isinstance(weights, torch.Tensor):
+        raise TypeError(f"weighting {weighting.name} must return a tensor of weights, not {type(weights).__name__}")
+    return inputs.expand(weights)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wmtp.checks import one_of, require
-from wmtp.weightings.base import Needs, Weighting, WeightInputs
+from wmtp.weightings.base import Needs, Weighting, WeightInputs, target_weights
 from wmtp.weightings.uniform import Uniform
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Curriculum(Weighting):
         return min(num_heads, switched + 1) if self.direction == "forward" else max(1, num_heads - switched)
 
     def weights(self, inputs: WeightInputs) -> torch.Tensor:
-        weights = self.inner.weights(inputs)
-        weights_BTH = inputs.valid_BTH.float() if weights is None else inputs.expand(weights).clone()
+        weights_BTH = target_weights(self.inner, inputs)
+        weights_BTH = inputs.valid_BTH.float() if weights_BTH is None else weights_BTH.clone()
         weights_BTH[..., self.num_heads(weights_BTH.shape[-1], inputs.step, inputs.num_steps) :] = 0.0
         return weights_BTH
 

@@ -85,8 +85,11 @@ def test_wmtps_own_have_no_source():
     ("offered", "said"),
     [
         ("rho1 = wmtp_late.late:Late", "weighting 'rho1' of wmtp_late.late is one of wmtp itself, too"),
-        ("late = wmtp_late.nothing:Late", "weighting 'late' cannot be had from wmtp_late.nothing:Late: No module named"),
-        ("late = wmtp_late.late:Nothing", "weighting 'late' cannot be had from wmtp_late.late:Nothing: module"),
+        (
+            "late = wmtp_late.nothing:Late",
+            "weighting 'late' cannot be had from wmtp_late.nothing:Late: ModuleNotFoundError: No module named",
+        ),
+        ("late = wmtp_late.late:Nothing", "weighting 'late' cannot be had from wmtp_late.late:Nothing: AttributeError: module"),
         ("late = wmtp_late.late:dataclass", "weighting 'late': wmtp_late.late:dataclass is no subclass of"),
         ("early = wmtp_late.late:Late", "weighting 'early' is defined in wmtp_late.late: its module has to have its name"),
     ],
@@ -96,3 +99,31 @@ def test_an_entry_point_that_leads_nowhere_is_said(package, offered, said):
     with pytest.raises(ConfigError) as caught:
         load_arm({"weighting": {"name": offered.split()[0]}}, "mine")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+LEVEL = '    """Twice the weight from a place in the row on."""\n'
+CHANGES = {
+    "a module that does not compile": (("class Late", "clas Late"), "cannot be had from wmtp_late.late:Late: SyntaxError: "),
+    "a module that fails": (("@dataclass(frozen=True)", "nothing"), "cannot be had from wmtp_late.late:Late: NameError: "),
+    "a method that is misspelt": (("def weights(", "def weight("), "wmtp_late.late.Late has no method `weights`"),
+    "no dataclass": (("@dataclass(frozen=True)", ""), "wmtp_late.late.Late is no dataclass, so that its fields are no keys"),
+    "no such level": ((LEVEL, '    level = "position"\n'), ".level is 'position': use one of same, positions, targets"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_would_be_missed_only_when_it_weighs_is_said_when_it_is_named(package, change):
+    (old, new), said = CHANGES[change]
+    (package("late = wmtp_late.late:Late") / "late.py").write_text(CODE.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load_arm({"weighting": {"name": "late"}}, "mine")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("returned", "named"), [("None", "NoneType"), ("weights_BTH.tolist()", "list")])
+def test_a_weighting_that_returns_no_tensor_is_not_taken_for_ones(package, returned, named):
+    folder = package("late = wmtp_late.late:Late")
+    (folder / "late.py").write_text(CODE.replace("return weights_BTH", f"return {returned}"))
+    weighting = load_arm({"weighting": {"name": "late"}}, "mine").weighting
+    with pytest.raises(TypeError, match=f"weighting late must return a tensor of weights, not {named}"):
+        target_weights(weighting, make_inputs())
