@@ -126,41 +126,37 @@ def tensor_names(path: Path) -> list[str]:
     Raises:
         ModelError: the file is cut off, or none of the format.
     """
+    return list(_headers(path))
+
+
+def _headers(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Every tensor's dtype and shape, as `tensor_names`."""
     from safetensors import SafetensorError, safe_open
 
     _require_file(path)
     try:
         with safe_open(path, framework="numpy") as tensors:
-            return sorted(tensors.keys())
+            parts = {name: tensors.get_slice(name) for name in sorted(tensors.keys())}
+            return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} ({path.stat().st_size:,} bytes) is cut off or broken: {first_line(error)}") from None
 
 
 def num_elements(folder: Path) -> int | None:
     """How many numbers a model's weights are; None where they are quantised, or in PyTorch's own files, which tell it late."""
-    from safetensors import safe_open
-
     files = weight_files(folder)
     settings = read_object(folder / CONFIG)
     if any(key in settings for key in _QUANTISED) or any(path.suffix != ".safetensors" for path in files):
         return None
-    number = 0
-    for path in files:
-        with safe_open(path, framework="numpy") as tensors:
-            number += sum(math.prod(tensors.get_slice(name).get_shape()) for name in sorted(tensors.keys()))
-    return number
+    return sum(math.prod(shape) for path in files for _, shape in _headers(path).values())
 
 
 def _require_floats(files: Sequence[Path]) -> None:
     """Raises ModelError: integers or numbers of 8 bits, which a loader would take for the weights, whatever their scale was."""
-    from safetensors import safe_open
-
     for path in (path for path in files if path.suffix == ".safetensors"):
-        with safe_open(path, framework="numpy") as tensors:
-            for name in sorted(tensors.keys()):
-                dtype = tensors.get_slice(name).get_dtype()
-                if name.endswith("weight") and dtype not in _PLAIN:
-                    raise ModelError(f"{path}: tensor {name} holds {dtype}, and {CONFIG} says nothing of how it is quantised")
+        for name, (dtype, _) in _headers(path).items():
+            if name.endswith("weight") and dtype not in _PLAIN:
+                raise ModelError(f"{path}: tensor {name} holds {dtype}, and {CONFIG} says nothing of how it is quantised")
 
 
 def _require_layers(folder: Path, settings: Mapping[str, Any], files: Sequence[Path]) -> None:

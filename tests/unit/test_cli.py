@@ -3,6 +3,7 @@
 import pytest
 
 import wmtp
+from tests.unit.evaluation.benchmarks import one_line
 from tests.workspaces import PROJECT
 from wmtp import tasksets
 from wmtp.cli import main
@@ -57,6 +58,5 @@ def test_tasks_are_listed_with_their_own_descriptions(capsys, monkeypatch, tmp_p
 def test_the_users_mistake_is_exit_code_2_and_one_line(argv, message, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(argv) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert message in one_line(capsys)
     assert not list(tmp_path.iterdir())

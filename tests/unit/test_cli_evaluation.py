@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.unit.evaluation.benchmarks import one_line
 from wmtp.cli import main
 
 EVALUATE = ["evaluate", "mbpp", "--model", "m", "--data", "d", "--out", "o"]
@@ -33,6 +34,5 @@ SCORE = ["score", "mbpp", "--samples", "s", "--data", "d", "--out", "o"]
 def test_a_mistake_is_exit_code_2_and_one_line_before_anything_is_read(argv, message, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(argv) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert message in one_line(capsys)
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import init_empty_weights
 from torch import nn
 
 from wmtp.errors import ModelError, described
@@ -84,9 +83,8 @@ def _require_size(folder: Path, where: str) -> None:
     held = num_elements(folder)
     if held is None:
         return
-    with init_empty_weights(include_buffers=True):
+    with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    model.tie_weights()
     wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted > _MUCH_LARGER * held:
         said = f"config.json is of a model of {wanted:,} parameters, and the weights are {held:,} numbers"

@@ -164,10 +164,8 @@ def by_difficulty(report: Report) -> Figure | None:
     counts = next(iter(report["arms"].values()))["by_difficulty"]
     figure, axes = new_figure(3.4)
     _bars(axes, {arm: [e["by_difficulty"][level]["pass@1"] for level in levels] for arm, e in report["arms"].items()}, styles)
-    tasks = [plural(counts[level]["num_tasks"], "task") for level in levels]
-    axes.set_xticks(
-        range(len(levels)), [f"difficulty {level}\n({number})" for level, number in zip(levels, tasks, strict=True)]
-    )
+    labels = [f"difficulty {level}\n({plural(counts[level]['num_tasks'], 'task')})" for level in levels]
+    axes.set_xticks(range(len(levels)), labels)
     axes.set_ylim(0, None)
     axes.set(ylabel="pass@1")
     axes.set_title(f"Sampled pass@1 by difficulty ({_scope(report)})")

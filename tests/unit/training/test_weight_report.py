@@ -58,8 +58,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def leave_one_out(table):
-    """Mean weight on noise minus that on signal, without each of the rows, and the mean of these."""
+def jackknifed_sem(table):
+    """The standard error of the mean weight on noise minus that on signal, by leaving out each of the rows."""
 
     def difference(rows):
         tokens = [(table[r]["is_noise"][t], weight_of(r, t)) for r in rows for t in range(*span(table[r]))]
@@ -69,7 +69,7 @@ def leave_one_out(table):
         return record["prompt_len"], len(record["input_ids"])
 
     found = [difference([r for r in range(len(table)) if r != left_out]) for left_out in range(len(table))]
-    return [(one, statistics.fmean(found)) for one in found]
+    return math.sqrt((len(table) - 1) * statistics.pvariance(found))
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -81,15 +81,13 @@ def test_noise_and_signal_weigh_what_their_tokens_weigh_on_average(ranks, folder
         prompt, tokens = prompt + record["prompt_len"], tokens + len(record["input_ids"])
         for t in range(record["prompt_len"], len(record["input_ids"])):
             (noise if record["is_noise"][t] else signal).append((record["noise_kind"], weight_of(row, t)))
-    differences = [jackknifed - mean for jackknifed, mean in leave_one_out(table)]
-    sem = math.sqrt((len(table) - 1) / len(table) * sum(difference**2 for difference in differences))
     comments = [weight for kind, weight in noise if kind == "comments"]
     clean = [weight for kind, weight in signal if not kind]
     for one, _ in found:
         assert one["num_examples"] == len(table) == 48
         assert one["signal_mean"] == pytest.approx(sum(weight for _, weight in signal) / len(signal))
         assert one["noise_mean"] == pytest.approx(sum(weight for _, weight in noise) / len(noise))
-        assert one["difference_sem"] == pytest.approx(sem, rel=0.03)  # two approximations of the same
+        assert one["difference_sem"] == pytest.approx(jackknifed_sem(table), rel=0.03)  # two approximations of the same
         assert one["prompt_frac"] == pytest.approx(prompt / tokens)
         assert one["by_noise_kind"]["comments"] == pytest.approx(sum(comments) / len(comments))
         assert one["by_noise_kind"]["clean"] == pytest.approx(sum(clean) / len(clean))
