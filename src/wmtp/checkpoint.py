@@ -73,6 +73,8 @@ class Checkpointer:
     Args:
         folder: of this stage and fingerprint; created when needed.
         keep: how many of the newest checkpoints stay (the best one stays besides).
+
+    `newest`: the step of the last checkpoint that was restored or is being written, or has been; None before there is one.
     """
 
     def __init__(self, folder: Path, world: World, *, keep: int = 2) -> None:
@@ -82,6 +84,7 @@ class Checkpointer:
         )  # training's own collectives must not meet the writer's
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="checksums")
         self._pending: _Pending | None = None
+        self.newest: int | None = None
 
     def __enter__(self) -> Checkpointer:
         return self
@@ -119,6 +122,7 @@ class Checkpointer:
         assert isinstance(done, Future)
         sums = self._hashing.submit(self._checksums, done, temporary)
         self._pending = _Pending(step, done, sums, json.dumps(progress), best)
+        self.newest = step
 
     def _checksums(self, done: Future[Any], folder: Path) -> dict[str, _Sum]:
         """Of this rank's share of the files, once all are written."""
@@ -215,6 +219,7 @@ class Checkpointer:
                 reason = touched = self._try(lambda folder=folder, mark=mark: self._restore(folder, mark, state, seed))  # type: ignore[misc]
             if not reason:
                 progress: dict[str, Any] = mark["progress"]
+                self.newest = mark["step"]
                 return progress
             if self.world.is_main:
                 _put_aside(folder)

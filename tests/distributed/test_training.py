@@ -261,16 +261,22 @@ def test_a_truncated_checkpoint_is_passed_over(tables, tmp_path, capfd):
 
 
 def poisoned(world, folder, resume):
-    try:
-        fit(world, folder, resume=resume, poison=4)
-    except NumericsError as error:
-        return str(error)
-    return None
+    """What is said of a NaN in the first step, and in the fifth."""
+    said = []
+    for step in (0, 4):
+        try:
+            fit(world, folder, resume=resume, poison=step)
+        except NumericsError as error:
+            said.append(str(error))
+    return said
 
 
 def test_nan_stops_every_rank_and_names_the_step(tables, tmp_path):
     messages = run_on_ranks(2, poisoned, tables, str(tmp_path / "resume"), tmp_path=tmp_path)
-    assert len(set(messages)) == 1 and "step 5" in messages[0]
+    first, fifth = messages[0]
+    assert messages[1] == messages[0]
+    assert first.endswith(" at step 1; there is no checkpoint yet")
+    assert fifth.endswith(" at step 5; the checkpoint of step 4 is kept")
     assert (tmp_path / "resume" / "step-00000004").is_dir()
 
 

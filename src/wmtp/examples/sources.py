@@ -157,7 +157,8 @@ def _from_held_out(
 ) -> tuple[list[Problem], list[Problem]]:
     """Validation problems with the chosen solutions, test problems with all.
 
-    Drawn from both ends of one random order, or test problems from a file of their own, `tested`.
+    Drawn from both ends of one random order, or test problems from a file of their own, `tested`. A problem that leaves nothing
+    to validate with makes room for the next one; what is tested does not depend on what fits.
     """
     of_test, test_path = (held_out, config.validation_path) if tested is None else (tested, config.test_path)
     files = {"num_validation_problems": (held_out, config.validation_path), "num_test_problems": (of_test, test_path)}
@@ -168,18 +169,20 @@ def _from_held_out(
             told = ledger.lines[name, "problems"]
             raise DataError(f"data.{key}={number}, but {path} has {len(problems)} problems for it ({told})")
     seed = f"held out {config.heldout_seed}"
-    order = in_order(seed, keys_of([problem.problem_id for problem in held_out]))
-    validation = _by_id(held_out[i] for i in order[-config.num_validation_problems :])
     firsts = in_order(seed, keys_of([problem.problem_id for problem in of_test]))[: config.num_test_problems]
     test = _by_id(of_test[i] for i in firsts)
     account = ledger.account("split/validation", "source/validation")
     account.read(len(held_out), _num_solutions(held_out))
-    account.drop("not_sampled", len(held_out) - len(validation), _num_solutions(held_out) - _num_solutions(validation))
+    number = config.num_validation_problems
+    validation = _with_chosen_solutions(held_out, config, "validation", measure, account, last=(number, seed))
+    if len(validation) < number:
+        why = _told(account, config)
+        raise DataError(f"data.num_validation_problems={number}, but {config.validation_path} leaves {len(validation)}{why}")
     line = ledger.line("split/test", "problems", "source/validation" if tested is None else "source/test")
     line.read(len(of_test))
     line.drop("not_sampled", len(of_test) - len(test))
     line.keep(len(test))
-    return _with_chosen_solutions(validation, config, "validation", measure, account), test
+    return _by_id(validation), test
 
 
 def _by_id(problems: Iterable[Problem]) -> list[Problem]:
@@ -246,9 +249,11 @@ def draw(config: DataConfig, found: Survey, candidates: Candidates, fits: np.nda
     order = usable[in_order(f"reference {config.seed}", keys[usable])]
     reference, rest = order[: config.num_reference_problems], np.sort(order[config.num_reference_problems :])
     if len(reference) < config.num_reference_problems or not len(rest):
+        num_long = len(np.unique(candidates.problems[candidates.is_correct])) - len(usable)
+        long = f"; {num_long:,} more are too_long for data.max_length={config.max_length}" if num_long else ""
         raise DataError(
             f"data.num_reference_problems={config.num_reference_problems}, but {config.train_path} has {len(usable)} usable "
-            f"problems and some must be left to train on ({found.told})"
+            f"problems and some must be left to train on ({found.told}{long})"
         )
     drawn = Drawn({}, {})
     for name, own, reason in (("train", rest, "set_aside_for_reference"), ("reference", reference, "left_to_train_on")):
@@ -271,14 +276,33 @@ def _chosen(config: DataConfig, found: Survey, candidates: Candidates, split: st
     if config.mutants_per_solution or split == "reference":
         part = _thinned(candidates, part, candidates.is_correct, "wrong_not_used", account)
     elif config.pairwise:
-        labels = (candidates.problems[candidates.is_correct], candidates.problems[~candidates.is_correct])
-        part = _thinned(candidates, part, np.isin(candidates.problems, np.intersect1d(*labels)), "without_partner", account)
+        part = _thinned(candidates, part, _has_partner(candidates, candidates.problems), "without_partner", account)
     if split == "train":
         part = _of_drawn_problems(config, found, candidates, part, account)
     limit, pairwise = _most(config, is_clean=split == "reference")
     seed = f"{config.seed} {split}"
     own = candidates.take(part)
     return part[choose_solutions(own, max_per_problem=limit, pairwise=pairwise, seed=seed, account=account)]
+
+
+def _last_problems(problems: np.ndarray, keys: np.ndarray, number: int, seed: str) -> np.ndarray:
+    """The last `number` of these problems in a seed's order; `keys`: of all problems, by their numbers."""
+    numbers = np.unique(problems)
+    return numbers[in_order(seed, keys[numbers])][-number:]
+
+
+def _has_partner(candidates: Candidates, problems: np.ndarray) -> np.ndarray:
+    """Which of `problems`, (N,), have right and wrong ones among the candidates."""
+    is_correct = candidates.is_correct
+    return np.isin(problems, np.intersect1d(candidates.problems[is_correct], candidates.problems[~is_correct]))
+
+
+def _told(account: Account, config: DataConfig) -> str:
+    """Why problems are not used, for an error: ` (...)`, or nothing where no reason is known."""
+    reasons = {reason: number for reason, number in account.problems.dropped.items() if number and reason != "not_sampled"}
+    words = {"too_long": f"too_long for data.max_length={config.max_length}"}
+    parts = [f"{number:,} {words.get(reason, reason)}" for reason, number in reasons.items()]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _of_drawn_problems(
@@ -295,7 +319,8 @@ def _of_drawn_problems(
     )
     if config.num_problems is not None and len(drawn) < config.num_problems:
         raise DataError(
-            f"data.num_problems={config.num_problems}, but {config.train_path} leaves {len(drawn)}: use null for all"
+            f"data.num_problems={config.num_problems}, but {config.train_path} leaves {len(drawn)}{_told(account, config)}: "
+            "use null for all"
         )
     for reason, left in (
         ("unknown_difficulty", told),
@@ -325,11 +350,20 @@ def _most(config: DataConfig, *, is_clean: bool) -> tuple[int, bool]:
 
 
 def _with_chosen_solutions(
-    problems: Sequence[Problem], config: DataConfig, split: str, measure: Measure | None, account: Account
+    problems: Sequence[Problem],
+    config: DataConfig,
+    split: str,
+    measure: Measure | None,
+    account: Account,
+    *,
+    last: tuple[int, str] | None = None,
 ) -> list[Problem]:
-    """Problems that are in memory, with the chosen solutions; those that are left without any are dropped."""
+    """Problems that are in memory, with the chosen solutions; those that are left without any are dropped.
+
+    `last`: at most so many of those that have some, the last ones of the seed's order.
+    """
     account.problems.drop("without_solutions", sum(not problem.solutions for problem in problems))
-    candidates = candidates_of(problems)
+    candidates, keys = candidates_of(problems), keys_of([problem.problem_id for problem in problems])
     solutions = [(i, solution) for i, problem in enumerate(problems) for solution in problem.solutions]
     taskset = tasksets.get(config.source)
     limit, pairwise = _most(config, is_clean=False)
@@ -340,6 +374,12 @@ def _with_chosen_solutions(
             part = _thinned(candidates, part, candidates.is_correct, "wrong_not_used", own)
         if measure is not None:
             part = _thinned(candidates, part, fits, "too_long", own)
+        if last is not None:
+            if pairwise:
+                has_partner = _has_partner(candidates.take(part), candidates.problems)
+                part = _thinned(candidates, part, has_partner, "without_partner", own)
+            taken = _last_problems(candidates.problems[part], keys, *last)
+            part = _thinned(candidates, part, np.isin(candidates.problems, taken), "not_sampled", own)
         seed = f"{config.seed} {split}"
         taken = choose_solutions(candidates.take(part), max_per_problem=limit, pairwise=pairwise, seed=seed, account=own)
         return Drawn({split: part[taken]}, {split: own})

@@ -45,6 +45,7 @@ def token_weights(
         of the token as that head's target, scaled as in the loss; NaN where it is none (the prompt, the first tokens).
     Raises:
         ConfigError: an arm that cannot be.
+        NumericsError: weights that are NaN, infinite, negative or all zero, with which a run would stop.
         ValueError: a score is missing, or comes from a model with another tokenizer.
         DataError: the examples' scores cannot be weighted by.
     """

@@ -89,7 +89,10 @@ def _greedy_clause(entry: dict[str, Any]) -> str:
 
 
 def _single(difference: dict[str, Any]) -> str:
-    return "differs from" if difference["mean"] else "is level with"
+    """By the intervals over tasks alone, the joint one too where there is one: one pair of runs has no other."""
+    bounds = [difference.get(f"{kind}{end}") for kind in ("", "joint_") for end in ("low", "high")]
+    known = [bound for bound in bounds if bound is not None]
+    return "differs from" if min(known) > 0 or max(known) < 0 else "cannot be told from"
 
 
 def _pair_sentence(pair: dict[str, Any], noun: str) -> str:

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -110,7 +111,7 @@ def train(
     gate, started = _Gate(world), time.monotonic() - state.time_s
     pace = Pace(world, model, loader, dtype=config.dtype, heads=heads, peak_flops=peak_flops)
     model.train()
-    with checkpointer, heeded(world) as departure:
+    with checkpointer, heeded(world) as departure, _what_is_kept(checkpointer):
         for micro_batches in _micro_batches(loader, world, state, config):
             warmup.set_learning_rates(factor := lr_factor(optim, state.step, config.steps), optim, state.step)
             metrics = step_function(micro_batches, state.step)
@@ -132,6 +133,17 @@ def train(
     if state.result_step != state.step:
         checkpointer.load(state.result_step, train_state)
     return state
+
+
+@contextmanager
+def _what_is_kept(checkpointer: Checkpointer) -> Iterator[None]:
+    """Numbers that are broken are told with what of the training is left."""
+    try:
+        yield
+    except NumericsError as error:
+        newest = checkpointer.newest
+        kept = "there is no checkpoint yet" if newest is None else f"the checkpoint of step {newest} is kept"
+        raise NumericsError(f"{error}; {kept}") from None
 
 
 def _micro_batches(loader: TrainLoader, world: World, state: LoopState, config: TrainConfig) -> Iterator[list[Batch]]:
@@ -228,7 +240,7 @@ def _validated(model: nn.Module, validate: Callable[[], dict[str, float]], step:
     model.train()
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise NumericsError(f"{name}={value} at step {step}; the last checkpoint is kept")
+            raise NumericsError(f"{name}={value} at step {step}")
     return metrics
 
 
@@ -262,4 +274,4 @@ class _Gate:
         firsts = self._world.all_reduce(torch.stack(list(self._first.values())), op=torch.distributed.ReduceOp.MIN).tolist()
         first, name = min(zip(firsts, self._first, strict=True), key=lambda pair: pair[0])
         if first != math.inf:
-            raise NumericsError(f"{name} at step {int(first)}; the last checkpoint is kept")
+            raise NumericsError(f"{name} at step {int(first)}")

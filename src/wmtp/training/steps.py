@@ -15,6 +15,7 @@ from torch import nn
 from wmtp.config import ArmConfig
 from wmtp.config.training import HeadsConfig, at_step
 from wmtp.distributed import World
+from wmtp.errors import NumericsError
 from wmtp.objectives import scaled_loss, shift_labels
 from wmtp.objectives.linear_nll import ScaleGuess
 from wmtp.objectives.token_order import OrderTargets, order_targets
@@ -95,6 +96,7 @@ class LanguageModelStep:
         self.weighting = arm.weighting
         self.needs = self.weighting.needs
         self.loss = LossShape(arm.reduction, arm.normalise)
+        self._whose = f"the weights of {self.weighting.name}"
 
     def __call__(self, batches: Sequence[Batch], step: int) -> StepMetrics:
         batches = [batch.to(self.world.device) for batch in batches]
@@ -112,10 +114,10 @@ class LanguageModelStep:
             inputs = self._first_pass(batches, inputs)
             weighted = self._weigh(inputs)
             forwards = self._known(batches, weighted, inputs.nll_BTH)
-        metrics = weight_metrics(weighted)
+        metrics = weight_metrics(weighted, self._whose)
         if inputs.nll_BTH is not None:
             finite = torch.isfinite(inputs.nll_BTH).all()
-            metrics.broken["an NLL that the weights are made from is NaN or Inf"] = ~finite
+            metrics.broken = {"an NLL that the weights are made from is NaN or Inf": ~finite, **metrics.broken}
         for forward in forwards:
             forward.backward(metrics, self.world, len(batches))
         for batch in batches:
@@ -124,12 +126,20 @@ class LanguageModelStep:
 
     @torch.no_grad()
     def weights(self, batches: Sequence[Batch], step: int) -> torch.Tensor:
-        """The scaled weights that a global batch would get now, (B, T, H): for reports. All ranks call it."""
+        """The scaled weights that a global batch would get now, (B, T, H): for reports. All ranks call it.
+
+        Raises:
+            NumericsError: weights that no training may go on with, see `Weighted.broken`; on every rank.
+        """
         batches = [batch.to(self.world.device) for batch in batches]
         inputs = self._inputs(join_batches(batches), step)
         if self.needs.policy:
             inputs = self._first_pass(batches, inputs)
-        return self._weigh(inputs).scaled()
+        weighted = self._weigh(inputs)
+        for name, flag in weighted.broken(self._whose).items():
+            if self.world.all_reduce(flag.double()) > 0:
+                raise NumericsError(name)
+        return weighted.scaled()
 
     # ------------------------------------------------------------------------------- the three regimes
 

@@ -62,11 +62,17 @@ class Weighted:
         valid_BTH = (self.labels_BTH != IGNORE_INDEX).float()
         return valid_BTH if self.weights_BTH is None else self.weights_BTH * self.factors().float()
 
-    def is_broken(self) -> torch.Tensor:
-        """Whether weights are negative, NaN, Inf (both show in the sums) or all zero; a boolean on the device."""
-        total = self.sums_3H[0].sum()
-        broken = ~torch.isfinite(total) | (total <= 0) & (self.counts_H.sum() > 0)
-        return broken if self.weights_BTH is None else broken | (self.weights_BTH < 0).any()
+    def broken(self, whose: str = "weights") -> dict[str, torch.Tensor]:
+        """What weights must never be -> whether these are, booleans on the device: of this rank's share, `all zero` of the
+        global batch. Empty for ones. `whose`: what the weights are called."""
+        if self.weights_BTH is None:
+            return {}
+        return {
+            f"{whose} are NaN": torch.isnan(self.weights_BTH).any(),
+            f"{whose} are infinite": torch.isinf(self.weights_BTH).any(),
+            f"{whose} are negative": (self.weights_BTH < 0).any(),
+            f"{whose} are all zero": (self.sums_3H[0].sum() == 0) & (self.counts_H.sum() > 0),
+        }
 
 
 def weigh(
@@ -90,12 +96,12 @@ def weigh(
     return Weighted(labels_BTH, weights_BTH, loss, normaliser, counts_H, num_positions, sums.view(3, -1), head_weights)
 
 
-def weight_metrics(weighted: Weighted) -> StepMetrics:
+def weight_metrics(weighted: Weighted, whose: str = "weights") -> StepMetrics:
     """Statistics of the weights as the loss sees them; each is the global batch's own, and steps are averaged.
 
     `weight/mean`, `weight/std`: over targets or, under `position_mean`, over positions of their targets' mean, so that the mean
     is one under `mean_one` in both. `weight/entropy`: of the targets' shares of the loss, over its largest value log N.
-    `weight/selected_head<h>`: share of the head's targets with a weight above zero.
+    `weight/selected_head<h>`: share of the head's targets with a weight above zero. `whose`: see `Weighted.broken`.
     """
     metrics = StepMetrics()
     factors_H, (amount_H, log_H, square_H) = weighted.factors(), weighted.sums_3H
@@ -115,5 +121,5 @@ def weight_metrics(weighted: Weighted) -> StepMetrics:
         metrics.ratios[f"weight/selected_head{h}"] = ((weights_BTH[..., h] > 0).sum(), valid_BTH[..., h].sum())
     metrics.maxima["weight/max"] = weights_BTH.max()
     metrics.minima["weight/min"] = weights_BTH.masked_fill(~valid_BTH, torch.inf).min()
-    metrics.broken["weights are negative, NaN, Inf or all zero"] = weighted.is_broken()
+    metrics.broken |= weighted.broken(whose)
     return metrics

@@ -218,7 +218,7 @@ class Weighting(ABC):
         """Weights before normalisation.
 
         Returns:
-            weights_BTH, or weights_BT that belong to positions; >= 0. None stands for ones, where `level` is `same`.
+            weights_BTH or, where `level` is `positions`, weights_BT; finite, >= 0. None stands for ones, where it is `same`.
         """
 
     def guess(self, inputs: WeightInputs, counts_H: torch.Tensor, loss: LossShape) -> ScaleGuess | None:
@@ -246,13 +246,22 @@ def target_weights(weighting: Weighting, inputs: WeightInputs) -> torch.Tensor |
     Returns:
         weights_BTH >= 0, zero on ignored labels, no gradient; None means ones.
     Raises:
-        TypeError: no tensor; also None of a weighting that is not of the level `same`, and has forgotten to return.
+        TypeError: not what the weighting's level says: no tensor (one has forgotten to return), ones of a shape of their own, a
+            weight a token of what calls itself weights of targets.
     """
     import torch
 
     weights = weighting.weights(inputs)
-    if weights is None and weighting.level == "same":
+    subject, level = f"weighting {weighting.name}", weighting.level
+    if level == "same":
+        if weights is not None:
+            raise TypeError(f"{subject} is of the level same, which stands for ones: it must return None")
         return None
     if not isinstance(weights, torch.Tensor):
-        raise TypeError(f"weighting {weighting.name} must return a tensor of weights, not {type(weights).__name__}")
+        raise TypeError(f"{subject} must return a tensor of weights, not {type(weights).__name__}")
+    shape, of_targets = tuple(weights.shape), tuple(inputs.labels_BTH.shape)
+    if shape != of_targets and (shape != of_targets[:2] or level != "positions"):
+        wanted = f"{of_targets} or {of_targets[:2]}" if level == "positions" else f"{of_targets}"
+        hint = " (a weight a token is of the level positions)" if shape == of_targets[:2] else ""
+        raise TypeError(f"{subject}, of the level {level}, must return weights of the shape {wanted}, not {shape}{hint}")
     return inputs.expand(weights)

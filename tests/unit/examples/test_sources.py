@@ -110,7 +110,7 @@ def test_bins_and_numbers_say_which_of_them_left_a_problem_out(files, tmp_path):
 
 def test_what_a_problem_has_none_of_is_counted(files, tmp_path):
     held_out = [problem(f"v{i}", f"Do held out {i}.", right=i % 2, wrong=i % 3) for i in range(6)]
-    files |= {"validation_path": written(tmp_path / "validation.jsonl", held_out), "num_validation_problems": 6}
+    files |= {"validation_path": written(tmp_path / "validation.jsonl", held_out), "num_validation_problems": 3}
     ledger = Ledger()
     splits = load_splits(DataConfig(**files | {"mutants_per_solution": 1}), tmp_path, ledger)
     counts = ledger.counts()
@@ -120,6 +120,10 @@ def test_what_a_problem_has_none_of_is_counted(files, tmp_path):
     }
     assert dropped == {"without_solutions": 1, "wrong_not_used": 2}
     assert counts["split/validation/solutions/dropped/wrong_not_used"] == 0 + 1 + 2 + 0 + 1 + 2
+    files |= {"mutants_per_solution": 1, "num_validation_problems": 4}
+    said = r"num_validation_problems=4, but validation.jsonl leaves 3 \(1 without_solutions, 2 wrong_not_used\)$"
+    with pytest.raises(DataError, match=said):
+        load_splits(DataConfig(**files), tmp_path, Ledger())
 
 
 @pytest.mark.parametrize(
@@ -354,6 +358,41 @@ def test_what_is_too_long_is_left_out_before_anything_is_drawn(files, tmp_path, 
         ]
     assert ledger.counts()["split/train/solutions/dropped/too_long"] > 0
     assert len(looked_at) == len(set(looked_at))
+
+
+@pytest.mark.parametrize("pairwise", [True, False])
+def test_validation_is_full_of_what_can_be_used_and_is_drawn_as_from_a_file_of_that_alone(files, tmp_path, pairwise):
+    held_out = [problem(f"v{i}", f"Do held out {i}.", right=2, wrong=2) for i in range(40)]
+    held_out[::3] = [replace(each, prompt=each.prompt + " and so on" * 9) for each in held_out[::3]]
+    held_out[1::3] = [replace(each, solutions=each.solutions[:2]) for each in held_out[1::3]]  # right ones alone
+    files |= {"max_length": 20, "pairwise": pairwise, "num_validation_problems": 12, "num_test_problems": 9}
+    files["validation_path"] = written(tmp_path / "validation.jsonl", held_out)
+    ledger, config = Ledger(), DataConfig(**files)
+    drawn = load_splits(config, tmp_path, ledger, measure_by=lambda _: by_words)
+    ledger.check()
+    assert len(drawn.validation) == 12 and ledger.counts()["split/validation/problems/dropped/too_long"] > 0
+    assert len({p.problem_id for p in drawn.test} & {p.problem_id for p in held_out[::3]}) > 0, "what is tested is as it was"
+    usable = [each for i, each in enumerate(held_out) if i % 3 and (i % 3 == 2 or not pairwise)]
+    files["validation_path"] = written(tmp_path / "usable.jsonl", usable)
+    expected = load_splits(DataConfig(**files), tmp_path, Ledger())
+    assert [(p.problem_id, p.solutions) for p in drawn.validation] == [(p.problem_id, p.solutions) for p in expected.validation]
+    too_many = replace(config, num_validation_problems=len(usable) + 1)
+    long = "14 too_long for data.max_length=20"
+    why = f"{long}, 13 without_partner" if pairwise else long
+    with pytest.raises(DataError, match=rf"={len(usable) + 1}, but validation.jsonl leaves {len(usable)} \({why}\)$"):
+        load_splits(too_many, tmp_path, Ledger(), measure_by=lambda _: by_words)
+
+
+def test_fewer_than_asked_for_because_of_their_length_is_said_with_the_length(files, tmp_path):
+    train = [replace(each, prompt=each.prompt + " and so on" * 9) if i % 3 else each for i, each in enumerate(many(30))]
+    files |= {"train_path": written(tmp_path / "train.jsonl", train), "max_length": 20, "num_reference_problems": 2}
+    with pytest.raises(
+        DataError, match=r"leaves 8 \(20 too_long for data.max_length=20, 2 set_aside_for_reference\): use null"
+    ):
+        load_splits(DataConfig(**files | {"num_problems": 9}), tmp_path, Ledger(), measure_by=lambda _: by_words)
+    files["num_reference_problems"] = 10
+    with pytest.raises(DataError, match=r"has 10 usable problems .*; 20 more are too_long for data.max_length=20\)$"):
+        load_splits(DataConfig(**files), tmp_path, Ledger(), measure_by=lambda _: by_words)
 
 
 def test_a_file_of_the_users_own_is_the_test_and_is_not_trained_on(files, tmp_path):

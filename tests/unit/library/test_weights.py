@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import wmtp
 from tests.unit.library.conftest import EXAMPLES
-from wmtp.errors import ConfigError
+from wmtp.errors import ConfigError, NumericsError
+from wmtp.weightings.dft import Dft
 
 RHO1 = {"weighting": {"name": "rho1", "keep_frac": 0.5}}
 
@@ -66,3 +68,11 @@ def test_what_is_missing_or_does_not_fit_is_said(folders, tmp_path):
         wmtp.token_weights(RHO1, EXAMPLES, policy=policy)
     with pytest.raises(ConfigError, match="keep_frac"):
         wmtp.token_weights({"weighting": {"name": "rho1", "keep_frac": 2}}, EXAMPLES, policy=policy)
+
+
+@pytest.mark.parametrize(("weight", "said"), [(-1.0, "negative"), (0.0, "all zero"), (math.inf, "infinite"), (math.nan, "NaN")])
+def test_weights_that_no_run_goes_on_with_are_refused_too(folders, monkeypatch, weight, said):
+    policy = wmtp.load_model(folders / "policy")
+    monkeypatch.setattr(Dft, "weights", lambda self, inputs: torch.full_like(inputs.nll, weight))
+    with pytest.raises(NumericsError, match=f"^the weights of dft are {said}$"):
+        wmtp.token_weights({"weighting": {"name": "dft"}, "normalise": "none"}, EXAMPLES, policy=policy)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.reporting.artifacts import make_config, write_artifacts, write_json
 from wmtp.reporting.collect import collect
-from wmtp.reporting.findings import _weight_sentences, evidence, signed
+from wmtp.reporting.findings import _single, _weight_sentences, evidence, signed
 from wmtp.reporting.inputs import load_inputs
 
 
@@ -130,6 +130,22 @@ def test_several_critics_are_told_with_their_spread(tmp_path):
     assert report["shared_stages"]["train_critic"]["num_trainings"] == 2
 
 
-def test_one_pair_of_runs_without_a_difference_is_level(tmp_path):
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        ((0.01, 0.2), "differs from"),
+        ((-0.2, -0.01), "differs from"),
+        ((-0.01, 0.2), "cannot be told from"),
+        ((0.0, 0.0), "cannot be told from"),
+        ((0.01, 0.2, -0.02, 0.23), "cannot be told from"),
+        ((0.03, 0.2, 0.01, 0.22), "differs from"),
+    ],
+)
+def test_one_pair_of_runs_differs_only_where_its_intervals_exclude_zero(bounds, says):
+    names = ("low", "high", "joint_low", "joint_high")
+    assert _single({"mean": 0.1} | dict(zip(names, [*bounds, None, None], strict=False))) == says
+
+
+def test_one_pair_of_runs_of_which_both_solve_nothing_cannot_be_told_apart(tmp_path):
     report = report_of(tmp_path, ["baseline", "verifiable"], [0], skill={"baseline": -99.0, "verifiable": -99.0})
-    assert text_of(report, "verifiable").startswith("is level with baseline in this one pair of runs")
+    assert text_of(report, "verifiable").startswith("cannot be told from baseline in this one pair of runs")

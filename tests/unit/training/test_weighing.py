@@ -107,9 +107,20 @@ def test_two_ranks_know_what_one_rank_knows():
 
 
 @pytest.mark.parametrize("normalise", ["mean_one", "none"])
-@pytest.mark.parametrize(("change", "broken"), [(0.0, True), (torch.nan, True), (torch.inf, True), (-1.0, True), (1.0, False)])
-def test_weights_that_are_all_zero_negative_or_not_finite_are_noticed(normalise, change, broken):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(0.0, "all zero"), (torch.nan, "NaN"), (torch.inf, "infinite"), (-torch.inf, "infinite"), (-1.0, "negative"), (1.0, "")],
+)
+def test_weights_that_are_all_zero_negative_or_not_finite_are_called_what_they_are(normalise, change, said):
     inputs = make_inputs()
     weights = torch.full_like(inputs.nll_BTH, change)
     weights = torch.where(inputs.valid_BTH, weights, 0.0)
-    assert bool(weigh(OneRank(), inputs.labels_BTH, weights, LossShape("head_mean", normalise)).is_broken()) == broken
+    joined = weigh(OneRank(), inputs.labels_BTH, weights, LossShape("head_mean", normalise))
+    noticed = [name for name, flag in weight_metrics(joined, "mine").broken.items() if flag]
+    assert noticed[:1] == ([f"mine are {said}"] if said else [])
+    one = (inputs.valid_BTH.nonzero()[3]).tolist()
+    if said != "all zero":
+        weights = inputs.valid_BTH.float()
+        weights[tuple(one)] = change
+        joined = weigh(OneRank(), inputs.labels_BTH, weights, LossShape("head_mean", normalise))
+        assert [name for name, flag in joined.broken("mine").items() if flag][:1] == ([f"mine are {said}"] if said else [])

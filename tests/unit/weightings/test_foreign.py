@@ -120,6 +120,29 @@ def test_what_would_be_missed_only_when_it_weighs_is_said_when_it_is_named(packa
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("level", "returned", "said"),
+    [
+        (
+            "targets",
+            "weights_BTH[..., 0]",
+            r"of the level targets.* \(4, 9, 3\), not \(4, 9\) \(a weight a token is of the level positions\)$",
+        ),
+        ("targets", "weights_BTH[:1]", r"of the level targets.* \(4, 9, 3\), not \(1, 9, 3\)$"),
+        ("positions", "weights_BTH[0]", r"of the level positions.* \(4, 9, 3\) or \(4, 9\), not \(9, 3\)$"),
+        ("same", "weights_BTH", r"of the level same, which stands for ones: it must return None$"),
+    ],
+)
+def test_weights_that_are_not_what_the_level_says_are_refused(package, level, returned, said):
+    folder = package("late = wmtp_late.late:Late")
+    code = CODE.replace("return weights_BTH", f"return {returned}").replace(LEVEL, f'{LEVEL}\n    level = "{level}"\n', 1)
+    (folder / "late.py").write_text(code)
+    weighting = load_arm({"weighting": {"name": "late"}}, "mine").weighting
+    with pytest.raises(TypeError, match=r"^weighting late, |^weighting late is ") as caught:
+        target_weights(weighting, make_inputs())
+    assert re.search(said, str(caught.value))
+
+
 @pytest.mark.parametrize(("returned", "named"), [("None", "NoneType"), ("weights_BTH.tolist()", "list")])
 def test_a_weighting_that_returns_no_tensor_is_not_taken_for_ones(package, returned, named):
     folder = package("late = wmtp_late.late:Late")
