@@ -1,6 +1,7 @@
 """The picture of docs/concepts.md: one wrong solution, token by token, as the models of a finished demo see it.
 
-Run where `make demo` has come to its end: `python docs/make_concepts.py`. Writes docs/figures/concepts.svg.
+Run where `make demo` has come to its end: `python docs/make_concepts.py`. Writes docs/figures/concepts.svg, prints the numbers that the
+page tells, and fails where it tells others.
 """
 
 from __future__ import annotations
@@ -14,25 +15,46 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-ROW, BATCH = 17, 256
-"""The example, a row of the demo's training table, and with how many others it is weighed."""
+MISTAKE, AMONG, BATCH = "n % 1 == 1", 2000, 256
+"""The example is the first wrong solution that says so, of so many rows of the demo's training table; and how many are weighed
+together, the first rows of it and the example."""
 
 BLUE, ORANGE, GREY = "#2f7fd0", "#d55e00", "#808080"
 
 
-def measure(workspace: wmtp.Workspace) -> pd.DataFrame:
-    """Per token of the example's solution: `policy`, `reference` (NLL), `excess`, `selected`, `value`, `weight`."""
-    examples = workspace.examples(range(BATCH))
+def find(workspace: wmtp.Workspace) -> int:
+    """The example's row."""
+    for row, example in enumerate(workspace.examples(range(AMONG))):
+        if MISTAKE in example.solution and not example.is_correct:
+            return row
+    raise SystemExit(f"none of the first {AMONG} training rows is a wrong solution with {MISTAKE!r}: choose another example")
+
+
+def measure(workspace: wmtp.Workspace, row: int) -> pd.DataFrame:
+    """Per token of the solution of a row: `policy`, `reference` (NLL), `excess`, `selected`, `value`, `weight`."""
+    example, *_ = examples = workspace.examples([row, *range(BATCH - 1)])
     policy, reference, critic = workspace.policy("rho1-s0"), workspace.reference(), workspace.critic()
     arms, scores = workspace.config.arms, {"reference_nll": reference, "value": critic}
-    selected = wmtp.token_weights(arms["rho1"], examples, policy=policy, scores=scores)[ROW]["weight_head0"]
-    weight = wmtp.token_weights(arms["verifiable"], examples, policy=policy, scores=scores)[ROW]["weight_head0"]
-    frame = policy.nll([examples[ROW]])[0].rename(columns={"nll_head0": "policy"})
-    frame["reference"] = reference.nll([examples[ROW]])[0]["nll_head0"]
+    selected = wmtp.token_weights(arms["rho1"], examples, policy=policy, scores=scores)[0]["weight_head0"]
+    weight = wmtp.token_weights(arms["verifiable"], examples, policy=policy, scores=scores)[0]["weight_head0"]
+    frame = policy.nll([example])[0].rename(columns={"nll_head0": "policy"})
+    frame["reference"] = reference.nll([example])[0]["nll_head0"]
     frame["excess"] = frame["policy"] - frame["reference"]
     frame["selected"], frame["weight"] = selected > 0, weight
-    frame["value"] = critic.values([examples[ROW]], reference)[0]["value"]
+    frame["value"] = critic.values([example], reference)[0]["value"]
     return frame[~frame["is_prompt"]].reset_index(drop=True)
+
+
+def check(page: str, row: int, frame: pd.DataFrame) -> None:
+    """What the page says of the example has to be what was measured."""
+    at = next(i for i, token in enumerate(frame["token"]) if i and token.strip() == "1" and frame["token"][i - 1].strip() == "%")
+    before, after = frame["value"][at - 1], frame["value"][at]
+    said = [f"Row {row} of", f"from {before:.2f} to {after:.2f} at the mistake", f"{frame['weight'][at]:.2f} at the mistake"]
+    said.append(f"as the mistake is here: {frame['excess'][at]:.1f} nats")
+    print(*said, sep="\n")
+    missing = [words for words in said if words not in " ".join(page.split())]
+    if missing:
+        raise SystemExit(f"docs/concepts.md does not say {missing}")
 
 
 def draw(frame: pd.DataFrame, target: Path) -> None:
@@ -90,4 +112,8 @@ def _shown(token: str) -> str:
 
 if __name__ == "__main__":
     root = Path(__file__).resolve().parents[1]
-    draw(measure(wmtp.open_workspace(root)), root / "docs/figures/concepts.svg")
+    workspace = wmtp.open_workspace()
+    row = find(workspace)
+    frame = measure(workspace, row)
+    draw(frame, root / "docs/figures/concepts.svg")
+    check((root / "docs/concepts.md").read_text(encoding="utf-8"), row, frame)
