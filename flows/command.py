@@ -45,7 +45,7 @@ class Manner:
 
 
 Parse = Callable[[Sequence[str] | None], tuple[dict[str, Any], Manner]]
-NOTHING, RESTORE, RUN = "nothing", "restore", "run"
+NOTHING, RESTORE, RUN, WAIT = "nothing", "restore", "run", "wait"
 """What would become of a stage, where DVC can tell."""
 
 
@@ -77,6 +77,8 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     Raises:
         WmtpError: what can be wrong with the arguments, the workspace and Prefect's address, before anything is started.
     """
+    if manner.is_dry:  # nothing to go on with later, and DVC's books are left as they were
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
     (require_given if manner.is_dry else prepare)(root, config)
@@ -223,7 +225,7 @@ def read(parser: Parser, argv: Sequence[str] | None) -> tuple[dict[str, Any], Ma
 
 
 def _explain(root: Path, config: Config, graph: dict[str, list[str]], forced: set[str]) -> int:
-    """Per stage: up to date, restore or run, and why. Nothing is written: DVC is asked as if params.yaml said this."""
+    """Per stage: up to date, restore, run or wait, and why. Nothing is written: DVC is asked as if params.yaml said this."""
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -250,6 +252,8 @@ def verdicts(
 
 def _verdict(judgement: Judgement, behind: dict[str, str], forced: bool) -> tuple[str, str]:
     """What would become of one stage, and why. `behind`: the stages it needs whose outputs may change, and how."""
+    if judgement.is_busy:
+        return WAIT, judgement.reason
     if forced:
         return RUN, "forced"
     if behind and judgement.is_fresh:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +26,11 @@ PARAMS = "params.yaml"
 
 _T = TypeVar("_T")
 
-_BUSY_SECONDS = 0.5
+_BUSY_SECONDS, _PATIENCE = 0.5, 10.0
+"""From one try to the next while DVC is in use, and after how long somebody who waits is told for what."""
+
+_BUSY = re.compile(r"'(.+)' is busy, it is being blocked by:\n")
+_BLOCKER = re.compile(r"^ *\(PID (\d+)\): (.*)$", re.MULTILINE)
 _READ = ("dvc.yaml", "dvc.lock", PARAMS, ".dvcignore", ".dvc/config", ".dvc/config.local")
 _guard = threading.RLock()
 
@@ -45,7 +51,8 @@ _kept: list[_Opened] = []
 
 
 def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None) -> _T:
-    """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use.
+    """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use. Whoever
+    waits long is told for what, on standard error.
 
     Args:
         question: gets the `Repo`, and leaves it as it was.
@@ -57,6 +64,7 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
     from dvc.lock import LockError
     from dvc.logger import set_loggers_level
 
+    said, began = "", time.monotonic()
     with _guard, set_loggers_level(logging.ERROR):  # it warns of folders that are empty, and says what it would restore
         while True:
             try:
@@ -67,12 +75,23 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
                         continue
                     with _params_read_once(root / PARAMS, opened.loaded):
                         return question(opened.repo)
-            except LockError:
+            except LockError as error:
+                if time.monotonic() - began > _PATIENCE and said != (said := who_uses(error)):
+                    print(f"waiting: {said}", file=sys.stderr, flush=True)
                 time.sleep(_BUSY_SECONDS)
             except DvcException as error:
                 _forget()
                 if not mend(root, error):
                     raise ConfigError(f"DVC cannot read the pipeline: {error}") from error
+
+
+def who_uses(error: Exception) -> str:
+    """What a DVC `LockError` is about: a file of the workspace that a process uses, or the books themselves."""
+    busy, blockers = _BUSY.search(str(error)), _BLOCKER.findall(str(error))
+    if busy is None or not blockers:
+        return "another DVC process has the workspace's lock, .dvc/tmp/lock"
+    users = " and ".join(f"`{command}` (process {number})" for number, command in dict.fromkeys(blockers))
+    return f"{os.path.relpath(busy[1])} is in use by {users}"
 
 
 def put_in_order(root: Path) -> None:
@@ -118,7 +137,7 @@ def _open(root: Path, params: str | None) -> _Opened:
         _forget()
     if not _kept:
         proposed = {} if params is None else {"fs": _with(root / PARAMS, params)}
-        _kept.append(_Opened(root, params, stamps, Repo(str(root), _wait_for_lock=True, **proposed)))
+        _kept.append(_Opened(root, params, stamps, Repo(str(root), **proposed)))
     return _kept[0]
 
 

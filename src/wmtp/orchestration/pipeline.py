@@ -13,7 +13,7 @@ from typing import Any
 from wmtp.checks import nearest
 from wmtp.errors import ConfigError
 from wmtp.orchestration.books import PARAMS as PARAMS
-from wmtp.orchestration.books import ask
+from wmtp.orchestration.books import ask, who_uses
 
 COMMAND, PARAMS_PREFIX = "cmd", "params:"
 """What a stage's command and its parameters are called among its inputs, beside the paths of files."""
@@ -191,38 +191,59 @@ class Judgement:
     """DVC's word on one stage, now.
 
     `reason`: what changed, in words; empty where the stage is fresh. Only looked up when asked for, of the inputs as they are:
-    `is_known`, dvc.lock or the run cache say what their outputs were; `can_restore`, and DVC's cache holds these.
+    `is_known`, dvc.lock or the run cache say what their outputs were; `can_restore`, and DVC's cache holds these. `is_busy`: it
+    cannot be told, because somebody makes now what it reads or writes; `reason` says who.
     """
 
     is_fresh: bool
     reason: str = ""
     can_restore: bool = False
     is_known: bool = False
+    is_busy: bool = False
 
 
 def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
     """Ask DVC whether `name` is up to date; waits while another process writes what the stage reads."""
-    return judge_all(root, [name], look_up_cache=look_up_cache)[name]
+    return ask(root, lambda repo: _judged(_stage(repo, name), look_up_cache))
 
 
 def judge_all(
     root: Path, names: Iterable[str], *, look_up_cache: bool = False, params: str | None = None
 ) -> dict[str, Judgement]:
-    """The same for several stages, as one question. `params`: as if params.yaml held this text."""
+    """Of several stages what there is to say now, as one question: nobody is waited for.
+
+    Args:
+        params: as if params.yaml held this text.
+    """
+    from dvc.lock import LockError
+
+    def now(stage: Any) -> Judgement:
+        try:
+            return _judged(stage, look_up_cache)
+        except LockError as error:
+            return Judgement(False, who_uses(error), is_busy=True)
 
     def read(repo: Any) -> dict[str, Judgement]:
         stages = _stages(repo)
-        return {name: _judged(_among(stages, name), look_up_cache) for name in names}
+        return {name: now(_among(stages, name)) for name in names}
 
     return ask(root, read, params=params)
 
 
 def is_up_to_date(root: Path, names: Iterable[str], *, params: str | None = None) -> bool:
-    """Whether all of these stages are; looks no further than the first that is not. `params`: as in `judge_all`."""
+    """Whether all of these stages are, now: none that somebody is making. Looks no further than the first that is not.
+
+    Args:
+        params: as in `judge_all`.
+    """
+    from dvc.lock import LockError
 
     def read(repo: Any) -> bool:
         stages = _stages(repo)
-        return all(not _among(stages, name).changed() for name in names)
+        try:
+            return all(not _among(stages, name).changed() for name in names)
+        except LockError:
+            return False
 
     return ask(root, read, params=params)
 

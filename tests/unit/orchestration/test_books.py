@@ -1,5 +1,6 @@
 """A repository that is read once: what is kept follows every change of its files, and nothing that is asked changes it."""
 
+import json
 import os
 import threading
 import time
@@ -109,3 +110,48 @@ def test_a_pipeline_that_cannot_be_read_is_one_line_and_read_again_when_it_is_me
     time.sleep(0.01)
     (made / "dvc.yaml").write_text(text)
     assert judge(made, "make").is_fresh
+
+
+def in_use(root, path, command):
+    """As DVC notes that a process, this test's own parent, writes a file."""
+    (root / ".dvc/tmp/rwlock").write_text(
+        json.dumps({"write": {str(root / path): {"pid": os.getppid(), "cmd": command}}, "read": {}})
+    )
+
+
+def test_of_what_somebody_makes_now_it_is_said_who_and_nobody_waits(made):
+    in_use(made, "artifacts/policy/a", "dvc repro train@a")
+    judged = judge_all(made, read_graph(made, ["report"]), look_up_cache=True)
+    said = f"is in use by `dvc repro train@a` (process {os.getppid()})"
+    assert {name for name, one in judged.items() if one.is_busy} == {"train@a", "report"}
+    reasons = {name: one.reason.rpartition("artifacts/")[2] for name, one in judged.items() if one.is_busy}
+    assert reasons == {"train@a": f"policy/a {said}", "report": f"policy {said}"}
+    assert judged["make"].is_fresh and judged["train@b"].is_fresh
+    assert is_up_to_date(made, ["make", "train@b"]) and not is_up_to_date(made, ["make", "train@a"])
+
+
+def test_whoever_waits_long_is_told_once_for_what(made, monkeypatch, capfd):
+    monkeypatch.setattr(books, "_PATIENCE", 0.0)
+    in_use(made, "artifacts/policy/a", "dvc repro train@a")
+    end = threading.Timer(2.0, (made / ".dvc/tmp/rwlock").unlink)
+    end.start()
+    assert judge(made, "train@a").is_fresh
+    end.join()
+    said = capfd.readouterr().err
+    assert (
+        said.count("waiting: ") == 1 and f"artifacts/policy/a is in use by `dvc repro train@a` (process {os.getppid()})" in said
+    )
+
+
+def test_dvcs_own_lock_is_waited_for_and_named(made, monkeypatch, capfd):
+    from dvc.repo import Repo
+
+    monkeypatch.setattr(books, "_PATIENCE", 0.0)
+    with Repo(str(made)) as other, other.lock:
+        waiting = threading.Thread(target=judge, args=(made, "make"))
+        waiting.start()
+        waiting.join(timeout=6)
+        assert waiting.is_alive()
+    waiting.join(timeout=60)
+    assert not waiting.is_alive()
+    assert "waiting: another DVC process has the workspace's lock, .dvc/tmp/lock" in capfd.readouterr().err
