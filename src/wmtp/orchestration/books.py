@@ -30,7 +30,7 @@ _BUSY_SECONDS, _PATIENCE = 0.5, 10.0
 """From one try to the next while DVC is in use, and after how long somebody who waits is told for what."""
 
 _BUSY = re.compile(r"'(.+)' is busy, it is being blocked by:\n")
-_BLOCKER = re.compile(r"^ *\(PID (\d+)\): (.*)$", re.MULTILINE)
+_BLOCKER = re.compile(r"^ *\(PID (\d+)\): (?:(?:\S*/dvc/__main__\.py|(?:\S*/)?dvc) +)?(.*)$", re.MULTILINE)
 _READ = ("dvc.yaml", "dvc.lock", PARAMS, ".dvcignore", ".dvc/config", ".dvc/config.local")
 _guard = threading.RLock()
 
@@ -90,7 +90,8 @@ def who_uses(error: Exception) -> str:
     busy, blockers = _BUSY.search(str(error)), _BLOCKER.findall(str(error))
     if busy is None or not blockers:
         return "another DVC process has the workspace's lock, .dvc/tmp/lock"
-    users = " and ".join(f"`{command}` (process {number})" for number, command in dict.fromkeys(blockers))
+    told = {number: command.replace("--wait-for-lock ", "").replace("--single-item ", "") for number, command in blockers}
+    users = " and ".join(f"process {number} (dvc {command})" for number, command in told.items())
     return f"{os.path.relpath(busy[1])} is in use by {users}"
 
 

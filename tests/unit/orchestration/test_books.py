@@ -120,9 +120,9 @@ def in_use(root, path, command):
 
 
 def test_of_what_somebody_makes_now_it_is_said_who_and_nobody_waits(made):
-    in_use(made, "artifacts/policy/a", "dvc repro train@a")
+    in_use(made, "artifacts/policy/a", "/site/dvc/__main__.py --wait-for-lock repro --single-item train@a")
     judged = judge_all(made, read_graph(made, ["report"]), look_up_cache=True)
-    said = f"is in use by `dvc repro train@a` (process {os.getppid()})"
+    said = f"is in use by process {os.getppid()} (dvc repro train@a)"
     assert {name for name, one in judged.items() if one.is_busy} == {"train@a", "report"}
     reasons = {name: one.reason.rpartition("artifacts/")[2] for name, one in judged.items() if one.is_busy}
     assert reasons == {"train@a": f"policy/a {said}", "report": f"policy {said}"}
@@ -139,7 +139,7 @@ def test_whoever_waits_long_is_told_once_for_what(made, monkeypatch, capfd):
     end.join()
     said = capfd.readouterr().err
     assert (
-        said.count("waiting: ") == 1 and f"artifacts/policy/a is in use by `dvc repro train@a` (process {os.getppid()})" in said
+        said.count("waiting: ") == 1 and f"artifacts/policy/a is in use by process {os.getppid()} (dvc repro train@a)" in said
     )
 
 
