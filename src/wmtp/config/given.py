@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmtp.checks import require
-from wmtp.config.inputs import MADE, given, is_hub_id, pinned
-from wmtp.config.rows import require_rows
-from wmtp.errors import ConfigError, ModelError
+from wmtp.config.inputs import MADE, Given, given, is_hub_id, pinned
+from wmtp.config.rows import refused_rows
+from wmtp.errors import ConfigError, DataError, ModelError
 from wmtp.model_files import require_model, tokenizer_files
 from wmtp.model_types import require_causal
 from wmtp.places import home
@@ -20,48 +22,74 @@ if TYPE_CHECKING:
 
 def require_given(root: Path, config: Config) -> None:
     """Everything that is to be read is there, or is a hub id with a revision; models that are there are of a known kind and
-    whole, to the end of every file of weights, and have the data's tokenizer; files have the rows that are asked of them.
+    whole, to the end of every file of weights, and have the data's tokenizer; files have rows that can be read, and as many as
+    are asked of them.
 
     Raises:
         ConfigError: names the first key of which that is not so.
         DataError: a file of data that cannot be read.
     """
-    for one in given(config):
-        there = (root / (one.value if is_hub_id(one.value, one.kind) else one.path)).exists()
-        if is_hub_id(one.value, one.kind):
-            hint = f"both a hub id and a path in {root}: write ./{one.value} for what lies here"
-            require(not there, one.key, one.value, hint)
-        elif not there:
-            elsewhere = f"; of the hub: {pinned(one.kind)}" if one.kind != "header" else ""
-            hint = f"paths are relative to {root}{elsewhere}"
-            if (home(root) / one.path).exists():
-                hint = f"it lies in {home(root)}, and the first run here links it"
-            raise ConfigError(f"{one.key}={one.value} does not exist ({hint})")
-        made = (root / one.value).resolve().is_relative_to((root / MADE).resolve())
-        hint = f"a path outside of {MADE}/, where stages replace what they make: copy it"
-        require(not made or is_hub_id(one.value, one.kind), one.key, one.value, hint)
-        if one.kind == "model" and there:
-            try:
-                require_model(root / one.value)
-            except ModelError as error:
-                raise ConfigError(f"{one.key}={one.value}: {error}") from None
-            try:
-                require_causal(str(root / one.value), f"{one.key}={one.value}")
-            except ModelError as error:
-                raise ConfigError(str(error)) from None
-    _require_tokenizer(root, config)
-    require_rows(root, config)
+    for _, error in refused(root, config):
+        raise error
 
 
-def _require_tokenizer(root: Path, config: Config) -> None:
+def refused(root: Path, config: Config) -> Iterator[tuple[str, ConfigError | DataError]]:
+    """Everything that `require_given` would refuse, by key: each thing on its own, as far as others let it be looked at."""
+    bad = set[str]()
+
+    def errors() -> Iterator[tuple[str, ConfigError | DataError]]:
+        for one in given(config):
+            yield from _told(one.key, partial(_require_one, root, one))
+        yield from _other_tokenizers(root, config, bad)
+        yield from refused_rows(root, config, bad)
+
+    for key, error in errors():
+        bad.add(key)
+        yield key, error
+
+
+def _told(key: str, check: Callable[[], None]) -> Iterator[tuple[str, ConfigError | DataError]]:
+    try:
+        check()
+    except (ConfigError, DataError) as error:
+        yield key, error
+
+
+def _require_one(root: Path, one: Given) -> None:
+    there = (root / (one.value if is_hub_id(one.value, one.kind) else one.path)).exists()
+    if is_hub_id(one.value, one.kind):
+        hint = f"both a hub id and a path in {root}: write ./{one.value} for what lies here"
+        require(not there, one.key, one.value, hint)
+    elif not there:
+        elsewhere = f"; of the hub: {pinned(one.kind)}" if one.kind != "header" else ""
+        hint = f"paths are relative to {root}{elsewhere}"
+        if (home(root) / one.path).exists():
+            hint = f"it lies in {home(root)}, and the first run here links it"
+        raise ConfigError(f"{one.key}={one.value} does not exist ({hint})")
+    made = (root / one.value).resolve().is_relative_to((root / MADE).resolve())
+    hint = f"a path outside of {MADE}/, where stages replace what they make: copy it"
+    require(not made or is_hub_id(one.value, one.kind), one.key, one.value, hint)
+    if one.kind == "model" and there:
+        try:
+            require_model(root / one.value)
+        except ModelError as error:
+            raise ConfigError(f"{one.key}={one.value}: {error}") from None
+        try:
+            require_causal(str(root / one.value), f"{one.key}={one.value}")
+        except ModelError as error:
+            raise ConfigError(str(error)) from None
+    if one.kind == "tokenizer" and there:
+        hint = "a folder with a tokenizer (tokenizer.json, tokenizer_config.json)"
+        require(bool(tokenizer_files(root / one.value)), one.key, one.value, hint)
+
+
+def _other_tokenizers(root: Path, config: Config, bad: Collection[str]) -> Iterator[tuple[str, ConfigError | DataError]]:
     """What is on this machine is compared here, before anything starts; what is downloaded, by the stages that read it."""
-    there = {one.key: one for one in given(config) if not is_hub_id(one.value, one.kind)}
+    there = {one.key: one for one in given(config) if not is_hub_id(one.value, one.kind) and one.key not in bad}
     tokenizer = there.pop("data.tokenizer.path", None)
     if tokenizer is None:
         return
-    folder = root / tokenizer.value
-    hint = "a folder with a tokenizer (tokenizer.json, tokenizer_config.json)"
-    require(bool(tokenizer_files(folder)), tokenizer.key, tokenizer.value, hint)
     for one in there.values():
         if one.kind == "model" and (root / one.value).is_dir():
-            require_same_tokenizer(folder, root / one.value, f"{one.key}={one.value}")
+            same = partial(require_same_tokenizer, root / tokenizer.value, root / one.value, f"{one.key}={one.value}")
+            yield from _told(one.key, same)

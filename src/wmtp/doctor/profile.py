@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from wmtp.config import compose
 from wmtp.config import devices as gpus
 from wmtp.config.accelerators import ACCELERATORS, Accelerator, known
 from wmtp.config.compose import load_launch, read_params
-from wmtp.config.given import require_given
+from wmtp.config.given import refused
 from wmtp.config.inputs import given, is_hub_id
 from wmtp.doctor.machine import Finding
 from wmtp.doctor.work import Lengths, Work, works
@@ -128,25 +127,20 @@ def lengths_of(config: Config, root: Path) -> tuple[Lengths, str]:
     return Lengths(FILL * longest, longest), f"examples are taken to be {FILL:.0%} of data.max_length={longest} long"
 
 
-def missing(config: Config, root: Path) -> Iterator[Finding]:
-    """Everything that is given and not there, with what to do; what is on the hub is fetched by the pipeline."""
+def things(config: Config, root: Path) -> Iterator[Finding]:
+    """Everything that is given, each for what it is: what is not there, with what to do; what a run would refuse, and why; what
+    is on the hub is fetched by the pipeline."""
+    bad = {key: str(error).removeprefix(f"{key}=") for key, error in refused(root, config)}
     for one in given(config):
+        why = bad.pop(one.key, None)
         if is_hub_id(one.value, one.kind):
-            yield Finding(one.key, True, f"{one.value} is fetched when the pipeline runs")
+            yield Finding(one.key, why is None, why or f"{one.value} is fetched when the pipeline runs")
         elif not (root / one.path).exists():
             hint = "give the file" if one.kind == "data" else "`wmtp model fetch`, `wmtp convert`, or another path"
             yield Finding(one.key, False, f"{one.value} does not exist: {hint}")
         else:
-            yield Finding(one.key, True, one.value)
-
-
-def unfit(config: Config, root: Path) -> Iterator[Finding]:
-    """What is there, and yet would be refused when a run begins: the first such thing."""
-    try:
-        require_given(root, config)
-    except (ConfigError, DataError) as error:
-        setting = re.match(r"([\w.]+)=(.*)", str(error), re.DOTALL)
-        yield Finding(*((setting[1], False, setting[2]) if setting else ("data", False, str(error))))
+            yield Finding(one.key, why is None, why or one.value)
+    yield from (Finding(key, False, why) for key, why in bad.items())
 
 
 def complete(root: Path, profile: str, overrides: Sequence[str]) -> tuple[Config, list[Finding]]:
@@ -175,9 +169,7 @@ def estimate(root: Path, profile: str, overrides: Sequence[str], devices: Device
         f"{devices.flops['bfloat16'] / 1e12:.3g} in bfloat16{_tried(done)}; sampling and programs' own time are not counted",
     ]
     named = {finding.what for finding in findings}
-    findings += [finding for finding in missing(config, root) if finding.what not in named]
-    if all(finding.is_fine for finding in findings):
-        findings += unfit(config, root)
+    findings += [finding for finding in things(config, root) if finding.what not in named]
     return [*lines, *findings, *_fits(done, devices, root)]
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,11 +31,12 @@ class Reading:
     """What is known of a source beside its problems, when it has been read: `notes`, and rows that are no problems.
 
     `max_bad_frac`: share of the rows that may be so; `bad_rows`: why each is none, with file and row, of `num_rows` in all.
-    `needs_tests`: a problem without tests is no use here.
+    `needs_tests`: a problem without tests is no use here. `most_rows`: only the first so many are read.
     """
 
     max_bad_frac: float = 0.0
     needs_tests: bool = False
+    most_rows: int | None = None
     notes: Notes = field(default_factory=Notes)
     bad_rows: list[str] = field(default_factory=list)
     num_rows: int = 0
@@ -79,7 +81,7 @@ def parse_rows(path_or_hub_id: str, make: Callable[[Record, str], Made], reading
         DataError: a row that is broken, or that `make` refuses, where none may be so, or more of them than may be.
     """
     number = 0
-    for where, record in read_rows(path_or_hub_id):
+    for where, record in islice(read_rows(path_or_hub_id), reading.most_rows):
         number += 1
         try:
             if isinstance(record, DataError):

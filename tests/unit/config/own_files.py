@@ -1,5 +1,6 @@
 """A workspace with files of one's own in it, and models and tokenizers to put there."""
 
+import json
 import shutil
 
 import numpy as np
@@ -21,8 +22,17 @@ def workspace(folder):
     """`folder` with the project's configurations and the two files."""
     shutil.copytree(PROJECT / "configs", folder / "configs")
     for name in ("a.jsonl", "b.jsonl"):
-        (folder / name).write_text("{}\n" * 200)
+        write_rows(folder / name, 200)
     return folder
+
+
+def write_rows(path, number):
+    """Problems in wmtp's own schema, which are documents too."""
+    rows = (
+        {"problem_id": f"p{i}", "prompt": f"Print {i}.", "tests": [{"stdin": "", "stdout": f"{i}"}], "text": f"print({i})"}
+        for i in range(number)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def tokenizer(folder, text="one two three " * 20):

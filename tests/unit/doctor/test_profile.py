@@ -5,12 +5,13 @@ from unittest.mock import ANY
 
 import pytest
 
+from tests.unit.config.own_files import write_rows
 from tests.workspaces import PROJECT
 from wmtp.config.accelerators import known
 from wmtp.doctor import profile
 from wmtp.doctor.machine import Finding
 from wmtp.doctor.memory import Memory
-from wmtp.doctor.profile import Devices, complete, estimate, find_devices, hours_of, lengths_of, missing
+from wmtp.doctor.profile import Devices, complete, estimate, find_devices, hours_of, lengths_of, things
 from wmtp.doctor.work import Work
 from wmtp.errors import ConfigError
 
@@ -75,16 +76,26 @@ def test_documents_are_taken_to_fill_their_rows(tmp_path):
 def test_what_is_not_there_is_named_and_what_is_on_the_hub_is_fetched(tmp_path):
     overrides = ["train_policy.model.pretrained=owner/model@main", "data.tokenizer.path=some/where"]
     config, _ = complete(PROJECT, "toy", overrides)
-    found = {finding.what: finding for finding in missing(config, tmp_path)}
+    found = {finding.what: finding for finding in things(config, tmp_path)}
     assert found["train_policy.model.pretrained"].is_fine and not found["data.tokenizer.path"].is_fine
 
 
 def test_what_is_there_and_does_not_serve_is_named_too(tmp_path):
-    (tmp_path / "data.jsonl").write_text('{"problem_id": "a"}\n' * 3)
+    write_rows(tmp_path / "data.jsonl", 60)
     (tmp_path / "cut.parquet").write_text("PAR1")
+    (tmp_path / "model").mkdir()
     (tmp_path / "dvc.yaml").symlink_to(PROJECT / "dvc.yaml")
     (tmp_path / "configs").symlink_to(PROJECT / "configs")
-    few = Finding("data.num_reference_problems", False, "100 is not allowed: data.train_path=data.jsonl has 3 rows")
-    for name, found in {"data.jsonl": [few], "cut.parquet": [Finding("data", False, ANY)]}.items():
-        lines = estimate(tmp_path, "jsonl", [f"data.train_path={name}", "data.validation_path=data.jsonl"], H100, price=None)
-        assert [line for line in lines if isinstance(line, Finding) and not line.is_fine] == found
+    few = Finding("data.num_reference_problems", False, "100 is not allowed: data.train_path=data.jsonl has 60 rows")
+    model = Finding("train_policy.model.pretrained", False, "model: there is no config.json in it")
+    elsewhere = Finding("data.test_path", False, "none.jsonl does not exist: give the file")
+    given = ["data.validation_path=data.jsonl", "data.test_path=none.jsonl", "train_policy.model.pretrained=./model"]
+    tokenizer = Finding("data.tokenizer.path", False, ANY)  # the model's own
+    for name, found in {"data.jsonl": few, "cut.parquet": Finding("data.train_path", False, ANY)}.items():
+        config, _ = complete(tmp_path, "jsonl", [f"data.train_path={name}", *given])
+        findings = list(things(config, tmp_path))
+        bad = [finding for finding in findings if not finding.is_fine]
+        assert sorted(one.what for one in bad) == sorted(one.what for one in (found, model, tokenizer, elsewhere))
+        assert found in bad and elsewhere in bad
+        assert len({finding.what for finding in findings}) == len(findings), "each thing once"
+        assert Finding("data.validation_path", True, "data.jsonl") in findings
