@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
+from importlib.metadata import requires
 from typing import Any
 
 from wmtp.errors import ConfigError
@@ -30,6 +32,13 @@ def nearest(name: object, known: Iterable[str]) -> str:
 def closest(name: object, known: Iterable[str]) -> str | None:
     """The one of what is known that `name` may be a mistyping of."""
     return next(iter(difflib.get_close_matches(str(name), sorted(known), n=1)), None)
+
+
+def installing(extra: str) -> str:
+    """The command that installs what one of the package's extras is made of, in a clone and out of it."""
+    marked = f'; extra == "{extra}"'
+    wanted = [one.removesuffix(marked) for one in requires("wmtp") or () if one.endswith(marked)]
+    return shlex.join(["pip", "install", *wanted])
 
 
 def require_several(given: Any, name: str, kind: type) -> None:

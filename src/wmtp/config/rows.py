@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from wmtp.config.data import DataConfig
     from wmtp.config.schema import Config
 
-READ_BYTES, FIRST_ROWS = 32 * 2**20, 100
-"""Files of at most so many bytes are read to the end, half a second or so; of larger ones the first rows, which tell whether it
+READ_BYTES, FIRST_ROWS = 16 * 2**20, 100
+"""Files of at most so many bytes are read to the end, in a second at most; of larger ones the first rows, which tell whether it
 is the right format. `sample` says what else is wrong."""
 
 Asked = dict[str, int]

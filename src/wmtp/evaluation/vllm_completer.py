@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wmtp.checks import installing
 from wmtp.errors import ConfigError, ModelError, first_line
 from wmtp.evaluation.completer import identity_of
 from wmtp.evaluation.generate import Decoding, OnPass, Prompt, made_answer
@@ -40,7 +41,7 @@ def require_vllm(num_drafts: int, temperature: float | None) -> None:
     if num_drafts:
         raise ConfigError("--num-drafts is of no use with --backend vllm: it runs plain architectures, which have one head")
     if importlib.util.find_spec("vllm") is None:
-        raise ConfigError("--backend vllm needs the package vllm: pip install 'wmtp[vllm]'")
+        raise ConfigError(f"--backend vllm needs the package vllm: {installing('vllm')}")
 
 
 @dataclass(frozen=True)

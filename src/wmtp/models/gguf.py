@@ -20,6 +20,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 from transformers.integrations.gguf.reader import GgufHeader, load_gguf_state_dict, read_gguf_metadata
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from wmtp.checks import installing
 from wmtp.errors import ModelError, described
 from wmtp.models.file_tensors import require_every_tensor
 from wmtp.models.load import require_numbers
@@ -75,7 +76,7 @@ def write_folder(file: Path, folder: Path) -> dict[str, Any]:
             known, a tensor that is missing or too many.
     """
     if importlib.util.find_spec("gguf") is None:
-        raise ModelError(f"{file}: reading it needs the package gguf: pip install 'wmtp[gguf]'")
+        raise ModelError(f"{file}: reading it needs the package gguf: {installing('gguf')}")
     try:
         metadata, _ = read_gguf_metadata(str(file))
         header = GgufHeader.from_file(str(file))

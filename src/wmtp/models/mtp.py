@@ -31,7 +31,7 @@ from wmtp.objectives.token_order import OrderTargets
 _NO_DECODER = "config.json has no text_config: not a multi-token model, or one of an older wmtp; train it again"
 
 _IMPORT_FIRST = (
-    "This is a multi-token model of wmtp. `import wmtp.models` makes it known to transformers (pip install wmtp); "
+    "This is a multi-token model of wmtp. Where wmtp is installed, `import wmtp.models` makes it known to transformers; "
     "`wmtp export` writes it as a plain model, which needs no wmtp."
 )
 """What transformers says where it is asked for such a model and wmtp was not imported, see `MTPConfig.to_dict`."""

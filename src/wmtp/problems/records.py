@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import re
 import zlib
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from wmtp.checks import installing
 from wmtp.errors import DataError, first_line
 from wmtp.files import parse_json
 from wmtp.problems.splits import files_of, path_format
@@ -166,8 +169,20 @@ def json_value(text: str | bytes, where: str) -> Any:
         raise DataError(f"{where}: not valid JSON ({error})") from None
 
 
+def _text_lines(path: Path) -> Iterator[bytes]:
+    """
+    Raises:
+        DataError: as `_lines`; text in wider units than bytes, which would be cut within them.
+    """
+    lines = _lines(path)
+    first = next(lines, b"")
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first[:2]:
+        raise DataError(f"{path} is UTF-16 text (or UTF-32): save it as UTF-8")
+    yield from itertools.chain([first.removeprefix(codecs.BOM_UTF8)], lines)
+
+
 def _jsonl(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_text_lines(path), 1):
         if line.strip():
             yield _row(f"{path}:{number}", line)
 
@@ -181,7 +196,7 @@ def _row(where: str, line: bytes) -> Row:
 
 def _json(path: Path) -> Iterator[Row]:
     """One list of objects, all in memory (MBPP's sanitized edition is published so)."""
-    records = json_value(b"".join(_lines(path)), str(path))
+    records = json_value(b"".join(_text_lines(path)), str(path))
     if not isinstance(records, list):
         raise DataError(f"{path}: expected a list of JSON objects, found {type(records).__name__}")
     for number, record in enumerate(records):
@@ -258,7 +273,7 @@ def _hub(name: str, repo: str, config: str | None, split: str | None, revision: 
     try:
         from datasets import load_dataset
     except ImportError:
-        raise DataError(f"reading {name} from the hub needs the datasets package: pip install 'wmtp[hub]'") from None
+        raise DataError(f"reading {name} from the hub needs the datasets package: {installing('hub')}") from None
     try:
         stream = load_dataset(repo, config, split=split or "train", revision=revision, streaming=True)
         for row, record in enumerate(stream):

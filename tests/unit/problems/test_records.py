@@ -195,6 +195,16 @@ def test_what_python_cannot_follow_is_named_and_no_traceback(tmp_path, name, tex
         list(read_records(str(tmp_path / name)))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("name", ["wide.jsonl", "wide.json"])
+def test_text_in_wider_units_than_bytes_is_called_that(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes('[{"a": "1"}]\n'.encode(encoding))
+    with pytest.raises(DataError, match=rf"{name} is UTF-16 text \(or UTF-32\): save it as UTF-8$"):
+        list(read_records(str(tmp_path / name)))
+    (tmp_path / name).write_bytes(b'{"a": "1"}\n' if name == "wide.jsonl" else '[{"a": "1"}]'.encode("utf-8-sig"))
+    assert [dict(record) for _, record in read_records(str(tmp_path / name))] == [{"a": "1"}]
+
+
 @pytest.mark.parametrize(
     "path",
     ["nowhere", "./owner/name", "~/owner/name", "a/b/c", "owner/name.parquet", "owner/n:a:b:c", "owner/n:", "a/b@"],
@@ -206,7 +216,7 @@ def test_what_can_be_no_hub_id_is_looked_for_on_no_hub(path):
 
 def test_a_hub_id_needs_the_package_that_reads_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # as where the extra is not installed
-    with pytest.raises(DataError, match=r"reading owner/name:test from the hub needs .* pip install 'wmtp\[hub\]'"):
+    with pytest.raises(DataError, match=r"reading owner/name:test from the hub needs .*: pip install 'datasets>=[\d.]+'$"):
         next(read_records("owner/name:test"))
 
 
