@@ -32,11 +32,28 @@ _STARTING = "starting"
 
 @dataclass
 class _Stage:
-    """One that has begun: when, what it said of its result, and when its progress was last told."""
+    """One that has begun: when, what it said of its result, and when its progress was last told.
+
+    `waits_since`: when it said for what it waits, while it does; `waited`: for how long it has before.
+    """
 
     began: float
     result: str = ""
     told: float = field(default=0.0)
+    waits_since: float | None = None
+    waited: float = 0.0
+
+    def heard(self, now: float, *, waits: bool) -> None:
+        """It said something: that it waits, or what shows that it does no more."""
+        if not waits and self.waits_since is not None:
+            self.waited, self.waits_since = self.waited + now - self.waits_since, None
+        elif waits and self.waits_since is None:
+            self.waits_since = now
+
+    def took(self, now: float) -> str:
+        """Its time at work, and how long it waited before."""
+        waited = self.waited if self.waits_since is None else self.waited + now - self.waits_since
+        return f"{now - self.began - waited:.0f} s" + (f" after {waited:.0f} s of waiting" if waited >= 1 else "")
 
 
 class Narrator(logging.Handler):
@@ -80,6 +97,7 @@ class Narrator(logging.Handler):
 
     def _line(self, stage: str, text: str) -> None:
         known = self._stages.setdefault(stage, _Stage(self._now(), told=self._now()))
+        known.heard(self._now(), waits=_WAITS.match(text) is not None)
         progress, is_result = PROGRESS_LINE.match(text), text.startswith(f"{stage} done")
         if progress is not None:
             done, total = int(progress["step"]), int(progress["total"])
@@ -109,7 +127,7 @@ class Narrator(logging.Handler):
             self.say(_named(stage, text))
         else:
             result = f" ({known.result})" if known.result else ""
-            self.say(_named(stage, f"{text}, {self._now() - known.began:.0f} s{result}"))
+            self.say(_named(stage, f"{text}, {known.took(self._now())}{result}"))
         self._show_all()
 
     def _show_all(self) -> None:

@@ -120,8 +120,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _print_scores(arguments: argparse.Namespace, metrics: dict[str, Any]) -> int:
+    from wmtp.reporting.findings import plural
+
     limit = f", the first {arguments.limit} only" if arguments.limit is not None else ""
-    print(f"{arguments.benchmark}: {metrics['num_tasks']} tasks{limit}, at least {metrics['num_samples']} completions each")
+    tasks, each = plural(metrics["num_tasks"], "task"), plural(metrics["num_samples"], "completion")
+    print(f"{arguments.benchmark}: {tasks}{limit}, at least {each} each")
     for name in (name for name in metrics if "pass@" in name and not name.endswith(("_low", "_high"))):
         print(f"{name:<20} {metrics[name]:.4f}  [{metrics[f'{name}_low']:.4f}, {metrics[f'{name}_high']:.4f}]")
     for verdict, number in metrics["verdicts"].items():

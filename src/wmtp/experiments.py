@@ -254,5 +254,7 @@ def restore(root: Path, name: str, workspace: str | None = None) -> None:
 
 
 def _dvc(root: Path, *command: str) -> int:
+    """Its exit code. What it says of every file is nobody's; its errors are."""
     environment = own_code.environment(root, os.environ) | {"DVC_NO_ANALYTICS": "1"}
-    return subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, env=environment, check=False).returncode
+    words = [sys.executable, "-m", "dvc", *command]
+    return subprocess.run(words, cwd=root, env=environment, stdout=subprocess.DEVNULL, check=False).returncode

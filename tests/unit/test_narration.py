@@ -143,3 +143,20 @@ def test_warnings_of_ours_and_of_others_are_told_but_not_what_prefect_says_of_ev
         "prefect.client: the server is slow",
         "train: a reason",
     ]
+
+
+def test_a_stages_time_is_that_of_its_work_and_the_wait_before_is_told_beside_it():
+    told = Told()
+    told.record("evaluate@a: has not run yet", BEGINS, "evaluate@a")
+    for holder, seconds in (("x", 100), ("y", 130)):
+        told.record(f"waiting for one of 1 slots, held by {holder}", LINE, "evaluate@a")
+        told.now += seconds
+    told.record("Running on 1 process", LINE, "evaluate@a")
+    told.now += 61
+    told.record("done", ENDS, "evaluate@a")
+    assert told.lines[-1] == "evaluate@a: done, 61 s after 230 s of waiting"
+    told.record("evaluate@b: has not run yet", BEGINS, "evaluate@b")
+    told.record("waiting for one of 1 slots, held by x", LINE, "evaluate@b")
+    told.now += 20
+    told.record("cancelled", ENDS, "evaluate@b")
+    assert told.lines[-1] == "evaluate@b: cancelled, 0 s after 20 s of waiting"

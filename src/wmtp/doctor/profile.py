@@ -34,7 +34,7 @@ FILL = 0.6
 PROCESS_BYTES, CONTEXT_BYTES = 2**30, 3 * 2**29
 """What a process takes with torch and transformers loaded, and what CUDA and NCCL take of a device."""
 
-GIB = 2**30
+GIB, _WEEK = 2**30, 7 * 24.0
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,15 @@ def estimate(root: Path, profile: str, overrides: Sequence[str], devices: Device
     config, findings = complete(root, profile, overrides)
     lengths, source = lengths_of(config, root)
     done = list(works(config, root, lengths, world_size=devices.number, device=devices.kind))
+    on_gpus = f"wmtp doctor --profile {profile} --gpu h100 --gpus 8"
+    is_for_others = devices.kind == "cpu" and sum(hours_of(work, devices) for work in done) > _WEEK
     lines: list[str | Finding] = [
         f"profile {profile} on {devices.number} x {devices.name}; {source}",
         *_table(done, devices, price),
         f"taken: {devices.flops['float32'] / 1e12:.3g} TFLOP/s of a device in float32, "
         f"{devices.flops['bfloat16'] / 1e12:.3g} in bfloat16{_tried(done)}; sampling and programs' own time are not counted",
     ]
+    lines += [f"on processors that is weeks or more; on other devices: {on_gpus}"] * is_for_others
     named = {finding.what for finding in findings}
     findings += [finding for finding in things(config, root) if finding.what not in named]
     return [*lines, *findings, *_fits(done, devices, root)]
@@ -237,6 +240,8 @@ def _gib(number: float) -> str:
 
 
 def _time(hours: float) -> str:
+    if hours >= 1000 * 24:
+        return f"{hours / 24 / 365.25:,.0f} years"
     if hours >= 1:
         return f"{hours:,.1f} h"
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -174,13 +176,29 @@ def _digest(content: object) -> str:
     return f"sha256:{hashlib.sha256(repr(content).encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}]"
+_LINE = "{desc}: {percentage:3.0f}% {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}]"
+_BAR = _LINE.replace("% ", "%|{bar}| ")
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 def _follow(run: Run, batches: Iterable[Sequence[Answer]], total: int) -> None:
-    """Score with a bar, which moves within completions too: the first of a large model may take minutes to end."""
-    with tqdm(total=total, initial=len(run.samples), desc=run.taskset.name, unit="completion", bar_format=_BAR) as bar:
-        run.score(batches, lambda now: bar.update(now.progress - bar.n))
+    """Score with a bar, which moves within completions too: the first of a large model may take minutes to end. Where there is
+    no terminal, a line now and then."""
+    is_terminal, told = sys.stderr.isatty(), time.monotonic()
+    what: dict[str, Any] = {"total": total, "initial": len(run.samples), "desc": run.taskset.name, "unit": "completion"}
+    what["bar_format"] = _BAR if is_terminal else _LINE
+    if not is_terminal:
+        what |= {"file": io.StringIO(), "mininterval": _SECONDS_BETWEEN_LINES}
+
+    def tell(now: Run) -> None:
+        nonlocal told
+        bar.update(now.progress - bar.n)
+        if not is_terminal and time.monotonic() - told > _SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            print(bar, file=sys.stderr, flush=True)
+
+    with tqdm(**what) as bar:
+        run.score(batches, tell)
 
 
 def _publish(place: Unfinished, run: Run, samples: Sequence[Sample], scoring: Scoring, more: dict[str, Any]) -> dict[str, Any]:
