@@ -1,7 +1,7 @@
 """The picture of docs/concepts.md: one wrong solution, token by token, as the models of a finished demo see it.
 
-Run where `make demo` has come to its end: `python docs/make_concepts.py`. Writes docs/figures/concepts.svg, prints the numbers that the
-page tells, and fails where it tells others.
+Run where `make demo` has come to its end: `python docs/make_concepts.py`. Writes docs/figures/concepts.svg, prints the numbers
+that the page tells, and fails where it tells others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def measure(workspace: wmtp.Workspace, row: int) -> pd.DataFrame:
 
 def check(page: str, row: int, frame: pd.DataFrame) -> None:
     """What the page says of the example has to be what was measured."""
-    at = next(i for i, token in enumerate(frame["token"]) if i and token.strip() == "1" and frame["token"][i - 1].strip() == "%")
+    tokens = [token.strip() for token in frame["token"]]
+    at = next(i for i in range(1, len(tokens)) if tokens[i - 1 : i + 1] == ["%", "1"])
     before, after = frame["value"][at - 1], frame["value"][at]
     said = [f"Row {row} of", f"from {before:.2f} to {after:.2f} at the mistake", f"{frame['weight'][at]:.2f} at the mistake"]
     said.append(f"as the mistake is here: {frame['excess'][at]:.1f} nats")
