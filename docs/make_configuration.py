@@ -131,7 +131,7 @@ again if that comes out differently. A value that is not allowed is refused when
 | key | is |
 | --- | --- |
 | `arms` | list of names of `configs/arms/*.yaml` |
-| `seeds` | list of whole numbers, 0 or more: every arm is trained with each |
+| `seeds` | list of whole numbers, 0 to 4294967295: every arm is trained with each |
 | `share_upstream` | `false`: every seed has its own reference and critic. `true`: all use the first seed's |
 """
 

@@ -20,6 +20,14 @@ def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     require(value in allowed, key, value, "use one of " + ", ".join(allowed))
 
 
+MAX_SEED = 2**32 - 1
+"""What every generator of numbers takes."""
+
+
+def require_seed(key: str, value: int) -> None:
+    require(0 <= value <= MAX_SEED, key, value, f"0 to {MAX_SEED}")
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """`: did you mean X?` or the list of what is known."""
     known = sorted(known)

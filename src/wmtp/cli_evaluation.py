@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from wmtp.arguments import names, nonempty, of_arguments, path, positive, whole, wholes
+from wmtp.checks import MAX_SEED
 
 
 def add_commands(commands: Any) -> None:
@@ -26,7 +27,9 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("--max-new-tokens", type=whole(1), help="default: the prompt format's")
     evaluate.add_argument("--num-shots", type=whole(0), help="solved examples before a question (default: as published)")
     evaluate.add_argument("--shots", type=nonempty, help="file, folder or hub id that the solved examples are from")
-    evaluate.add_argument("--shot-seed", type=whole(0), help="draw them for each task, as lm-evaluation-harness by its 1234")
+    evaluate.add_argument(
+        "--shot-seed", type=whole(0, MAX_SEED), help="draw them for each task, as lm-evaluation-harness by its 1234"
+    )
     evaluate.set_defaults(run=_evaluate)
 
     for command in (score, evaluate):
@@ -40,7 +43,7 @@ def add_commands(commands: Any) -> None:
         command.add_argument("--k", type=wholes(1), default=(1,), help="of pass@k, comma-separated (default: 1)")
         command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")
         command.add_argument("--workers", type=whole(1), default=os.cpu_count() or 1, help="sandboxes at once")
-        command.add_argument("--seed", type=whole(0), default=0)
+        command.add_argument("--seed", type=whole(0, MAX_SEED), default=0)
         _add_allowance(command)
         command.add_argument(
             "--packages", type=names, help="what programs can import, or `none` (default: the benchmark's own, where installed)"

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from wmtp.checks import require
+from wmtp.checks import require, require_seed
 from wmtp.config import devices
 from wmtp.config.arms import ArmOptions, ColumnConfig, RunConfig, load_arm, make_run, needed_columns
 from wmtp.config.arms import plain as plain_tree
@@ -69,7 +69,8 @@ def compose(
     plain = _merged("the configuration", tree, overlay)
     _check_list(arm_names, "arms")
     _check_list(seed_list, "seeds")
-    require(min(seed_list) >= 0, "seeds", seed_list, "0 or more, each of them")
+    for seed in seed_list:
+        require_seed("seeds", seed)
     plain["arms"] = {
         name: _merged(f"arms.{name}", arm, arm_overlay.get(name, OmegaConf.create({}))) for name, arm in arm_trees.items()
     }
@@ -190,7 +191,7 @@ def _pop_list(overlay: DictConfig, key: str, kind: type, given: Sequence[Any] | 
 
 def _listed(tree: DictConfig, key: str, kind: type) -> Sequence[Any]:
     value = tree[key]
-    if not OmegaConf.is_list(value) or not all(isinstance(item, kind) for item in value):
+    if not OmegaConf.is_list(value) or not all(type(item) is kind for item in value):  # a truth value is an int, too
         example = "0,1" if kind is int else "baseline,rho1"
         raise ConfigError(f"{key}={value} is not a list of {kind.__name__}, e.g. {key}=[{example}]")
     return list(value)

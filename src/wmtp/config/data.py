@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from wmtp import tasksets
-from wmtp.checks import one_of, require
+from wmtp.checks import one_of, require, require_seed
 from wmtp.problems import documents
 
 MAX_BENCHMARKS = 4
@@ -140,7 +140,8 @@ class DataConfig:
         )
         endless = self.is_generated and self.num_problems is None
         require(not endless, "data.num_problems", None, f"a number: data.source={self.source} makes problems without end")
-        require(self.seed >= 0, "data.seed", self.seed, "0 or more")
+        require_seed("data.seed", self.seed)
+        require_seed("data.heldout_seed", self.heldout_seed)
         require(self.mutants_per_solution >= 0, "data.mutants_per_solution", self.mutants_per_solution, "0 or more")
         one_of("data.mutants", self.mutants, ("any", "late"))
         one_of("data.timeouts", self.timeouts, ("wrong", "dropped"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from wmtp import tasksets
-from wmtp.checks import one_of, require
+from wmtp.checks import one_of, require, require_seed
 from wmtp.problems import documents
 
 
@@ -56,7 +56,7 @@ class EvaluateConfig:
         one_of("evaluate.benchmark", self.benchmark, (*tasksets.names(), *documents.KINDS))
         for key in ("num_samples", "max_new_tokens"):
             require(getattr(self, key) > 0, f"evaluate.{key}", getattr(self, key), "a positive whole number")
-        require(self.seed >= 0, "evaluate.seed", self.seed, "0 or more")
+        require_seed("evaluate.seed", self.seed)
         require(
             self.temperature > 0,
             "evaluate.temperature",

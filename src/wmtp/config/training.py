@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-from wmtp.checks import one_of, require
+from wmtp.checks import one_of, require, require_seed
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class SeededTrainConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.seed >= 0, "train.seed", self.seed, "0 or more")
+        require_seed("train.seed", self.seed)
 
 
 def check_optimizer(model: ModelConfig, optim: OptimConfig, train: TrainConfig, section: str) -> None:
