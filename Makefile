@@ -13,8 +13,8 @@ demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models
 test: check ## the checks, and then the tests; CI runs `make docs` after it
 	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-test-fast: $(STAMP) ## the unit tests alone
-	pytest tests/unit --numprocesses 2 --dist loadscope --no-loadscope-reorder
+test-fast: $(STAMP) ## the unit tests alone, without the slow ones
+	pytest tests/unit -m "not slow" --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 check: $(STAMP) ## lint, types, import contracts, spelling
 	ruff check .

@@ -15,6 +15,8 @@ from wmtp.orchestration.pipeline import read_graph
 from wmtp.reporting.collect import collect
 from wmtp.reporting.inputs import load_inputs
 
+pytestmark = pytest.mark.slow
+
 PER_RUN = {"train_policy": "training", "evaluate": "evaluation"}
 STAGES = {
     "sample": {"cmd": "true", "params": ["data"], "outs": ["artifacts/data"]},

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LONG = 40
+
 _OWN_RUNS = "A point is a run of its own, not a moment of a longer one."
 _NOTES = {
     "scores": "Sampled pass@1 of every experiment's arms.",
@@ -52,7 +54,7 @@ def _page(comparison: Comparison, drawn: dict[str, dict[str, bytes]]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     header, cells = table(comparison)
-    rows = [[_in_lines(cell) for cell in row] for row in cells]
+    rows = [[name, differs.replace(", ", "\n"), *map(_in_lines, rest)] for name, differs, *rest in cells]
     notes = _NOTES if solves(comparison) else _NOTES_OF_DOCUMENTS
     figures = [
         {"alt": _alternative(name, comparison), "note": notes[name], **{theme: data_uri(drawn[theme][name]) for theme in drawn}}
@@ -106,7 +108,10 @@ def _scores(comparison: Comparison) -> Figure:
         interval_bar(axes, y, score, styles[row["arm"]])
         at = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
         axes.annotate(f"{score['mean']:.3f}", (score["high"], y), **at)
-    row_labels(axes, [f"{label(comparison, row['point'])}: {row['arm']}" for row in rows])
+    names = [label(comparison, row["point"]) for row in rows]
+    if max(map(len, names)) > _LONG:  # a label takes its room from the bars
+        names = [row["experiment"] for row in rows]
+    row_labels(axes, [f"{name}: {row['arm']}" for name, row in zip(names, rows, strict=True)])
     if is_solved:
         axes.set_xlim(0, None)
     axes.set_xlabel("pass@1 (share of programs that pass every test)" if is_solved else "nll of head 0, nats per token")

@@ -151,6 +151,7 @@ class WeightInputs:
 
     def column(self, column: Column) -> torch.Tensor:
         """A column by position, (B, T)."""
+        assert column.name in self.columns, f"this weighting does not say that it needs the column {column.name}"
         return self.columns[column.name]
 
     def of_targets(self, x_BT: torch.Tensor) -> torch.Tensor:

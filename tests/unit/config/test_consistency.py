@@ -18,9 +18,9 @@ CASES = [
     ("tune_reference.model.n_heads=0", "tune_reference.model.n_heads=0 is not allowed: a positive whole number"),
     ("train_critic.model.intermediate_size=-1", "train_critic.model.intermediate_size=-1 is not allowed"),
     ("train_policy.model.rope_theta=0", "train_policy.model.rope_theta=0.0 is not allowed: a positive number"),
-    ("data.seed=-1", "data.seed=-1 is not allowed: 0 or more"),
-    ("train_critic.train.seed=-1", "train_critic.train.seed=-1 is not allowed: 0 or more"),
-    ("seeds=[-1]", "seeds=[-1] is not allowed: 0 or more"),
+    ("data.seed=-1", "data.seed=-1 is not allowed: 0 to 4294967295"),
+    ("train_critic.train.seed=-1", "train_critic.train.seed=-1 is not allowed: 0 to 4294967295"),
+    ("seeds=[-1]", "seeds=-1 is not allowed: 0 to 4294967295"),
     (
         "train_policy.optim.warmup_steps=301",
         "train_policy.optim.warmup_steps=301 is not allowed: at most train_policy",

@@ -14,6 +14,8 @@ from tests.unit.config.reads import Flow, Program, key_types, leaves
 from wmtp.config import Config, LaunchConfig
 from wmtp.config.training import SeededTrainConfig
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[3]
 
 

@@ -67,7 +67,7 @@ from wmtp.errors import ConfigError
         (TrainConfig, {"micro_batch_size": 12}, "train.micro_batch_size=12 is not allowed: a divisor of global_batch_size=32"),
         (TrainConfig, {"dtype": "float16"}, "train.dtype='float16' is not allowed: use one of float32, bfloat16"),
         (TrainConfig, {"compile_backend": "x"}, "train.compile_backend='x' is not allowed: use one of inductor"),
-        (SeededTrainConfig, {"seed": -1}, "train.seed=-1 is not allowed: 0 or more"),
+        (SeededTrainConfig, {"seed": -1}, "train.seed=-1 is not allowed: 0 to 4294967295"),
         (SeededTrainConfig, {"steps": 0}, "train.steps=0"),
     ],
 )

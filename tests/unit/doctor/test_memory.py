@@ -22,6 +22,8 @@ from wmtp.tokens.data import Batch
 from wmtp.training.optim import build_optimizers
 from wmtp.training.steps import LanguageModelStep
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {"hidden_size": 128, "intermediate_size": 344, "n_layers": 6, "n_heads": 4, "n_kv_heads": 2, "n_future": 3}
 
 

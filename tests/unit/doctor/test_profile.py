@@ -15,6 +15,8 @@ from wmtp.doctor.profile import Devices, complete, estimate, find_devices, hours
 from wmtp.doctor.work import Work
 from wmtp.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.yaml"))
 H100 = Devices.of(known("h100"), 8, 0.5)
 

@@ -7,6 +7,8 @@ import pytest
 from tests.unit.evaluation.benchmarks import HUMANEVAL, MBPP, benchmark_files, dies_at, one_line, read_samples, write
 from wmtp.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def files(tmp_path):

@@ -15,6 +15,8 @@ from wmtp.evaluation.drafts import drafts_of, most_drafts
 from wmtp.evaluation.generate import generate
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 
+pytestmark = pytest.mark.slow
+
 TOKENIZER = byte_tokenizer()
 VARIANTS = {
     "parallel": {},

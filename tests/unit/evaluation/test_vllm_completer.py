@@ -26,7 +26,7 @@ PROMPT = Prompt("task/1", (5, 6))
 
 def test_a_machine_without_vllm_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
-    with pytest.raises(ConfigError, match=r"--backend vllm needs the package vllm: pip install 'wmtp\[vllm\]'"):
+    with pytest.raises(ConfigError, match=r"--backend vllm needs the package vllm: pip install 'vllm<0.31,>=0.28'"):
         require_vllm(0, None)
 
 

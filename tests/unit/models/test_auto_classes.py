@@ -8,6 +8,8 @@ from transformers import LlamaConfig
 
 from wmtp.models import MTPConfig, MTPForCausalLM
 
+pytestmark = pytest.mark.slow
+
 IMPORTS = ["import wmtp.models", "from transformers import GPT2LMHeadModel, LlamaForCausalLM, AutoModelForCausalLM"]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from wmtp.orchestration.dvc_cache import cache_folder
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_the_configured_cache_and_a_place_of_its_own_without_dvc(tmp_path):
     assert cache_folder(tmp_path) == tmp_path / ".wmtp"

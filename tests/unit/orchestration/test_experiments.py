@@ -9,6 +9,8 @@ from wmtp.errors import ConfigError
 from wmtp.orchestration.experiments import cached_files, differing, find, find_all, keep, record, restore
 from wmtp.orchestration.pipeline import read_graph
 
+pytestmark = pytest.mark.slow
+
 PARAMS = """profile: toy
 size: {{n: {n}, m: 2}}
 arms: {{base: {{lr: 1}}, other: {{lr: {lr}}}}}

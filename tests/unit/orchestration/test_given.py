@@ -12,6 +12,8 @@ from wmtp.config import compose, write_params
 from wmtp.orchestration.pipeline import judge_all, read_graph, read_spec
 from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
+pytestmark = pytest.mark.slow
+
 ARMS = ["baseline", "sstoken", "token_cleaning", "contrastive"]
 
 

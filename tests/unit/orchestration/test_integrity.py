@@ -10,6 +10,8 @@ from wmtp.errors import LaunchError
 from wmtp.orchestration.integrity import Damaged, drop_damaged, require_intact
 from wmtp.orchestration.pipeline import judge, read_spec
 
+pytestmark = pytest.mark.slow
+
 
 def flip(path):
     """A bit, and nothing else: size, time and inode stay, as when a disk does it."""

@@ -13,6 +13,8 @@ from tests.workspaces import PATIENCE_S, wait_for
 from wmtp.errors import LaunchError
 from wmtp.orchestration import leases
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import os, subprocess, sys
 from pathlib import Path

@@ -27,6 +27,8 @@ from wmtp.sandbox.isolation import MODES
 from wmtp.sandbox.pool import run_tests
 from wmtp.types import IOTest, Limits, Program
 
+pytestmark = pytest.mark.slow
+
 QUICK = Limits(time_limit_s=0.7, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)
 PATIENT = replace(QUICK, time_limit_s=30)
 """For a program that gives all of its processor away, and gets what a busy machine has left over."""

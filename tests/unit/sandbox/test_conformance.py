@@ -13,6 +13,8 @@ from wmtp.sandbox import conformance
 from wmtp.sandbox import isolation as kinds
 from wmtp.sandbox.conformance import PROBES, Failure, Probe, failures
 
+pytestmark = pytest.mark.slow
+
 CHECK = (
     "import json, sys\nfrom wmtp.sandbox.conformance import failures\n"
     "print(json.dumps({one.probe.name: one.saw for one in failures(sys.argv[1])}))"

@@ -73,7 +73,7 @@ def test_what_was_not_asked_for_cannot_be_read(inputs):
     for name in ("nll", "entropy"):
         with pytest.raises(AssertionError, match="does not say that it needs the policy's"):
             getattr(blind, name)
-    with pytest.raises(KeyError):
+    with pytest.raises(AssertionError, match="does not say that it needs the column reference_nll"):
         inputs.column(REFERENCE_NLL)
 
 

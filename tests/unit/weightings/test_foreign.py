@@ -16,7 +16,7 @@ from wmtp.weightings.base import target_weights
 PAGE = (PROJECT / "docs/extending.md").read_text()
 (SHOWN,) = re.findall(r"^```python\n# my_package/late\.py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 IMPORTS = "from wmtp.objectives.selection import num_to_keep\n        from wmtp_late.numbers import TWICE\n        "
-CODE = SHOWN.replace("weights_BTH = ", f"{IMPORTS}weights_BTH = ").replace("*= 2", "*= TWICE")
+CODE = SHOWN.replace("weights_BTH = ", f"{IMPORTS}weights_BTH = ").replace("(1.0 + is_late", "(1.0 + (TWICE - 1) * is_late")
 """As the page shows it, but that it imports a formula of wmtp's and a module of its own."""
 
 
@@ -49,8 +49,10 @@ def test_it_is_an_arm_like_any_other(package):
     arm = load_arm({"weighting": {"name": "late", "place": 2}}, "mine")
     inputs = make_inputs()
     weights = target_weights(arm.weighting, inputs)
-    assert weights[:, :2][inputs.valid_BTH[:, :2]].unique().tolist() == [1.0]
-    assert weights[:, 2:][inputs.valid_BTH[:, 2:]].unique().tolist() == [2.0]
+    for b, t, h in inputs.valid_BTH.nonzero().tolist():
+        num_read = max(0, t + 1 - int(inputs.prompt_lens_B[b]))
+        assert weights[b, t, h] == (2.0 if num_read >= 2 else 1.0)
+    assert set(weights.unique().tolist()) == {0.0, 1.0, 2.0}
     with pytest.raises(ConfigError, match=r"unknown key arms\.mine\.weighting\.plaice: did you mean place\?"):
         load_arm({"weighting": {"name": "late", "plaice": 2}}, "mine")
 
@@ -101,7 +103,7 @@ def test_an_entry_point_that_leads_nowhere_is_said(package, offered, said):
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-LEVEL = '    """Twice the weight from a place in the row on."""\n'
+LEVEL = '    """Twice the weight where the solution has gone on for so many tokens."""\n'
 CHANGES = {
     "a module that does not compile": (("class Late", "clas Late"), "cannot be had from wmtp_late.late:Late: SyntaxError: "),
     "a module that fails": (("@dataclass(frozen=True)", "nothing"), "cannot be had from wmtp_late.late:Late: NameError: "),
