@@ -83,8 +83,9 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
     (require_given if manner.is_dry else prepare)(root, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
-    for name in [only, *force]:
-        expand(name, [CHOSEN, *stage_names(root, to_plain(config))])
+    stages = stage_names(root, to_plain(config))
+    for name, known in [(only, stages), *((one, [CHOSEN, *stages]) for one in force)]:
+        expand(name, known)
     if parameters.get("pull"):
         require_default(root)
     text = dump(config)

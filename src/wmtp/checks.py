@@ -37,9 +37,9 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f": did you mean {close}?" if close else f": known are {', '.join(known)}"
 
 
-def closest(name: object, known: Iterable[str]) -> str | None:
-    """The one of what is known that `name` may be a mistyping of."""
-    return next(iter(difflib.get_close_matches(str(name), sorted(known), n=1)), None)
+def closest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The one of what is known that `name` may be a mistyping of; `cutoff`: how alike they are at least, of 1."""
+    return next(iter(difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=cutoff)), None)
 
 
 def installing(extra: str) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from wmtp.config.strict import reject_unknown, structured
 from wmtp.config.training import ModelConfig
 from wmtp.errors import ConfigError
 from wmtp.weightings import Weighting
-from wmtp.weightings.base import Column
+from wmtp.weightings.base import SCORES, Column
 
 NOTHING = "artifacts/data"
 """Stands for a dependency that a run does not have: DVC needs a path, and every run has this one."""
@@ -214,12 +215,19 @@ def make_run(arm: ArmConfig, name: str, seed: int, upstream: int) -> RunConfig:
 
 
 def needed_columns(arms: Mapping[str, ArmConfig], runs: Iterable[RunConfig]) -> dict[str, dict[str, ColumnConfig]]:
-    """Per group of columns (see `Column`) the keys that these runs need; every group that some weighting knows is there."""
-    names = [*weightings.names(), *weightings.foreign()]
-    known = {column.group for name in names for column in with_sources(weightings.kind(name)().needs.columns)}
+    """Per group of columns (see `Column`) the keys that these runs need; every group that some weighting knows is there. A
+    package's weighting that cannot be had, and that no arm uses, knows none."""
+    kinds = [weightings.kind(name) for name in weightings.names()]
+    for name in weightings.foreign():
+        with suppress(ConfigError):
+            kinds.append(weightings.kind(name))
+    known = {column.group for one in kinds for column in with_sources(one().needs.columns)}
     needed: dict[str, dict[str, ColumnConfig]] = {group: {} for group in sorted(known)}
     for run in runs:
         for column in with_sources(arms[run.arm].weighting.needs.columns):
+            if column.group not in needed:
+                subject = f"arms.{run.arm}: weighting {arms[run.arm].weighting.name} needs the column {column.name}"
+                raise ConfigError(f"{subject} of {SCORES}/{column.group}, which no stage makes: there are {', '.join(needed)}")
             key = PurePosixPath(column.path(run.seed, run.upstream)).name
             needed[column.group][key] = ColumnConfig(column.seed(run.seed, run.upstream))
     return needed

@@ -69,6 +69,8 @@ class CriticConfig:
             usual = getattr(_UNREAD, key)
             hint = "or init=scratch: with init=reference the critic starts from the tuned reference, and nothing reads this"
             require(value == usual, f"train_critic.model.{key}", value, f"{'null' if usual is None else usual}, {hint}")
+        n_future = self.model.n_future
+        require(n_future == 1, "train_critic.model.n_future", n_future, "1: a critic values one token at a time")
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,11 @@ def _has_partner(candidates: Candidates, problems: np.ndarray) -> np.ndarray:
 def _told(account: Account, config: DataConfig) -> str:
     """Why problems are not used, for an error: ` (...)`, or nothing where no reason is known."""
     reasons = {reason: number for reason, number in account.problems.dropped.items() if number and reason != "not_sampled"}
-    words = {"too_long": f"too_long for data.max_length={config.max_length}"}
+    words = {
+        "too_long": f"too_long for data.max_length={config.max_length}",
+        "without_partner": "without_partner: data.pairwise=true takes problems with right and wrong solutions",
+        "wrong_not_used": "with wrong solutions alone: data.mutants_per_solution makes its own of right ones",
+    }
     parts = [f"{number:,} {words.get(reason, reason)}" for reason, number in reasons.items()]
     return f" ({', '.join(parts)})" if parts else ""
 

@@ -5,7 +5,6 @@ Shapes: B batch, T sequence, V vocabulary.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from wmtp import model_files
 from wmtp.errors import ModelError
-from wmtp.files import write_json
+from wmtp.files import write_bytes, write_json
 from wmtp.models.load import read_model
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
 from wmtp.models.new_folder import new_folder
@@ -75,7 +74,7 @@ def _write(policy: Path, folder: Path, heads: bool) -> Export:
         plain.save_pretrained(folder)
     for path in model_files.tokenizer_files(policy):
         (folder / path.relative_to(policy)).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / path.relative_to(policy))
+        write_bytes(folder / path.relative_to(policy), path.read_bytes())
     if heads:
         replaces = model.last_layer_name.replace("model", _name(plain, plain.get_decoder()), 1)
         _write_heads(model, folder / HEADS, replaces)

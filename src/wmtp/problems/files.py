@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wmtp.checks import closest
 from wmtp.errors import DataError
 from wmtp.files import whole_file
 from wmtp.problems.records import Notes, Record, known_rating, place_of, read_rows, take, take_or_null, take_strings
@@ -182,8 +183,23 @@ def record_of(problem: Problem) -> dict[str, Any]:
     }
 
 
+_OPTIONAL = (
+    *("difficulty", "time_limit_s", "memory_limit_bytes", "solutions", "asserts", "num_base_tests"),
+    *("own_checker", "testlib_checker", "starter"),
+)
+_MISTYPED = 0.8
+"""How alike a field's name is to one that is missing, of 1, where it is taken for it."""
+
+
 def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
-    """The inverse of `write_problems` for one line; tests are {"stdin", "stdout"} or {"code"}."""
+    """The inverse of `write_problems` for one line; tests are {"stdin", "stdout"} or {"code"}.
+
+    Further fields are the user's own, but none that is a mistyped one of these.
+    """
+    own = ("problem_id", "prompt", "tests", *_OPTIONAL)
+    for name in sorted(record.keys() - {*own}):
+        if (meant := closest(name, own, cutoff=_MISTYPED)) is not None and meant not in record:
+            raise DataError(f"{where}: unknown field {name!r}: did you mean {meant}?")
     return Problem(
         problem_id=take(record, where, "problem_id", str),
         prompt=take(record, where, "prompt", str),

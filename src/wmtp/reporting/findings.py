@@ -135,6 +135,9 @@ def _weight_sentences(report: dict[str, Any]) -> list[str]:
             continue
         noise, signal = weights["noise_mean"], weights["signal_mean"]
         means = f"mean weight {noise:.2f} on noise tokens, {signal:.2f} on signal tokens"
+        if noise == signal and weights.get("difference_sem") == 0:
+            rows.append(f"{arm} weighs every token that head 0 learns alike, as training without weights does.")
+            continue
         by_chance = 3 * weights.get("difference_sem", 0.0)  # several arms are looked at; older experiments have none
         if abs(noise - signal) <= max(0.02 * max(signal, noise), by_chance):
             rows.append(f"{arm} does not tell noise from signal: {means}.")

@@ -16,12 +16,13 @@ def run(config: Config, context: StageContext) -> StageResult:
     """Write artifacts/report from the runs' evaluations and training records."""
     from wmtp.reporting.collect import collect
     from wmtp.reporting.figures import draw_figures
+    from wmtp.reporting.findings import plural
     from wmtp.reporting.inputs import load_inputs
     from wmtp.reporting.page import render_page
     from wmtp.reporting.style import DARK, LIGHT
     from wmtp.reporting.tables import arm_rows, csv_text, curve_rows, markdown, metrics_tree
 
-    print(f"report reads {len(config.runs)} runs", flush=True)
+    print(f"report reads {plural(len(config.runs), 'run')}", flush=True)
     report = collect(load_inputs(config, context.root), config)
     light, dark = draw_figures(report, LIGHT, "svg"), draw_figures(report, DARK, "svg")
     metrics = metrics_tree(report)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pkgutil
+from dataclasses import MISSING, fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -94,6 +95,9 @@ def _whole(name: str, found: type[Weighting]) -> type[Weighting]:
         raise ConfigError(f"{where} has no method `weights`")
     if "__dataclass_fields__" not in vars(found):
         raise ConfigError(f"{where} is no dataclass, so that its fields are no keys: put @dataclass(frozen=True) before it")
+    for field in fields(found):
+        if field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{where}.{field.name} has no default, so that the weighting cannot be had by its name alone")
     if found.level not in get_args(Level):
         raise ConfigError(f"{where}.level is {found.level!r}: use one of {', '.join(get_args(Level))}")
     return found

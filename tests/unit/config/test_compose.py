@@ -89,6 +89,12 @@ def test_the_committed_params_yaml_is_the_demo():
         ("demo", ["curriculum"], [f"{INNER}.keep=1"], f"unknown key {INNER}.keep: there are none"),
         ("demo", None, ["arms.rho1.weighting.name=rho"], "unknown weighting 'rho'"),
         ("demo", None, ["arms.nobody.n_future=2"], "unknown arm in an override 'nobody'"),
+        (
+            "demo",
+            None,
+            ["train_critic.init=scratch", "train_critic.model.n_future=2", "train_critic.model.n_layers=4"],
+            "train_critic.model.n_future=2 is not allowed: 1: a critic values one token at a time",
+        ),
         ("demo", None, ["seeds=[a]"], "is not a list of int"),
         ("demo", None, ["seeds=[true]"], "seeds=[True] is not a list of int"),
         ("demo", None, ["seeds=[0,4294967296]"], "seeds=4294967296 is not allowed: 0 to 4294967295"),

@@ -121,7 +121,7 @@ def test_what_a_problem_has_none_of_is_counted(files, tmp_path):
     assert dropped == {"without_solutions": 1, "wrong_not_used": 2}
     assert counts["split/validation/solutions/dropped/wrong_not_used"] == 0 + 1 + 2 + 0 + 1 + 2
     files |= {"mutants_per_solution": 1, "num_validation_problems": 4}
-    said = r"num_validation_problems=4, but validation.jsonl leaves 3 \(1 without_solutions, 2 wrong_not_used\)$"
+    said = r"num_validation_problems=4, but validation.jsonl leaves 3 \(1 without_solutions, 2 with wrong solutions alone: "
     with pytest.raises(DataError, match=said):
         load_splits(DataConfig(**files), tmp_path, Ledger())
 
@@ -378,7 +378,7 @@ def test_validation_is_full_of_what_can_be_used_and_is_drawn_as_from_a_file_of_t
     assert [(p.problem_id, p.solutions) for p in drawn.validation] == [(p.problem_id, p.solutions) for p in expected.validation]
     too_many = replace(config, num_validation_problems=len(usable) + 1)
     long = "14 too_long for data.max_length=20"
-    why = f"{long}, 13 without_partner" if pairwise else long
+    why = f"{long}, 13 without_partner: data.pairwise=true takes problems with right and wrong solutions" if pairwise else long
     with pytest.raises(DataError, match=rf"={len(usable) + 1}, but validation.jsonl leaves {len(usable)} \({why}\)$"):
         load_splits(too_many, tmp_path, Ledger(), measure_by=lambda _: by_words)
 

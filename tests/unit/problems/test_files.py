@@ -1,5 +1,7 @@
 """Our own schema's round trip, and errors that name file, line and field."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.tasksets.records import MBPP, lines
@@ -64,6 +66,19 @@ def test_code_to_start_with_and_a_checker_are_written_where_they_are(tmp_path):
     assert [(one.starter, one.own_checker) for one in problems] == [("class A:\n    ", ""), ("", "print(1)")]
     write_problems(tmp_path / "p.jsonl", problems)
     assert read_problems(tmp_path / "p.jsonl") == problems
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("solutons", "solutions"), ("time_limit", "time_limit_s"), ("memory_limit", "memory_limit_bytes"), ("startr", "starter")],
+)
+def test_a_mistyped_field_is_not_taken_for_one_of_the_users_own(tmp_path, name, meant):
+    with pytest.raises(DataError, match=rf"a\.jsonl:1: unknown field '{name}': did you mean {meant}\?$"):
+        list(load_problems("jsonl", lines(tmp_path / "a.jsonl", {**OWN, name: 1})))
+    own = {"tags": [], "source": "me", "url": "x", "rating": 3, "id": 7, "title": "t", "test": "", "prompts": ""}
+    assert list(load_problems("jsonl", lines(tmp_path / "b.jsonl", OWN | own))) == [
+        replace(one, file=str(tmp_path / "b.jsonl")) for one in load_problems("jsonl", lines(tmp_path / "c.jsonl", OWN))
+    ]
 
 
 def test_null_where_a_field_need_not_be_is_as_if_it_were_not_there_and_noted(tmp_path):

@@ -88,6 +88,14 @@ def test_what_a_control_does_by_chance_is_no_finding(tmp_path, sem, said):
     assert [said in text for text in _weight_sentences(report)] == [True]
 
 
+def test_an_arm_that_weighs_nothing_is_called_that(tmp_path):
+    report = report_of(tmp_path, ["baseline", "random"], [0])
+    report["arms"]["random"]["weights"] = {"noise_mean": 1.0, "signal_mean": 1.0, "difference_sem": 0.0}
+    assert _weight_sentences(report) == [
+        "random weighs every token that head 0 learns alike, as training without weights does."
+    ]
+
+
 @pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.5, "-0.500"), (-0.0001, "0.000"), (0.0, "0.000")])
 def test_signed(value, text):
     assert signed(value) == text

@@ -21,7 +21,7 @@ import pytest
 
 from tests.unit.sandbox.attacks import ATTACKS, MARK, SECRET, SUM
 from tests.unit.sandbox.identities import become
-from tests.workspaces import PATIENCE_S, wait_for
+from tests.workspaces import PATIENCE_S, PROJECT, wait_for
 from wmtp.sandbox import pool as sandbox
 from wmtp.sandbox.isolation import MODES
 from wmtp.sandbox.pool import run_tests
@@ -119,6 +119,10 @@ def test_attack(what, host):
     assert verdict.status in allowed(expected), verdict
     assert verdict.passed == (verdict.num_passed == len(tests))
     host.assert_unharmed()
+
+
+def test_the_page_tells_how_many_there_are():
+    assert f"holds {len(ATTACKS)} attacks" in (PROJECT / "docs/evaluation.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.weightings.inputs import make_inputs
 from tests.workspaces import PROJECT
 from wmtp import weightings
+from wmtp.config import compose
 from wmtp.config.arms import load_arm, make_run, plain
 from wmtp.errors import ConfigError
 from wmtp.weightings.base import target_weights
@@ -109,6 +110,7 @@ CHANGES = {
     "a module that fails": (("@dataclass(frozen=True)", "nothing"), "cannot be had from wmtp_late.late:Late: NameError: "),
     "a method that is misspelt": (("def weights(", "def weight("), "wmtp_late.late.Late has no method `weights`"),
     "no dataclass": (("@dataclass(frozen=True)", ""), "wmtp_late.late.Late is no dataclass, so that its fields are no keys"),
+    "a key without a default": (("place: int = 3", "place: int"), "wmtp_late.late.Late.place has no default"),
     "no such level": ((LEVEL, '    level = "position"\n'), ".level is 'position': use one of same, positions, targets"),
 }
 
@@ -120,6 +122,13 @@ def test_what_would_be_missed_only_when_it_weighs_is_said_when_it_is_named(packa
     with pytest.raises(ConfigError) as caught:
         load_arm({"weighting": {"name": "late"}}, "mine")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_package_that_is_being_written_stops_no_arm_that_does_not_use_it(package, change):
+    (old, new), _ = CHANGES[change]
+    (package("late = wmtp_late.late:Late") / "late.py").write_text(CODE.replace(old, new, 1))
+    assert list(compose(PROJECT, "toy", arms=["baseline"]).runs) == ["baseline-s0"]
 
 
 @pytest.mark.parametrize(
@@ -152,3 +161,18 @@ def test_a_weighting_that_returns_no_tensor_is_not_taken_for_ones(package, retur
     weighting = load_arm({"weighting": {"name": "late"}}, "mine").weighting
     with pytest.raises(TypeError, match=f"weighting late must return a tensor of weights, not {named}"):
         target_weights(weighting, make_inputs())
+
+
+def test_a_column_that_no_stage_makes_is_named(package):
+    needs = """    @property
+    def needs(self):
+        from wmtp.weightings import Column, Needs
+
+        return Needs((Column("my_nll", "artifacts/scores/mine/s{upstream}"),)) if self.place == 9 else Needs()
+
+    def weights("""
+    (package("late = wmtp_late.late:Late") / "late.py").write_text(CODE.replace("    def weights(", needs, 1))
+    with pytest.raises(
+        ConfigError, match=r"^arms\.baseline: weighting late needs the column my_nll of artifacts/scores/mine, which no"
+    ):
+        compose(PROJECT, "toy", arms=["baseline"], overrides=["arms.baseline.weighting={name: late, place: 9}"])
