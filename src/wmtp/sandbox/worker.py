@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import IO, Any, Literal
 
+import psutil
+
 from wmtp.errors import EvaluationError
 from wmtp.sandbox.checker import same_output
 from wmtp.sandbox.namespaces import command, two_users
@@ -106,12 +108,18 @@ class Worker:
             self._kill(process)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        """With what it has started already, which is told of its end only once it is at work itself. Without isolation one of
-        them stays, to clear away what is left."""
+        """With what it has started already, which is told of its end only once it is at work itself, and is in a session of its
+        own before that: a tool that is stopped starts nothing more, and still has its children. Without isolation one of them
+        stays, to clear away what is left."""
         if self.mode == "none":
             process.kill()
         elif process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGSTOP)
+                with contextlib.suppress(psutil.Error):
+                    for child in psutil.Process(process.pid).children():
+                        with contextlib.suppress(psutil.Error):
+                            child.kill()
                 os.killpg(process.pid, signal.SIGKILL)
 
     def close(self, wait_s: float = 0.5) -> None:
