@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -33,6 +34,9 @@ PROBES: dict[type, tuple[Any, ...]] = {
     list: ([], [-1.0], ["?", "?"]),
 }
 """What no key allows, or some do: the words with which it is refused are the key's range."""
+
+_OF_ONE_PROFILE = re.compile(r"(\b[a-z_]+(?:\.[a-z_]+)+)=\d+")
+"""Another key with its value, which is another one in another experiment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +106,8 @@ def _rules(key: Key, take: Callable[[Any], object]) -> list[str]:
             take(probe)
         except ConfigError as error:
             start = f"{key.name}={probe!r} is not allowed: "
-            if str(error).startswith(start) and (rule := str(error).removeprefix(start)) not in rules:
+            rule = _OF_ONE_PROFILE.sub(r"\1", str(error).removeprefix(start))
+            if str(error).startswith(start) and rule not in rules:
                 rules.append(rule)
     return rules
 

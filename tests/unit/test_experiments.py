@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -59,7 +60,9 @@ def original(tmp_path_factory):
     run(root, "dvc", "init", "--quiet")
     run(root, "git", "add", "--all")
     run(root, "git", "commit", "--quiet", "--message", "first")
-    names = [make(root, 300, 0.0), make(root, 600, 0.7)]
+    names = [make(root, 300, 0.0)]
+    time.sleep(1.1)  # git's times are in seconds, and within one experiments stand by their names
+    names.append(make(root, 600, 0.7))
     return root, names
 
 

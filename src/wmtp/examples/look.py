@@ -40,6 +40,9 @@ def look(folder: Path, what: Look, *, colours: bool) -> str:
     Raises:
         ConfigError: no such table, row or problem; DataError: a missing or broken file.
     """
+    known = [*tables_in(folder), *(["critic"] if (folder / "critic.arrow").exists() else [])]
+    if what.table not in known:
+        raise ConfigError(f"--table {what.table}: there are {', '.join(known)}")
     if what.row is None and what.problem is None and what.examples is None:
         return card_text(read_card(folder))
     text = load_tokenizer(folder / "tokenizer")
@@ -53,9 +56,6 @@ def look(folder: Path, what: Look, *, colours: bool) -> str:
 
 def _rows(folder: Path, what: Look) -> dict[str, list[int]]:
     """The rows to show, by table."""
-    known = [*tables_in(folder), *(["critic"] if (folder / "critic.arrow").exists() else [])]
-    if what.table not in known:
-        raise ConfigError(f"--table {what.table}: there are {', '.join(known)}")
     if what.problem is not None:
         tables = {name: read_table(folder / f"{name}.arrow") for name in tables_in(folder)}
         found = {name: _rows_of(table, what.problem) for name, table in tables.items()}

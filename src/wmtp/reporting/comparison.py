@@ -31,6 +31,7 @@ Comparison = Mapping[str, Any]
 STEPS = "train_policy.train.steps"
 """Where it alone differs, every point is a whole training of another length: tokens are the axis."""
 _KINDS = ("baseline", "first")
+_OF_SOMETHING = ("path", "pretrained", "name", "seed")
 """What an arm is compared with: its experiment's own baseline; the same arm of the first experiment."""
 
 
@@ -213,10 +214,16 @@ def solves(comparison: Comparison) -> bool:
 
 def label(comparison: Comparison, index: int) -> str:
     """What tells an experiment apart: its values of what differs, `keep_frac=0.4`; its name where nothing does."""
-    values = [(key.rpartition(".")[2], row[index]) for key, row in comparison["differing"].items()]
+    values = [(_short(key), row[index]) for key, row in comparison["differing"].items()]
     return ", ".join(f"{key}={value_text(value)}" for key, value in values if value is not None) or str(
         comparison["experiments"][index]
     )
+
+
+def _short(key: str) -> str:
+    """Its last part, with the one before where that says only that it is a file's."""
+    *above, last = key.split(".")
+    return ".".join([*above[-1:], last]) if last in _OF_SOMETHING else last
 
 
 def value_text(value: Any) -> str:
