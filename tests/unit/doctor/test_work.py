@@ -11,6 +11,8 @@ from wmtp.doctor.work import Lengths, works
 from wmtp.models.flops import model_flops
 from wmtp.models.skeleton import skeleton
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = Lengths(mean=100.0, longest=192)
 
 

@@ -12,6 +12,8 @@ from wmtp.ledger import Ledger
 from wmtp.sandbox.pool import run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Problem, Program, Solution, Verdict
 
+pytestmark = pytest.mark.slow
+
 
 def in_sandbox(programs):
     return run_tests(programs, limits=Limits(), num_workers=2)

@@ -20,6 +20,8 @@ from wmtp.models.load import from_causal_lm
 from wmtp.models.lora import add_adapters
 from wmtp.models.save import write_language_model
 
+pytestmark = pytest.mark.slow
+
 IDS = torch.randint(2, VOCAB, (3, 30), generator=torch.Generator().manual_seed(5))
 MASK = torch.ones_like(IDS)
 MASK[1, :7] = 0

@@ -9,6 +9,8 @@ import pytest
 from tests.workspaces import PATIENCE_S, Workspace, wait_for
 from wmtp.orchestration.provenance import output
 
+pytestmark = pytest.mark.slow
+
 STAGE = "from pathlib import Path\nfrom types import SimpleNamespace\ndef run(config, context):\n"
 WRITES = """
     (context.out("artifacts/data") / "x").write_text("done")

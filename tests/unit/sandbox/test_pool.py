@@ -18,6 +18,8 @@ from wmtp.sandbox.machine import machine_factor
 from wmtp.sandbox.pool import Pool, isolation, run_tests
 from wmtp.types import AssertTest, IOTest, Limits, Program
 
+pytestmark = pytest.mark.slow
+
 SUM = tuple(IOTest(f"{i} 2 3\n", f"{i + 5}\n") for i in range(3))
 SQUARE = (AssertTest("assert f(2) == 4\nassert f(3) == 9"),)
 QUICK = Limits(time_limit_s=0.7, memory_limit_bytes=256 * 2**20, output_limit_bytes=2**16)

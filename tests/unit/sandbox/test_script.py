@@ -10,6 +10,8 @@ from tests.unit.sandbox.scripts import SCRIPTS
 from wmtp.sandbox.pool import run_tests
 from wmtp.types import IOTest, Limits, Program
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(time_limit_s=5.0)
 STDIN = "3 4\n5\n"
 

@@ -19,6 +19,8 @@ from wmtp.stages.declared import declared_only
 from wmtp.stages.report import run
 from wmtp.tracking import NullTracker
 
+pytestmark = pytest.mark.slow
+
 ARMS = ["ntp", "baseline", "filtered", "rho1", "verifiable"]
 DECLARED = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["report"]["params"]
 PLOTS = {"pass_at_1", "difference", "pass_at_k", "by_difficulty", "nll_per_head", "learning_curves", "weights", "calibration"}

@@ -21,6 +21,8 @@ from wmtp.tokens.tables import read_table
 from wmtp.tokens.tokenizer import load_tokenizer
 from wmtp.types import Limits, Program
 
+pytestmark = pytest.mark.slow
+
 OVERRIDES = (
     "data.num_problems=30",
     "data.num_reference_problems=8",
