@@ -34,6 +34,7 @@ from wmtp.orchestration.remote import require_default
 from wmtp.orchestration.workspace import PAGES, change_params, check_params, served
 from wmtp.orchestration.workspaces import link_given, served_environment
 from wmtp.places import home, workspace_name
+from wmtp.sandbox.packages import find_packages
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
-    (require_given if manner.is_dry else prepare)(root, config)
+    (examine if manner.is_dry else prepare)(root, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     stages = stage_names(root, to_plain(config))
     for name, known in [(only, stages), *((one, [CHOSEN, *stages]) for one in force)]:
@@ -107,13 +108,23 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     return _show_result(root, only, str(state.message), started)
 
 
+def examine(root: Path, config: Config) -> None:
+    """
+    Raises:
+        ConfigError, DataError: as `require_given`; a package that programs are to be offered is not installed.
+    """
+    require_given(root, config)
+    find_packages(config.evaluate.sandbox.packages or ())
+
+
 def prepare(root: Path, config: Config) -> None:
     """
     Raises:
-        ConfigError: the workspace is in use with other parameters, or something that the stages are to read does not exist.
+        ConfigError, DataError: as `examine`; the workspace is in use with other parameters.
     """
     link_given(root, config)
     check_params(root, config)
+    find_packages(config.evaluate.sandbox.packages or ())
 
 
 def enter_prefect(root: Path) -> None:

@@ -10,10 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.command import NOTHING, RESTORE, RUN, Manner, enter_prefect, finish, prepare, read, run_flow, run_of, verdicts
+from flows.command import (
+    NOTHING,
+    RESTORE,
+    RUN,
+    Manner,
+    enter_prefect,
+    examine,
+    finish,
+    prepare,
+    read,
+    run_flow,
+    run_of,
+    verdicts,
+)
 from wmtp.cli_flows import sweep_parser
 from wmtp.config.compose import dump
-from wmtp.config.given import require_given
 from wmtp.errors import LaunchError
 from wmtp.experiments import side_by_side, tell
 from wmtp.orchestration.experiments import Experiment
@@ -41,7 +53,7 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     chosen = {key: parameters[key] for key in ("arms", "seeds")}
     points = compose_points(root, parameters["profile"], parameters["overrides"], **chosen)
     for point in points:
-        (require_given if manner.is_dry else prepare)(root, point.config)
+        (examine if manner.is_dry else prepare)(root, point.config)
     if parameters["pull"]:
         require_default(root)
     found = find_done(root, points)
