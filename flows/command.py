@@ -34,7 +34,6 @@ from wmtp.orchestration.remote import require_default
 from wmtp.orchestration.workspace import PAGES, change_params, check_params, served
 from wmtp.orchestration.workspaces import link_given, served_environment
 from wmtp.places import home, workspace_name
-from wmtp.sandbox.packages import find_packages
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def examine(root: Path, config: Config) -> None:
         ConfigError, DataError: as `require_given`; a package that programs are to be offered is not installed.
     """
     require_given(root, config)
-    find_packages(config.evaluate.sandbox.packages or ())
+    _require_packages(config)
 
 
 def prepare(root: Path, config: Config) -> None:
@@ -124,7 +123,14 @@ def prepare(root: Path, config: Config) -> None:
     """
     link_given(root, config)
     check_params(root, config)
-    find_packages(config.evaluate.sandbox.packages or ())
+    _require_packages(config)
+
+
+def _require_packages(config: Config) -> None:
+    if config.evaluate.sandbox.packages:
+        from wmtp.sandbox.packages import find_packages
+
+        find_packages(config.evaluate.sandbox.packages)
 
 
 def enter_prefect(root: Path) -> None:

@@ -52,8 +52,9 @@ class _Stage:
 
     def took(self, now: float) -> str:
         """Its time at work, and how long it waited before."""
-        waited = self.waited if self.waits_since is None else self.waited + now - self.waits_since
-        return f"{now - self.began - waited:.0f} s" + (f" after {waited:.0f} s of waiting" if waited >= 1 else "")
+        self.heard(now, waits=False)
+        waited = f" after {self.waited:.0f} s of waiting" if self.waited >= 1 else ""
+        return f"{now - self.began - self.waited:.0f} s{waited}"
 
 
 class Narrator(logging.Handler):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable
-from importlib.metadata import requires
 from typing import Any
 
 from wmtp.errors import ConfigError
@@ -44,6 +43,8 @@ def closest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str |
 
 def installing(extra: str) -> str:
     """The command that installs what one of the package's extras is made of, in a clone and out of it."""
+    from importlib.metadata import requires
+
     marked = f'; extra == "{extra}"'
     wanted = [one.removesuffix(marked) for one in requires("wmtp") or () if one.endswith(marked)]
     return shlex.join(["pip", "install", *wanted])

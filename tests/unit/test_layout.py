@@ -45,6 +45,7 @@ ELSEWHERE = {
 OF_MANY = {
     "config/test_every_key_is_read.py": "all sections, and whatever reads them",
     "evaluation/test_evaluate_command.py": "evaluation/commands.py, where it asks a model",
+    "examples/test_fitting.py": "examples/sources.py, where a row has a length",
     "library/test_make_concepts.py": "docs/make_concepts.py",
     "library/test_names.py": "`import wmtp`",
     "models/test_auto_classes.py": "the package, and what importing it does to transformers",

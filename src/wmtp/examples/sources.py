@@ -285,12 +285,6 @@ def _chosen(config: DataConfig, found: Survey, candidates: Candidates, split: st
     return part[choose_solutions(own, max_per_problem=limit, pairwise=pairwise, seed=seed, account=account)]
 
 
-def _last_problems(problems: np.ndarray, keys: np.ndarray, number: int, seed: str) -> np.ndarray:
-    """The last `number` of these problems in a seed's order; `keys`: of all problems, by their numbers."""
-    numbers = np.unique(problems)
-    return numbers[in_order(seed, keys[numbers])][-number:]
-
-
 def _has_partner(candidates: Candidates, problems: np.ndarray) -> np.ndarray:
     """Which of `problems`, (N,), have right and wrong ones among the candidates."""
     is_correct = candidates.is_correct
@@ -382,8 +376,9 @@ def _with_chosen_solutions(
             if pairwise:
                 has_partner = _has_partner(candidates.take(part), candidates.problems)
                 part = _thinned(candidates, part, has_partner, "without_partner", own)
-            taken = _last_problems(candidates.problems[part], keys, *last)
-            part = _thinned(candidates, part, np.isin(candidates.problems, taken), "not_sampled", own)
+            (number, order), left = last, np.unique(candidates.problems[part])
+            sampled = left[in_order(order, keys[left])][-number:]
+            part = _thinned(candidates, part, np.isin(candidates.problems, sampled), "not_sampled", own)
         seed = f"{config.seed} {split}"
         taken = choose_solutions(candidates.take(part), max_per_problem=limit, pairwise=pairwise, seed=seed, account=own)
         return Drawn({split: part[taken]}, {split: own})

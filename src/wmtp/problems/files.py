@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -183,12 +184,16 @@ def record_of(problem: Problem) -> dict[str, Any]:
     }
 
 
-_OPTIONAL = (
-    *("difficulty", "time_limit_s", "memory_limit_bytes", "solutions", "asserts", "num_base_tests"),
-    *("own_checker", "testlib_checker", "starter"),
-)
+_FIELDS = frozenset(one.name for one in fields(Problem) if one.compare)
+"""Of a record: a problem's own, without those that say where it was read."""
 _MISTYPED = 0.8
 """How alike a field's name is to one that is missing, of 1, where it is taken for it."""
+
+
+@cache
+def _meant(name: str) -> str | None:
+    """Which field a name is a mistyping of; asked of every record, and the names are few."""
+    return closest(name, _FIELDS, cutoff=_MISTYPED)
 
 
 def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
@@ -196,9 +201,8 @@ def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
 
     Further fields are the user's own, but none that is a mistyped one of these.
     """
-    own = ("problem_id", "prompt", "tests", *_OPTIONAL)
-    for name in sorted(record.keys() - {*own}):
-        if (meant := closest(name, own, cutoff=_MISTYPED)) is not None and meant not in record:
+    for name in sorted(record.keys() - _FIELDS):
+        if (meant := _meant(name)) is not None and meant not in record:
             raise DataError(f"{where}: unknown field {name!r}: did you mean {meant}?")
     return Problem(
         problem_id=take(record, where, "problem_id", str),

@@ -31,8 +31,9 @@ Comparison = Mapping[str, Any]
 STEPS = "train_policy.train.steps"
 """Where it alone differs, every point is a whole training of another length: tokens are the axis."""
 _KINDS = ("baseline", "first")
-_OF_SOMETHING = ("path", "pretrained", "name", "seed")
 """What an arm is compared with: its experiment's own baseline; the same arm of the first experiment."""
+_OF_SOMETHING = ("path", "pretrained", "name", "seed")
+"""Last parts of keys that do not say whose they are."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def label(comparison: Comparison, index: int) -> str:
 
 
 def _short(key: str) -> str:
-    """Its last part, with the one before where that says only that it is a file's."""
+    """Its last part, with the one before where that does not say whose it is."""
     *above, last = key.split(".")
     return ".".join([*above[-1:], last]) if last in _OF_SOMETHING else last
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONG = 40
+"""Characters beyond which what tells experiments apart leaves a figure's bars no room."""
 
 _OWN_RUNS = "A point is a run of its own, not a moment of a longer one."
 _NOTES = {
@@ -109,7 +110,7 @@ def _scores(comparison: Comparison) -> Figure:
         at = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
         axes.annotate(f"{score['mean']:.3f}", (score["high"], y), **at)
     names = [label(comparison, row["point"]) for row in rows]
-    if max(map(len, names)) > _LONG:  # a label takes its room from the bars
+    if max(map(len, names)) > _LONG:
         names = [row["experiment"] for row in rows]
     row_labels(axes, [f"{name}: {row['arm']}" for name, row in zip(names, rows, strict=True)])
     if is_solved:

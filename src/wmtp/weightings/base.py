@@ -261,8 +261,9 @@ def target_weights(weighting: Weighting, inputs: WeightInputs) -> torch.Tensor |
     if not isinstance(weights, torch.Tensor):
         raise TypeError(f"{subject} must return a tensor of weights, not {type(weights).__name__}")
     shape, of_targets = tuple(weights.shape), tuple(inputs.labels_BTH.shape)
-    if shape != of_targets and (shape != of_targets[:2] or level != "positions"):
-        wanted = f"{of_targets} or {of_targets[:2]}" if level == "positions" else f"{of_targets}"
+    allowed = (of_targets, of_targets[:2]) if level == "positions" else (of_targets,)
+    if shape not in allowed:
+        wanted = " or ".join(map(str, allowed))
         hint = " (a weight a token is of the level positions)" if shape == of_targets[:2] else ""
         raise TypeError(f"{subject}, of the level {level}, must return weights of the shape {wanted}, not {shape}{hint}")
     return inputs.expand(weights)
