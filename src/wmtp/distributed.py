@@ -140,6 +140,7 @@ def join_world(device: str = "auto", *, seed: int, timeout_s: float = TIMEOUT_S)
     backend = "cuda:nccl,cpu:gloo" if use_cuda else "gloo"
     dist.init_process_group(backend, timeout=timeout, device_id=local if use_cuda else None)
     try:
+        dist.barrier()  # gloo: a rank that had nothing to say and left would break off the others' connecting
         size = dist.get_world_size()
         mesh = dist.init_device_mesh(local.type, (size,), mesh_dim_names=("data",))
         seed_everything(seed)

@@ -58,7 +58,7 @@ def _main(rank, size, ports, function, arguments, options, path):
 
 
 def run_on_ranks(size, function, *arguments, tmp_path, **options):
-    """`[function(world, *arguments, **options) of rank 0, ...]`; fails with the first rank's traceback."""
+    """`[function(world, *arguments, **options) of rank 0, ...]`; fails with the tracebacks of those that failed."""
     return run_processes(size, in_world, function, *arguments, tmp_path=tmp_path, **options)
 
 
@@ -87,6 +87,6 @@ def run_processes(size, function, *arguments, tmp_path, num_worlds=1, **options)
     codes = [process.exitcode for process in processes]
     assert not alive and not any(codes), f"ranks died or hung, exit codes {codes}"
     results = [pickle.loads(path.read_bytes()) for path in paths]
-    for status, value in results:
-        assert status == "ok", value
+    errors = [f"rank {rank}: {value}" for rank, (status, value) in enumerate(results) if status != "ok"]
+    assert not errors, "\n".join(errors)
     return [value for _, value in results]
