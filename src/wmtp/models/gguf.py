@@ -85,7 +85,7 @@ def write_folder(file: Path, folder: Path) -> dict[str, Any]:
     _require_whole(file, metadata, header)
     tokenizer = _tokenizer(file, metadata)
     model = _dequantised(file)
-    _require_settings(file, metadata, model.config)
+    _require_settings(file, metadata, _keys_read(metadata, header), model.config)
     num_factors = _scale_rotary(file, header, model.config)
     _require_all_numbers(file, header, model, num_factors)
     model = _plain(model)
@@ -118,20 +118,44 @@ def _require_whole(file: Path, metadata: Mapping[str, Any], header: GgufHeader) 
         raise ModelError(f"{file} is cut off: it has {size:,} bytes, and its tensors end at {due:,}")
 
 
-def _require_settings(file: Path, metadata: Mapping[str, Any], config: Any) -> None:
+def _keys_read(metadata: Mapping[str, Any], header: GgufHeader) -> set[str]:
+    """The settings that transformers makes a model's from, by their names behind the architecture's."""
+    kind = metadata["general.architecture"]
+    if kind in GGUF_CONFIG_ARCHS:  # a function, which asks for what it knows
+        asked = _Asked(metadata)
+        GGUF_CONFIG_ARCHS[kind](asked, tuple(header.ggml_types))
+        return {key.removeprefix(f"{kind}.") for key in asked.keys_read}
+    read: Any = GGUF_CONFIG_MAPPING
+    known: Mapping[str, Any] = next((keys for name, keys in read.items() if _letters(name) == _letters(kind)), {})
+    return {key for key, name in known.items() if name is not None}
+
+
+class _Asked(dict[str, Any]):
+    """Settings that remember which of them were asked for."""
+
+    def __init__(self, settings: Mapping[str, Any]):
+        super().__init__(settings)
+        self.keys_read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.keys_read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.keys_read.add(key)
+        return super().get(key, default)
+
+
+def _require_settings(file: Path, metadata: Mapping[str, Any], keys_read: set[str], config: Any) -> None:
     """transformers passes over what it does not know of a file's settings: the model would compute something else.
 
     Raises:
         ModelError: names a setting that the model does not have.
     """
     kind = metadata["general.architecture"]
-    if kind in GGUF_CONFIG_ARCHS:  # read by a function that asks for what it needs
-        return
-    read: Any = GGUF_CONFIG_MAPPING
-    known: Mapping[str, Any] = next((keys for name, keys in read.items() if _letters(name) == _letters(kind)), {})
     for key, value in metadata.items():
         rest = key.removeprefix(f"{kind}.")
-        if rest != key and known.get(rest) is None and rest not in _BY_SHAPES and not _has(config, rest, value):
+        if rest != key and rest not in keys_read and rest not in _BY_SHAPES and not _has(config, rest, value):
             raise ModelError(f"{file} says {key}={value!r}, which transformers does not read: fetch the model's own folder")
 
 
@@ -143,7 +167,9 @@ def _has(config: Any, key: str, value: Any) -> bool:
     if key == "rope.dimension_count":
         return any(_same(value, int(heads * part)) for part in (*_all_of(config.to_dict(), "partial_rotary_factor"), 1.0))
     names = _NAMES.get(key, (key.replace(".", "_"), key.rpartition(".")[2]))
-    found = [heads if name == "head_dim" else getattr(config, name) for name in names if hasattr(config, name)]
+    if names == ("head_dim",):
+        return _same(value, heads)
+    found = [getattr(config, name) for name in names if hasattr(config, name)]
     return any(_same(value, one) for one in found) if found else value in (0, "none")
 
 

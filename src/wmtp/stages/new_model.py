@@ -16,6 +16,9 @@ from wmtp.tokens.data import TokenMeta
 if TYPE_CHECKING:
     from wmtp.config.training import ModelConfig
 
+_LEAST_SHARE = 0.9
+"""Of a model's embeddings, those that its tokenizer has tokens for; models pad them to a round number (Phi-2: 0.98)."""
+
 
 def new_model(
     config: ModelConfig, meta: TokenMeta, tokenizer: Path, *, seed: int, n_future: int | None = None
@@ -35,7 +38,7 @@ def new_model(
         require_same_tokenizer(tokenizer, folder, where)
         config = replace(config, pretrained=str(folder))
         vocab_size = meta.least_embeddings  # a multimodal model's tokenizer has more than its text model embeds
-    return build_model(
+    model = build_model(
         config,
         vocab_size=vocab_size,
         max_length=meta.max_length,
@@ -44,3 +47,11 @@ def new_model(
         seed=seed,
         n_future=n_future,
     )
+    num_embeddings = model.config.decoder_config.vocab_size
+    if meta.vocab_size < _LEAST_SHARE * num_embeddings:
+        print(
+            f"model.pretrained={config.pretrained} embeds {num_embeddings:,} tokens and the tokenizer of the data has"
+            f" {meta.vocab_size:,}: is it the model's own?",
+            flush=True,
+        )
+    return model

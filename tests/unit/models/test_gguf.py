@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.unit.models import meta
-from tests.unit.models.gguf_files import HEADS, KV_HEADS, NAMES, write_gguf
+from tests.unit.models.gguf_files import HEADS, KV_HEADS, NAMES, write_gguf, write_lfm2
 from wmtp.errors import ModelError
 from wmtp.models.gguf import write_folder
 
@@ -126,6 +126,18 @@ def test_a_setting_that_the_model_would_not_have_is_named(settings, line, tmp_pa
 def test_settings_that_the_model_has_anyway_are_taken(tmp_path):
     settings = {"llama.attention.key_length": 16, "llama.rope.scaling.type": "none", "llama.expert_count": 0}
     write_folder(write_gguf(tmp_path / "model.gguf", settings=settings), tmp_path / "hf")
+
+
+def test_an_architecture_that_a_function_reads_is_checked_as_the_others_are(tmp_path):
+    """LFM2 and Qwen3.5: transformers' functions ask for what they know and pass over the rest."""
+    settings = {"lfm2.attention.key_length": 16, "lfm2.rope.scaling.type": "none", "lfm2.expert_count": 0}
+    write_folder(write_lfm2(tmp_path / "model.gguf", settings=settings), tmp_path / "hf")
+    config = AutoModelForCausalLM.from_pretrained(tmp_path / "hf").config
+    assert (config.layer_types, config.conv_L_cache) == (["conv", "full_attention"], 3)
+    for key, value in (("rope.scaling.factor", 4.0), ("attention.sliding_window", 64), ("attention.key_length", 32)):
+        file = write_lfm2(tmp_path / "odd.gguf", settings={f"lfm2.{key}": value})
+        with pytest.raises(ModelError, match=rf"^[^\n]*odd\.gguf says lfm2\.{key}={value}, which transformers does not read"):
+            write_folder(file, tmp_path / "no")
 
 
 def test_llama_3s_rotary_factors_become_settings(tmp_path):

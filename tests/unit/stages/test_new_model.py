@@ -49,6 +49,17 @@ def test_a_pretrained_model_needs_the_embeddings_that_rows_ask_for_and_no_more(t
         new_model(config, replace(META, pad_token_id=39), UNREAD, seed=0)
 
 
+def test_a_tokenizer_that_is_much_smaller_than_the_model_is_asked_about(tmp_path, capsys):
+    """It may lie in the model's own folder and be another one: there is nothing to compare it with."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=1000, **sizes)).save_pretrained(tmp_path)
+    config = ModelConfig(pretrained=str(tmp_path), n_future=2)
+    new_model(config, META, UNREAD, seed=0)
+    assert "embeds 1,000 tokens and the tokenizer of the data has 40: is it the model's own?" in capsys.readouterr().out
+    new_model(config, replace(META, vocab_size=900), UNREAD, seed=0)
+    assert "embeds" not in capsys.readouterr().out
+
+
 def test_such_a_model_learns_and_a_critic_starts_from_it(world, tmp_path):
     family("gemma3_text", vocab_size=39).save_pretrained(tmp_path / "gemma")
     config = ModelConfig(pretrained=str(tmp_path / "gemma"), n_future=2)
