@@ -124,7 +124,7 @@ def _flow(line: str) -> list[Treatment]:
         return [Treatment(QUICK, line)]
     if "my-start" in line:  # a policy that an earlier command has trained
         return [Treatment(LONG, toy(line))]
-    composed = re.sub(r"^WMTP_LAUNCH=gpu (WMTP_NPROC=\d+ )?", "", line)  # what finds no GPU starts nothing, not even this
+    composed = re.sub(r"^WMTP_LAUNCH=\w+ (WMTP_NPROC=\d+ )?", "", line)  # without GPUs or Slurm nothing starts, not even this
     quick = Treatment(QUICK, composed if "--dry" in line else f"{composed} --dry")
     for pattern, why in _ALSO_NEEDS:
         if re.search(pattern, line):

@@ -27,7 +27,7 @@ from wmtp.config.given import require_given
 from wmtp.edge import run_command
 from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.orchestration import processes
-from wmtp.orchestration.cluster import requeued_if_preempted
+from wmtp.orchestration.cluster import requeued_if_preempted, require_launcher
 from wmtp.orchestration.experiments import keep
 from wmtp.orchestration.pipeline import PARAMS, Judgement, expand, find_root, is_up_to_date, judge_all, read_graph
 from wmtp.orchestration.remote import require_default
@@ -66,7 +66,7 @@ def run_of(run: Callable[[Path, dict[str, Any], Manner, float], int], parse: Par
 
     def command() -> int:
         given, root = parse(argv), find_root()
-        load_launch(root)  # what is wrong with it is said before anything starts
+        require_launcher(load_launch(root))  # what is wrong with it is said before anything starts
         return run(root, *given, started)
 
     return run_command(command, interrupted=CANCELLED)
@@ -95,7 +95,7 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     if not force and is_up_to_date(root, graph, params=text):
         change_params(root, config)
         _record(root, only, graph)
-        return _show_result(root, only, f"0 stages ran, 0 were restored, {len(graph)} were up to date", started)
+        return _show_result(root, only, f"stages: 0 ran, 0 restored, {len(graph)} up to date", started)
     if only == TARGET and (lost := replaced(root, config)):
         print(lost, file=sys.stderr, flush=True)
     enter_prefect(root)

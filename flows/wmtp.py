@@ -189,4 +189,4 @@ def _summary(states: dict[str, State[Any]]) -> State[Any]:
     ran = [name for name, state in states.items() if state.name != "Cached"]
     restored = [name for name, state in states.items() if state.name == "Cached" and state.message != "up to date"]
     fresh = len(states) - len(ran) - len(restored)
-    return Completed(message=f"{len(ran)} stages ran, {len(restored)} were restored, {fresh} were up to date")
+    return Completed(message=f"stages: {len(ran)} ran, {len(restored)} restored, {fresh} up to date")

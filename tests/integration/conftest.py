@@ -23,7 +23,7 @@ def light(tmp_path, server):
 @pytest.fixture(scope="session")
 def after_a_flow(tmp_path_factory, server):
     made = LightWorkspace(tmp_path_factory.mktemp("after-a-flow"), server)
-    assert "6 stages ran" in made.flow()
+    assert "stages: 6 ran" in made.flow()
     return made
 
 

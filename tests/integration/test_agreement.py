@@ -44,9 +44,7 @@ class Sessions(RuleBasedStateMachine):
     def run_the_flow(self):
         before = len(self.workspace.ran())
         output = self.workspace.flow(*self.overrides())
-        ran, restored, fresh = map(
-            int, re.search(r"(\d+) stages ran, (\d+) were restored, (\d+) were up to date", output).groups()
-        )
+        ran, restored, fresh = map(int, re.search(r"stages: (\d+) ran, (\d+) restored, (\d+) up to date", output).groups())
         assert (ran + restored + fresh, len(self.workspace.ran()) - before) == (len(STAGES), ran)
         self.all_is_done()
 
@@ -137,15 +135,15 @@ def test_a_parameter_turned_back_restores_and_the_state_says_why(ended):
     assert len(re.findall(r"^evaluate@\S+\s+restore\s+evaluate.seed changed", dry, re.MULTILINE)) == 2
     assert re.search(r"^report\s+nothing, restore or run\s", dry, re.MULTILINE) and "is cached" not in dry
     back = ended.flow()
-    assert "0 stages ran, 3 were restored, 3 were up to date" in back
+    assert "stages: 0 ran, 3 restored, 3 up to date" in back
     assert "restored from DVC's cache: evaluate.seed changed" in back
     assert ended.lock() == before
 
 
 def test_one_stage_forced_deleted_or_asked_of_dvc(ended):
-    assert "1 stages ran, 0 were restored" in ended.flow("--force", "sample", "--only", "sample")
+    assert "stages: 1 ran, 0 restored" in ended.flow("--force", "sample", "--only", "sample")
     shutil.rmtree(ended.root / "artifacts/evaluation/baseline-s0")
-    assert "0 stages ran, 1 were restored, 5 were up to date" in ended.flow()
+    assert "stages: 0 ran, 1 restored, 5 up to date" in ended.flow()
     ended.params("evaluate.seed=7")
     output = ended.run("dvc", "repro", "evaluate@rho1-s0")
     assert "Running stage 'evaluate@rho1-s0'" in output and "Running stage 'train_policy" not in output
@@ -160,7 +158,7 @@ def test_a_stage_added_to_the_pipeline_is_in_the_flow(ended):
     }
     ended.write_pipeline(added)
     output = ended.flow()
-    assert "2 stages ran, 0 were restored, 5 were up to date" in output
+    assert "stages: 2 ran, 0 restored, 5 up to date" in output
     assert "extra" in ended.lock()
 
 
@@ -183,14 +181,14 @@ def test_a_failed_stage_is_named_and_what_does_not_need_it_is_done(light):
     assert "error: train_policy@" in output and "Not run: " in output
     assert "train_policy@baseline-s0: broken by the test" in output, "whichever failed first"
     (light.root / "break").unlink()
-    assert "5 stages ran, 0 were restored, 1 were up to date" in light.flow()
+    assert "stages: 5 ran, 0 restored, 1 up to date" in light.flow()
 
 
 def test_objects_that_the_cache_has_lost_are_made_again_and_are_the_same(ended):
     shutil.rmtree(ended.root / ".dvc/cache/files")
     assert ended.stale() == STAGES
     output = ended.flow()
-    assert "6 stages ran, 0 were restored" in output and "artifacts/policy/rho1-s0 is not in the cache" in output
+    assert "stages: 6 ran, 0 restored" in output and "artifacts/policy/rho1-s0 is not in the cache" in output
     assert sorted(ended.ran()[:6]) == sorted(ended.ran()[6:])
     assert ended.stale() == []
 
@@ -201,7 +199,7 @@ def test_a_lock_file_from_another_branch_is_followed(ended):
     second = (ended.root / "dvc.lock").read_text()
     before = len(ended.ran())
     (ended.root / "dvc.lock").write_text(first)
-    assert "0 stages ran, 0 were restored" not in ended.flow("train_policy.train.steps=5")
+    assert "stages: 0 ran, 0 restored" not in ended.flow("train_policy.train.steps=5")
     assert (len(ended.ran()), ended.stale(), (ended.root / "dvc.lock").read_text()) == (before, [], second)
 
 
@@ -211,7 +209,7 @@ def test_books_that_a_kill_left_half_written_are_mended_and_nothing_is_computed_
     (ended.root / ".dvc/tmp/rwlock").write_text("")
     (ended.root / "dvc.lock").write_text(text[: text.index("evaluate@baseline-s0") + 5])
     output = ended.flow()
-    assert "0 stages ran" in output and "dvc.lock was half written: moved to .wmtp/dvc.lock.broken-" in output
+    assert "stages: 0 ran" in output and "dvc.lock was half written: moved to .wmtp/dvc.lock.broken-" in output
     assert (ended.ran(), ended.lock(), ended.stale()) == (before, whole, [])
 
 

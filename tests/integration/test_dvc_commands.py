@@ -27,7 +27,7 @@ def test_an_experiment_of_dvcs_is_the_same_to_wmtp(workspace):
     assert "keep_frac: 0.7" in written and len(workspace.ran()) == 6
     same = ("evaluate.seed=3", "arms.rho1.weighting.keep_frac=0.7")
     output = workspace.flow(*same, PREFECT_API_URL="http://127.0.0.1:9/api")  # nothing to do: no Prefect
-    assert "0 stages ran, 0 were restored, 6 were up to date" in output
+    assert "stages: 0 ran, 0 restored, 6 up to date" in output
     assert (workspace.root / "params.yaml").read_text() == written and workspace.stale() == []
     workspace.params()
     assert (workspace.root / "params.yaml").read_text() == before

@@ -37,10 +37,10 @@ def listed(workspace):
 
 def test_points_share_what_is_the_same_and_every_one_is_a_whole_training(swept):
     workspace, output = swept
-    ended = re.findall(r"\d of 2, train_policy\.train\.steps=(\d): (\d stages ran.*)", output)
+    ended = re.findall(r"\d of 2, train_policy\.train\.steps=(\d): (stages: \d ran.*)", output)
     assert ended == [  # of 4 the shared workspace has trained and evaluated the baseline already
-        ("2", "3 stages ran, 0 were restored, 1 were up to date"),
-        ("4", "1 stages ran, 2 were restored, 1 were up to date"),
+        ("2", "stages: 3 ran, 0 restored, 1 up to date"),
+        ("4", "stages: 1 ran, 2 restored, 1 up to date"),
     ]
     assert "Run      2 points, 2 experiments" in output
     comparison = json.loads((next((workspace.root / ".wmtp/comparisons").iterdir()) / "comparison.json").read_text())

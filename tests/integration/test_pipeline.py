@@ -30,7 +30,7 @@ STAGES = [
 
 def test_a_run_from_nothing_makes_every_output_and_shows_a_table(workspace):
     assert sorted(workspace.lock()) == STAGES
-    assert "12 stages ran, 0 were restored, 0 were up to date" in workspace.first_output
+    assert "stages: 12 ran, 0 restored, 0 up to date" in workspace.first_output
     for arm in ("baseline", "rho1", "verifiable"):
         assert re.search(rf"^│ {arm} ", workspace.first_output, re.MULTILINE)
         assert workspace.read(f"artifacts/evaluation/{arm}-s0/metrics.json")
@@ -46,7 +46,7 @@ def test_dvc_has_nothing_to_do_after_a_flow_run(fresh):
 
 def test_a_second_run_has_nothing_to_do_and_does_not_even_start_prefect(fresh):
     output = fresh.run("wmtp", "run", "compare", "--profile", "toy", PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert "0 stages ran, 0 were restored, 12 were up to date" in output
+    assert "stages: 0 ran, 0 restored, 12 up to date" in output
     assert "Finished in state" not in output
 
 
@@ -91,7 +91,7 @@ def test_a_changed_evaluation_parameter_reruns_evaluation_and_report_only(fresh)
     hot = ["wmtp", "run", "full-baseline", "--profile", "toy", "evaluate.temperature=0.5"]
     planned = fresh.run(*hot, "--dry")
     assert re.search(r"^evaluate@baseline-s0\s+run\s+evaluate.temperature changed", planned, re.MULTILINE)
-    assert "2 stages ran, 0 were restored, 2 were up to date" in fresh.run(*hot)
+    assert "stages: 2 ran, 0 restored, 2 up to date" in fresh.run(*hot)
     changed = {name for name, stage in fresh.lock().items() if stage != before[name]}
     assert changed == {"report", "evaluate@baseline-s0"}
     (fresh.root / "params.yaml").write_text(fresh.toy)

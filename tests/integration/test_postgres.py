@@ -33,7 +33,7 @@ def rows(postgres, database, query):
 
 def test_flow_runs_are_recorded_in_postgresql(postgres, tmp_path):
     with prefect_server(tmp_path, PREFECT_SERVER_DATABASE_CONNECTION_URL=f"postgresql+asyncpg://{postgres}/prefect") as url:
-        assert "6 stages ran" in LightWorkspace(tmp_path / "workspace", url).flow()
+        assert "stages: 6 ran" in LightWorkspace(tmp_path / "workspace", url).flow()
     assert rows(postgres, "prefect", "select state_type from flow_run") == [("COMPLETED",)]
     states = rows(postgres, "prefect", "select state_type, count(*) from task_run group by state_type")
     assert states == [("COMPLETED", 7)]  # params, and a task for each stage

@@ -48,7 +48,7 @@ def test_a_second_clone_finds_everything(kind, ended, second, tmp_path, s3):
     (second.root / "dvc.lock").write_text((ended.root / "dvc.lock").read_text())
     second.params()
     second.run("dvc", "pull", "--run-cache")
-    assert "0 stages ran, 0 were restored, 6 were up to date" in second.flow()
+    assert "stages: 0 ran, 0 restored, 6 up to date" in second.flow()
     assert second.ran() == []
 
 
@@ -59,14 +59,14 @@ def test_a_run_brings_from_the_remote_what_is_known_and_the_cache_lacks(ended, t
     lose(ended)
     assert "fetch or run" in ended.flow("--dry")
     output = ended.flow()
-    assert "0 stages ran, 6 were restored, 0 were up to date" in output and "restored from the default remote: " in output
+    assert "stages: 0 ran, 6 restored, 0 up to date" in output and "restored from the default remote: " in output
     ended.params("evaluate.seed=7")  # dvc.lock's outputs belong to other parameters now, which the run cache alone knows
     ended.run("dvc", "repro", "--quiet")
     made = ended.ran()
     lose(ended)
     assert "restored from the default remote: " in ended.flow() and ended.ran() == made
     lose(ended)
-    assert "6 stages ran, 0 were restored" in ended.flow("--no-pull") and len(ended.ran()) == len(made) + 6
+    assert "stages: 6 ran, 0 restored" in ended.flow("--no-pull") and len(ended.ran()) == len(made) + 6
 
 
 def lose(workspace):
@@ -78,7 +78,7 @@ def lose(workspace):
 def test_a_remote_that_cannot_give_what_is_known_costs_a_warning(ended, tmp_path):
     use(ended, f"{tmp_path}/nothing-was-ever-pushed")
     lose(ended)
-    assert "6 stages ran, 0 were restored" in ended.flow()
+    assert "stages: 6 ran, 0 restored" in ended.flow()
 
 
 def test_a_new_clone_without_a_lock_computes_nothing_when_it_is_told_to_pull(ended, second, tmp_path):
@@ -86,5 +86,5 @@ def test_a_new_clone_without_a_lock_computes_nothing_when_it_is_told_to_pull(end
     for one in (ended, second):
         use(one, f"{tmp_path}/remote")
     ended.run("dvc", "push", "--run-cache")
-    assert "0 stages ran, 6 were restored" in second.flow("--pull")
+    assert "stages: 0 ran, 6 restored" in second.flow("--pull")
     assert second.ran() == []

@@ -23,7 +23,7 @@ def test_a_run_outlives_a_restart_of_its_server(tmp_path):
         wait_until_healthy(server, url)
         output, _ = run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0, output
-        assert "6 stages ran" in output
+        assert "stages: 6 ran" in output
         assert light.stale() == []
         assert light.wait_until_gone() == []
     finally:

@@ -69,7 +69,7 @@ def toy():
         told.stage(name, *([] if name == "sample" else [waits]), *steps(name, 10), *measures(name), seconds=25)
     told.stage("report", "report reads 3 runs", "report wrote 7 files and 8 plots", *measures("report"))
     told.record("experiment swift-otter", TOLD)
-    told.record("Finished in state Completed('12 stages ran, 0 were restored, 0 were up to date')", name="prefect.flow_runs")
+    told.record("Finished in state Completed('stages: 12 ran, 0 restored, 0 up to date')", name="prefect.flow_runs")
     return told
 
 

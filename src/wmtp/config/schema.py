@@ -16,24 +16,30 @@ from wmtp.config.devices import is_part
 from wmtp.config.evaluation import EvaluateConfig, ReportConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig
 from wmtp.config.runtime import RuntimeConfig
-from wmtp.config.training import HeadsConfig, ModelConfig, OptimConfig, SeededTrainConfig, TrainConfig, check_optimizer
+from wmtp.config.training import (
+    HeadsConfig,
+    ModelConfig,
+    NextTokenModelConfig,
+    OptimConfig,
+    SeededTrainConfig,
+    TrainConfig,
+    check_optimizer,
+)
 
 # --------------------------------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)
 class TuneReferenceConfig:
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: NextTokenModelConfig = field(default_factory=NextTokenModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
     def __post_init__(self) -> None:
         check_optimizer(self.model, self.optim, self.train, "tune_reference")
-        n_future = self.model.n_future
-        require(n_future == 1, "tune_reference.model.n_future", n_future, "1: the reference is a next-token model")
 
 
-_UNREAD = ModelConfig(n_future=1)
+_UNREAD = NextTokenModelConfig()
 """A critic's model where it starts from the reference."""
 
 
@@ -51,7 +57,7 @@ class CriticConfig:
     lambda_final: float = 1.0
     lambda_hold_steps: int = 300
     lambda_ramp_steps: int = 600
-    model: ModelConfig = field(default_factory=lambda: _UNREAD)
+    model: NextTokenModelConfig = field(default_factory=lambda: _UNREAD)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: SeededTrainConfig = field(default_factory=SeededTrainConfig)
 
@@ -69,8 +75,6 @@ class CriticConfig:
             usual = getattr(_UNREAD, key)
             hint = "or init=scratch: with init=reference the critic starts from the tuned reference, and nothing reads this"
             require(value == usual, f"train_critic.model.{key}", value, f"{'null' if usual is None else usual}, {hint}")
-        n_future = self.model.n_future
-        require(n_future == 1, "train_critic.model.n_future", n_future, "1: a critic values one token at a time")
 
 
 @dataclass(frozen=True)

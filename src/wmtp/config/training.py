@@ -96,6 +96,17 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class NextTokenModelConfig(ModelConfig):
+    """The model of a reference or a critic, which have a say on one token at a time. `pretrained` overrides the shape."""
+
+    n_future: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.n_future == 1, "model.n_future", self.n_future, "1: reference and critic are next-token models")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
 class HeadNumbers:
     """One number a head, head 0's first: from `start` in a line to `final` over `ramp_steps`; all 1 where `final` is empty.
 

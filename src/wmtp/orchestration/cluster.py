@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from wmtp.config import LaunchConfig
-from wmtp.errors import LaunchError, PreemptedError
+from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.files import write_text
 from wmtp.orchestration import processes, torchrun
 from wmtp.orchestration.assignment import ENVIRONMENT, Assignment
@@ -62,6 +63,15 @@ def torchrun_command(launch: LaunchConfig, token: str, *options: str, endpoint: 
         *(options or ("--local-addr=127.0.0.1",)),
         *STAGE,
     ]
+
+
+def require_launcher(launch: LaunchConfig) -> None:
+    """
+    Raises:
+        ConfigError: Slurm is to start the stages, and this host cannot ask it.
+    """
+    if launch.launcher == "slurm" and shutil.which("srun") is None:
+        raise ConfigError("launch.launcher=slurm: there is no srun here (one of the cluster's hosts has it)")
 
 
 def srun_command(launch: LaunchConfig, stage: str, token: str) -> list[str]:

@@ -49,6 +49,7 @@ def run_stage(name: str, root: Path) -> None:
     params_text = (root / PARAMS).read_text(encoding="utf-8") if (root / PARAMS).exists() else ""
     read_params(root / PARAMS)
     launch = load_launch(root)
+    cluster.require_launcher(launch)
     own_code.require_own(root)
     _require_provenance(read_spec(root, name))
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from wmtp.config import LaunchConfig
-from wmtp.errors import LaunchError, PreemptedError
+from wmtp.errors import ConfigError, LaunchError, PreemptedError
 from wmtp.orchestration import cluster, processes
 
 
@@ -38,6 +38,15 @@ def test_a_job_that_a_person_ended_is_told_from_one_that_slurm_took_back():
     for kill in ("srun: launch/slurm: _step_signal: Terminating StepId=4.0", "srun: Terminating job step 4.0"):
         assert not cluster.was_cancelled(f"srun: error: n2: task 1: Exited with exit code 1\n{kill}\n{line} ***\n")
         assert cluster.was_cancelled(f"{line} ***\n{kill}\n")
+
+
+def test_a_host_without_slurm_starts_nothing_of_slurms(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    cluster.require_launcher(LaunchConfig())
+    with pytest.raises(ConfigError, match=r"^launch\.launcher=slurm: there is no srun here"):
+        cluster.require_launcher(LaunchConfig(launcher="slurm"))
+    (tmp_path / "srun").touch(mode=0o755)
+    cluster.require_launcher(LaunchConfig(launcher="slurm"))
 
 
 def test_outside_of_a_job_nothing_is_requeued(monkeypatch):
