@@ -19,22 +19,23 @@ GIVEN = ["data.train_path=train.jsonl", "data.validation_path=validation.jsonl"]
 FILES = dict.fromkeys(("mbpp", "smollm2", "codecontests", "jsonl", "local", "production"), GIVEN) | {"text": GIVEN[:1]}
 INNER = "arms.curriculum.weighting.inner"
 OF_SOLUTIONS = ("contrastive", "filtered", "gae", "hybrid", "rho_loss", "shuffled", "verifiable")
-"""Arms that documents are refused to."""
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("arm", ARMS)
-def test_every_profile_with_every_arm_survives_params_yaml(profile, arm, tmp_path):
-    if profile == "text" and arm in OF_SOLUTIONS:
-        with pytest.raises(ConfigError, match=rf"arms\.{arm}\.\S+ is not allowed: .*data\.source=text gives documents"):
-            compose(PROJECT, profile, arms=[arm], overrides=FILES["text"])
-        return
-    config = compose(PROJECT, profile, arms=[arm], seeds=[0, 1], overrides=FILES.get(profile, []))
+@pytest.mark.parametrize(("profile", "arms"), [*(("demo", [arm]) for arm in ARMS), *((profile, ARMS) for profile in PROFILES)])
+def test_every_profile_with_all_arms_and_every_arm_alone_survive_params_yaml(profile, arms, tmp_path):
+    arms = [arm for arm in arms if profile != "text" or arm not in OF_SOLUTIONS]
+    config = compose(PROJECT, profile, arms=arms, seeds=[0, 1], overrides=FILES.get(profile, []))
     assert write_params(config, tmp_path / "params.yaml")
     assert read_params(tmp_path / "params.yaml") == config
     assert not write_params(config, tmp_path / "params.yaml")
-    assert sorted(config.runs) == [f"{arm}-s0", f"{arm}-s1"]
-    assert isinstance(config.arms[arm].weighting, Weighting)
+    assert sorted(config.runs) == sorted(f"{arm}-s{seed}" for arm in arms for seed in (0, 1))
+    assert all(isinstance(config.arms[arm].weighting, Weighting) for arm in arms)
+
+
+@pytest.mark.parametrize("arm", OF_SOLUTIONS)
+def test_documents_are_refused_to_arms_of_solutions(arm):
+    with pytest.raises(ConfigError, match=rf"arms\.{arm}\.\S+ is not allowed: .*data\.source=text gives documents"):
+        compose(PROJECT, "text", arms=[arm], overrides=FILES["text"])
 
 
 @pytest.mark.parametrize("profile", ["codecontests", "jsonl"])
