@@ -253,9 +253,9 @@ def short_number(value: float, _position: int) -> str:
 
 
 def weights(report: Report) -> Figure | None:
-    """Mean weight on signal and noise tokens, and by the example's kind of noise."""
+    """Mean weight on signal and noise tokens, and by the example's kind of noise; None where nothing is marked as noise."""
     shown = {arm: e["weights"] for arm, e in report["arms"].items() if e["is_weighted"] and e["weights"]}
-    if not shown:
+    if all(weights.get("noise_mean") is None for weights in shown.values()):
         return None
     styles = arm_styles(report["arms"], report["baseline"])
     figure, panels = new_figure(3.6, columns=2, gridspec_kw={"width_ratios": [2, 3]})

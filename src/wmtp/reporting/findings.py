@@ -129,6 +129,9 @@ def _curve_sentences(report: dict[str, Any]) -> list[str]:
 
 def _weight_sentences(report: dict[str, Any]) -> list[str]:
     rows = []
+    weighted = [entry["weights"] for entry in report["arms"].values() if entry["is_weighted"] and entry["weights"]]
+    if weighted and not any("noise_mean" in weights for weights in weighted):
+        return ["Nothing in this data is marked as noise, so there are no means to compare; below is each token's weight."]
     for arm, entry in report["arms"].items():
         weights = entry["weights"] or {}
         if not entry["is_weighted"] or "noise_mean" not in weights or "signal_mean" not in weights:

@@ -125,6 +125,8 @@ def test_weights_are_of_weighted_arms_alone(report, draw):
     assert heights(kinds) == {arm: [w["by_noise_kind"][name] for name in names] for arm, w in shown.items()}
     report["arms"]["rho1"]["weights"]["noise_mean"] = None
     assert len(heights(draw("weights").axes[0])["rho1"]) == 1
+    report["arms"]["verifiable"]["weights"]["noise_mean"] = None
+    assert draw("weights") is None, "nothing is marked as noise"
     for arm in shown:
         report["arms"][arm]["weights"] = None
     assert draw("weights") is None

@@ -96,6 +96,15 @@ def test_an_arm_that_weighs_nothing_is_called_that(tmp_path):
     ]
 
 
+def test_data_without_marks_of_noise_has_no_means_to_compare(tmp_path):
+    report = report_of(tmp_path, ["baseline", "random"], [0])
+    report["arms"]["random"]["weights"] = {"signal_mean": 1.0, "difference_sem": 0.0}
+    (said,) = _weight_sentences(report)
+    assert said.startswith("Nothing in this data is marked as noise")
+    report["arms"]["random"]["weights"] = None
+    assert _weight_sentences(report) == []
+
+
 @pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.5, "-0.500"), (-0.0001, "0.000"), (0.0, "0.000")])
 def test_signed(value, text):
     assert signed(value) == text

@@ -70,6 +70,11 @@ def test_tokens_of_models_are_text_and_coloured_by_their_weight(report):
     assert page.count("<script>") == 1 and "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "&amp;amp;" in page
     shown = dict(re.findall(r'<span class="(w\d[^"]*)"[^>]*>([^<]*)<sub>', page[page.index("&lt;script") - 200 :]))
     assert shown["w0 noise"] == "&lt;script&gt;alert(1)&lt;/script&gt;" and shown["w6"] == "b"
+    assert "<h4>wrong solution</h4>" in page, "nothing says what is noise"
+    marked = render_page(report | {"examples": [example]}, pictures("light"), pictures("dark"))
+    assert "<h4>wrong solution, comments noise</h4>" in marked
+    of_documents = report | {"examples": [example], "score": report["score"] | {"noun": "document"}}
+    assert "<h4>document</h4>" in render_page(of_documents, {}, {})
 
 
 def test_statistics_are_a_table_by_split():
