@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.library.conftest import EXAMPLES, model
+from tests.unit.models import meta
 from tests.workspaces import PROJECT
 from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
@@ -72,6 +73,18 @@ def test_score_evaluate_and_export_work_outside_of_a_clone(installed):
     assert torch.equal(
         load_file(folder / "plain/model.safetensors")["model.embed_tokens.weight"], policy.model.embed_tokens.weight
     )
+
+
+def test_convert_works_outside_of_a_clone_there_and_back(installed):
+    folder, run = installed
+    found = meta.tensors()
+    meta.write(folder / "theirs", found)
+    assert "3 heads" in run("wmtp", "convert", "meta-mtp", "theirs", "ours", "--without-tokenizer")
+    run("python", "-c", "import wmtp.models, transformers as t; t.AutoModelForCausalLM.from_pretrained('ours')")
+    run("wmtp", "convert", "to-meta-mtp", "ours", "back", "--without-tokenizer")
+    again = torch.load(folder / "back/consolidated.pth", weights_only=True)
+    assert again.keys() == found.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in found.items())
 
 
 def test_what_needs_a_clone_says_so(installed):

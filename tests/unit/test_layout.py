@@ -62,6 +62,7 @@ OF_MANY = {
     "weightings/test_foreign.py": "weightings of other packages",
     "weightings/test_own_files.py": "the package, while a file of it is being written",
     "weightings/test_every_weighting.py": "the package, and what holds for every weighting",
+    "test_dependencies.py": "pyproject.toml against what the code imports",
     "test_docs.py": "the documentation",
     "test_gpu_benchmark.py": "benchmarks/gpu.py",
     "test_narration.py": "flows/narration.py",
