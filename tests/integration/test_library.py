@@ -6,9 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.unit.library.test_names import BLOCKS
 from tests.workspaces import PROJECT
-
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", (PROJECT / "docs/library.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_says_what_is_so(workspace, monkeypatch):
@@ -18,6 +17,8 @@ def test_the_page_says_what_is_so(workspace, monkeypatch):
         exec(compile(block, "docs/library.md", "exec"), names)
     assert len(names["scores"]) > 100 and {"reference_nll", "value"} <= set(names["scores"])
     assert len(names["drawn"]) == 4 and set(names["tasks"]["task_id"])
+    assert names["last_nll"](names["workspace"]).keys() == set(names["workspace"].runs)
+    assert [verdict.status for verdict in names["verdicts"]] == ["wrong_answer", "timeout"]
     assert names["report"]["arms"].keys() == {run.partition("-s")[0] for run in names["workspace"].runs}
 
 
