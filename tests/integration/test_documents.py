@@ -3,6 +3,7 @@
 import json
 
 from tests.documents import write_documents
+from tests.files_page import unknown_fields
 from tests.workspaces import Workspace
 
 TINY = {"hidden_size": 16, "intermediate_size": 32, "n_heads": 2, "n_kv_heads": 2}
@@ -41,6 +42,7 @@ def test_documents_go_through_every_stage_to_a_report_on_held_out_nll(tmp_path):
         rows = (tmp_path / f"artifacts/evaluation/{arm}-s0/per_task.csv").read_text().splitlines()
         assert len(rows) == 31 and rows[1].startswith("texts.jsonl:")
     report = json.loads((tmp_path / "artifacts/report/report.json").read_text())
+    assert unknown_fields(tmp_path / "artifacts") == []
     assert report["score"]["noun"] == "document" and "nats" in (tmp_path / "artifacts/report/report.md").read_text()
     said = workspace.run(
         "wmtp", "run", "compare", "--profile", "text", "arms=[verifiable]", "data.train_path=texts.jsonl", code=2
