@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from wmtp import weightings
+from wmtp.config import unread
 from wmtp.config.arms import ArmOptions, load_weighting
 from wmtp.config.compose import SECTIONS, build, compose, to_plain
 from wmtp.config.schema import Config
@@ -131,7 +132,9 @@ Made by `python docs/make_configuration.py` from the schema, `dvc.yaml`, and wha
 KEY=VALUE`) say what differs from the defaults; `params.yaml` is the result.
 
 **makes stale**: the stages that read the key and therefore run again when it changes. Stages that use what those write run
-again if that comes out differently. A value that is not allowed is refused when the configuration is composed, with what is.
+again if that comes out differently; what makes nothing stale (`runtime`) changes how they go about it and no result. A value
+that is not allowed is refused when the configuration is composed, with what is; so is an override of a key that is read with
+other settings alone.
 
 | key | is |
 | --- | --- |
@@ -199,7 +202,8 @@ def _tables(keys: list[Key], stages: dict[str, Any], plain: dict[str, Any], show
 
 def _row(key: Key, stages: dict[str, Any], plain: dict[str, Any]) -> str:
     readers = stages_that_read(key.name, stages) or ["nothing"]
-    rules = "; ".join(allowed(key, plain)).replace("|", "or")
+    needed = unread.needs(key.name)
+    rules = "; ".join([*allowed(key, plain), *([f"read with {needed} alone"] if needed else [])]).replace("|", "or")
     return f"| `{key.name}` | {_type_text(key.kind)} | `{_default_text(key)}` | {rules} | {', '.join(readers)} |"
 
 

@@ -130,7 +130,10 @@ def _require_packages(config: Config) -> None:
     if config.evaluate.sandbox.packages:
         from wmtp.sandbox.packages import find_packages
 
-        find_packages(config.evaluate.sandbox.packages)
+        try:
+            find_packages(config.evaluate.sandbox.packages)
+        except ConfigError as error:
+            raise ConfigError(f"evaluate.sandbox.packages={config.evaluate.sandbox.packages}: {error}") from None
 
 
 def enter_prefect(root: Path) -> None:

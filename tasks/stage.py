@@ -118,7 +118,7 @@ def _bring_up_to_date(stage: str, folder: Path, force: bool, pull: bool) -> Stat
         if judgement.is_fresh and not force:
             publish_stage(stage, folder)
             return Completed(name="Cached", message="up to date")
-        reason = "forced" if judgement.is_fresh else judgement.reason
+        reason = "forced" if judgement.is_fresh else judgement.brief
         logger.info("%s: %s", stage, reason, extra=a(BEGINS))
         is_elsewhere = judgement.is_known and not judgement.can_restore and not force
         outcome = _repro(folder, stage, force, pull=is_elsewhere)

@@ -152,9 +152,10 @@ def load_weighting(tree: Any, where: str) -> Weighting:
     Raises:
         ConfigError: as `load_arm`.
     """
-    if isinstance(tree, str):
-        raise ConfigError(f"{where}={tree!r} is not allowed: a mapping with a name, {{name: {tree}}}")
-    if not isinstance(tree, Mapping) or "name" not in tree:
+    if not isinstance(tree, Mapping) and tree is not None:
+        name = tree if isinstance(tree, str) else "uniform"
+        raise ConfigError(f"{where}={tree!r} is not allowed: a mapping with a name, {{name: {name}}}")
+    if tree is None or "name" not in tree:
         raise ConfigError(f"{where} needs a name: one of {', '.join([*weightings.names(), *weightings.foreign()])}")
     keys = dict(tree)
     reject_unknown([keys["name"]], [*weightings.names(), *weightings.foreign()], "weighting")

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from wmtp.config.data import DataConfig
 from wmtp.config.inputs import DownloadConfig, InputsConfig, compose_downloads, compose_inputs
 from wmtp.config.schema import Config, LaunchConfig
 from wmtp.config.strict import parse_yaml, reject_unknown, structured, type_of
+from wmtp.config.unread import require_read
 from wmtp.errors import ConfigError, first_line
 from wmtp.files import write_text
 
@@ -64,20 +65,28 @@ def compose(
     require(isinstance(is_shared, bool), "share_upstream", is_shared, "true or false")
     arm_overlay = overlay.pop("arms", OmegaConf.create({}))
     reject_unknown(overlay.keys(), SECTIONS, "override")
+    for key in overlay:
+        require(OmegaConf.is_dict(overlay[key]), str(key), overlay[key], "a mapping: an override names a key of it")
     arm_trees = {name: _load(configs / "arms", name, "arm", ArmOptions) for name in arm_names}
     reject_unknown(arm_overlay.keys(), tuple(arm_trees), "arm in an override")
-    plain = _merged("the configuration", tree, overlay)
+    for name, one in arm_overlay.items():
+        require(OmegaConf.is_dict(one), f"arms.{name}", one, "a mapping: an override names a key of it")
+    plain = _merged("", tree, overlay)
     _check_list(arm_names, "arms")
     _check_list(seed_list, "seeds")
     for seed in seed_list:
         require_seed("seeds", seed)
     plain["arms"] = {
-        name: _merged(f"arms.{name}", arm, arm_overlay.get(name, OmegaConf.create({}))) for name, arm in arm_trees.items()
+        name: _merged(f"arms.{name}.", arm, arm_overlay.get(name, OmegaConf.create({}))) for name, arm in arm_trees.items()
     }
     plain["runs"] = {}
     config = build(plain, profile=profile)
     baseline, known = config.report.baseline_arm, [path.stem for path in (configs / "arms").glob("*.yaml")]
     require(baseline in known, "report.baseline_arm", baseline, f"use one of {', '.join(sorted(known))}")
+    chosen = [key for section in overlay for key in _leaves(overlay[section], str(section))]
+    compared = "report.baseline_arm" not in chosen or baseline in arm_names
+    require(compared, "report.baseline_arm", baseline, f"one of the arms that run: {', '.join(arm_names)}")
+    require_read(config, chosen)
     upstream = {seed: seed_list[0] if is_shared else seed for seed in seed_list}
     runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed, upstream[seed]) for arm in arm_names for seed in seed_list}
     columns = needed_columns(config.arms, runs.values())
@@ -197,14 +206,24 @@ def _listed(tree: DictConfig, key: str, kind: type) -> Sequence[Any]:
     return list(value)
 
 
-def _merged(where: str, *trees: Any) -> dict[str, Any]:
-    """As one plain mapping, references resolved."""
+def _merged(prefix: str, *trees: Any) -> dict[str, Any]:
+    """As one plain mapping, references resolved; `prefix`: what its keys are below."""
     try:
         found = OmegaConf.to_container(OmegaConf.merge(*trees), resolve=True)
     except Exception as error:  # of OmegaConf: a reference to nothing, a section that is a number
-        raise ConfigError(f"{where}: {first_line(error)}") from None
-    require(isinstance(found, dict), where, found, "a mapping")
+        key = f"{prefix}{getattr(error, 'full_key', None) or ''}".rstrip(".") or "the configuration"
+        raise ConfigError(f"{key}: {first_line(getattr(error, 'msg', None) or error)}") from None
+    require(isinstance(found, dict), prefix.rstrip("."), found, "a mapping")
     return typing.cast("dict[str, Any]", found)
+
+
+def _leaves(tree: Any, prefix: str) -> Iterator[str]:
+    """The dotted keys of single values and lists."""
+    if not OmegaConf.is_dict(tree):
+        yield prefix
+        return
+    for key, value in tree.items_ex(resolve=False):
+        yield from _leaves(value, f"{prefix}.{key}")
 
 
 def _check_list(values: Sequence[Any], key: str) -> None:

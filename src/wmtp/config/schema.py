@@ -5,9 +5,9 @@ Every field is read somewhere. Ranges are checked when a section is built, with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from wmtp.checks import one_of, require
 from wmtp.config.arms import ArmConfig, ColumnConfig, RunConfig
@@ -71,10 +71,19 @@ class CriticConfig:
         require(0 <= self.lambda_final <= 1, "train_critic.lambda_final", self.lambda_final, "a number in [0, 1]")
         for key in ("lambda_hold_steps", "lambda_ramp_steps"):
             require(getattr(self, key) >= 0, f"train_critic.{key}", getattr(self, key), "0 or more")
-        for key, value in vars(self.model).items() if self.init == "reference" else ():
-            usual = getattr(_UNREAD, key)
-            hint = "or init=scratch: with init=reference the critic starts from the tuned reference, and nothing reads this"
-            require(value == usual, f"train_critic.model.{key}", value, f"{'null' if usual is None else usual}, {hint}")
+        if self.init == "reference":
+            _require_usual(self.model, _UNREAD, "train_critic.model")
+
+
+def _require_usual(given: Any, usual: Any, where: str) -> None:
+    """Raises ConfigError: a key of the critic's model is given where the critic starts from the reference."""
+    for key, value in vars(given).items():
+        default = getattr(usual, key)
+        if is_dataclass(value):
+            _require_usual(value, default, f"{where}.{key}")
+            continue
+        hint = "or init=scratch: with init=reference the critic starts from the tuned reference, and nothing reads this"
+        require(value == default, f"{where}.{key}", value, f"{'null' if default is None else default}, {hint}")
 
 
 @dataclass(frozen=True)

@@ -190,16 +190,26 @@ def _values(dep: Any) -> dict[str, Any]:
 class Judgement:
     """DVC's word on one stage, now.
 
-    `reason`: what changed, in words; empty where the stage is fresh. Only looked up when asked for, of the inputs as they are:
+    `reasons`: what changed, a phrase each; none where it is fresh. Only looked up when asked for, of the inputs as they are:
     `is_known`, dvc.lock or the run cache say what their outputs were; `can_restore`, and DVC's cache holds these. `is_busy`: it
-    cannot be told, because somebody makes now what it reads or writes; `reason` says who.
+    cannot be told, because somebody makes now what it reads or writes; `reasons` says who.
     """
 
     is_fresh: bool
-    reason: str = ""
+    reasons: tuple[str, ...] = ()
     can_restore: bool = False
     is_known: bool = False
     is_busy: bool = False
+
+    @property
+    def reason(self) -> str:
+        return ", ".join(self.reasons)
+
+    @property
+    def brief(self) -> str:
+        """For a line of a run's log."""
+        more = len(self.reasons) - _SHOWN
+        return ", ".join(self.reasons[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def judge(root: Path, name: str, *, look_up_cache: bool = False) -> Judgement:
@@ -221,7 +231,7 @@ def judge_all(
         try:
             return _judged(stage, look_up_cache)
         except LockError as error:
-            return Judgement(False, who_uses(error), is_busy=True)
+            return Judgement(False, (who_uses(error),), is_busy=True)
 
     def read(repo: Any) -> dict[str, Judgement]:
         stages = _stages(repo)
@@ -252,7 +262,7 @@ def _judged(stage: Any, look_up_cache: bool) -> Judgement:
     if not stage.changed():
         return Judgement(True)
     can_restore, is_known = _looked_up(stage) if look_up_cache else (False, False)
-    return Judgement(False, _reason(stage), can_restore, is_known)
+    return Judgement(False, _reasons(stage), can_restore, is_known)
 
 
 def read_graph(root: Path, targets: Sequence[str], *, params: str | None = None) -> dict[str, list[str]]:
@@ -289,10 +299,10 @@ def expand(target: str, names: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def _reason(stage: Any) -> str:
+def _reasons(stage: Any) -> tuple[str, ...]:
     """What DVC finds changed, one phrase each."""
     if not any(dep.hash_info for dep in stage.deps):
-        return "has not run yet"
+        return ("has not run yet",)
     phrases = ["its command changed"] if stage.changed_stage() else []
     for item in (*stage.deps, *stage.outs):
         for what, state in item.status().items():
@@ -304,9 +314,7 @@ def _reason(stage: Any) -> str:
                 ]
             else:
                 phrases.append(f"{what} {_WORDS.get(str(state), state)}")
-    phrases = list(dict.fromkeys(phrases))
-    shown = ", ".join(phrases[:_SHOWN])
-    return f"{shown} and {len(phrases) - _SHOWN} more" if len(phrases) > _SHOWN else shown
+    return tuple(dict.fromkeys(phrases))
 
 
 def _changed_leaves(dep: Any, key: str) -> list[str]:

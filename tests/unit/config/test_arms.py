@@ -164,7 +164,7 @@ def test_an_arm_of_any_weighting_is_loaded_back_from_its_plain_form(name):
         ),
         ({"weighting": {"name": "rho1"}, "normalise": "l2"}, "arms.mine.normalise='l2' is not allowed: use one of mean_one,"),
         ({"weighting": {"name": "curriculum", "inner": {"name": "x"}}}, "unknown weighting 'x'"),
-        ({"weighting": {"name": "curriculum", "inner": 3}}, "arms.mine.weighting.inner needs a name"),
+        ({"weighting": {"name": "curriculum", "inner": 3}}, "arms.mine.weighting.inner=3 is not allowed: a mapping"),
         (
             {"weighting": {"name": "curriculum", "inner": {"name": "rho1", "keep": 1}}},
             "unknown key arms.mine.weighting.inner.keep",

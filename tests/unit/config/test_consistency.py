@@ -8,6 +8,12 @@ from wmtp.errors import ConfigError
 
 CASES = [
     ("report.k=[10]", "report.k=[10] is not allowed: 1 and any larger ones, each once"),
+    ("report.baseline_arm=stride", "report.baseline_arm='stride' is not allowed: one of the arms that run: ntp, baseline"),
+    ("train_policy=null", "train_policy=None is not allowed: a mapping"),
+    ("evaluate=[]", "evaluate=[] is not allowed: a mapping"),
+    ("arms.rho1=4", "arms.rho1=4 is not allowed: a mapping"),
+    ("arms.rho1=null", "arms.rho1=None is not allowed: a mapping"),
+    ("train_critic.model.lora.alpha=3", "train_critic.model.lora.alpha=3 is not allowed: 16, or init=scratch"),
     ("report.k=[]", "report.k=[] is not allowed: 1 and any larger ones"),
     ("report.k=[1,1]", "report.k=[1, 1] is not allowed"),
     ("train_policy.model.n_future=7", "train_policy.model.n_layers=7 is not allowed: at least 8 with n_future=7"),
@@ -47,8 +53,8 @@ CASES = [
     ("arms.baseline.head_variant=stride", "arms.baseline.head_stride=1 is not allowed: 2 or more"),
     ("arms.baseline.head_stride=2", "arms.baseline.head_stride=2 is not allowed: null unless head_variant is given"),
     ("arms.ntp.head_variant=sequential", "arms.ntp.head_variant='sequential' is not allowed: null with n_future=1"),
-    ("report.title=${nothing}", "Interpolation key 'nothing' not found"),
-    ("arms.rho1.solutions=${nothing}", "arms.rho1: Interpolation key 'nothing' not found"),
+    ("report.title=${nothing}", "report.title: Interpolation key 'nothing' not found"),
+    ("arms.rho1.solutions=${nothing}", "arms.rho1.solutions: Interpolation key 'nothing' not found"),
     ("train_policy=3", "train_policy=3 is not allowed: a mapping"),
     ("data=0", "data=0 is not allowed: a mapping"),
     ("train_policy.model=3", "train_policy.model=3 is not allowed: a mapping with keys of pretrained, hidden_size"),
@@ -72,7 +78,6 @@ def test_what_only_looks_like_a_contradiction_is_taken():
         "train_policy.optim.warmup_steps=300",
         "train_critic.lambda_final=0.9",
         "train_critic.lambda_hold_steps=299",
-        "report.baseline_arm=mtp2",
     ]
     assert compose(PROJECT, "demo", overrides=overrides).train_critic.lambda_final == 0.9
     values = ["train_critic.gamma=0.9", "arms.verifiable.weighting.gamma=0.9"]
