@@ -22,6 +22,7 @@ from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, compose, load_launch
 from wmtp.config.compose import dump, says, to_plain
+from wmtp.config.consistency import require_ranks
 from wmtp.config.devices import unused
 from wmtp.config.given import require_given
 from wmtp.edge import run_command
@@ -81,6 +82,8 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
+    launch = load_launch(root)
+    require_ranks(config, launch.nproc_per_node * launch.nnodes)
     (examine if manner.is_dry else prepare)(root, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     stages = stage_names(root, to_plain(config))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wmtp.files import parse_json
 CONFIG = "config.json"
 _QUANTISED = ("quantization_config", "compression_config")
 """Settings that say how numbers in the files become weights."""
+_OF_EXPERT = re.compile(r"(?P<layer>.+)\.experts\.(?P<number>\d+)\.(?P<part>.+)")
 _PLAIN = ("F16", "BF16", "F32", "F64")
 _SETTINGS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """Objects that need not be there; transformers goes on without one that it cannot read, and a model then says other things."""
@@ -48,7 +50,10 @@ def require_model(folder: Path, *, tokenizer: bool = False) -> None:
     files = weight_files(folder)
     if not any(key in settings for key in _QUANTISED):
         _require_floats(files)
-    _require_layers(folder, settings, files)
+    if all(path.suffix == ".safetensors" for path in files):
+        names = [name for path in files for name in tensor_names(path)]
+        _require_layers(folder, settings, len(names))
+        _require_experts(folder, names)
     if tokenizer and not tokenizer_files(folder):
         raise ModelError(f"{folder} holds no tokenizer: copy its files (tokenizer.json, tokenizer_config.json) there")
 
@@ -159,16 +164,28 @@ def _require_floats(files: Sequence[Path]) -> None:
                 raise ModelError(f"{path}: tensor {name} holds {dtype}, and {CONFIG} says nothing of how it is quantised")
 
 
-def _require_layers(folder: Path, settings: Mapping[str, Any], files: Sequence[Path]) -> None:
+def _require_layers(folder: Path, settings: Mapping[str, Any], num_tensors: int) -> None:
     """Raises ModelError: more layers than tensors, which a loader would make up, in hours or in all of the memory."""
     inner = settings.get("text_config")
     layers = (inner if isinstance(inner, dict) else settings).get("num_hidden_layers")
-    if not isinstance(layers, int) or any(path.suffix != ".safetensors" for path in files):
-        return
-    number = sum(len(tensor_names(path)) for path in files)
-    if layers > number:
+    if isinstance(layers, int) and layers > num_tensors:
         said = f"{folder / CONFIG} says num_hidden_layers={layers}"
-        raise ModelError(f"{said}, and the weights are {number} tensors: is it another model's?")
+        raise ModelError(f"{said}, and the weights are {num_tensors} tensors: is it another model's?")
+
+
+def _require_experts(folder: Path, names: Iterable[str]) -> None:
+    """Raises ModelError: a tensor that one expert has and another of its layer has not. Loaders name the stack."""
+    stacks: dict[str, tuple[set[str], set[str]]] = {}
+    known = set(names)
+    for name in known:
+        if (found := _OF_EXPERT.fullmatch(name)) is not None:
+            numbers, parts = stacks.setdefault(found["layer"], (set(), set()))
+            numbers.add(found["number"])
+            parts.add(found["part"])
+    for layer, (numbers, parts) in sorted(stacks.items()):
+        for name in (f"{layer}.experts.{number}.{part}" for number in sorted(numbers, key=int) for part in sorted(parts)):
+            if name not in known:
+                raise ModelError(f"{folder}: tensor {name} is missing")
 
 
 def _require_file(path: Path) -> None:

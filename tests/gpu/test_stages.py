@@ -97,6 +97,6 @@ def test_compiled_blocks_learn_the_same(tmp_path, backend):
     pytest.importorskip("triton")
     for name, compiled in (("plain", None), ("compiled", backend)):
         root = make_workspace(tmp_path / name, dropout=0.0)
-        options = {} if compiled is None else {"compile": True, "compile_backend": compiled}
+        options = {} if compiled is None else {"compile_backend": compiled}
         on(GPU, root, make_config(root, train=options, dropout=0.0), "tune_reference@s0")
     assert_close(rows(tmp_path / "compiled", "tune_reference@s0"), rows(tmp_path / "plain", "tune_reference@s0"), 1e-3)

@@ -53,11 +53,12 @@ class Served:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        for attempt in range(10):
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
             try:
                 return json.loads(urllib.request.urlopen(request, timeout=60).read() or "null")
             except urllib.error.HTTPError as error:  # what its own clients do where the database was busy
-                if error.code != 503 or attempt == 9:
+                if error.code != 503 or time.monotonic() > deadline:
                     raise
                 time.sleep(1)
 

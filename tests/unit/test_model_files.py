@@ -228,3 +228,17 @@ def test_another_models_settings_are_told_before_its_layers_are_made_up(folder, 
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", **settings}))
     with pytest.raises(ModelError, match=r"config\.json says num_hidden_layers=10000, and the weights are 2 tensors: is it"):
         require_model(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.mlp.experts.1.gate_proj.weight", "model.layers.1.mlp.experts.3.up_proj.weight"]
+)
+def test_a_tensor_of_an_expert_that_is_missing_is_named(tmp_path, name):
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_moe", "num_hidden_layers": 2}')
+    parts = ("gate_proj", "up_proj", "down_proj")
+    names = [f"model.layers.{n}.mlp.experts.{e}.{part}.weight" for n in range(2) for e in range(4) for part in parts]
+    save_torch_file({one: torch.zeros(2) for one in names}, tmp_path / "model.safetensors")
+    require_model(tmp_path)
+    save_torch_file({one: torch.zeros(2) for one in names if one != name}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"tensor {name} is missing$"):
+        require_model(tmp_path)

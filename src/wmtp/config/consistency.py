@@ -138,3 +138,18 @@ def require_batch(section: str, batch: int, most: int, problems: str) -> None:
     """Raises ConfigError: a batch of more than `most` examples, which is what `problems` can make."""
     rule = f"at most {most}, the examples that {problems} can make"
     require(batch <= most, f"{section}.train.global_batch_size", batch, rule)
+
+
+def require_ranks(config: Config, num_ranks: int) -> None:
+    """
+    Raises:
+        ConfigError: a training that runs has batches that so many ranks cannot share evenly; names the key.
+    """
+    makers = {"tune_reference": ("reference", "wrong"), "train_critic": ("value",)}
+    trained = [section for section, groups in makers.items() if any(config.columns.get(group) for group in groups)]
+    for section in (*trained, "train_policy"):
+        train = getattr(config, section).train
+        key = "global_batch_size" if train.micro_batch_tokens else "micro_batch_size"
+        size = getattr(train, key)
+        rule = f"a multiple of {num_ranks}, the ranks that share it"
+        require(size % num_ranks == 0, f"{section}.train.{key}", size, rule)

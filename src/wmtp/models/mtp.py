@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from accelerate import init_empty_weights
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
@@ -148,6 +149,24 @@ class MTPForCausalLM(PreTrainedModel, GenerationMixin):
         (name,) = (name for name, module in self.named_modules() if module is embedding)
         self._tied_weights_keys = {"unembedding.lm_head.weight": f"{name}.weight"}
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As transformers reads it, with the buffers that files do not hold computed anew.
+
+        transformers leaves to each family to fill them, which looks for its own layers in their places, and not for heads: what
+        it does not find is memory that was never written (Falcon-H1's multipliers).
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        with init_empty_weights(include_buffers=False):
+            made = dict(cls(cast(MTPConfig, model.config)).named_buffers())
+        for prefix, module in model.named_modules():
+            for name in module._non_persistent_buffers_set:
+                buffer = getattr(module, name)
+                if buffer is not None and not buffer.is_meta:
+                    buffer.copy_(made[f"{prefix}.{name}".strip(".")])
+        return loaded
 
     @property
     def layers(self) -> nn.ModuleList:

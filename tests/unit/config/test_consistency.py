@@ -1,9 +1,12 @@
 """Sections that contradict each other are refused when the configuration is composed, in one line with key, value and range."""
 
+import re
+
 import pytest
 
 from tests.workspaces import PROJECT
 from wmtp.config import compose
+from wmtp.config.consistency import require_ranks
 from wmtp.errors import ConfigError
 
 CASES = [
@@ -97,3 +100,41 @@ def test_an_arm_may_have_another_kind_of_heads_than_the_section():
         compose(PROJECT, "demo", arms=arms, overrides=far)
     with pytest.raises(ConfigError, match=r"arms.sstoken.head_variant='sequential' is not allowed: weighting sstoken"):
         compose(PROJECT, "demo", arms=["sstoken"], overrides=["arms.sstoken.head_variant=sequential"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_ranks", "said"),
+    [
+        ([], 3, "tune_reference.train.micro_batch_size=8 is not allowed: a multiple of 3, the ranks that share it"),
+        (
+            ["tune_reference.train.micro_batch_size=4"],
+            8,
+            "tune_reference.train.micro_batch_size=4 is not allowed: a multiple of 8",
+        ),
+        (["train_policy.train.micro_batch_tokens=900"], 8, None),
+        (["train_critic.train.micro_batch_tokens=900"], 16, "tune_reference.train.micro_batch_size=8 is not allowed"),
+        ([], 2, None),
+    ],
+)
+def test_ranks_share_every_batch_evenly(overrides, num_ranks, said):
+    config = compose(PROJECT, "toy", arms=["verifiable"], overrides=overrides)
+    if said is None:
+        require_ranks(config, num_ranks)
+    else:
+        with pytest.raises(ConfigError, match=rf"^{re.escape(said)}"):
+            require_ranks(config, num_ranks)
+
+
+def test_a_section_that_nothing_trains_is_not_asked():
+    config = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_policy.train.micro_batch_tokens=900"])
+    assert config.train_policy.train.global_batch_size % 8 == 0 and config.train_critic.train.micro_batch_size % 3
+    require_ranks(config, config.train_policy.train.global_batch_size)
+
+
+def test_the_production_profile_is_for_3_4_6_and_8():
+    given = [f"data.{name}_path=x" for name in ("train", "validation")]
+    config = compose(PROJECT, "production", overrides=given)
+    for num_ranks in (3, 4, 6, 8):
+        require_ranks(config, num_ranks)
+    with pytest.raises(ConfigError, match="is not allowed: a multiple of 5"):
+        require_ranks(config, 5)

@@ -5,7 +5,16 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import MambaConfig, MambaForCausalLM, PhiConfig, PhiForCausalLM, T5Config, T5ForConditionalGeneration
+from transformers import (
+    FalconH1Config,
+    FalconH1ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from tests.unit.models.families import VOCAB, family
 from tests.unit.models.tiny import llama, tiny
@@ -37,6 +46,30 @@ def test_a_scale_that_only_the_nll_lacks_is_found(monkeypatch):
     monkeypatch.setattr(mtp.LogitRule, "scaled", lambda self, x: x if x.ndim == 2 else x / self.divisor)
     with pytest.raises(ModelError, match="granite model: head 0's NLL differs by"):
         from_causal_lm(family("granite"), 2)
+
+
+def test_buffers_that_no_file_holds_are_computed_for_every_head(tmp_path, ids):
+    """Falcon-H1's multipliers, which its own code fills in the layers where it looks for them."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 8}
+    mamba = {
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 8,
+        "mamba_n_groups": 1,
+        "mamba_d_state": 8,
+        "mamba_chunk_size": 8,
+    }
+    config = FalconH1Config(
+        vocab_size=VOCAB, num_key_value_heads=2, ssm_multipliers=[0.5, 0.6, 0.7, 0.8, 0.9], **sizes, **mamba
+    )
+    model = from_causal_lm(FalconH1ForCausalLM(config).eval(), 3)
+    due = model.head_logits(ids)
+    model.save_pretrained(tmp_path)
+    for _ in range(3):
+        used = [torch.full((1, 1, size), torch.nan) for size in range(50, 200)]
+        del used  # memory that is taken again has what was there
+        found = read_heads(tmp_path, "model").head_logits(ids)
+        assert all(torch.equal(one, other) for one, other in zip(found, due, strict=True))
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma3_text", "mixtral"])
