@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wmtp.errors import ConfigError, first_line
-from wmtp.model_files import tokenizer_files
+from wmtp.model_files import read_object, tokenizer_files
+from wmtp.text_start import prefix_of
 
 _PARTS = {"normalizer": "normalises text", "pre_tokenizer": "splits text", "model": "merges pieces"}
 
@@ -26,7 +27,7 @@ def require_same_tokenizer(data: Path, model: Path, where: str, hint: str = _OWN
     """
     if data.resolve() == model.resolve() or not tokenizer_files(model):
         return
-    difference = _difference(_description(data), _description(model))
+    difference = _difference(_description(data), _description(model)) or _other_start(data, model)
     if difference is not None:
         raise ConfigError(f"{where} has another tokenizer than the data ({data}): it {difference}; {hint}")
 
@@ -57,6 +58,22 @@ def _difference(data: dict[str, Any], model: dict[str, Any]) -> str | None:
         if _rules(data, part) != _rules(model, part):
             return f"{does} in another way"
     return None
+
+
+def _other_start(data: Path, model: Path) -> str | None:
+    """How texts start otherwise, where both folders say how."""
+    ours, theirs = _start(data), _start(model)
+    same = ours is None or theirs is None or ours == theirs
+    return None if same else f"starts texts with {list(theirs or ())}, where the data has {list(ours or ())}"
+
+
+def _start(folder: Path) -> tuple[int, ...] | None:
+    from tokenizers import Tokenizer
+
+    if not all((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
+        return None  # of an older format
+    settings = read_object(folder / "tokenizer_config.json")
+    return prefix_of(folder, Tokenizer.from_file(str(folder / "tokenizer.json")), settings)
 
 
 def _vocabulary(description: dict[str, Any]) -> dict[str, int]:

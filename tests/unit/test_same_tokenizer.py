@@ -9,6 +9,14 @@ from wmtp.errors import ConfigError
 from wmtp.same_tokenizer import require_same_tokenizer
 from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "first", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {"first": {"id": "first", "ids": [0], "tokens": ["first"]}},
+}
+"""A post-processor as tokenizer.json has it: token 0 before every text."""
+
 
 @pytest.fixture
 def folders(tmp_path):
@@ -59,6 +67,18 @@ def test_what_makes_other_tokens_is_named(folders, edit, said):
         require_same_tokenizer(data, model, "train_policy.model.pretrained=model")
     text = str(caught.value)
     assert text.startswith("train_policy.model.pretrained=model has another tokenizer") and "\n" not in text
+
+
+def test_texts_that_start_otherwise_are_other_inputs(folders):
+    data, model = folders
+    path = model / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "add_bos_token": True, "bos_token": "a"}))
+    with pytest.raises(ConfigError, match=r"it starts texts with \[\d+\], where the data has \[\]"):
+        require_same_tokenizer(data, model, "model")
+    change(model, lambda content: content.update(post_processor=TEMPLATE))
+    path.write_text((data / "tokenizer_config.json").read_text())
+    with pytest.raises(ConfigError, match=r"it starts texts with \[0\], where the data has \[\]"):
+        require_same_tokenizer(data, model, "model")
 
 
 def test_a_model_without_one_cannot_contradict(folders):

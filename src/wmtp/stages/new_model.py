@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmtp.config.inputs import located
-from wmtp.errors import ConfigError, WmtpError
 from wmtp.model_files import tokenizer_files
 from wmtp.models.build import build_model
 from wmtp.models.mtp import MTPForCausalLM
 from wmtp.same_tokenizer import require_same_tokenizer
 from wmtp.tokens.data import TokenMeta
-from wmtp.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from wmtp.config.training import ModelConfig
@@ -38,7 +36,6 @@ def new_model(
         if folder.is_dir() and not tokenizer_files(folder):
             print(f"{where} holds no tokenizer: that the data was made with its own cannot be checked", flush=True)
         require_same_tokenizer(tokenizer, folder, where)
-        _require_same_start(tokenizer, folder, where)
         config = replace(config, pretrained=str(folder))
         vocab_size = meta.least_embeddings  # a multimodal model's tokenizer has more than its text model embeds
     model = build_model(
@@ -58,13 +55,3 @@ def new_model(
             flush=True,
         )
     return model
-
-
-def _require_same_start(data: Path, model: Path, where: str) -> None:
-    """Raises ConfigError: the model's tokenizer starts texts with other special tokens than the data's, where both say so."""
-    try:
-        ours, theirs = (load_tokenizer(folder, eos_token_id=0).prefix_ids for folder in (data, model))
-    except WmtpError:  # of an older format, or without settings
-        return
-    if ours != theirs:
-        raise ConfigError(f"{where}: its tokenizer starts texts with {list(theirs)}, and the data's ({data}) with {list(ours)}")

@@ -19,12 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wmtp.errors import DataError
+from wmtp.text_start import ANCHORS, plain
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-
-_ANCHORS = ("a", ".", ":", "0", ")", "\n")
-"""Texts to continue from. No tokenizer joins what follows to all of them."""
 
 LONE_CHARACTERS = r"[0-9\n]"
 """What is always a token of its own in the tokenizers that are learnt here: a pattern."""
@@ -138,7 +136,7 @@ class TextTokenizer:
 
     def _continuation(self, answer: str) -> _Encoded:
         """Tokens and spans of a text that others come before, and that no token of theirs reaches into."""
-        for anchor in _ANCHORS if answer else ():
+        for anchor in ANCHORS if answer else ():
             head, text = self._encode(anchor), self._encode(anchor + answer)
             if head.ids and _starts_with(text, head, len(anchor)):
                 start = len(head.ids)
@@ -162,7 +160,7 @@ class TextTokenizer:
     @cached_property
     def _context(self) -> tuple[list[int], str]:
         """Tokens to decode after, and their text. An ordinary letter: bytes of a character could merge with what follows."""
-        for anchor in _ANCHORS:
+        for anchor in ANCHORS:
             ids = self._encode(anchor).ids
             if ids and self.tokenizer.decode(ids, skip_special_tokens=False) == anchor:
                 return ids, anchor
@@ -186,28 +184,6 @@ def tokenise(text: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> Tokenised
             lengths.append(len(row.ids))
             prompt_lens.append(row.prompt_len)
     return Tokenised(np.concatenate(parts), np.cumsum(lengths), np.asarray(prompt_lens, np.int32))
-
-
-def plain(tokenizer: Tokenizer) -> None:
-    """Without the truncation and padding that a tokenizer.json may carry."""
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-
-def added_before(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """The special tokens that the tokenizer's own convention puts before a text; to be asked before `TextTokenizer`.
-
-    Raises:
-        DataError: it adds some and knows none of the texts that it was tried with.
-    """
-    if not tokenizer.num_special_tokens_to_add(is_pair=False):
-        return ()
-    plain(tokenizer)
-    for anchor in _ANCHORS:
-        encoding = tokenizer.encode(anchor)
-        if 0 in encoding.special_tokens_mask:
-            return tuple(encoding.ids[: encoding.special_tokens_mask.index(0)])
-    raise DataError("the tokenizer makes no token of any plain text, so what it adds to one cannot be told")
 
 
 def _starts_with(text: _Encoded, head: _Encoded, boundary: int) -> bool:

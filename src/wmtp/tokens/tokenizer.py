@@ -17,11 +17,12 @@ import pyarrow as pa
 from wmtp.errors import DataError, first_line
 from wmtp.model_files import read_object
 from wmtp.problems.render import Example, History
-from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, TextTokenizer, Tokenised, added_before, tokenise
+from wmtp.text_start import prefix_of, special_token
+from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, TextTokenizer, Tokenised, tokenise
 from wmtp.tokens.tables import large_list
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    pass
 
 PAD, EOS = "<|pad|>", "<|eos|>"
 LONGEST_LINE = 2000
@@ -103,30 +104,12 @@ def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokeniz
     except Exception as error:  # the library raises nothing more special
         raise DataError(f"{folder}/tokenizer.json is no tokenizer: {first_line(error)}") from None
     settings = dict(read_object(folder / "tokenizer_config.json"))
-    eos = _special(tokenizer, settings, "eos_token")
+    eos = special_token(tokenizer, settings, "eos_token")
     eos = eos_token_id if eos is None else eos
     if eos is None:
         raise DataError(f"{folder}/tokenizer_config.json names no eos_token of the vocabulary, so nothing would end a text")
-    pad = _special(tokenizer, settings, "pad_token")
-    return TextTokenizer(tokenizer, eos, eos if pad is None else pad, _prefix(folder, tokenizer, settings))
-
-
-def _prefix(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> tuple[int, ...]:
-    """The ids that every text starts with."""
-    if not isinstance(settings.get("add_bos_token"), bool):
-        return added_before(tokenizer)
-    if not settings["add_bos_token"]:
-        return ()
-    bos = _special(tokenizer, settings, "bos_token")
-    if bos is None:
-        raise DataError(f"{folder}/tokenizer_config.json asks for a bos_token and names none of the vocabulary")
-    return (bos,)
-
-
-def _special(tokenizer: Tokenizer, settings: dict[str, Any], name: str) -> int | None:
-    token = settings.get(name)
-    token = token.get("content") if isinstance(token, dict) else token
-    return None if token is None else tokenizer.token_to_id(token)
+    pad = special_token(tokenizer, settings, "pad_token")
+    return TextTokenizer(tokenizer, eos, eos if pad is None else pad, prefix_of(folder, tokenizer, settings))
 
 
 def tokenizer_folder(path_or_hub_id: str, revision: str | None = None) -> Path:

@@ -1,6 +1,5 @@
 """A new model is one for the dataset's tokens."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from wmtp.objectives import shift_labels
 from wmtp.stages.new_model import new_model
 from wmtp.stages.train_critic import build_critic
 from wmtp.tokens.data import TokenMeta
-from wmtp.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 META = TokenMeta(vocab_size=40, largest_token_id=38, eos_token_id=3, pad_token_id=5, max_length=17, is_ordered=False)
 UNREAD = Path("no/tokenizer")
@@ -60,19 +58,6 @@ def test_a_tokenizer_that_is_much_smaller_than_the_model_is_asked_about(tmp_path
     assert "embeds 1,000 tokens and the tokenizer of the data has 40: is it the model's own?" in capsys.readouterr().out
     new_model(config, replace(META, vocab_size=900), UNREAD, seed=0)
     assert "embeds" not in capsys.readouterr().out
-
-
-def test_texts_that_start_otherwise_are_other_inputs(tmp_path):
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=400, **sizes)).save_pretrained(tmp_path / "model")
-    for name in ("data", "model"):
-        save_tokenizer(train_tokenizer(["one two three four " * 20], 280), tmp_path / name, 64)
-    config, meta = ModelConfig(pretrained=str(tmp_path / "model"), n_future=2), replace(META, vocab_size=380)
-    new_model(config, meta, tmp_path / "data", seed=0)
-    path = tmp_path / "model/tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "add_bos_token": True, "bos_token": "a"}))
-    with pytest.raises(ConfigError, match=r"its tokenizer starts texts with \[\d+\], and the data's \(\S+\) with \[\]$"):
-        new_model(config, meta, tmp_path / "data", seed=0)
 
 
 def test_such_a_model_learns_and_a_critic_starts_from_it(world, tmp_path):

@@ -5,11 +5,12 @@ import functools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from tests.unit.tokens.families import BOS, EOS, NAMES, family
 from wmtp.errors import DataError
-from wmtp.tokens.encode import TextTokenizer, added_before
+from wmtp.text_start import added_before
+from wmtp.tokens.encode import TextTokenizer
 from wmtp.tokens.tokenizer import train_tokenizer
 
 PAIRS = [
@@ -128,15 +129,6 @@ def test_what_is_no_text_is_covered_by_no_token_and_a_tokenizer_without_boundari
     words = Tokenizer(models.WordLevel({"[E]": 0}, unk_token="[E]"))
     with pytest.raises(DataError, match="joins the answer 'b c' to whatever stands before it"):
         TextTokenizer(words, 0, 0).encode_rows([("a", "b c")])
-
-
-def test_what_starts_a_text_cannot_be_told_without_a_token():
-    saved = family("appends its end")[0]
-    assert added_before(Tokenizer.from_str(saved)) == ()
-    mute = Tokenizer.from_str(saved)
-    mute.normalizer = normalizers.Replace(Regex(r"[\s\S]"), "")
-    with pytest.raises(DataError, match="no token of any plain text"):
-        added_before(mute)
 
 
 @functools.cache
