@@ -33,8 +33,8 @@ docs: $(STAMP) ## the documentation as a site, in site/
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
-commands: $(STAMP) ## the commands that README and docs show, but for those that take minutes (docs/run_commands.py --all)
-	python docs/run_commands.py
+commands: $(STAMP) ## the commands that README and docs show, the long ones with the toy profile: half an hour
+	python docs/run_commands.py --all
 
 $(STAMP): pyproject.toml constraints.txt scripts/install-system
 	scripts/install-system

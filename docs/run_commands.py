@@ -9,6 +9,7 @@ first stopped. What cannot be run here is listed with the reason, and with the t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -123,25 +124,40 @@ def _flow(line: str) -> list[Treatment]:
     if "--help" in line:
         return [Treatment(QUICK, line)]
     if "my-start" in line:  # a policy that an earlier command has trained
-        return [Treatment(LONG, toy(line))]
+        return [Treatment(LONG, toy(line).replace(" --dry", ""))]
     composed = re.sub(r"^WMTP_LAUNCH=\w+ (WMTP_NPROC=\d+ )?", "", line)  # without GPUs or Slurm nothing starts, not even this
     quick = Treatment(QUICK, composed if "--dry" in line else f"{composed} --dry")
     for pattern, why in _ALSO_NEEDS:
         if re.search(pattern, line):
             return [quick, Treatment(NOT_HERE, why=why)]
     if "_path=" in line:
-        return [quick, Treatment(NOT_HERE, why="real data, and hours: tests/integration/test_documents.py, tests/unit/stages")]
+        return [quick, Treatment(NOT_HERE, why="the hub") if "@" in line else Treatment(LONG, small(line))]
     return [quick] if "--dry" in line else [quick, Treatment(LONG, toy(line))]
 
 
 def toy(line: str) -> str:
-    """The same with the smallest profile and few steps."""
+    """The same with the smallest profile, few steps and two seeds."""
+    line = re.sub(r"--seeds [\d,]+", "--seeds 0,1", line)
     few = re.sub(
         r"(train\.steps=)([\d,]+)", lambda found: found[1] + ",".join(str(2 + i) for i in range(found[2].count(",") + 1)), line
     )
     if "--profile" in few:
         return re.sub(r"--profile \w+", "--profile toy", few)
     return re.sub(r"(wmtp (?:run \S+|sweep|params)\b)", r"\1 --profile toy", few)
+
+
+def small(line: str) -> str:
+    """The same on own data: its own profile, with little data and few steps."""
+    sections = ["tune_reference", "train_policy"]
+    settings = {"data.num_problems": 60, "data.num_reference_problems": 40, "data.num_validation_problems": 10}
+    if "--profile text" not in line:
+        sections.append("train_critic")
+        settings |= {"data.num_test_problems": 4, "evaluate.num_samples": 2, "evaluate.max_new_tokens": 16, "report.k": "[1,2]"}
+    for section in sections:
+        settings |= {f"{section}.train.{key}": 8 for key in ("global_batch_size", "micro_batch_size")}
+        settings |= {f"{section}.train.steps": 2, f"{section}.train.eval_interval": 1, f"{section}.optim.warmup_steps": 1}
+    arms = "--arms baseline,rho1" if "--profile text" in line else "--arms baseline,verifiable"
+    return " ".join([line, arms, *(f"{key}={value}" for key, value in settings.items())])
 
 
 # --------------------------------------------------------------------------------------- running
@@ -171,20 +187,24 @@ def write_data(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
+    def words(key: object) -> str:
+        """Of no other problem: what is alike is taken for the same one."""
+        return " ".join(hashlib.sha256(f"{key} {i}".encode()).hexdigest()[:4] for i in range(15))
+
     def own(n: int) -> dict[str, object]:
         right, wrong = (f"print(int(input()) {sign} {n})" for sign in "+-")
         tests = [{"stdin": f"{x}\n", "stdout": f"{x + n}\n"} for x in (1, 5)]
         solutions = [{"code": right, "is_correct": True}, {"code": wrong, "is_correct": False}]
         return {
             "problem_id": f"p{n}",
-            "prompt": f"Read a number and print it plus {n}.",
+            "prompt": f"{words(n)}. Read a number and print it plus {n}.",
             "tests": tests,
             "solutions": solutions,
         }
 
     def mbpp(n: int) -> dict[str, object]:
         code, tests = f"def plus_{n}(x):\n    return x + {n}", [f"assert plus_{n}({x}) == {x + n}" for x in (1, 2, 5)]
-        text = f"Write a function to add {n} to a number."
+        text = f"{words(n)}: write a function to add {n} to a number."
         return {"task_id": n, "text": text, "code": code, "test_list": tests, "test_setup_code": "", "challenge_test_list": []}
 
     def humaneval(n: int) -> dict[str, object]:
@@ -198,22 +218,28 @@ def write_data(folder: Path) -> None:
             "test": test,
         }
 
-    def contest(n: int) -> dict[str, object]:
+    def contest(n: int, shift: int) -> dict[str, object]:
         tests = {"input": ["1\n", "5\n"], "output": [f"{1 + n}\n", f"{5 + n}\n"]}
-        solutions = {"language": [3], "solution": [f"print(int(input()) + {n})"]}
-        return {"name": f"plus {n}", "description": f"Add {n}.", "public_tests": tests, "solutions": solutions}
+        solutions, wrong = ({"language": [3], "solution": [f"print(int(input()) {sign} {n})"]} for sign in "+-")
+        return {
+            "name": f"plus {n}",
+            "description": f"{words(n + 1000 * shift)}. Add {n}.",
+            "public_tests": tests,
+            "solutions": solutions,
+            "incorrect_solutions": wrong,
+        }
 
     for name in ("train.jsonl", "validation.jsonl"):
         write(name, [own(n + 1000 * (name[0] == "v")) for n in many])
     for name, numbers in (("mbpp_train.jsonl", many), ("mbpp_validation.jsonl", many), ("mbpp.jsonl", few)):
         write(name, [mbpp(n) for n in numbers])
     for name in ("code_contests/train.jsonl", "code_contests/valid.jsonl"):
-        write(name, [contest(n + 1000 * ("valid" in name)) for n in many])
+        write(name, [contest(n, shift="valid" in name) for n in many])
     write("HumanEval.jsonl", [humaneval(n) for n in few[:3]])
     answers = [{"task_id": f"HumanEval/{n}", "completion": f"    return x + {n}\n"} for n in few[:3] for _ in range(10)]
     write("samples.jsonl", answers)
     for name in ("openwebmath/a.jsonl", "curated.jsonl", "held-out.jsonl"):
-        write(name, [{"text": f"{name}: {n} and {n} are {2 * n}."} for n in many])
+        write(name, [{"text": f"{words(f'{name} {n}')}: {n} and {n} are {2 * n}."} for n in many])
 
 
 def run(line: str, folder: Path) -> tuple[bool, str]:

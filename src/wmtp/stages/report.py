@@ -23,7 +23,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     from wmtp.reporting.tables import arm_rows, csv_text, curve_rows, markdown, metrics_tree
 
     print(f"report reads {plural(len(config.runs), 'run')}", flush=True)
-    report = collect(load_inputs(config, context.root), config)
+    report = {**collect(load_inputs(config, context.root), config), "fingerprint": context.fingerprint}
     light, dark = draw_figures(report, LIGHT, "svg"), draw_figures(report, DARK, "svg")
     metrics = metrics_tree(report)
     texts = {

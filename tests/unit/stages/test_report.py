@@ -34,7 +34,7 @@ def make_report(root: Path, arms: list[str], seeds: list[int], *overrides: str, 
         root=root,
         outputs={"artifacts/report": root / out},
         resume=root / "resume",
-        fingerprint="0",
+        fingerprint="0" * 64,
         launch=LaunchConfig(),
         tracker=NullTracker(),
     )
@@ -52,6 +52,11 @@ def test_writes_every_file(folder):
     texts = {"index.html", "report.json", "report.md", "metrics.json", "summary.csv", "arms.csv", "curves.csv"}
     assert {path.name for path in folder.iterdir()} == texts | {f"{name}.png" for name in PLOTS}
     assert all((folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in PLOTS)
+
+
+def test_the_page_says_what_it_was_made_of(folder):
+    assert json.loads((folder / "report.json").read_text())["fingerprint"] == "0" * 64
+    assert f"fingerprint is {'0' * 16};" in (folder / "index.html").read_text()
 
 
 def test_the_page_needs_nothing_else(folder):
