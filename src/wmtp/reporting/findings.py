@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+_ONE_PAIR = "in this one pair of runs, which says nothing of the method"
+
 
 def build_findings(report: dict[str, Any]) -> dict[str, Any]:
     """All generated text of the report.
@@ -69,7 +71,7 @@ def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
             "better": f"beats {baseline}",
             "worse": f"does not beat {baseline}: it is worse",
             "unclear": f"cannot be told from {baseline}",
-            "single": f"{_single(difference)} {baseline} in this one pair of runs, which says nothing of the method",
+            "single": f"{_single(difference)} {baseline} {_ONE_PAIR}",
         }[difference["verdict"]]
         given = f", given {' and '.join(entry['given'])}" if entry["given"] else ""
         score = report["score"]
@@ -101,7 +103,7 @@ def _pair_sentence(pair: dict[str, Any], noun: str) -> str:
         "better": f"beats {pair['against']}",
         "worse": f"is below {pair['against']}",
         "unclear": f"cannot be told from {pair['against']}",
-        "single": f"{_single(difference)} {pair['against']} in this one pair of runs",
+        "single": f"{_single(difference)} {pair['against']} {_ONE_PAIR}",
     }[difference["verdict"]]
     why = {
         "filtered": "training on correct solutions only, with no weights at all",

@@ -32,7 +32,11 @@ def test_one_seed_is_no_evidence(tmp_path):
     assert any(
         text.startswith("One seed is one run, and no evidence of a method effect") for text in report["findings"]["caveats"]
     )
-    alone = report_of(tmp_path / "three", ["baseline", "verifiable", "rho1"], [0])
+    alone = report_of(tmp_path / "three", ["baseline", "verifiable", "rho1", "random"], [0])
+    (pair,) = alone["findings"]["pairs"]
+    assert pair.startswith(
+        "rho1 (against its control) differs from random in this one pair of runs, which says nothing of the method: "
+    )
     assert not any("joint intervals" in text for text in alone["findings"]["caveats"]), "of one seed they decide nothing"
 
 
