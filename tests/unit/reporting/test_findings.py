@@ -44,6 +44,11 @@ def test_several_seeds_bring_the_interval_over_seeds(tmp_path):
     report = report_of(tmp_path, ["baseline", "verifiable"], [0, 1, 2])
     text = text_of(report, "verifiable")
     assert "over seeds" in text and "n = 3 seeds" in text and "one pair" not in text
+    assert text.count("(98 % ") == 1 and "jointly" not in text
+    assert any(
+        "Whether verifiable beats baseline is decided by the interval over seeds at 98 %" in text
+        for text in report["findings"]["caveats"]
+    )
     assert not any("One seed" in caveat for caveat in report["findings"]["caveats"])
 
 
