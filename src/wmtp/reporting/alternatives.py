@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wmtp.reporting.findings import signed
+from wmtp.reporting.findings import decisive, signed
 
 Report = Mapping[str, Any]
 
@@ -31,7 +31,14 @@ def _pass_at_1(report: Report) -> list[str]:
 
 def _difference(report: Report) -> list[str]:
     found = {arm: entry["difference"] for arm, entry in report["arms"].items() if entry.get("difference")}
-    return [f"{arm} {signed(one['mean'])} ({signed(one['low'])} to {signed(one['high'])})" for arm, one in found.items()]
+    return [
+        f"{arm} {signed(one['mean'])} ({_range(one['low'], one['high'])}), for its verdict {_range(*decisive(one))}"
+        for arm, one in found.items()
+    ]
+
+
+def _range(low: float, high: float) -> str:
+    return f"{signed(low)} to {signed(high)}"
 
 
 def _pass_at_k(report: Report) -> list[str]:

@@ -264,6 +264,8 @@ def note(comparison: Comparison) -> str:
     text = f"{setting['benchmark']}: {plural(setting['num_tasks'], noun)}. Brackets: 95 % over {noun}s"
     if number > 1:
         text += f"; jointly: for all {number} differences of this table together"
+    if any(len(row["seeds"]) > 1 for row in comparison["rows"]):
+        text += "; verdicts need the intervals over seeds too (comparison.csv)"
     text += f". nll: head 0 on {'clean held-out solutions' if solves(comparison) else 'held-out documents, nats per token'}."
     if comparison["axis"] is not None and comparison["axis"]["is_tokens"]:
         text += " Every point is a whole training with a schedule of its own."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wmtp.reporting.findings import plural
+from wmtp.reporting.findings import decisive, plural
 from wmtp.reporting.style import LIGHT, ArmStyle, Theme, arm_styles
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def pass_at_1(report: Report) -> Figure | None:
 
 
 def difference(report: Report) -> Figure | None:
-    """Paired differences in the score against the baseline, with both intervals."""
+    """Paired differences in the score against the baseline, with both intervals and what the verdict is made by."""
     arms = [arm for arm, entry in report["arms"].items() if entry.get("difference")]
     if not arms:
         return None
@@ -120,11 +120,13 @@ def difference(report: Report) -> Figure | None:
         entry = report["arms"][arm]["difference"]
         if entry["seed_low"] is not None:
             axes.plot([entry["seed_low"], entry["seed_high"]], [y, y], color=styles[arm].color, lw=8, alpha=0.25)
+        axes.plot(decisive(entry), [y, y], "|-", color=styles[arm].color, lw=1, ms=9)
         interval_bar(axes, y, entry, styles[arm])
     row_labels(axes, arms)
     name, noun = report["score"]["name"], report["score"]["noun"]
     axes.set_xlabel(f"{name} minus {report['baseline']}'s, same {noun}s and seeds")
-    intervals = f"95 % intervals over {noun}s, bands over seeds ({_scope(report)})"
+    others = "bands over seeds, whiskers: what decides" if len(report["setting"]["seeds"]) > 1 else "whiskers jointly"
+    intervals = f"95 % intervals over {noun}s, {others} ({_scope(report)})"
     how = "sampled " if noun == "task" else ""
     axes.set_title(f"Paired difference from {report['baseline']} in {how}{name}\n{intervals}")
     return figure

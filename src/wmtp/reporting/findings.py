@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from wmtp.reporting.statistics import CLAIM_LEVEL
@@ -61,6 +62,13 @@ def _beside(difference: dict[str, Any]) -> str:
     return _AT_CLAIM_LEVEL if difference.get("joint_low") is None else "jointly"
 
 
+def decisive(difference: Mapping[str, Any]) -> tuple[float, float]:
+    """From the least to the greatest end of all intervals that a claim needs: it is made where zero is outside."""
+    kinds = ("", "seed_", "joint_", "joint_seed_")
+    low, high = ([difference.get(f"{kind}{end}") for kind in kinds] for end in ("low", "high"))
+    return min(one for one in low if one is not None), max(one for one in high if one is not None)
+
+
 def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
     baseline = report["baseline"]
     if baseline is None:
@@ -99,10 +107,9 @@ def _greedy_clause(entry: dict[str, Any]) -> str:
 
 
 def _single(difference: dict[str, Any]) -> str:
-    """By the intervals over tasks alone, the joint one too where there is one: one pair of runs has no other."""
-    bounds = [difference.get(f"{kind}{end}") for kind in ("", "joint_") for end in ("low", "high")]
-    known = [bound for bound in bounds if bound is not None]
-    return "differs from" if min(known) > 0 or max(known) < 0 else "cannot be told from"
+    """By the intervals over tasks: one pair of runs has no others."""
+    low, high = decisive(difference)
+    return "differs from" if low > 0 or high < 0 else "cannot be told from"
 
 
 def _pair_sentence(pair: dict[str, Any], noun: str) -> str:

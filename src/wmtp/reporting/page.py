@@ -9,15 +9,16 @@ from typing import Any
 from wmtp.ledger import Ledger
 from wmtp.reporting.alternatives import alternatives
 from wmtp.reporting.examples import spans, weight_class
-from wmtp.reporting.findings import plural, signed
+from wmtp.reporting.findings import decisive, plural, signed
 from wmtp.reporting.style import arm_styles
-from wmtp.reporting.tables import interval_text, scope_text, verdict_text
+from wmtp.reporting.tables import interval_text, scope_text, signed_range, verdict_text
 
 FIGURE_NOTES = {
     "pass_at_1": "A task's pass@1 is the share of its samples that pass all tests; greedy is one program per task. "
     "Bars: over tasks; ticks: seeds.",
     "difference": "Right of zero is better. Narrow bar: resampled tasks or documents, trained models fixed. "
-    "Wide pale bar: Student's t over seeds, if several.",
+    "Wide pale bar: Student's t over seeds, if several. Whiskers: the widest of these and of those that "
+    "hold for all arms jointly, over seeds at 98 % or more, if several: a verdict needs zero outside of them.",
     "pass_at_k": "Unbiased estimate 1 - C(n-c, k) / C(n, k), averaged over tasks.",
     "by_difficulty": "Difficulty is the depth of the composition or the dataset's own grade.",
     "nll_per_head": "Never weighted, the same clean solutions of unseen problems, or held-out documents, for every arm. "
@@ -28,6 +29,13 @@ FIGURE_NOTES = {
     "calibration": "On the diagonal, of the solutions given p a share of p is correct.",
 }
 """A line under each figure."""
+
+
+_DECISIVE = {
+    "decides": "the widest of the two and of those that hold for all arms jointly, over seeds at 98 % or more: a verdict needs "
+    "zero outside of it",
+    "jointly": "the widest that holds for all arms together",
+}
 
 
 def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
@@ -64,6 +72,9 @@ def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Map
         scope=scope_text(report),
         plural=plural,
         verdict_text=verdict_text,
+        signed_range=signed_range,
+        decisive=decisive,
+        DECISIVE=_DECISIVE,
         spans=spans,
         legend=[(weight_class(weight), text) for weight, text in _LEGEND],
         ledger=Ledger.from_counts(report["data"]["counts"]).lines.values(),

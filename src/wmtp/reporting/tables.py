@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wmtp.reporting.findings import plural, signed
+from wmtp.reporting.findings import decisive, plural, signed
 
 Report = Mapping[str, Any]
 
@@ -104,10 +104,8 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
                 str(len(entry["seeds"])),
                 *(interval_text(entry["pass_at_k"][str(k)]) for k in ks),
                 *([f"{entry['greedy']['mean']:.3f}"] if solves else []),
-                f"{signed(difference['mean'])} [{signed(difference['low'])}, {signed(difference['high'])}]"
-                if difference
-                else "",
-                verdict_text(difference) if difference else "",
+                f"{signed(difference['mean'])} {signed_range(difference['low'], difference['high'])}" if difference else "",
+                _verdict_cell(difference) if difference else "",
                 f"{entry['nll']['head0']:.4f}",
                 reach_text(entry.get("tokens_to_baseline"), is_baseline=arm == report["baseline"]),
             ]
@@ -116,6 +114,16 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
         keep = [i for i, name in enumerate(header) if not name.startswith(("minus", "saved", "verdict", "tokens"))]
         return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
     return header, rows
+
+
+def signed_range(low: float, high: float) -> str:
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def _verdict_cell(difference: Mapping[str, Any]) -> str:
+    """`cannot tell [-0.020, +0.440]`: the verdict and what it was made by; of one run nothing is claimed."""
+    text = verdict_text(difference)
+    return text if difference["verdict"] == "single" else f"{text} {signed_range(*decisive(difference))}"
 
 
 def verdict_text(difference: Mapping[str, Any]) -> str:
@@ -150,6 +158,8 @@ def table_note(report: Report) -> str:
     text += "held-out documents, nats per token." if is_read else "clean held-out solutions."
     if report["baseline"] is None:
         return text
+    what = f"the widest of the intervals over {report['score']['noun']}s and over seeds"
+    text += f" verdict: brackets are what must exclude zero, {what}."
     return f"{text} tokens: share of {report['baseline']}'s training tokens needed to reach its final validation nll."
 
 
@@ -178,7 +188,7 @@ def terminal_table(report_json: Path | str, width: int = 120) -> str:
     report = json.loads(Path(report_json).read_text(encoding="utf-8"))
     header, rows = main_table(report)
     caption = f"{scope_text(report)}. {table_note(report)}"
-    table = Table(title=report["title"], caption=caption, title_justify="left", caption_justify="left")
+    table = Table(title=report["title"], caption=caption, title_justify="left", caption_justify="left", pad_edge=False)
     for name in header:
         table.add_column(name, justify="left" if name in ("arm", "verdict") else "right")
     for cells in rows:

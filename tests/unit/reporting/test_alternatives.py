@@ -31,7 +31,9 @@ def test_the_values_are_the_reports(report):
         assert f"{arm} {one['mean']:.3f} ({one['low']:.3f} to {one['high']:.3f})" in texts["pass_at_1"]
         assert all(f"{value:.3f} {head}" in texts["nll_per_head"] for head, value in entry["nll"].items())
         if arm != "baseline":
-            assert f"{arm} {entry['difference']['mean']:+.3f}" in texts["difference"]
+            found = entry["difference"]
+            decides = f"for its verdict {found['joint_seed_low']:+.3f} to {found['joint_seed_high']:+.3f}"
+            assert f"{arm} {found['mean']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}), {decides}" in texts["difference"]
 
 
 def test_what_there_is_nothing_of_says_no_more_than_its_title(report):

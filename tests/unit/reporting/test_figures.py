@@ -67,7 +67,11 @@ def test_differences_are_against_the_baseline_with_both_intervals(report, draw):
     assert [label.get_text() for label in axes.get_yticklabels()] == ARMS[1:]
     for arm in ARMS[1:]:
         found, drawn = report["arms"][arm]["difference"], [x for x, _ in lines(axes, arm_styles(ARMS, "baseline")[arm].color)]
-        assert drawn == [[found["seed_low"], found["seed_high"]], [found["low"], found["high"]], [found["mean"]]]
+        whiskers = [found["joint_seed_low"], found["joint_seed_high"]]
+        assert drawn == [[found["seed_low"], found["seed_high"]], whiskers, [found["low"], found["high"]], [found["mean"]]]
+        assert whiskers[0] < min(found["seed_low"], found["joint_low"]) and whiskers[1] > max(
+            found["seed_high"], found["joint_high"]
+        )
     assert "baseline" in axes.get_title()
     for entry in report["arms"].values():
         entry["difference"] = None

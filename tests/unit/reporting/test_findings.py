@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.reporting.artifacts import make_config, write_artifacts, write_json
 from wmtp.reporting.collect import collect
-from wmtp.reporting.findings import _single, _weight_sentences, evidence, signed
+from wmtp.reporting.findings import _single, _weight_sentences, decisive, evidence, signed
 from wmtp.reporting.inputs import load_inputs
 
 
@@ -122,6 +122,15 @@ def test_signed(value, text):
 def test_evidence_names_both_intervals():
     values = {"mean": 0.2, "low": 0.1, "high": 0.3, "seed_low": -0.1, "seed_high": 0.5, "num_seeds": 3, "num_tasks": 1}
     assert evidence(values) == "+0.200, 95 % over tasks +0.100 to +0.300, over seeds -0.100 to +0.500, n = 3 seeds, 1 task"
+
+
+def test_what_decides_is_the_widest_of_all_intervals():
+    values = {"low": 0.1, "high": 0.3, "seed_low": -0.1, "seed_high": 0.5, "joint_low": None, "joint_high": None}
+    assert decisive(values) == (-0.1, 0.5)
+    assert decisive(values | {"joint_low": 0.0, "joint_high": 0.6, "joint_seed_low": -0.4, "joint_seed_high": 0.55}) == (
+        -0.4,
+        0.6,
+    )
 
 
 def test_of_several_comparisons_the_joint_intervals_are_shown_beside_the_plain_ones(tmp_path):

@@ -42,7 +42,7 @@ def arm(mean, difference=None, reach=None, weights=None):
 
 DIFFERENCE = {
     "mean": 0.25, "low": 0.1, "high": 0.4, "seed_low": -0.1, "seed_high": 0.6, "num_seeds": 2, "num_tasks": 9,
-    "verdict": "unclear",
+    "joint_low": None, "joint_high": None, "joint_seed_low": -0.3, "joint_seed_high": 0.8, "verdict": "unclear",
 }  # fmt: skip
 REACH = {"runs": [], "num_reached": 1, "num_runs": 2, "mean_frac": 0.614}
 
@@ -121,7 +121,17 @@ def test_the_main_table_compares_with_the_baseline(report):
     header, rows = main_table(report)
     assert header == ["arm", "seeds", "pass@1", "pass@5", "greedy", "minus baseline", "verdict", "nll", "tokens"]
     assert rows[0] == ["baseline", "2", "0.300 [0.200, 0.400]", "0.500 [0.300, 0.600]", "0.150", "", "", "0.1235", ""]
-    assert rows[1][0] == "rho1" and rows[1][5:] == ["+0.250 [+0.100, +0.400]", "cannot tell", "0.1235", "61 % (1 of 2)"]
+    assert rows[1][0] == "rho1" and rows[1][5:] == [
+        "+0.250 [+0.100, +0.400]",
+        "cannot tell [-0.300, +0.800]",
+        "0.1235",
+        "61 % (1 of 2)",
+    ]
+
+
+def test_of_one_run_nothing_is_said_to_decide(report):
+    report["arms"]["rho1"]["difference"] = DIFFERENCE | {"verdict": "single", "seed_low": None, "seed_high": None}
+    assert main_table(report)[1][1][6] == "one run"
 
 
 def test_without_a_baseline_the_table_has_no_columns_for_it(report):
