@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from wmtp.files import write_bytes, write_text
 from wmtp.reporting.comparison import Comparison, flat_rows, label, markdown, note, reach_lines, solves, table
-from wmtp.reporting.figures import interval_bar, new_figure, row_labels, saved, short_number, theme_settings
+from wmtp.reporting.figures import (
+    interval_bar,
+    legend_below,
+    line_style,
+    new_figure,
+    row_labels,
+    saved,
+    short_number,
+    theme_settings,
+)
 from wmtp.reporting.page import data_uri
 from wmtp.reporting.style import DARK, LIGHT, ArmStyle, Theme, arm_styles
 from wmtp.reporting.tables import csv_text, interval_text
@@ -143,7 +152,7 @@ def _curves(comparison: Comparison) -> Figure:
     first.set_title("pass@1, bands 95 % over tasks" if is_solved else "nll of head 0, bands 95 % over documents")
     for axes in beside:
         axes.set_title("nll of head 0, clean held-out")
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(styles), 6))
+    legend_below(figure, first, styles)
     return figure
 
 
@@ -152,4 +161,4 @@ def _x(of: dict[str, Any], row: dict[str, Any]) -> float:
 
 
 def _line(axes: Axes, xs: list[float], ys: Iterable[float], style: ArmStyle, arm: str) -> None:
-    axes.plot(xs, list(ys), color=style.color, marker=style.marker, lw=1.8, ms=6, label=arm)
+    axes.plot(xs, list(ys), **line_style(style), lw=1.8, ms=6, label=arm)

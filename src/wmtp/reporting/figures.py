@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -69,6 +70,18 @@ def new_figure(height: float, columns: int = 1, **keys: Any) -> tuple[Figure, An
     return plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", **keys)
 
 
+def beside_legend(height: float, names: Collection[str]) -> float:
+    """Inches of a figure that must be as high as its legend, one line for each name."""
+    return max(height, 0.4 + 0.22 * len(names))
+
+
+def legend_below(figure: Figure, axes: Axes, names: Collection[str]) -> None:
+    """In as many columns as names fit beside each other; the figure grows by its lines."""
+    columns = min(len(names), 6, max(1, int(WIDTH / (0.6 + 0.09 * max(map(len, names))))))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (math.ceil(len(names) / columns) - 1))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, handlelength=3)
+
+
 def _scope(report: Report) -> str:
     setting = report["setting"]
     return f"{plural(setting['num_tasks'], report['score']['noun'])}, {plural(len(setting['seeds']), 'seed')}"
@@ -78,6 +91,11 @@ def row_labels(axes: Axes, names: list[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
+
+
+def line_style(style: ArmStyle) -> dict[str, Any]:
+    """Of a line with points, for matplotlib."""
+    return {"color": style.color, "marker": style.marker, "linestyle": style.dash}
 
 
 def interval_bar(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -> None:
@@ -126,9 +144,9 @@ def difference(report: Report) -> Figure | None:
     name, noun = report["score"]["name"], report["score"]["noun"]
     axes.set_xlabel(f"{name} minus {report['baseline']}'s, same {noun}s and seeds")
     others = "bands over seeds, whiskers: what decides" if len(report["setting"]["seeds"]) > 1 else "whiskers jointly"
-    intervals = f"95 % intervals over {noun}s, {others} ({_scope(report)})"
     how = "sampled " if noun == "task" else ""
-    axes.set_title(f"Paired difference from {report['baseline']} in {how}{name}\n{intervals}")
+    title = f"Difference from {report['baseline']} in {how}{name} ({_scope(report)})"
+    axes.set_title(f"{title}\n95 % over {noun}s, paired, {others}")
     return figure
 
 
@@ -137,12 +155,12 @@ def pass_at_k(report: Report) -> Figure | None:
     styles = arm_styles(report["arms"], report["baseline"])
     if max(len(entry["pass_at_k"]) for entry in report["arms"].values()) < 2:
         return None
-    figure, axes = new_figure(4.0)
+    figure, axes = new_figure(beside_legend(4.0, report["arms"]))
     for arm, entry in report["arms"].items():
         ks = sorted(int(k) for k in entry["pass_at_k"])
         rows = [entry["pass_at_k"][str(k)] for k in ks]
         axes.fill_between(ks, [r["low"] for r in rows], [r["high"] for r in rows], color=styles[arm].color, alpha=0.1, lw=0)
-        axes.plot(ks, [r["mean"] for r in rows], marker=styles[arm].marker, color=styles[arm].color, label=arm)
+        axes.plot(ks, [r["mean"] for r in rows], **line_style(styles[arm]), label=arm)
     if ks[-1] > 20:
         axes.set_xscale("log")
     else:
@@ -164,7 +182,7 @@ def by_difficulty(report: Report) -> Figure | None:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
     counts = next(iter(report["arms"].values()))["by_difficulty"]
-    figure, axes = new_figure(3.4)
+    figure, axes = new_figure(beside_legend(3.4, report["arms"]))
     _bars(axes, {arm: [e["by_difficulty"][level]["pass@1"] for level in levels] for arm, e in report["arms"].items()}, styles)
     labels = [f"difficulty {level}\n({plural(counts[level]['num_tasks'], 'task')})" for level in levels]
     axes.set_xticks(range(len(levels)), labels)
@@ -196,7 +214,7 @@ def nll_per_head(report: Report) -> Figure:
     heads = sorted(
         {head for entry in report["arms"].values() for head in entry["nll"]}, key=lambda head: int(head.removeprefix("head"))
     )
-    figure, axes = new_figure(3.4)
+    figure, axes = new_figure(beside_legend(3.4, report["arms"]))
     _bars(
         axes,
         {arm: [e["nll"].get(head) for head in heads] for arm, e in report["arms"].items()},
@@ -223,8 +241,8 @@ def learning_curves(report: Report) -> Figure | None:
             for curve in curves if len(curves) > 1 else []:
                 axes.plot(*_xy(curve), color=styles[arm].color, lw=0.7, alpha=0.45)
             if curves:
-                marker = styles[arm].marker if key == "validation" else None
-                axes.plot(*_mean_curve(curves), color=styles[arm].color, lw=1.8, marker=marker, ms=4, label=arm)
+                some = None if key == "validation" else 0.15  # of the many points of a training loss, by their distance
+                axes.plot(*_mean_curve(curves), **line_style(styles[arm]), lw=1.8, ms=4, markevery=some, label=arm)
         axes.set_xlabel("training tokens seen")
         axes.xaxis.set_major_formatter(short_number)
     panels[0].set_yscale("log")
@@ -233,7 +251,7 @@ def learning_curves(report: Report) -> Figure | None:
     panels[0].yaxis.set_minor_formatter("")
     panels[0].set_title(f"nll of head 0, clean held-out ({plural(len(report['setting']['seeds']), 'seed')})")
     panels[1].set_title("training loss (each arm's own weights)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(report["arms"]), 6))
+    legend_below(figure, panels[0], report["arms"])
     return figure
 
 
@@ -273,7 +291,7 @@ def weights(report: Report) -> Figure | None:
     for axes in panels:
         axes.axhline(1, color=axes.xaxis.label.get_color(), lw=1, ls=":")
         axes.get_legend().remove()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    legend_below(figure, panels[0], shown)
     return figure
 
 

@@ -1,5 +1,5 @@
-"""One look per arm in every plot and on the page: colour-blind-safe (Okabe and Ito 2008), with a marker
-(of points) or a hatch (of bars) as second channel."""
+"""One look per arm in every plot and on the page: colour-blind-safe (Okabe and Ito 2008), and told apart without colour too:
+points and lines by marker and dash, bars by their hatch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_LOOKS = (
+_FIRST = (
     ("#2f7fd0", "P", "//"),
     ("#d55e00", "X", r"\\"),
     ("#009e73", "D", "xx"),
@@ -20,7 +20,8 @@ _LOOKS = (
     ("#b2456e", "h", "|-"),
     ("#6b8e23", "*", "/-"),
 )
-_BASELINE = ("#808080", "o", "")
+_ROUNDS = (("-", ""), ("--", "OO"), (":", "**"))
+"""Dash, and what a hatch has besides: the colours' first time, second and third."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,18 @@ class ArmStyle:
     color: str
     marker: str
     hatch: str
+    dash: str
+
+
+_BASELINE = ArmStyle("#808080", "o", "", "-")
+_LOOKS = tuple(
+    tuple(
+        ArmStyle(color, marker, hatch + besides, dash)
+        for (color, _, _), (_, marker, hatch) in zip(_FIRST, _FIRST[4 * turn :] + _FIRST[: 4 * turn], strict=True)
+    )
+    for turn, (dash, besides) in enumerate(_ROUNDS)
+)
+"""By round: a colour that comes again has another marker, dash and hatch."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +59,15 @@ DARK = Theme("dark", "#181c21", "#e4e7eb", "#3a4149")
 
 def arm_styles(arms: Iterable[str], baseline: str | None = None) -> dict[str, ArmStyle]:
     """A style per arm, grey for the baseline. Its name decides an arm's, so that it is the same in most reports; of arms that
-    want the same one the first by name gets it, and the next ones look on from there."""
+    want the same one the first by name gets it, and the next ones look on from there, in the next round where all are taken.
+    """
     arms = list(arms)
-    looks: dict[str, tuple[str, str, str]] = {}
+    looks: dict[str, ArmStyle] = {}
     for arm in sorted(arms):
         if arm == baseline:
             looks[arm] = _BASELINE
             continue
         start = zlib.crc32(arm.encode())
-        wanted = [_LOOKS[(start + step) % len(_LOOKS)] for step in range(len(_LOOKS))]
+        wanted = [turn[(start + step) % len(turn)] for turn in _LOOKS for step in range(len(turn))]
         looks[arm] = next((look for look in wanted if look not in looks.values()), wanted[0])
-    return {arm: ArmStyle(*looks[arm]) for arm in arms}
+    return {arm: looks[arm] for arm in arms}

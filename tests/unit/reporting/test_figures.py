@@ -115,9 +115,22 @@ def test_learning_curves_are_thin_for_seeds_and_thick_for_their_mean(report, dra
             curves = [[point["value"] for point in report["curves"][f"{arm}-s{seed}"][key]] for seed in (0, 1)]
             drawn = [y for _, y in lines(axes, styles[arm].color)]
             assert drawn[:2] == curves and drawn[2] == pytest.approx(np.mean(curves, axis=0))
+            mean = axes.lines[3 * ARMS.index(arm) + 2]
+            assert (mean.get_marker(), mean.get_linestyle()) == (styles[arm].marker, styles[arm].dash)
     for run in report["curves"].values():
         run["train"], run["validation"] = [], []
     assert draw("learning_curves") is None
+
+
+def test_a_legend_of_many_arms_stays_inside_of_its_figure(report, draw):
+    arms = {f"an_arm_with_a_long_name_{i}": report["arms"]["rho1"] for i in range(30)}
+    report["arms"] = report["arms"] | arms
+    for name in ("pass_at_k", "nll_per_head", "learning_curves", "weights"):
+        figure = draw(name)
+        figure.canvas.draw()
+        (legend,) = figure.legends or [figure.axes[0].get_legend()]
+        box, page = legend.get_window_extent(), figure.bbox
+        assert box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1, name
 
 
 def test_weights_are_of_weighted_arms_alone(report, draw):

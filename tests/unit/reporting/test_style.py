@@ -12,7 +12,7 @@ from tests.workspaces import PROJECT
 from wmtp.reporting.style import DARK, LIGHT, ArmStyle, arm_styles
 
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
-GREY = ArmStyle("#808080", "o", "")
+GREY = ArmStyle("#808080", "o", "", "-")
 
 
 def alone(arm):
@@ -38,12 +38,28 @@ def test_up_to_eleven_arms_and_a_baseline_have_a_colour_a_marker_and_a_hatch_of_
     assert arm_styles(shuffled, arms[0]) == styles, "whatever the order"
 
 
+def test_up_to_33_arms_are_told_apart_without_colour_in_lines_and_in_bars_and_points_with_it():
+    arms = [f"arm{i}" for i in range(34)]
+    styles = arm_styles(arms, "arm33").values()
+    for told in (
+        [(style.marker, style.dash) for style in styles],
+        [style.hatch for style in styles],
+        [(style.color, style.marker) for style in styles],
+    ):
+        assert len(set(told)) == 34
+
+
 def test_more_arms_than_looks_have_the_look_of_their_names():
-    arms = [f"arm{i}" for i in range(30)]
+    arms = [f"arm{i}" for i in range(60)]
     styles = arm_styles(arms)
-    assert len(set(styles.values())) == 11
+    assert len(set(styles.values())) == 33
     late = sorted(arms)[-5:]
     assert all(styles[arm] == alone(arm) for arm in late), "all looks are taken by then"
+
+
+def test_every_arm_of_the_project_is_told_apart():
+    styles = arm_styles(ARMS, "baseline").values()
+    assert len(ARMS) > 12 and len({style.hatch for style in styles}) == len(ARMS)
 
 
 def test_a_name_decides_unless_an_earlier_one_wants_the_same():
