@@ -32,7 +32,7 @@ def _pass_at_1(report: Report) -> list[str]:
 def _difference(report: Report) -> list[str]:
     found = {arm: entry["difference"] for arm, entry in report["arms"].items() if entry.get("difference")}
     return [
-        f"{arm} {signed(one['mean'])} ({_range(one['low'], one['high'])}), for its verdict {_range(*decisive(one))}"
+        f"{arm} {signed(one['mean'])} ({_range(one['low'], one['high'])}), the widest {_range(*decisive(one))}"
         for arm, one in found.items()
     ]
 

@@ -158,8 +158,9 @@ def table_note(report: Report) -> str:
     text += "held-out documents, nats per token." if is_read else "clean held-out solutions."
     if report["baseline"] is None:
         return text
-    what = f"the widest of the intervals over {report['score']['noun']}s and over seeds"
-    text += f" verdict: brackets are what must exclude zero, {what}."
+    if len(report["setting"]["seeds"]) > 1:
+        what = f"the widest of the intervals over {report['score']['noun']}s and over seeds"
+        text += f" verdict: brackets are what must exclude zero, {what}."
     return f"{text} tokens: share of {report['baseline']}'s training tokens needed to reach its final validation nll."
 
 

@@ -32,7 +32,7 @@ def test_the_values_are_the_reports(report):
         assert all(f"{value:.3f} {head}" in texts["nll_per_head"] for head, value in entry["nll"].items())
         if arm != "baseline":
             found = entry["difference"]
-            decides = f"for its verdict {found['joint_seed_low']:+.3f} to {found['joint_seed_high']:+.3f}"
+            decides = f"the widest {found['joint_seed_low']:+.3f} to {found['joint_seed_high']:+.3f}"
             assert f"{arm} {found['mean']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}), {decides}" in texts["difference"]
 
 

@@ -132,6 +132,9 @@ def test_the_main_table_compares_with_the_baseline(report):
 def test_of_one_run_nothing_is_said_to_decide(report):
     report["arms"]["rho1"]["difference"] = DIFFERENCE | {"verdict": "single", "seed_low": None, "seed_high": None}
     assert main_table(report)[1][1][6] == "one run"
+    assert "verdict: brackets" in table_note(report)
+    report["setting"]["seeds"] = [0]
+    assert "verdict" not in table_note(report)
 
 
 def test_without_a_baseline_the_table_has_no_columns_for_it(report):
