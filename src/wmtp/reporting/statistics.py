@@ -19,18 +19,9 @@ import numpy as np
 
 from wmtp.evaluation.compare import DIFFERENCE_ENDS, ENDS, LEVEL, bootstrap_mean, few_differ, joint_intervals
 from wmtp.evaluation.pass_at_k import task_scores
+from wmtp.reporting.findings import CLAIM_LEVEL
 from wmtp.reporting.inputs import Run, Tasks
 
-CLAIM_LEVEL = 0.98
-"""Of the interval over seeds that a claim needs, of the comparison's own variance between seeds.
-
-Student's t assumes that differences are symmetric. They are where both arms vary alike. Where one arm alone fails now and
-then, a few of its runs that happen not to fail look alike and are better than its mean: of 3 to 10 seeds the interval of 95 %
-then holds in 90 %. That of 98 % brings false claims of one comparison down to 6 %, and to 2 % where luck is normal
-(`benchmarks/coverage.py`).
-
-Source: Cressie and Whitford 1986, How to use the two sample t-test (unequal skewness is what harms it).
-"""
 _BOOTSTRAP_SEED = 0
 _POWER = 0.8
 
