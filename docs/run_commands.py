@@ -148,7 +148,7 @@ def toy(line: str) -> str:
 
 
 def small(line: str) -> str:
-    """The same on own data: its own profile, with little data and few steps."""
+    """The same on own data: its own profile, with little data and few steps, beside what other commands have made."""
     sections = ["tune_reference", "train_policy"]
     settings = {"data.num_problems": 60, "data.num_reference_problems": 40, "data.num_validation_problems": 10}
     if "--profile text" not in line:
@@ -157,8 +157,8 @@ def small(line: str) -> str:
     for section in sections:
         settings |= {f"{section}.train.{key}": 8 for key in ("global_batch_size", "micro_batch_size")}
         settings |= {f"{section}.train.steps": 2, f"{section}.train.eval_interval": 1, f"{section}.optim.warmup_steps": 1}
-    arms = "--arms baseline,rho1" if "--profile text" in line else "--arms baseline,verifiable"
-    return " ".join([line, arms, *(f"{key}={value}" for key, value in settings.items())])
+    arms = "baseline,rho1" if "--profile text" in line else "baseline,verifiable"
+    return " ".join([line, "--workspace own --arms", arms, *(f"{key}={value}" for key, value in settings.items())])
 
 
 # --------------------------------------------------------------------------------------- running
