@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test test-fast check serve figures docs commands clean
+.PHONY: demo test test-fast check serve figures docs commands commands-all clean
 
 demo: $(STAMP) ## the whole comparison on the embedded dataset, with tiny models on the CPU
 	wmtp run compare --profile demo
@@ -33,7 +33,10 @@ docs: $(STAMP) ## the documentation as a site, in site/
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
-commands: $(STAMP) ## the commands that README and docs show, the long ones with the toy profile: half an hour
+commands: $(STAMP) ## the commands that README and docs show, but for those that take minutes
+	python docs/run_commands.py
+
+commands-all: $(STAMP) ## those too, with the toy profile or little data: half an hour
 	python docs/run_commands.py --all
 
 $(STAMP): pyproject.toml constraints.txt scripts/install-system
