@@ -88,5 +88,7 @@ def test_a_port_that_is_none_is_refused(value, monkeypatch):
 @pytest.mark.parametrize("look", [command.examine, command.prepare])
 def test_a_package_that_programs_cannot_be_offered_is_said_before_anything_starts(tmp_path, look):
     config = compose(PROJECT, "toy", overrides=["evaluate.sandbox.packages=[nosuch]"])
-    with pytest.raises(ConfigError, match=r"^the package nosuch is not installed here, so programs cannot be offered it"):
+    with pytest.raises(
+        ConfigError, match=r"^evaluate\.sandbox\.packages=\['nosuch'\]: the package nosuch is not installed here"
+    ):
         look(tmp_path, config)
