@@ -180,6 +180,11 @@ def make_workspace(folder: Path) -> None:
     write_data(folder)
 
 
+def words(key: object) -> str:
+    """Of no other problem: what is alike is taken for the same one."""
+    return " ".join(hashlib.sha256(f"{key} {i}".encode()).hexdigest()[:4] for i in range(15))
+
+
 def write_data(folder: Path) -> None:
     """Small files in the formats of the benchmarks and of own data: problems that ask for a number more."""
     few, many = range(1, 25), range(1, 601)  # profiles of real data ask for hundreds
@@ -187,10 +192,6 @@ def write_data(folder: Path) -> None:
     def write(name: str, rows: list[dict[str, object]]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def words(key: object) -> str:
-        """Of no other problem: what is alike is taken for the same one."""
-        return " ".join(hashlib.sha256(f"{key} {i}".encode()).hexdigest()[:4] for i in range(15))
 
     def own(n: int) -> dict[str, object]:
         right, wrong = (f"print(int(input()) {sign} {n})" for sign in "+-")

@@ -20,7 +20,7 @@ from flows.choices import CHOSEN, TARGET, stage_names
 from tasks.telling import CANCELLED
 from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
-from wmtp.config import Config, compose, load_launch
+from wmtp.config import Config, LaunchConfig, compose, load_launch
 from wmtp.config.compose import dump, says, to_plain
 from wmtp.config.consistency import require_ranks
 from wmtp.config.devices import unused
@@ -46,6 +46,7 @@ class Manner:
 
 
 Parse = Callable[[Sequence[str] | None], tuple[dict[str, Any], Manner]]
+Run = Callable[[Path, LaunchConfig, dict[str, Any], Manner, float], int]
 NOTHING, RESTORE, RUN, WAIT = "nothing", "restore", "run", "wait"
 """What would become of a stage, where DVC can tell."""
 
@@ -55,11 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_of(_run, parse, argv)
 
 
-def run_of(run: Callable[[Path, dict[str, Any], Manner, float], int], parse: Parse, argv: Sequence[str] | None) -> int:
+def run_of(run: Run, parse: Parse, argv: Sequence[str] | None) -> int:
     """A command that starts flows: it ends with the process that asked for it, and goes on next time where it was stopped.
 
     Args:
-        run: gets the workspace, what `parse` has found, and when it began.
+        run: gets the workspace, how its stages are launched, what `parse` has found, and when it began.
     """
     if processes.OWNER in os.environ:
         processes.end_with([os.environ[processes.OWNER]])
@@ -67,13 +68,14 @@ def run_of(run: Callable[[Path, dict[str, Any], Manner, float], int], parse: Par
 
     def command() -> int:
         given, root = parse(argv), find_root()
-        require_launcher(load_launch(root))  # what is wrong with it is said before anything starts
-        return run(root, *given, started)
+        launch = load_launch(root)  # what is wrong with it is said before anything starts
+        require_launcher(launch)
+        return run(root, launch, *given, started)
 
     return run_command(command, interrupted=CANCELLED)
 
 
-def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float) -> int:
+def _run(root: Path, launch: LaunchConfig, parameters: dict[str, Any], manner: Manner, started: float) -> int:
     """
     Raises:
         WmtpError: what can be wrong with the arguments, the workspace and Prefect's address, before anything is started.
@@ -82,9 +84,7 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen = {key: parameters.get(key) for key in ("arms", "seeds")}
     config = compose(root, parameters["profile"], overrides=parameters.get("overrides", []), **chosen)
-    launch = load_launch(root)
-    require_ranks(config, launch.nproc_per_node * launch.nnodes)
-    (examine if manner.is_dry else prepare)(root, config)
+    (examine if manner.is_dry else prepare)(root, launch, config)
     only, force = parameters.get("only") or TARGET, parameters.get("force", [])
     stages = stage_names(root, to_plain(config))
     for name, known in [(only, stages), *((one, [CHOSEN, *stages]) for one in force)]:
@@ -104,26 +104,29 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     enter_prefect(root)
     from flows.wmtp import wmtp as flow
 
-    state = run_flow(root, flow, parameters, manner)
+    state = run_flow(root, launch, flow, parameters, manner)
     if not state.is_completed():
         raise LaunchError(str(state.message))
     return _show_result(root, only, str(state.message), started)
 
 
-def examine(root: Path, config: Config) -> None:
+def examine(root: Path, launch: LaunchConfig, config: Config) -> None:
     """
     Raises:
-        ConfigError, DataError: as `require_given`; a package that programs are to be offered is not installed.
+        ConfigError, DataError: as `require_given`; ranks that cannot share a batch; a package that programs are to be offered
+            is not installed.
     """
+    require_ranks(config, launch.nproc_per_node * launch.nnodes)
     require_given(root, config)
     _require_packages(config)
 
 
-def prepare(root: Path, config: Config) -> None:
+def prepare(root: Path, launch: LaunchConfig, config: Config) -> None:
     """
     Raises:
         ConfigError, DataError: as `examine`; the workspace is in use with other parameters.
     """
+    require_ranks(config, launch.nproc_per_node * launch.nnodes)
     link_given(root, config)
     check_params(root, config)
     _require_packages(config)
@@ -154,13 +157,13 @@ def enter_prefect(root: Path) -> None:
         print("Prefect's server starts for this run alone: 10 to 30 s (`make serve` keeps one)", file=sys.stderr, flush=True)
 
 
-def run_flow(root: Path, flow: Callable[..., Any], parameters: dict[str, Any], manner: Manner) -> Any:
+def run_flow(root: Path, launch: LaunchConfig, flow: Callable[..., Any], parameters: dict[str, Any], manner: Manner) -> Any:
     """The flow in this process, which signals and the terminal's keys reach, told on standard error; its last state."""
     from flows.narration import narrated
     from tasks.stage import PREEMPTED, go_on, leave, pause
 
     parameters["workspace"] = workspace_name(root)
-    if idle := unused(load_launch(root)):
+    if idle := unused(launch):
         print(f"GPUs of this machine: {idle}, left alone; WMTP_LAUNCH=gpu takes them", file=sys.stderr, flush=True)
     processes.interrupt_on_sigterm()
     signal.signal(signal.SIGUSR1, lambda number, frame: leave())

@@ -25,6 +25,7 @@ from flows.command import (
     verdicts,
 )
 from wmtp.cli_flows import sweep_parser
+from wmtp.config import LaunchConfig
 from wmtp.config.compose import dump
 from wmtp.errors import LaunchError
 from wmtp.experiments import side_by_side, tell
@@ -44,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> tuple[dict[str, Any], Manner]:
     return read(sweep_parser(find_root()), argv)
 
 
-def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float) -> int:
+def _run(root: Path, launch: LaunchConfig, parameters: dict[str, Any], manner: Manner, started: float) -> int:
     """
     Raises:
         WmtpError: what can be wrong with any point, the workspace and Prefect's address, before anything is started; and
@@ -53,7 +54,7 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     chosen = {key: parameters[key] for key in ("arms", "seeds")}
     points = compose_points(root, parameters["profile"], parameters["overrides"], **chosen)
     for point in points:
-        (examine if manner.is_dry else prepare)(root, point.config)
+        (examine if manner.is_dry else prepare)(root, launch, point.config)
     if parameters["pull"]:
         require_default(root)
     found = find_done(root, points)
@@ -66,7 +67,7 @@ def _run(root: Path, parameters: dict[str, Any], manner: Manner, started: float)
     enter_prefect(root)
     from flows.sweep import sweep as flow
 
-    state = run_flow(root, flow, parameters, manner)
+    state = run_flow(root, launch, flow, parameters, manner)
     _compare(root, points, find_done(root, points))
     if not state.is_completed():
         raise LaunchError(str(state.message))

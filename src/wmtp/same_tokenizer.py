@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wmtp.errors import ConfigError, first_line
+from wmtp.errors import ConfigError, DataError, ModelError, first_line
 from wmtp.model_files import read_object, tokenizer_files
 from wmtp.text_start import prefix_of
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _PARTS = {"normalizer": "normalises text", "pre_tokenizer": "splits text", "model": "merges pieces"}
 
@@ -27,25 +30,30 @@ def require_same_tokenizer(data: Path, model: Path, where: str, hint: str = _OWN
     """
     if data.resolve() == model.resolve() or not tokenizer_files(model):
         return
-    difference = _difference(_description(data), _description(model)) or _other_start(data, model)
+    ours, theirs = _tokenizer(data), _tokenizer(model)
+    difference = _difference(_description(ours), _description(theirs)) or _other_start(data, ours, model, theirs)
     if difference is not None:
         raise ConfigError(f"{where} has another tokenizer than the data ({data}): it {difference}; {hint}")
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    """tokenizer.json's content as the library of today writes it; of older formats, what transformers makes of them."""
-    from tokenizers import Tokenizer
-
+def _tokenizer(folder: Path) -> Tokenizer:
+    """Of tokenizer.json; of older formats, what transformers makes of them."""
     try:
         if (folder / "tokenizer.json").exists():
-            text = Tokenizer.from_file(str(folder / "tokenizer.json")).to_str()
-        else:
-            from transformers import AutoTokenizer
+            from tokenizers import Tokenizer
 
-            text = AutoTokenizer.from_pretrained(str(folder)).backend_tokenizer.to_str()
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        from transformers import AutoTokenizer
+
+        found: Tokenizer = AutoTokenizer.from_pretrained(str(folder)).backend_tokenizer
+        return found
     except Exception as error:  # both libraries raise whatever they meet in somebody's files
         raise ConfigError(f"{folder} holds no tokenizer that can be read: {first_line(error)}") from None
-    found: dict[str, Any] = json.loads(text)
+
+
+def _description(tokenizer: Tokenizer) -> dict[str, Any]:
+    """tokenizer.json's content as the library of today writes it."""
+    found: dict[str, Any] = json.loads(tokenizer.to_str())
     return found
 
 
@@ -60,20 +68,18 @@ def _difference(data: dict[str, Any], model: dict[str, Any]) -> str | None:
     return None
 
 
-def _other_start(data: Path, model: Path) -> str | None:
-    """How texts start otherwise, where both folders say how."""
-    ours, theirs = _start(data), _start(model)
-    same = ours is None or theirs is None or ours == theirs
-    return None if same else f"starts texts with {list(theirs or ())}, where the data has {list(ours or ())}"
-
-
-def _start(folder: Path) -> tuple[int, ...] | None:
-    from tokenizers import Tokenizer
-
-    if not all((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
-        return None  # of an older format
-    settings = read_object(folder / "tokenizer_config.json")
-    return prefix_of(folder, Tokenizer.from_file(str(folder / "tokenizer.json")), settings)
+def _other_start(data: Path, ours: Tokenizer, model: Path, theirs: Tokenizer) -> str | None:
+    """How texts start otherwise, where both folders say how; one of an older format does not."""
+    if not all((folder / name).exists() for folder in (data, model) for name in ("tokenizer.json", "tokenizer_config.json")):
+        return None
+    try:
+        start, other = (
+            prefix_of(folder, tokenizer, read_object(folder / "tokenizer_config.json"))
+            for folder, tokenizer in ((data, ours), (model, theirs))
+        )
+    except (DataError, ModelError) as error:
+        raise ConfigError(str(error)) from None
+    return None if start == other else f"starts texts with {list(other)}, where the data has {list(start)}"
 
 
 def _vocabulary(description: dict[str, Any]) -> dict[str, int]:

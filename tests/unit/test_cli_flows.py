@@ -8,7 +8,7 @@ from flows import command, serve, sweep_command
 from tests.unit.evaluation.benchmarks import one_line
 from tests.workspaces import PROJECT
 from wmtp.cli_flows import PRESETS, run_parser, sweep_parser
-from wmtp.config import compose
+from wmtp.config import LaunchConfig, compose
 from wmtp.errors import ConfigError
 from wmtp.headlines import headlines
 
@@ -91,4 +91,11 @@ def test_a_package_that_programs_cannot_be_offered_is_said_before_anything_start
     with pytest.raises(
         ConfigError, match=r"^evaluate\.sandbox\.packages=\['nosuch'\]: the package nosuch is not installed here"
     ):
-        look(tmp_path, config)
+        look(tmp_path, LaunchConfig(), config)
+
+
+@pytest.mark.parametrize("look", [command.examine, command.prepare])
+def test_ranks_that_cannot_share_a_batch_are_refused_before_anything_starts(tmp_path, look):
+    config = compose(PROJECT, "toy")
+    with pytest.raises(ConfigError, match=r"micro_batch_size=\d+ is not allowed: a multiple of 6, the ranks that share it"):
+        look(tmp_path, LaunchConfig(launcher="slurm", nproc_per_node=3, nnodes=2), config)

@@ -65,12 +65,10 @@ def compose(
     require(isinstance(is_shared, bool), "share_upstream", is_shared, "true or false")
     arm_overlay = overlay.pop("arms", OmegaConf.create({}))
     reject_unknown(overlay.keys(), SECTIONS, "override")
-    for key in overlay:
-        require(OmegaConf.is_dict(overlay[key]), str(key), overlay[key], "a mapping: an override names a key of it")
+    _require_mappings(overlay)
     arm_trees = {name: _load(configs / "arms", name, "arm", ArmOptions) for name in arm_names}
     reject_unknown(arm_overlay.keys(), tuple(arm_trees), "arm in an override")
-    for name, one in arm_overlay.items():
-        require(OmegaConf.is_dict(one), f"arms.{name}", one, "a mapping: an override names a key of it")
+    _require_mappings(arm_overlay, "arms.")
     plain = _merged("", tree, overlay)
     _check_list(arm_names, "arms")
     _check_list(seed_list, "seeds")
@@ -215,6 +213,12 @@ def _merged(prefix: str, *trees: Any) -> dict[str, Any]:
         raise ConfigError(f"{key}: {first_line(getattr(error, 'msg', None) or error)}") from None
     require(isinstance(found, dict), prefix.rstrip("."), found, "a mapping")
     return typing.cast("dict[str, Any]", found)
+
+
+def _require_mappings(overlay: DictConfig, prefix: str = "") -> None:
+    """Raises ConfigError: a section or an arm itself is overridden."""
+    for key, value in overlay.items():
+        require(OmegaConf.is_dict(value), prefix + str(key), value, "a mapping: an override names a key of it")
 
 
 def _leaves(tree: Any, prefix: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,6 @@ from wmtp.problems.render import Example, History
 from wmtp.text_start import prefix_of, special_token
 from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, TextTokenizer, Tokenised, tokenise
 from wmtp.tokens.tables import large_list
-
-if TYPE_CHECKING:
-    pass
 
 PAD, EOS = "<|pad|>", "<|eos|>"
 LONGEST_LINE = 2000
