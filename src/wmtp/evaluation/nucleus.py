@@ -13,7 +13,10 @@ import torch
 from wmtp.objectives.hashing import GOLDEN, as_uniform, splitmix64
 
 _FIRST_LOOK = 256
-"""So many tokens are looked at first, and eight times as many whenever a nucleus is larger."""
+"""So many of the most probable tokens are sorted first: they hold most nuclei."""
+
+_NUM_BINS, _WIDEST = 1024, 40.0
+"""Tokens are put into so many bins by their logit, from the largest one down to what is exp(-40) as probable, or less."""
 
 _ROUNDING = 1e-12
 """More than sums of probabilities can differ by, in whatever order."""
@@ -51,29 +54,67 @@ def sample_top_p(logits_RV: torch.Tensor, uniforms_R: torch.Tensor, temperature:
     if not len(open_rows):
         return chosen_R
     probabilities_RV = torch.softmax(logits_RV[open_rows].double() / temperature, dim=-1)
-    sorted_RK, tokens_RK = _most_probable(probabilities_RV, top_p)
-    cumulative_RK = sorted_RK.cumsum(dim=-1)
-    kept_R = (cumulative_RK - sorted_RK < top_p).sum(dim=-1, keepdim=True)
-    drawn_R = uniforms_R[open_rows].unsqueeze(1) * cumulative_RK.gather(1, kept_R - 1)
-    place_R = torch.minimum((cumulative_RK <= drawn_R).sum(dim=-1, keepdim=True), kept_R - 1)
-    chosen_R[open_rows] = tokens_RK.gather(1, place_R).squeeze(1)
+    drawn_R, is_found_R = _of_few(probabilities_RV, uniforms_R[open_rows], top_p)
+    wide = torch.nonzero(~is_found_R).squeeze(1)
+    if len(wide):
+        tempered_RV = logits_RV[open_rows[wide]].float() / temperature
+        drawn_R[wide] = _of_many(probabilities_RV[wide], tempered_RV, uniforms_R[open_rows[wide]], top_p)
+    chosen_R[open_rows] = drawn_R
     return chosen_R
 
 
-def _most_probable(probabilities_RV: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """As many of each row's most probable tokens as hold every row's nucleus, sorted: most probable first, then by number.
+def _of_few(probabilities_RV: torch.Tensor, uniforms_R: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens (R,), and in which rows they are the right ones: where few tokens hold the nucleus.
 
-    Nuclei are small, so sorting the whole vocabulary is most of the work. A token as probable as the last one that was found
-    may have been left out in favour of one with a larger number, so the nucleus has to be complete before it.
+    A token as probable as the last one that was found may have been left out in favour of one with a larger number, so the
+    nucleus has to be complete before it.
     """
-    size = probabilities_RV.shape[1]
-    number = min(_FIRST_LOOK, size)
-    while number < size and top_p < 1:
-        found_RK, tokens_RK = probabilities_RV.topk(number, dim=-1)
-        certain_RK = torch.where(found_RK > found_RK[:, -1:], found_RK, 0.0)
-        if bool((certain_RK.sum(dim=-1) > top_p + _ROUNDING).all()):
-            by_number_RK = tokens_RK.sort(dim=-1).values
-            sorted_RK, order_RK = probabilities_RV.gather(1, by_number_RK).sort(dim=-1, descending=True, stable=True)
-            return sorted_RK, by_number_RK.gather(1, order_RK)
-        number *= 8
-    return probabilities_RV.sort(dim=-1, descending=True, stable=True)
+    found_RK, tokens_RK = probabilities_RV.topk(min(_FIRST_LOOK, probabilities_RV.shape[1]), dim=-1)
+    certain_RK = torch.where(found_RK > found_RK[:, -1:], found_RK, 0.0)
+    is_found_R = certain_RK.sum(dim=-1) > top_p + _ROUNDING
+    by_number_RK = tokens_RK.sort(dim=-1).values
+    sorted_RK, order_RK = probabilities_RV.gather(1, by_number_RK).sort(dim=-1, descending=True, stable=True)
+    cumulative_RK = sorted_RK.cumsum(dim=-1)
+    last_R = (cumulative_RK - sorted_RK < top_p).sum(dim=-1, keepdim=True) - 1
+    drawn_R = uniforms_R.unsqueeze(1) * cumulative_RK.gather(1, last_R)
+    place_R = torch.minimum((cumulative_RK <= drawn_R).sum(dim=-1, keepdim=True), last_R)
+    return by_number_RK.gather(1, order_RK.gather(1, place_R)).squeeze(1), is_found_R
+
+
+def _of_many(probabilities_RV: torch.Tensor, tempered_RV: torch.Tensor, uniforms_R: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The tokens (R,) of whatever nuclei, of which two bins are sorted: that in which the nucleus ends, and that of the token.
+
+    Args:
+        tempered_RV: logits over the temperature, by which tokens are put into bins.
+    """
+    below_RV = tempered_RV.amax(dim=-1, keepdim=True) - tempered_RV
+    widest_R = below_RV.amax(dim=-1, keepdim=True).clamp(1e-6, _WIDEST)
+    bins_RV = (below_RV * (_NUM_BINS / widest_R)).clamp(max=_NUM_BINS - 1).long()
+    masses_RN = probabilities_RV.new_zeros(len(bins_RV), _NUM_BINS).scatter_add_(1, bins_RV, probabilities_RV)
+    cumulative_RN = masses_RN.cumsum(dim=-1)
+    before_RN = cumulative_RN - masses_RN
+    end_R = (cumulative_RN < cumulative_RN[:, -1:].clamp(max=top_p)).sum(dim=-1)
+    sorted_RK, _ = _sorted_bin(probabilities_RV, bins_RV, end_R)
+    up_to_RK = before_RN.gather(1, end_R.unsqueeze(1)) + sorted_RK.cumsum(dim=-1)
+    last_R = ((up_to_RK - sorted_RK < top_p) & (sorted_RK > 0)).sum(dim=-1, keepdim=True).clamp(min=1) - 1
+    drawn_R = uniforms_R.unsqueeze(1) * up_to_RK.gather(1, last_R)
+    bin_R = torch.minimum((cumulative_RN <= drawn_R).sum(dim=-1), end_R)
+    sorted_RK, tokens_RK = _sorted_bin(probabilities_RV, bins_RV, bin_R)
+    up_to_RK = before_RN.gather(1, bin_R.unsqueeze(1)) + sorted_RK.cumsum(dim=-1)
+    least_R = torch.where((bin_R == end_R).unsqueeze(1), last_R, (sorted_RK > 0).sum(dim=-1, keepdim=True) - 1)
+    place_R = torch.minimum((up_to_RK <= drawn_R).sum(dim=-1, keepdim=True), least_R)
+    return tokens_RK.gather(1, place_R).squeeze(1)
+
+
+def _sorted_bin(
+    probabilities_RV: torch.Tensor, bins_RV: torch.Tensor, bin_R: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of one bin of each row the probabilities and the tokens (R, K): most probable first, then by number, then zeros."""
+    rows_N, tokens_N = (bins_RV == bin_R.unsqueeze(1)).nonzero(as_tuple=True)
+    counts_R = torch.bincount(rows_N, minlength=len(bins_RV))
+    places_N = torch.arange(len(rows_N), device=rows_N.device) - (counts_R.cumsum(0) - counts_R)[rows_N]
+    found_RK = probabilities_RV.new_zeros(len(bins_RV), int(counts_R.max()))
+    numbers_RK = torch.zeros_like(found_RK, dtype=torch.long)
+    found_RK[rows_N, places_N], numbers_RK[rows_N, places_N] = probabilities_RV[rows_N, tokens_N], tokens_N
+    sorted_RK, order_RK = found_RK.sort(dim=-1, descending=True, stable=True)
+    return sorted_RK, numbers_RK.gather(1, order_RK)

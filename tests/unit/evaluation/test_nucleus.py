@@ -105,3 +105,16 @@ def test_tokens_are_those_of_a_sort_of_the_whole_vocabulary_however_large_the_nu
     uniforms_R = torch.rand(40, generator=generator, dtype=torch.float64)
     found = sample_top_p(logits_RV, uniforms_R, 0.8, top_p)
     assert found.tolist() == sorted_whole(logits_RV, uniforms_R, 0.8, top_p)
+
+
+def test_rows_of_narrow_and_of_wide_nuclei_go_together_and_impossible_tokens_are_never_drawn():
+    generator = torch.Generator().manual_seed(3)
+    logits_RV = torch.randn(30, 4000, generator=generator).double() * torch.tensor([0.2, 2.0, 9.0]).repeat(10)[:, None]
+    logits_RV[:, ::3] = -torch.inf
+    uniforms_R = torch.rand(30, generator=generator, dtype=torch.float64)
+    for top_p in (0.6, 0.99, 1.0):
+        found = sample_top_p(logits_RV, uniforms_R, 1.2, top_p)
+        assert found.tolist() == sorted_whole(logits_RV, uniforms_R, 1.2, top_p)
+        assert bool((found % 3 != 0).all())
+    last = sample_top_p(logits_RV, torch.full((30,), 1 - 2**-53, dtype=torch.float64), 1.2, 1.0)
+    assert logits_RV.gather(1, last[:, None]).isfinite().all()
