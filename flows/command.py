@@ -22,7 +22,7 @@ from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, LaunchConfig, compose, load_launch
 from wmtp.config.compose import dump, says, to_plain
-from wmtp.config.consistency import require_ranks
+from wmtp.config.consistency import require_trainable
 from wmtp.config.devices import unused
 from wmtp.config.given import require_given
 from wmtp.edge import run_command
@@ -113,10 +113,10 @@ def _run(root: Path, launch: LaunchConfig, parameters: dict[str, Any], manner: M
 def examine(root: Path, launch: LaunchConfig, config: Config) -> None:
     """
     Raises:
-        ConfigError, DataError: as `require_given`; ranks that cannot share a batch; a package that programs are to be offered
+        ConfigError, DataError: as `require_given`; what these ranks cannot train; a package that programs are to be offered
             is not installed.
     """
-    require_ranks(config, launch.nproc_per_node * launch.nnodes)
+    require_trainable(config, launch.device, launch.nproc_per_node * launch.nnodes)
     require_given(root, config)
     _require_packages(config)
 
@@ -126,7 +126,7 @@ def prepare(root: Path, launch: LaunchConfig, config: Config) -> None:
     Raises:
         ConfigError, DataError: as `examine`; the workspace is in use with other parameters.
     """
-    require_ranks(config, launch.nproc_per_node * launch.nnodes)
+    require_trainable(config, launch.device, launch.nproc_per_node * launch.nnodes)
     link_given(root, config)
     check_params(root, config)
     _require_packages(config)

@@ -92,6 +92,17 @@ def test_a_killed_training_goes_on_with_the_device_s_own_random_numbers(tmp_path
     assert_close(rows(tmp_path / "killed", POLICY), rows(tmp_path / "whole", POLICY), DRIFT[dtype])
 
 
+@pytest.mark.parametrize("section", ["tune_reference", "train_policy"])
+def test_flex_attention_learns_the_same(tmp_path, section):
+    pytest.importorskip("triton")
+    name = {"tune_reference": "tune_reference@s0", "train_policy": POLICY}[section]
+    before = [] if section == "tune_reference" else ["tune_reference@s0", "score_reference@s0"]
+    for folder, attention in (("plain", None), ("flex", "flex_attention")):
+        root = make_workspace(tmp_path / folder, dropout=0.0)
+        on(GPU, root, make_config(root, train={"attention": attention}, dropout=0.0), *before, name)
+    assert_close(rows(tmp_path / "flex", name), rows(tmp_path / "plain", name), 1e-3)
+
+
 @pytest.mark.parametrize("backend", ["inductor", "cudagraphs"])
 def test_compiled_blocks_learn_the_same(tmp_path, backend):
     pytest.importorskip("triton")

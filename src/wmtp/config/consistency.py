@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmtp.checks import require
 from wmtp.config.arms import plain, with_inner
+from wmtp.config.training import ATTENTION, ATTENTION_ON_GPUS
 from wmtp.errors import ConfigError
 from wmtp.weightings.base import VALUE
 
@@ -140,10 +141,13 @@ def require_batch(section: str, batch: int, most: int, problems: str) -> None:
     require(batch <= most, f"{section}.train.global_batch_size", batch, rule)
 
 
-def require_ranks(config: Config, num_ranks: int) -> None:
+def require_trainable(config: Config, device: str, num_ranks: int) -> None:
     """
+    Args:
+        device: `cpu` or `cuda`.
     Raises:
-        ConfigError: a training that runs has batches that so many ranks cannot share evenly; names the key.
+        ConfigError: a training that runs has batches that so many ranks cannot share evenly, or needs another device; names
+            the key.
     """
     makers = {"tune_reference": ("reference", "wrong"), "train_critic": ("value",)}
     trained = [section for section, groups in makers.items() if any(config.columns.get(group) for group in groups)]
@@ -153,3 +157,6 @@ def require_ranks(config: Config, num_ranks: int) -> None:
         size = getattr(train, key)
         rule = f"a multiple of {num_ranks}, the ranks that share it"
         require(size % num_ranks == 0, f"{section}.train.{key}", size, rule)
+        runs = device == "cuda" or train.attention not in ATTENTION_ON_GPUS
+        rule = f"null, {' or '.join(ATTENTION)} without GPUs (WMTP_LAUNCH)"
+        require(runs, f"{section}.train.attention", train.attention, rule)

@@ -197,6 +197,10 @@ class OptimConfig:
         require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "0 or more")
 
 
+ATTENTION, ATTENTION_ON_GPUS = ("eager", "sdpa"), ("flex_attention", "flash_attention_2", "flash_attention_3")
+"""transformers' implementations, and those that learn on GPUs alone: FlexAttention has no backward pass on a CPU."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The loop. A step is an optimizer step over `global_batch_size` examples; intervals are in steps.
@@ -204,9 +208,10 @@ class TrainConfig:
     Micro-batches hold `micro_batch_size` examples over all ranks or, with `micro_batch_tokens`, as many as fit in so many
     padded tokens on each rank. `dtype` is computed in. `masters`: what optimizers change: `float32` weights, or bfloat16 ones
     that are rounded at random (`stochastic`) or compensated (`kahan`). `save_dtype`: of the model that is written, null for
-    the masters' own. `compile_backend`: torch.compile's, block by block (inductor needs a C++ compiler on CPUs).
-    `early_stopping_patience`: validations without improvement before training ends. With it the best validated model is
-    the result, whether training ended early or not; without it the last one is.
+    the masters' own. `attention`: which of transformers' implementations computes it, null for the family's own choice (sdpa in
+    most); all but `eager` and `sdpa` need GPUs. `compile_backend`: torch.compile's, block by block (inductor needs a C++
+    compiler on CPUs). `early_stopping_patience`: validations without improvement before training ends. With it the best
+    validated model is the result, whether training ended early or not; without it the last one is.
     """
 
     steps: int = 300
@@ -217,6 +222,7 @@ class TrainConfig:
     masters: str = "float32"
     save_dtype: Optional[str] = None
     activation_checkpointing: bool = False
+    attention: Optional[str] = None
     compile_backend: Optional[str] = None
     eval_interval: int = 50
     early_stopping_patience: Optional[int] = None
@@ -237,6 +243,8 @@ class TrainConfig:
         one_of("train.masters", self.masters, ("float32", "stochastic", "kahan"))
         if self.save_dtype is not None:
             one_of("train.save_dtype", self.save_dtype, ("float32", "bfloat16"))
+        if self.attention is not None:
+            one_of("train.attention", self.attention, (*ATTENTION, *ATTENTION_ON_GPUS))
         if self.compile_backend is not None:
             one_of("train.compile_backend", self.compile_backend, ("inductor", "aot_eager", "cudagraphs"))
 

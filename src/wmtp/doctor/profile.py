@@ -16,7 +16,7 @@ from wmtp.config import compose
 from wmtp.config import devices as gpus
 from wmtp.config.accelerators import ACCELERATORS, Accelerator, known
 from wmtp.config.compose import load_launch, read_params
-from wmtp.config.consistency import require_ranks
+from wmtp.config.consistency import require_trainable
 from wmtp.config.given import refused
 from wmtp.config.inputs import given, is_hub_id
 from wmtp.doctor.machine import Finding
@@ -165,7 +165,7 @@ def estimate(root: Path, profile: str, overrides: Sequence[str], devices: Device
         ConfigError: so many devices cannot share the batches.
     """
     config, findings = complete(root, profile, overrides)
-    require_ranks(config, devices.number)
+    require_trainable(config, devices.kind, devices.number)
     lengths, source = lengths_of(config, root)
     done = list(works(config, root, lengths, world_size=devices.number, device=devices.kind))
     on_gpus = f"wmtp doctor --profile {profile} --gpu h100 --gpus 8"

@@ -142,7 +142,7 @@ class Unread:
 
         self._agree(numbers)
         with ready_for_proof(model):
-            _gathered(whole, model.unembedding, prove_each)
+            gathered(whole, model.unembedding, prove_each)
 
     def _agree(self, run: Callable[[], str | None]) -> None:
         """Raises ModelError on all ranks: what the first that found or met something did."""
@@ -289,7 +289,7 @@ def _one_matrix(root: Any, unembedding: Any) -> Iterator[None]:
             setattr(unembedding, name, method)
 
 
-def _gathered(whole: nn.Module, unembedding: nn.Module, run: Callable[[], Any]) -> Any:
+def gathered(whole: nn.Module, unembedding: nn.Module, run: Callable[[], Any]) -> Any:
     """Run with the root's own parameters whole meanwhile, as in its forward; all others are gathered and let go of as ever.
 
     The root has the embeddings. Where the unembedding is another matrix, there is never room for both.

@@ -12,7 +12,9 @@ from torch import nn
 from wmtp.checkpoint import Checkpointer
 from wmtp.errors import ConfigError
 from wmtp.files import Journal
+from wmtp.models.attention import use_attention
 from wmtp.models.build import parallelize
+from wmtp.models.mtp import MTPForCausalLM
 from wmtp.models.packed import prove_packed
 from wmtp.progress import Progress
 from wmtp.tokens.data import TokenData
@@ -23,7 +25,7 @@ from wmtp.training.trace import Traced
 if TYPE_CHECKING:
     from wmtp.config.training import HeadsConfig, OptimConfig, TrainConfig
     from wmtp.distributed import World
-    from wmtp.models.mtp import MTPForCausalLM
+    from wmtp.models.value import ValueModel
     from wmtp.stages.context import StageContext
 
 VALIDATION_BATCH_TOKENS = 8192
@@ -38,9 +40,15 @@ class Section(Protocol):
     def optim(self) -> OptimConfig: ...
 
 
-def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:
-    """`model` under FSDP as configured."""
-    return parallelize(
+def shard(model: nn.Module, world: World, config: TrainConfig, section: str) -> nn.Module:
+    """`model` under FSDP as configured.
+
+    Args:
+        section: of the configuration that `config` is of, for errors.
+    Raises:
+        ConfigError, ModelError: see `use_attention`.
+    """
+    sharded = parallelize(
         model,
         world.mesh,
         dtype=config.dtype,
@@ -48,6 +56,11 @@ def shard(model: nn.Module, world: World, config: TrainConfig) -> nn.Module:
         compile_backend=config.compile_backend,
         has_narrow_masters=config.masters != "float32",
     )
+    if config.attention is not None:
+        backbone = model if isinstance(model, MTPForCausalLM) else cast("ValueModel", model).backbone
+        is_narrow = config.dtype == "bfloat16"
+        use_attention(sharded, backbone, config.attention, f"{section}.train.attention", is_narrow=is_narrow)
+    return sharded
 
 
 def fit(
@@ -76,7 +89,7 @@ def fit(
     """
     config = section.train
     if data.segments is not None:
-        prove_packed(cast("MTPForCausalLM", model), context.name, is_narrow=config.dtype == "bfloat16")
+        prove_packed(cast(MTPForCausalLM, model), context.name, is_narrow=config.dtype == "bfloat16")
     loader = train_loader(world, data, config, seed, shuffle=not data.is_ordered, where=_section_of(context.stage))
     progress = Progress(context.name, total=config.steps, root=context.root, enabled=world.is_main)
 

@@ -70,7 +70,7 @@ def run(config: Config, context: StageContext) -> StageResult:
     with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = build_critic(section, data.meta, context.input(f"artifacts/reference/{context.run}"), context.tokenizer)
         num_parameters = fitting.count_parameters(model)
-        sharded = fitting.shard(model, world, section.train)
+        sharded = fitting.shard(model, world, section.train, "train_critic")
         scratch = context.out(out) / ".values.npy"
 
         def quality() -> dict[str, Any]:

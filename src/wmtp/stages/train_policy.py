@@ -39,7 +39,7 @@ def run(config: Config, context: StageContext) -> StageResult:
         num_parameters = fitting.count_parameters(model)
         if arm.token_order:
             add_token_order(model)
-        sharded = fitting.shard(model, world, section.train)
+        sharded = fitting.shard(model, world, section.train, "train_policy")
         step_function = LanguageModelStep(
             world,
             sharded,

@@ -25,7 +25,7 @@ def tune(
     with join_world(context.launch.device, seed=section.train.seed, timeout_s=context.launch.collective_timeout_s) as world:
         model = new_model(section.model, data.meta, context.tokenizer, seed=section.train.seed)
         num_parameters = fitting.count_parameters(model)
-        sharded = fitting.shard(model, world, section.train)
+        sharded = fitting.shard(model, world, section.train, "tune_reference")
         state = fitting.fit(
             context,
             world,

@@ -6,7 +6,7 @@ import pytest
 
 from tests.workspaces import PROJECT
 from wmtp.config import compose
-from wmtp.config.consistency import require_ranks
+from wmtp.config.consistency import require_trainable
 from wmtp.errors import ConfigError
 
 CASES = [
@@ -119,22 +119,32 @@ def test_an_arm_may_have_another_kind_of_heads_than_the_section():
 def test_ranks_share_every_batch_evenly(overrides, num_ranks, said):
     config = compose(PROJECT, "toy", arms=["verifiable"], overrides=overrides)
     if said is None:
-        require_ranks(config, num_ranks)
+        require_trainable(config, "cpu", num_ranks)
     else:
         with pytest.raises(ConfigError, match=rf"^{re.escape(said)}"):
-            require_ranks(config, num_ranks)
+            require_trainable(config, "cpu", num_ranks)
 
 
 def test_a_section_that_nothing_trains_is_not_asked():
     config = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_policy.train.micro_batch_tokens=900"])
     assert config.train_policy.train.global_batch_size % 8 == 0 and config.train_critic.train.micro_batch_size % 3
-    require_ranks(config, config.train_policy.train.global_batch_size)
+    require_trainable(config, "cpu", config.train_policy.train.global_batch_size)
 
 
 def test_the_production_profile_is_for_3_4_6_and_8():
     given = [f"data.{name}_path=x" for name in ("train", "validation")]
     config = compose(PROJECT, "production", overrides=given)
     for num_ranks in (3, 4, 6, 8):
-        require_ranks(config, num_ranks)
+        require_trainable(config, "cpu", num_ranks)
     with pytest.raises(ConfigError, match="is not allowed: a multiple of 5"):
-        require_ranks(config, 5)
+        require_trainable(config, "cpu", 5)
+
+
+def test_attention_that_learns_on_gpus_alone_is_refused_without_them():
+    config = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_policy.train.attention=flex_attention"])
+    require_trainable(config, "cuda", 2)
+    said = "train_policy.train.attention='flex_attention' is not allowed: null, eager or sdpa without GPUs (WMTP_LAUNCH)"
+    with pytest.raises(ConfigError, match=rf"^{re.escape(said)}$"):
+        require_trainable(config, "cpu", 2)
+    of_nobody = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_critic.train.attention=flex_attention"])
+    require_trainable(of_nobody, "cpu", 2)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import flex_attention
+from transformers.integrations.flex_attention import WrappedFlexAttention
 
 from tests.unit.models.families import family
 from wmtp.errors import ModelError
@@ -12,9 +14,20 @@ from wmtp.models.packed import prove_packed
 LAYOUTS = (HeadLayout(), HeadLayout(reads="head0"), HeadLayout("sequential", reads="head0"), HeadLayout("stride", 3))
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3_text", "gpt2"])
-def test_attention_in_full_and_in_windows_keeps_documents_apart(name, attention):
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [
+        *(
+            (name, attention)
+            for name in ("llama", "mistral", "gemma3_text")
+            for attention in ("sdpa", "eager", "flex_attention")
+        ),
+        *(("gpt2", attention) for attention in ("sdpa", "eager")),
+    ],
+)
+def test_attention_in_full_and_in_windows_keeps_documents_apart(name, attention, monkeypatch):
+    monkeypatch.setattr(WrappedFlexAttention, "__call__", lambda self: flex_attention)  # not compiled: a minute each on a CPU
     prove_packed(put_heads(family(name, attn_implementation=attention), 3, name), name)
 
 
