@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import GenerationConfig
 
 from wmtp.errors import CheckpointError, ModelError, first_line
 from wmtp.files import write_json
-from wmtp.models.file_tensors import Place
+from wmtp.models.checkpoint_file import write_checkpoint
 from wmtp.models.load import require_numbers
 from wmtp.models.meta_files import FREQUENCIES, MetaFiles
 from wmtp.models.meta_params import config_of, params_of, unread_keys
@@ -109,34 +108,32 @@ def to_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converted:
     config: Any = model.config
     params, llama = params_of(config, str(source)), config.decoder_config
     head_dim = llama.hidden_size // llama.num_attention_heads
-    tensors, tied = {}, (_TOP["tok_embeddings.weight"], _TOP["output.weight"])
+    names, tied = {}, (_TOP["tok_embeddings.weight"], _TOP["output.weight"])
     for name in model.state_dict():
         stored = name if name in opened.places else tied[1 - tied.index(name)]
-        tensor = _mapped(opened.places[stored])
-        theirs = _theirs(name, llama.num_hidden_layers - 1)
-        tensors[theirs] = join_rotary_halves(tensor, head_dim) if _is_turned(name) else tensor
-    if len({tensor.dtype for tensor in tensors.values()}) > 1:
+        names[_theirs(name, llama.num_hidden_layers - 1)] = opened.places[stored]
+    dtypes = {place.read((slice(0),)).dtype for place in names.values()}
+    if len(dtypes) > 1:
         raise ModelError(f"{source} holds weights of several dtypes, and Meta's files are of one")
-    num_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    (dtype,) = dtypes
+
+    def read(name: str) -> torch.Tensor:
+        tensor = names[name].read()
+        return join_rotary_halves(tensor, head_dim) if name.endswith(("wq.weight", "wk.weight")) else tensor
+
+    shapes = {name: torch.Size(place.shape) for name, place in names.items()}
+    num_parameters = sum(shape.numel() for shape in shapes.values())
+    num_bytes = num_parameters * dtype.itemsize
     with new_folder(target, source, num_bytes=num_bytes) as folder:
         try:
-            torch.save(tensors, folder / "consolidated.pth")
+            write_checkpoint(folder / "consolidated.pth", shapes, dtype, read)
         except RuntimeError as error:  # torch keeps what the disk said to itself
             raise CheckpointError(f"{target}: {num_bytes:,} bytes cannot be written there: {first_line(error)}") from None
         write_json(folder / "params.json", params)
         has_tokenizer = tokenizer and os.path.lexists(source / MODEL_FILE)
         if has_tokenizer:
             shutil.copyfile(source / MODEL_FILE, folder / MODEL_FILE)
-    return Converted(sum(tensor.numel() for tensor in tensors.values()), config.n_future, has_tokenizer)
-
-
-def _mapped(place: Place) -> torch.Tensor:
-    """A tensor that is read when it is written."""
-    if place.file.suffix != ".safetensors":
-        return place.read()
-    with safe_open(place.file, framework="pt") as file:
-        tensor: torch.Tensor = file.get_tensor(place.name)
-    return tensor
+    return Converted(num_parameters, config.n_future, has_tokenizer)
 
 
 # --------------------------------------------------------------------------------------- tensors

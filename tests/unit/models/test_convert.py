@@ -1,6 +1,7 @@
 """Meta's checkpoints compute here what they compute there, whatever they are cut into, and come back as they were."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -61,6 +62,8 @@ def test_there_and_back_is_the_same_files_content(changes, dtype, tmp_path):
     done = to_meta(tmp_path / "hf", tmp_path / "back")
     again = torch.load(tmp_path / "back" / "consolidated.pth", weights_only=True)
     assert again.keys() == found.keys() and all(torch.equal(again[name], found[name]) for name in found)
+    with zipfile.ZipFile(tmp_path / "back" / "consolidated.pth") as archive:
+        assert archive.testzip() is None, "every checksum is that of what is there"
     assert params.items() <= json.loads((tmp_path / "back" / "params.json").read_text()).items()
     assert done.num_parameters == sum(tensor.numel() for tensor in found.values()) and done.num_heads == 3
 
