@@ -36,7 +36,7 @@ def write_checkpoint(
         for name, empty in ((name, empty) for name, empty in places.items() if empty.numel()):
             tensor = read(name)
             assert (tensor.shape, tensor.dtype) == (empty.shape, dtype), name
-            data = memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+            data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
             offset = file.seek(empty.untyped_storage()._checkpoint_offset)
             file.write(data)
             checksums[offset] = zlib.crc32(data)
