@@ -108,4 +108,6 @@ def _tokenizer(path_or_hub_id: str, eos_token_id: int | None, revision: str | No
             AutoTokenizer.from_pretrained(path_or_hub_id, revision=revision).save_pretrained(converted)
         except Exception as error:  # transformers, and any tokenizer's own code, raise whatever they meet in somebody's files
             raise ModelError(f"tokenizer of {path_or_hub_id}: {first_line(error)}") from error
+        if not (Path(converted) / "tokenizer.json").exists():
+            raise DataError(f"{path_or_hub_id}: its tokenizer has no fast form (tokenizer.json), and wmtp needs one")
         return load_tokenizer(Path(converted), eos_token_id, apart=apart)
