@@ -28,13 +28,13 @@ Choose = Callable[[torch.Tensor], torch.Tensor]
 
 def decoder_start(model: Any) -> tuple[int, ...]:
     """What a decoder beside an encoder starts with, before anything is chosen: its start token, and one that its settings
-    force to be the first (a language's, for instance). Empty without an encoder.
+    force to be the first (a language's, for instance). Empty without an encoder, or where no start is named.
     """
     if not model.config.is_encoder_decoder:
         return ()
     settings = model.generation_config
     start = settings.bos_token_id if settings.decoder_start_token_id is None else settings.decoder_start_token_id
-    return tuple(token for token in (start, settings.forced_bos_token_id) if token is not None)
+    return () if start is None else tuple(token for token in (start, settings.forced_bos_token_id) if token is not None)
 
 
 def positions(model: Any) -> tuple[int | None, int | None]:
