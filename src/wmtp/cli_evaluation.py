@@ -62,7 +62,7 @@ def _add_allowance(command: Any) -> None:
 
 
 def _add_model(command: Any) -> None:
-    command.add_argument("--model", type=nonempty, required=True, help="a causal language model: a folder or a hub id")
+    command.add_argument("--model", type=nonempty, required=True, help="a model that completes texts: a folder or a hub id")
     command.add_argument("--revision", type=nonempty, help="of the hub: a branch, tag or commit")
     command.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the weights")
     command.add_argument("--backend", choices=("transformers", "vllm"), default="transformers", help="what generates")

@@ -1,4 +1,4 @@
-"""What a tokenizer's own convention puts before every text (BOS)."""
+"""What a tokenizer's own convention puts before every text (BOS), and behind one."""
 
 from __future__ import annotations
 
@@ -22,18 +22,25 @@ def plain(tokenizer: Tokenizer) -> None:
 
 
 def added_before(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """The special tokens that tokenizer.json itself puts before a text.
+    """The special tokens that tokenizer.json itself puts before a text; see `_added`."""
+    return _added(tokenizer)[0]
 
-    Raises:
-        DataError: it adds some and knows none of the texts that it was tried with.
-    """
+
+def added_behind(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """And those that it puts behind one."""
+    return _added(tokenizer)[1]
+
+
+def _added(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Raises DataError: it adds some and knows none of the texts that it was tried with."""
     if not tokenizer.num_special_tokens_to_add(is_pair=False):
-        return ()
+        return (), ()
     plain(tokenizer)
     for anchor in ANCHORS:
         encoding = tokenizer.encode(anchor)
-        if 0 in encoding.special_tokens_mask:
-            return tuple(encoding.ids[: encoding.special_tokens_mask.index(0)])
+        mask = encoding.special_tokens_mask
+        if 0 in mask:
+            return tuple(encoding.ids[: mask.index(0)]), tuple(encoding.ids[len(mask) - mask[::-1].index(0) :])
     raise DataError("the tokenizer makes no token of any plain text, so what it adds to one cannot be told")
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from wmtp.errors import ModelError
-from wmtp.model_types import MULTI_TOKEN, require_causal
+from wmtp.model_types import MULTI_TOKEN, completing_class, require_causal
 
 
 def folder(path, **settings):
@@ -36,6 +36,29 @@ def test_causal_language_models_are_accepted_by_their_settings_alone(tmp_path, k
 def test_other_kinds_are_named_in_one_line(tmp_path, settings, said):
     with pytest.raises(ModelError, match=rf"^m: [^\n]*{said}"):
         require_causal(folder(tmp_path, **settings), "m")
+
+
+@pytest.mark.parametrize(
+    ("kind", "completes"),
+    [
+        ("llama", "AutoModelForCausalLM"),
+        (MULTI_TOKEN, "AutoModelForCausalLM"),
+        ("gemma3", "AutoModelForCausalLM"),
+        ("t5", "AutoModelForSeq2SeqLM"),
+        ("bart", "AutoModelForSeq2SeqLM"),
+        ("qwen2_vl", "AutoModelForMultimodalLM"),
+        ("florence2", "AutoModelForMultimodalLM"),
+    ],
+)
+def test_the_class_that_completes_texts_with_a_model(tmp_path, kind, completes):
+    assert completing_class(folder(tmp_path, model_type=kind), "m").__name__ == completes
+
+
+def test_what_completes_no_texts_is_named_in_one_line(tmp_path):
+    with pytest.raises(ModelError, match=r"^m: transformers [\d.]+ has no model of type vit that completes texts$"):
+        completing_class(folder(tmp_path, model_type="vit"), "m")
+    with pytest.raises(ModelError, match=r"^m: transformers [\d.]+ has no model of type nobody-knows$"):
+        completing_class(folder(tmp_path, model_type="nobody-knows"), "m")
 
 
 def test_a_name_that_is_neither_a_folder_nor_of_the_hub_is_named(tmp_path):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, normalizers
 
-from tests.unit.tokens.families import NAMES, family
+from tests.unit.tokens.families import EOS, NAMES, family
 from wmtp.errors import DataError
-from wmtp.text_start import added_before, prefix_of, special_token
+from wmtp.text_start import added_before, added_behind, prefix_of, special_token
 
 HERE = Path("model")
 
@@ -16,6 +16,12 @@ HERE = Path("model")
 def test_it_is_what_the_file_adds_before_a_text(name):
     saved, prefix = family(name)
     assert added_before(Tokenizer.from_str(saved)) == prefix == prefix_of(HERE, Tokenizer.from_str(saved), {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_stands_behind_a_text_is_what_the_file_adds_there(name):
+    due = (EOS,) if name in ("appends its end", "roberta") else ()
+    assert added_behind(Tokenizer.from_str(family(name)[0])) == due
 
 
 def test_it_cannot_be_told_without_a_token():

@@ -103,7 +103,7 @@ def evaluate(
     allowance: Allowance = AS_PUBLISHED,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Complete a benchmark with a causal language model, score it and write `out` as `score` does.
+    """Complete a benchmark with a model, score it and write `out` as `score` does.
 
     Goes on where a killed run of the same model, tasks, prompts and decoding stopped.
 

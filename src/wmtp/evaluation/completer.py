@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from wmtp import model_files
-from wmtp.evaluation.generate import Decoding, OnPass, generate_batches
-from wmtp.evaluation.kv_cache import cache_argument
+from wmtp.errors import ConfigError, ModelError
+from wmtp.evaluation.generate import Decoding, Generate, OnPass, generate_batches
+from wmtp.evaluation.plain import decoder_start, positions
 from wmtp.evaluation.prompter import Prompter
-from wmtp.evaluation.proof import prove_completions
+from wmtp.evaluation.proof import proven_way
 from wmtp.evaluation.results import Answer, SampleKey
 from wmtp.models.load import prove_heads, read_model
 from wmtp.models.mtp import MTPForCausalLM
@@ -25,36 +26,49 @@ from wmtp.types import Problem
 
 @dataclass(frozen=True)
 class Completer:
-    """A causal language model with its tokenizer."""
+    """A language model with its tokenizer. `generate`: the way in which it completes texts."""
 
     prompter: Prompter
     model: nn.Module
+    generate: Generate = generate_batches
 
     @classmethod
-    def load(cls, path_or_hub_id: str, device: torch.device, *, revision: str | None = None, dtype: str = "auto") -> Completer:
+    def load(
+        cls,
+        path_or_hub_id: str,
+        device: torch.device,
+        *,
+        revision: str | None = None,
+        dtype: str = "auto",
+        headless: bool = False,
+    ) -> Completer:
         """Any causal language model that transformers knows, wmtp's own included, from a folder or from the hub.
 
         Args:
             revision: of the hub: a branch, tag or commit.
             dtype: of the weights while they are used; `auto` is their own.
+            headless: models with an encoder, too, and those of several kinds of inputs, which are given texts alone.
         Raises:
             ModelError: no such model, one that cannot complete texts, or files that are not what its architecture is; see
-                `read_model` and `prove_heads`.
+                `read_model`, `prove_heads` and `proven_way`.
             DataError: see `Prompter.load`.
         """
         where = f"model {path_or_hub_id}"
         if Path(path_or_hub_id).exists():
             model_files.require_model(Path(path_or_hub_id), tokenizer=True)
-        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision)
-        cache_argument(model)  # that there is one
+        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision, headless=headless)
         if isinstance(model, MTPForCausalLM):
             prove_heads(model, where)
-        prompter = Prompter.load(path_or_hub_id, model.generation_config, revision).padding_with_known(_vocab_size(model))
+        elif not model.can_generate():
+            raise ModelError(f"{where}: transformers completes no texts with a {model.config.model_type} model")
+        apart = model.config.is_encoder_decoder
+        prompter = Prompter.load(path_or_hub_id, model.generation_config, revision, apart=apart)
+        prompter = prompter.padding_with_known(_vocab_size(model))
         prompter.require_known([], _vocab_size(model))
         model = model.to(device).eval()
-        if not isinstance(model, MTPForCausalLM):
-            prove_completions(model, prompter.text, where)
-        return cls(prompter, model)
+        if isinstance(model, MTPForCausalLM):
+            return cls(prompter, model)
+        return cls(prompter, model, proven_way(model, prompter.text, where))
 
     @property
     def dtype(self) -> str:
@@ -65,11 +79,12 @@ class Completer:
         """What decides the completions, see `identity_of`.
 
         Proposals of further heads count where numbers are rounded so coarsely that checking several tokens at once may
-        choose others.
+        choose others. So does what a decoder beside an encoder starts with.
         """
         commit = getattr(self.model.config, "_commit_hash", None)
         drafts = {} if self.dtype == "float32" else {"num_drafts": decoding.num_drafts}
-        return identity_of(self.prompter, taskset, problems, decoding, dtype=self.dtype, commit=commit) | drafts
+        starts = {"decoder_start": list(start)} if (start := decoder_start(self.model)) else {}
+        return identity_of(self.prompter, taskset, problems, decoding, dtype=self.dtype, commit=commit) | drafts | starts
 
     def answers(
         self,
@@ -86,12 +101,18 @@ class Completer:
             done: those that are not made again; on_pass: see `OnPass`.
         Raises:
             DataError: a prompt that fills all of the model's positions, or has tokens that the model does not know.
+            ConfigError: longer answers are asked for than a decoder beside an encoder has positions.
         """
         prompts = self.prompter.prompts(taskset, problems)
         self.prompter.require_known(prompts, _vocab_size(self.model))
-        self.prompter.require_room(prompts, getattr(self.model.config, "max_position_embeddings", None))
+        to_read, to_write = positions(self.model)
+        num_start = len(decoder_start(self.model))
+        self.prompter.require_room(prompts, to_read, apart=num_start > 0)
+        if num_start and to_write is not None and num_start + decoding.max_new_tokens > to_write:
+            most = f"{self.prompter.path} has {to_write} positions for an answer"
+            raise ConfigError(f"max_new_tokens={decoding.max_new_tokens} must be at most {to_write - num_start}: {most}")
         how = self.prompter.decoding(taskset, decoding)
-        return generate_batches(self.model, self.prompter.text, prompts, how, done=done, on_pass=on_pass)
+        return self.generate(self.model, self.prompter.text, prompts, how, done=done, on_pass=on_pass)
 
 
 def _vocab_size(model: Any) -> int:

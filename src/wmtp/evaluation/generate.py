@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ OnPass = Callable[[float], None]
 class Prompt:
     task_id: str
     input_ids: tuple[int, ...]
+
+
+Row = tuple[Prompt, int | str]
+"""A prompt and the number of a sample, or `GREEDY`."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,23 @@ def generate(model: nn.Module, text: TextTokenizer, prompts: Sequence[Prompt], d
     return [done[prompt.task_id, sample] for prompt in prompts for sample in decoding.samples]
 
 
+class Generate(Protocol):
+    """A way to complete prompts."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        text: TextTokenizer,
+        prompts: Sequence[Prompt],
+        decoding: Decoding,
+        *,
+        done: Collection[SampleKey] = (),
+        on_pass: OnPass | None = None,
+    ) -> Iterator[list[Answer]]:
+        """Completions that are not `done`, in whatever order, and some at a time; on_pass: see `OnPass`."""
+        ...
+
+
 @torch.inference_mode()
 def generate_batches(
     model: nn.Module,
@@ -108,23 +129,33 @@ def generate_batches(
         ValueError: an empty prompt.
         EvaluationError: proposals from a model that cannot take tokens back, see `takes_back`.
     """
-    rows: list[tuple[Prompt, int | str]] = []
+    for rows in row_batches(prompts, decoding, done):
+        yield from _Batch(model, text, rows, decoding).run(on_pass)
+
+
+def row_batches(prompts: Sequence[Prompt], decoding: Decoding, done: Collection[SampleKey]) -> Iterator[list[Row]]:
+    """All completions that are not done, by the batch: prompts of similar lengths together.
+
+    Raises:
+        ValueError: an empty prompt.
+    """
+    rows: list[Row] = []
     for prompt in sorted(prompts, key=lambda prompt: (len(prompt.input_ids), prompt.task_id)):
         if not prompt.input_ids:
             raise ValueError(f"the prompt of {prompt.task_id} has no tokens")
         wanted = [(prompt, sample) for sample in decoding.samples if (prompt.task_id, sample) not in done]
         if rows and len(rows) + len(wanted) > decoding.batch_size:
-            yield from _Batch(model, text, rows, decoding).run(on_pass)
+            yield rows
             rows = []
         while len(wanted) > decoding.batch_size:
-            yield from _Batch(model, text, wanted[: decoding.batch_size], decoding).run(on_pass)
+            yield wanted[: decoding.batch_size]
             wanted = wanted[decoding.batch_size :]
         rows += wanted
     if rows:
-        yield from _Batch(model, text, rows, decoding).run(on_pass)
+        yield rows
 
 
-def _drafts(model: Any, rows: Sequence[tuple[Prompt, int | str]], decoding: Decoding) -> Drafts | None:
+def _drafts(model: Any, rows: Sequence[Row], decoding: Decoding) -> Drafts | None:
     """What proposes tokens of a batch; None where nothing does.
 
     Raises:
@@ -142,24 +173,79 @@ def _drafts(model: Any, rows: Sequence[tuple[Prompt, int | str]], decoding: Deco
     return drafts
 
 
-class _Batch:
-    """One batch at work. `alive_R` are the rows still in the cache, as places in `rows`.
-
-    Every forward pass writes S cache slots for every row; `mask_RT` hides padding and rejected proposals.
+class Rows:
+    """Rows of one batch at work: which token comes next in each, and which have ended. `alive_R` are those whose logits are
+    given, as places in `rows`.
     """
 
-    def __init__(self, model: nn.Module, text: TextTokenizer, rows: list[tuple[Prompt, int | str]], decoding: Decoding) -> None:
-        self.model, self.text, self.rows, self.decoding = model, text, rows, decoding
-        self.device = next(model.parameters()).device
-        self.drafts = _drafts(model, rows, decoding)
+    def __init__(self, text: TextTokenizer, rows: list[Row], decoding: Decoding, device: torch.device) -> None:
+        self.text, self.rows, self.decoding, self.device = text, rows, decoding, device
         self.keys_R = np.array([row_key(decoding.seed, prompt.task_id, sample) for prompt, sample in rows], dtype=np.uint64)
         self.is_greedy_R = np.array([sample == GREEDY or decoding.temperature == 0 for _, sample in rows])
         self.tokens_RT = np.zeros((len(rows), decoding.max_new_tokens), dtype=np.int64)
         self.lengths_R = np.zeros(len(rows), dtype=np.int64)
         self.finished: dict[int, Answer] = {}
         self.num_told = 0
-        self.num_forwards = 1
+        self.num_forwards = 0
         self.alive_R = np.arange(len(rows))
+
+    def ended(self, on_pass: OnPass | None) -> list[Answer]:
+        """What has since the last time; of the rest it is told how far it is."""
+        fresh = list(self.finished.values())[self.num_told :]
+        self.num_told = len(self.finished)
+        if on_pass is not None:
+            at_work = [row for row in range(len(self.rows)) if row not in self.finished]
+            on_pass(int(self.lengths_R[at_work].sum()) / self.decoding.max_new_tokens)
+        return fresh
+
+    def choose(self, logits_RV: torch.Tensor, ahead: int, places: np.ndarray | None = None) -> torch.Tensor:
+        """The token `ahead` places after the next one, of all rows of the batch or of those at `places`."""
+        alive_R = self.alive_R if places is None else self.alive_R[places]
+        chosen_R = logits_RV.argmax(dim=-1)
+        if not self.decoding.num_samples:
+            return chosen_R
+        sampled = np.flatnonzero(~self.is_greedy_R[alive_R])
+        if len(sampled):
+            rows, keys = torch.from_numpy(sampled).to(self.device), self.keys_R[alive_R[sampled]]
+            uniforms_R = torch.from_numpy(uniforms(keys, self.lengths_R[alive_R[sampled]] + ahead)).to(self.device)
+            chosen_R[rows] = sample_top_p(logits_RV[rows], uniforms_R, self.decoding.temperature, self.decoding.top_p)
+        return chosen_R
+
+    def record(self, chosen_R: torch.Tensor, places: np.ndarray | None = None) -> None:
+        """Keep the next token (of the rows at `places`) and see which rows are finished."""
+        chosen = chosen_R.cpu().numpy()
+        for place in range(len(chosen)) if places is None else places:
+            row, token = int(self.alive_R[place]), int(chosen[place])
+            if row in self.finished:
+                continue
+            length = int(self.lengths_R[row])
+            self.tokens_RT[row, length] = token
+            self.lengths_R[row] = length + 1
+            is_last = token in self.decoding.eos_token_ids or length + 1 == self.decoding.max_new_tokens
+            if is_last or self._stops(row, length + 1):
+                prompt, sample = self.rows[row]
+                tokens = self.tokens_RT[row, : length + 1].tolist()
+                self.finished[row] = made_answer(self.text, prompt, sample, tokens, self.decoding, self.num_forwards)
+
+    def _stops(self, row: int, length: int) -> bool:
+        """Whether a stop string ends in the last token; looks at a tail that is long enough to hold it."""
+        if not self.decoding.stop:
+            return False
+        longest = max(len(string.encode()) for string in self.decoding.stop)
+        text = self.text.decode(self.tokens_RT[row, max(0, length - 4 - longest) : length].tolist())
+        return any(string in text for string in self.decoding.stop)
+
+
+class _Batch(Rows):
+    """One batch with a cache, in which `alive_R` are still.
+
+    Every forward pass writes S cache slots for every row; `mask_RT` hides padding and rejected proposals.
+    """
+
+    def __init__(self, model: nn.Module, text: TextTokenizer, rows: list[Row], decoding: Decoding) -> None:
+        super().__init__(text, rows, decoding, next(model.parameters()).device)
+        self.model = model
+        self.drafts = _drafts(model, rows, decoding)
         self.cache_argument = cache_argument(model)
         self.cache = growing_cache(model, 1 if self.drafts is None else self.drafts.num_heads)
 
@@ -167,11 +253,11 @@ class _Batch:
         """What has ended, after every forward pass in which something did."""
         logits_RV, mask_RT, positions_R = self._prefill()
         has_holes = bool((mask_RT == 0).any())
-        next_R = self._choose(logits_RV, ahead=0)
+        next_R = self.choose(logits_RV, ahead=0)
         drafts_RS = self._draft(next_R.unsqueeze(1), next_R, torch.zeros_like(next_R), positions_R)
-        self._record(next_R)
+        self.record(next_R)
         steps = torch.arange(1 + drafts_RS.shape[1], device=self.device)
-        yield from self._ended(on_pass)
+        yield from self._handed_over(on_pass)
         while len(self.finished) < len(self.rows):
             keep = self._drop_finished()
             if keep is not None:
@@ -180,7 +266,6 @@ class _Batch:
             if has_holes or len(steps) > 1:
                 mask_RT = torch.nn.functional.pad(mask_RT, (0, len(steps)), value=1)
             logits_RSV = self._forward(ids_RS, mask_RT if has_holes else None, positions_R.unsqueeze(1) + steps)
-            self.num_forwards += 1
             next_R, accepted_R = self._verify(logits_RSV, drafts_RS)
             positions_R = positions_R + 1
             if len(steps) > 1:
@@ -188,17 +273,11 @@ class _Batch:
                 mask_RT[:, -len(steps) :] = (steps <= accepted_R.unsqueeze(1)).to(mask_RT.dtype)
                 has_holes = has_holes or bool((accepted_R < drafts_RS.shape[1]).any())
                 drafts_RS = self._draft(ids_RS, next_R, accepted_R, positions_R)
-            self._record(next_R)
-            yield from self._ended(on_pass)
+            self.record(next_R)
+            yield from self._handed_over(on_pass)
 
-    def _ended(self, on_pass: OnPass | None) -> Iterator[list[Answer]]:
-        """Since the last time, if anything has; of the rest it is told how far it is."""
-        fresh = list(self.finished.values())[self.num_told :]
-        self.num_told = len(self.finished)
-        if on_pass is not None:
-            at_work = [row for row in range(len(self.rows)) if row not in self.finished]
-            on_pass(int(self.lengths_R[at_work].sum()) / self.decoding.max_new_tokens)
-        if fresh:
+    def _handed_over(self, on_pass: OnPass | None) -> Iterator[list[Answer]]:
+        if fresh := self.ended(on_pass):
             yield fresh
 
     def _drop_finished(self) -> torch.Tensor | None:
@@ -217,6 +296,7 @@ class _Batch:
         self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, logits_to_keep: int = 0
     ) -> torch.Tensor:
         """Head 0's logits; what proposals are made of is kept where they are made."""
+        self.num_forwards += 1
         if self.drafts is not None:
             hidden = self.drafts.forward(ids, mask, positions, self.cache)
             return cast(torch.Tensor, cast(Any, self.model).unembedding(hidden[:, -logits_to_keep:]))
@@ -251,7 +331,7 @@ class _Batch:
         """What the further heads would choose for the tokens after the next one, (R, num_drafts); see `Drafts`."""
         if self.drafts is None:
             return next_R.new_empty(len(next_R), 0)
-        return self.drafts.propose(ids_RS, next_R, accepted_R, positions_R, self._choose)
+        return self.drafts.propose(ids_RS, next_R, accepted_R, positions_R, self.choose)
 
     def _verify(self, logits_RSV: torch.Tensor, drafts_RS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Record proposals as long as they are what head 0 chooses.
@@ -259,52 +339,15 @@ class _Batch:
         Returns:
             the token after the last recorded one (R,), not recorded yet; the number of accepted proposals (R,).
         """
-        next_R = self._choose(logits_RSV[:, 0], ahead=0)
+        next_R = self.choose(logits_RSV[:, 0], ahead=0)
         accepted_R = torch.zeros_like(next_R)
         for i in range(drafts_RS.shape[1]):
             agrees_R = (accepted_R == i) & (drafts_RS[:, i] == next_R)
             agrees = np.flatnonzero(agrees_R.cpu().numpy())
             if not len(agrees):
                 break
-            self._record(next_R, agrees)
+            self.record(next_R, agrees)
             places = torch.from_numpy(agrees).to(self.device)
-            next_R[places] = self._choose(logits_RSV[places, i + 1], ahead=0, places=agrees)
+            next_R[places] = self.choose(logits_RSV[places, i + 1], ahead=0, places=agrees)
             accepted_R += agrees_R
         return next_R, accepted_R
-
-    def _choose(self, logits_RV: torch.Tensor, ahead: int, places: np.ndarray | None = None) -> torch.Tensor:
-        """The token `ahead` places after the next one, of all rows of the batch or of those at `places`."""
-        alive_R = self.alive_R if places is None else self.alive_R[places]
-        chosen_R = logits_RV.argmax(dim=-1)
-        if not self.decoding.num_samples:
-            return chosen_R
-        sampled = np.flatnonzero(~self.is_greedy_R[alive_R])
-        if len(sampled):
-            rows, keys = torch.from_numpy(sampled).to(self.device), self.keys_R[alive_R[sampled]]
-            uniforms_R = torch.from_numpy(uniforms(keys, self.lengths_R[alive_R[sampled]] + ahead)).to(self.device)
-            chosen_R[rows] = sample_top_p(logits_RV[rows], uniforms_R, self.decoding.temperature, self.decoding.top_p)
-        return chosen_R
-
-    def _record(self, chosen_R: torch.Tensor, places: np.ndarray | None = None) -> None:
-        """Keep the next token (of the rows at `places`) and see which rows are finished."""
-        chosen = chosen_R.cpu().numpy()
-        for place in range(len(chosen)) if places is None else places:
-            row, token = int(self.alive_R[place]), int(chosen[place])
-            if row in self.finished:
-                continue
-            length = int(self.lengths_R[row])
-            self.tokens_RT[row, length] = token
-            self.lengths_R[row] = length + 1
-            is_last = token in self.decoding.eos_token_ids or length + 1 == self.decoding.max_new_tokens
-            if is_last or self._stops(row, length + 1):
-                prompt, sample = self.rows[row]
-                tokens = self.tokens_RT[row, : length + 1].tolist()
-                self.finished[row] = made_answer(self.text, prompt, sample, tokens, self.decoding, self.num_forwards)
-
-    def _stops(self, row: int, length: int) -> bool:
-        """Whether a stop string ends in the last token; looks at a tail that is long enough to hold it."""
-        if not self.decoding.stop:
-            return False
-        longest = max(len(string.encode()) for string in self.decoding.stop)
-        text = self.text.decode(self.tokens_RT[row, max(0, length - 4 - longest) : length].tolist())
-        return any(string in text for string in self.decoding.stop)

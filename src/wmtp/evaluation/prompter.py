@@ -30,9 +30,11 @@ class Prompter:
     revision: str | None = None
 
     @classmethod
-    def load(cls, path_or_hub_id: str, generation_config: Any, revision: str | None = None) -> Prompter:
+    def load(cls, path_or_hub_id: str, generation_config: Any, revision: str | None = None, *, apart: bool = False) -> Prompter:
         """The end tokens are the tokenizer's and all that the model's settings for generation name.
 
+        Args:
+            apart: for a model with an encoder, see `ApartTokenizer`.
         Raises:
             DataError: no tokenizer, or no end token at all (no completion would end), or one that is no number.
         """
@@ -40,7 +42,7 @@ class Prompter:
         ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
         if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
             raise DataError(f"{path_or_hub_id}/generation_config.json: eos_token_id must be tokens' numbers, and is {ends}")
-        text = _tokenizer(path_or_hub_id, ends[0] if ends else None, revision)
+        text = _tokenizer(path_or_hub_id, ends[0] if ends else None, revision, apart)
         return cls(path_or_hub_id, text, tuple(dict.fromkeys([text.eos_token_id, *ends])), revision)
 
     @cached_property
@@ -56,13 +58,13 @@ class Prompter:
         """With what ends a completion: the model's end tokens, the tasks' stop strings."""
         return replace(decoding, eos_token_ids=self.eos_token_ids, stop=taskset.stop)
 
-    def require_room(self, prompts: Sequence[Prompt], num_positions: int | None) -> None:
+    def require_room(self, prompts: Sequence[Prompt], num_positions: int | None, *, apart: bool = False) -> None:
         """Raises:
-        DataError: a prompt leaves none of the model's positions for an answer.
+        DataError: a prompt leaves none of the model's positions for an answer, which has others where it is `apart`.
         """
         longest = max(prompts, key=lambda prompt: len(prompt.input_ids), default=None)
-        if longest is not None and num_positions is not None and len(longest.input_ids) >= num_positions:
-            room = f"{self.path} has {num_positions} positions for prompt and answer"
+        if longest is not None and num_positions is not None and len(longest.input_ids) >= num_positions + apart:
+            room = f"{self.path} has {num_positions} positions for {'a prompt' if apart else 'prompt and answer'}"
             raise DataError(
                 f"the prompt of {longest.task_id} has {len(longest.input_ids)} tokens, and {room}: ask with fewer shots"
             )
@@ -94,11 +96,11 @@ class Prompter:
         return self.chat.ids(taskset.prompt(problem), taskset.prefill, taskset.system)
 
 
-def _tokenizer(path_or_hub_id: str, eos_token_id: int | None, revision: str | None) -> TextTokenizer:
+def _tokenizer(path_or_hub_id: str, eos_token_id: int | None, revision: str | None, apart: bool) -> TextTokenizer:
     """From its tokenizer.json; files of an older format are converted first."""
     folder = tokenizer_folder(path_or_hub_id, revision)
     if all((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
-        return load_tokenizer(folder, eos_token_id)
+        return load_tokenizer(folder, eos_token_id, apart=apart)
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as converted:
@@ -106,4 +108,6 @@ def _tokenizer(path_or_hub_id: str, eos_token_id: int | None, revision: str | No
             AutoTokenizer.from_pretrained(path_or_hub_id, revision=revision).save_pretrained(converted)
         except Exception as error:  # transformers, and any tokenizer's own code, raise whatever they meet in somebody's files
             raise ModelError(f"tokenizer of {path_or_hub_id}: {first_line(error)}") from error
-        return load_tokenizer(Path(converted), eos_token_id)
+        if not (Path(converted) / "tokenizer.json").exists():
+            raise DataError(f"{path_or_hub_id}: its tokenizer has no fast form (tokenizer.json), and wmtp needs one")
+        return load_tokenizer(Path(converted), eos_token_id, apart=apart)

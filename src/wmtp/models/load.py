@@ -16,7 +16,7 @@ from torch import nn
 
 from wmtp.errors import ModelError, described
 from wmtp.model_files import num_elements, require_model, tensor_names
-from wmtp.model_types import require_causal
+from wmtp.model_types import completing_class, require_causal
 from wmtp.models.file_tensors import passed_over, require_every_tensor, say_unread, shipped_names
 from wmtp.models.heads import HeadLayout, layers_name, norm_name
 from wmtp.models.mtp import MTPConfig, MTPForCausalLM
@@ -41,26 +41,32 @@ _MODEL_ARGUMENTS = ("input_ids", "attention_mask", "position_ids", "past_key_val
 
 
 def read_model(
-    path_or_hub_id: str, where: str, *, dtype: torch.dtype | str = "auto", revision: str | None = None
+    path_or_hub_id: str,
+    where: str,
+    *,
+    dtype: torch.dtype | str = "auto",
+    revision: str | None = None,
+    headless: bool = False,
 ) -> PreTrainedModel:
     """Any causal language model that transformers knows, wmtp's own included, with every tensor accounted for.
 
     Args:
         where: how errors name it, `model.pretrained=...`.
         dtype: of its parameters; by default what its files hold. revision: of a hub id.
+        headless: whatever else completes texts will do, too, see `completing_class`.
     Raises:
         ModelError: no such model, files that cannot be read, or a tensor that is missing, unexpected or misshapen.
     """
-    from transformers import AutoModelForCausalLM
-
     folder = Path(path_or_hub_id)
     if folder.exists():
         require_model(folder)
-    require_causal(path_or_hub_id, where, revision=revision)
+    if not headless:
+        require_causal(path_or_hub_id, where, revision=revision)
+    kind = completing_class(path_or_hub_id, where, revision=revision)
     try:
         if folder.exists():
-            _require_size(folder, where)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            _require_size(folder, kind, where)
+        loaded: Any = kind.from_pretrained(
             path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except ModelError:
@@ -76,15 +82,15 @@ def read_model(
     return model
 
 
-def _require_size(folder: Path, where: str) -> None:
+def _require_size(folder: Path, kind: Any, where: str) -> None:
     """Raises ModelError: a much larger model's settings, which would be made in memory before a tensor's shape is compared."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     held = num_elements(folder)
     if held is None:
         return
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        model = kind.from_config(AutoConfig.from_pretrained(folder))
     wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted > _MUCH_LARGER * held:
         said = f"config.json is of a model of {wanted:,} parameters, and the weights are {held:,} numbers"

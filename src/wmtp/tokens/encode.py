@@ -186,6 +186,23 @@ def tokenise(text: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> Tokenised
     return Tokenised(np.concatenate(parts), np.cumsum(lengths), np.asarray(prompt_lens, np.int32))
 
 
+@dataclass(frozen=True)
+class ApartTokenizer(TextTokenizer):
+    """For a model with an encoder: a prompt and what the decoder writes are texts of their own.
+
+    `suffix_ids`: what stands behind every prompt, as the tokenizer's own convention has it. Special tokens that a decoder
+    writes (a language's, an infilling's mark) are no part of its text.
+    """
+
+    suffix_ids: tuple[int, ...] = ()
+
+    def encode_prompt(self, prompt: str) -> tuple[int, ...]:
+        return (*super().encode_prompt(prompt), *self.suffix_ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+
 def _starts_with(text: _Encoded, head: _Encoded, boundary: int) -> bool:
     """Whether the text's first tokens are the head's, and no token has characters on both sides of the boundary."""
     number = len(head.ids)

@@ -17,8 +17,8 @@ import pyarrow as pa
 from wmtp.errors import DataError, first_line
 from wmtp.model_files import read_object
 from wmtp.problems.render import Example, History
-from wmtp.text_start import prefix_of, special_token
-from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, TextTokenizer, Tokenised, tokenise
+from wmtp.text_start import added_behind, prefix_of, special_token
+from wmtp.tokens.encode import AT_ONCE, LONE_CHARACTERS, ApartTokenizer, TextTokenizer, Tokenised, tokenise
 from wmtp.tokens.tables import large_list
 
 PAD, EOS = "<|pad|>", "<|eos|>"
@@ -79,7 +79,7 @@ def save_tokenizer(trained: TextTokenizer, folder: Path, max_length: int) -> Non
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokenizer:
+def load_tokenizer(folder: Path, eos_token_id: int | None = None, *, apart: bool = False) -> TextTokenizer:
     """An existing tokenizer folder; a tokenizer without padding pads with its end token.
 
     Texts start with what the tokenizer's own convention puts there: `add_bos_token` in tokenizer_config.json where it is
@@ -87,6 +87,7 @@ def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokeniz
 
     Args:
         eos_token_id: the end token where tokenizer_config.json names none.
+        apart: for a model with an encoder, see `ApartTokenizer`.
     Raises:
         DataError, ModelError: no tokenizer.json, or a broken one, no end-of-text token, or a BOS that is asked for and is not
             there.
@@ -106,7 +107,10 @@ def load_tokenizer(folder: Path, eos_token_id: int | None = None) -> TextTokeniz
     if eos is None:
         raise DataError(f"{folder}/tokenizer_config.json names no eos_token of the vocabulary, so nothing would end a text")
     pad = special_token(tokenizer, settings, "pad_token")
-    return TextTokenizer(tokenizer, eos, eos if pad is None else pad, prefix_of(folder, tokenizer, settings))
+    pad, prefix = eos if pad is None else pad, prefix_of(folder, tokenizer, settings)
+    if apart:
+        return ApartTokenizer(tokenizer, eos, pad, prefix, suffix_ids=added_behind(tokenizer))
+    return TextTokenizer(tokenizer, eos, pad, prefix)
 
 
 def tokenizer_folder(path_or_hub_id: str, revision: str | None = None) -> Path:

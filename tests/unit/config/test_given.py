@@ -72,6 +72,7 @@ def test_a_model_that_is_not_whole_is_refused_before_anything_starts(root, key):
             r"no model of type internlm9 \(its own code, which auto_map names, is not run\)",
         ),
         ({"model_type": "t5"}, "a t5 model has an encoder"),
+        ({"model_type": "qwen2_vl"}, "has no causal language model of type qwen2_vl"),
         ({"model_type": "vit"}, "no causal language model of type vit"),
         ({"model_type": "llama", "hidden_size": "many"}, "hidden_size"),
     ],

@@ -7,19 +7,30 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM, RwkvConfig, RwkvForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from tests.unit.evaluation.test_plain import rwkv
+from tests.unit.models.families import family as model_family
+from tests.unit.models.families import seeing, with_encoder
 from tests.unit.tokens.families import BOS, EOS, NAMES, family
 from wmtp import tasksets
-from wmtp.errors import DataError, ModelError
+from wmtp.errors import ConfigError, DataError, ModelError
 from wmtp.evaluation.completer import Completer
 from wmtp.evaluation.generate import Decoding
+from wmtp.problems.render import before_stop
 from wmtp.types import AssertTest, Problem
 
 CPU = torch.device("cpu")
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
 DECODING = Decoding(num_samples=0, temperature=1.0, top_p=1.0, seed=0, max_new_tokens=40, batch_size=8)
 HUMANEVAL = tasksets.get("humaneval")
+PROBLEM = Problem("HumanEval/0", "def f(x):\n", (AssertTest("assert f(1)"),))
+HEADLESS = {
+    "bart": lambda: with_encoder("bart", vocab_size=400),
+    "qwen2_vl": lambda: seeing("qwen2_vl", vocab_size=400),
+    "rwkv": lambda: rwkv(400),
+    "recurrent_gemma": lambda: model_family("recurrent_gemma", vocab_size=400, lru_width=32, attention_window_size=64),
+}
 
 
 def save(folder, name, *, eos_token="</s>", generation_end=None):
@@ -174,11 +185,89 @@ def test_a_padding_that_the_model_has_no_row_for_is_another_token(tmp_path):
     assert list(completer.answers(HUMANEVAL, problems, DECODING)) == due
 
 
-def test_a_model_that_keeps_its_state_in_its_own_way_and_ends_that_are_no_numbers_are_refused_at_once(tmp_path):
+def test_ends_that_are_no_numbers_are_refused(tmp_path):
     folder = save(tmp_path, "gpt2")
     (folder / "generation_config.json").write_text('{"eos_token_id": [1, "x"]}')
     with pytest.raises(DataError, match=r"generation_config.json: eos_token_id must be tokens' numbers, and is \[1, 'x'\]"):
         Completer.load(str(folder), CPU)
-    RwkvForCausalLM(RwkvConfig(vocab_size=400, hidden_size=8, num_hidden_layers=2)).save_pretrained(folder)
-    with pytest.raises(ModelError, match="a rwkv model keeps its state in its own way and cannot complete texts here"):
-        Completer.load(str(folder), CPU)
+
+
+def saved(folder, model, name="roberta"):
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(family(name)[0])
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": "<s>"}')
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", ["roberta", "appends its end", "llama2", "gpt2"])
+def test_an_encoders_prompt_and_its_answer_are_texts_of_their_own(tmp_path, name):
+    """As transformers' tokenizer writes a text and reads what the decoder wrote, special tokens apart."""
+    where = saved(tmp_path, with_encoder("t5", vocab_size=400), name)
+    completer = Completer.load(where, CPU, headless=True)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}')
+    theirs = AutoTokenizer.from_pretrained(where, truncation_side="right")
+    for text in ("def f(x):\n", "Question: how many?\nAnswer:"):
+        ids = completer.prompter.text.encode_prompt(text)
+        assert list(ids) == theirs(text, truncation=False, padding=False)["input_ids"]
+        assert completer.prompter.text.decode([*ids, BOS]) == theirs.decode([*ids, BOS], skip_special_tokens=True)
+    identity = completer.identity(HUMANEVAL, [PROBLEM], DECODING)
+    assert identity["decoder_start"] == [2] and identity["eos_token_ids"] == [EOS]
+    (answers,) = completer.answers(HUMANEVAL, [PROBLEM], DECODING)
+    assert [answer.task_id for answer in answers] == ["HumanEval/0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_decoder_writes_keeps_its_indentation_and_stops_are_found(tmp_path, name):
+    """After a special token, as CodeT5 and BART write one first. Tokenizers that put a space before a text alone that starts
+    with none take one away from any, as transformers' do.
+    """
+    completer = Completer.load(saved(tmp_path, with_encoder("t5", vocab_size=400), name), CPU, headless=True)
+    body = "    return x\n\n    a\n"
+    text = completer.prompter.text.tokenizer.encode(f"{body}\ndef f(x):", add_special_tokens=False).ids
+    script = iter([BOS, *text, *[EOS] * 9])
+
+    def scripted(model, inputs, output):
+        output.logits[:, -1] = torch.nn.functional.one_hot(torch.tensor(next(script)), 400).float()
+
+    completer.model.register_forward_hook(scripted)
+    ((answer,),) = completer.answers(HUMANEVAL, [PROBLEM], DECODING)
+    due = body.removeprefix(" ") if name in ("mistral", "metaspace always") else body
+    assert (answer.completion, answer.finish) == (due, "stop") and next(script) != EOS
+
+
+@pytest.mark.parametrize("name", ["rwkv", "recurrent_gemma", "qwen2_vl", "bart"])
+def test_models_without_heads_are_completed_as_they_are(tmp_path, name):
+    model = HEADLESS[name]()
+    completer = Completer.load(saved(tmp_path, model), CPU, headless=True)
+    ((answer,),) = completer.answers(HUMANEVAL, [PROBLEM], replace(DECODING, max_new_tokens=7))
+    ids = torch.tensor([completer.prompter.text.encode_prompt(PROBLEM.prompt)])
+    model.generation_config.forced_eos_token_id = None  # BART's, of the longest answer's last token
+    whole = model.generate(ids, max_new_tokens=7, do_sample=False, eos_token_id=EOS, pad_token_id=0, attention_mask=ids > -1)
+    made = whole[0, 1 if name == "bart" else ids.shape[1] :].tolist()
+    stop = made.index(EOS) if EOS in made else None
+    assert answer.completion == before_stop(completer.prompter.text.decode(made[:stop]), HUMANEVAL.stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("bart", "a bart model has an encoder: it is no causal"), ("qwen2_vl", "has no causal language model of type qwen2_vl")],
+)
+def test_what_carries_no_heads_is_refused_unless_it_is_asked_for(tmp_path, name, said):
+    with pytest.raises(ModelError, match=rf"^model [^\n]*{said}"):
+        Completer.load(saved(tmp_path, HEADLESS[name]()), CPU)
+
+
+def test_prompts_and_answers_of_an_encoder_decoder_have_positions_of_their_own(tmp_path):
+    completer = Completer.load(saved(tmp_path, with_encoder("bart", vocab_size=400)), CPU, headless=True)
+    problem = Problem("HumanEval/0", "1 2 3 4 5 6 7 8 9 0 " * 9, (AssertTest("assert f(1)"),))
+    length = len(completer.prompter.text.encode_prompt(problem.prompt))
+    assert length > 64
+    with pytest.raises(
+        DataError, match=rf"of HumanEval/0 has {length} tokens, and \S+ has 64 positions for a prompt: ask with"
+    ):
+        completer.answers(HUMANEVAL, [problem], DECODING)
+    fits = replace(problem, prompt=completer.prompter.text.decode(completer.prompter.text.encode_prompt(problem.prompt)[:63]))
+    assert len(completer.prompter.text.encode_prompt(fits.prompt)) == 64
+    assert list(completer.answers(HUMANEVAL, [fits], replace(DECODING, max_new_tokens=63)))
+    with pytest.raises(ConfigError, match=r"^max_new_tokens=64 must be at most 63: \S+ has 64 positions for an answer$"):
+        completer.answers(HUMANEVAL, [fits], replace(DECODING, max_new_tokens=64))

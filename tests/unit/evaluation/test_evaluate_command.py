@@ -9,6 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.unit.evaluation.benchmarks import HUMANEVAL, benchmark_files, dies_at, one_line, read_samples, write
+from tests.unit.evaluation.test_plain import rwkv
+from tests.unit.models.families import family as decoder
+from tests.unit.models.families import seeing, with_encoder
 from tests.unit.tokens.families import family
 from wmtp.cli import main
 
@@ -28,6 +31,23 @@ def model(tmp_path_factory):
     (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": "<s>"}')
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=301, num_key_value_heads=2, **sizes)).save_pretrained(folder)
+    return folder
+
+
+HEADLESS = {
+    "t5": lambda: with_encoder("t5", vocab_size=400),
+    "bart": lambda: with_encoder("bart", vocab_size=400, max_position_embeddings=256),
+    "qwen2_vl": lambda: seeing("qwen2_vl", vocab_size=400, max_position_embeddings=256),
+    "rwkv": lambda: rwkv(400),
+    "recurrent_gemma": lambda: decoder("recurrent_gemma", vocab_size=400, lru_width=32, attention_window_size=64),
+}
+
+
+def headless(folder, name):
+    """A random model of a kind that carries no heads, with a tokenizer that writes `<s>` and `</s>` around a text."""
+    HEADLESS[name]().save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(family("roberta")[0])
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>", "bos_token": "<s>"}')
     return folder
 
 
@@ -91,6 +111,41 @@ def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_complet
     assert json.loads((tmp_path / "out/metrics.json").read_text())["generation"]["resumed_samples"] == 3
     drop = dict.fromkeys(("wall_s",))
     assert [{**s, **drop} for s in read_samples(tmp_path / "out")] == [{**s, **drop} for s in read_samples(tmp_path / "whole")]
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_models_that_carry_no_heads_are_evaluated_and_go_on_where_they_were(files, tmp_path, monkeypatch, capsys, name):
+    where = headless(tmp_path / "model", name)
+    assert evaluate(where, files, tmp_path / "whole") == 0
+    dies_at(4, monkeypatch)
+    assert evaluate(where, files, tmp_path / "out", "--batch-size", "2") == 1
+    assert evaluate(where, files, tmp_path / "out", "--batch-size", "3") == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["num_tasks"] == 3 and metrics["generation"]["resumed_samples"] == 3
+    assert metrics["identity"].get("decoder_start") == ([2] if name in ("t5", "bart") else None)
+    drop = dict.fromkeys(("wall_s",))
+    assert [{**s, **drop} for s in read_samples(tmp_path / "out")] == [{**s, **drop} for s in read_samples(tmp_path / "whole")]
+    capsys.readouterr()
+    for task in ("mbpp", "gsm8k"):
+        shots = ["--num-shots", "0"] if task == "gsm8k" else []
+        options = ["--model", str(where), "--data", str(files[task]), "--out", str(tmp_path / task), "--max-new-tokens", "4"]
+        assert main(["evaluate", task, *options, *shots]) == 0
+    assert evaluate(where, files, tmp_path / "out", "--num-drafts", "1") == 2
+    assert "num_drafts=1 is more than this model's further heads can propose: 0" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_a_model_with_an_encoder_cannot_do_is_one_line(files, tmp_path, capsys):
+    where = headless(tmp_path / "model", "bart")
+    capsys.readouterr()
+    assert evaluate(where, files, tmp_path / "out", "--max-new-tokens", "256") == 2
+    assert "max_new_tokens=256 must be at most 255: " in capsys.readouterr().err.splitlines()[-1]
+    settings = json.loads((where / "generation_config.json").read_text())
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        settings.pop(name)
+    (where / "generation_config.json").write_text(json.dumps(settings))
+    assert evaluate(where, files, tmp_path / "out2") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: model ") and "`decoder_start_token_id` or `bos_token_id` has to be defined" in said
 
 
 def test_one_greedy_completion_by_default_after_the_solved_examples_that_are_named(files, tmp_path, model):

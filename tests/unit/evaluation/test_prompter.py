@@ -35,6 +35,16 @@ def test_every_end_token_of_the_model_and_its_tokenizer_ends_a_completion(tmp_pa
             load(tmp_path, **settings)
 
 
+def test_a_tokenizer_without_a_fast_form_is_refused_by_its_own_folder(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "blenderbot-small"}')
+    (tmp_path / "vocab.json").write_text('{"__start__": 0, "__end__": 1, "__unk__": 2, "__null__": 3, "a</w>": 4}')
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b</w>\n")
+    with pytest.raises(
+        DataError, match=rf"^{tmp_path}: its tokenizer has no fast form \(tokenizer\.json\), and wmtp needs one$"
+    ):
+        Prompter.load(str(tmp_path), GenerationConfig(), apart=True)
+
+
 def test_decoding_ends_at_the_models_tokens_and_the_tasks_strings(tmp_path):
     decoding = Decoding(num_samples=1, temperature=0.0, top_p=1.0, seed=0, max_new_tokens=4, batch_size=1)
     how = load(tmp_path, 7, eos_token="</s>").decoding(HUMANEVAL, decoding)

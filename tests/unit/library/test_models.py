@@ -9,7 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import wmtp
+from tests.unit.evaluation.test_plain import rwkv
 from tests.unit.library.conftest import EXAMPLES
+from tests.unit.models.families import seeing, with_encoder
 from wmtp.errors import CheckpointError, ConfigError, ModelError
 from wmtp.tokens.tokenizer import save_tokenizer
 
@@ -112,6 +114,21 @@ def test_a_critic_says_the_value_of_every_token(folders):
         np.testing.assert_allclose(frame["value"], expected, rtol=1e-4)
     with pytest.raises(ValueError, match="give `reference`"):
         critic.values(EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: with_encoder("t5"), "a t5 model has an encoder: it is no causal language model$"),
+        (lambda: seeing("qwen2_vl"), "has no causal language model of type qwen2_vl$"),
+        (lambda: rwkv(400), "heads cannot be put on it: its decoder takes no "),
+    ],
+)
+def test_what_heads_cannot_be_put_on_is_one_line(tmp_path, folders, make, said):
+    make().save_pretrained(tmp_path)
+    save_tokenizer(wmtp.load_model(folders / "policy").text, tmp_path, 64)
+    with pytest.raises(ModelError, match=rf"^model [^\n]*({said})"):
+        wmtp.load_model(tmp_path)
 
 
 def test_what_is_no_model_is_said(tmp_path, folders):

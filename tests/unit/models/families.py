@@ -1,7 +1,7 @@
 """Tiny random models of other people's families, with windows that a test's tokens are longer than."""
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM
 
 VOCAB, WINDOW = 53, 9
 SIZES = {
@@ -66,13 +66,84 @@ linear attention, convolutions, learnt positions, norms elsewhere, scales before
 def family(name, **changes):
     """A model whose every parameter is random, gains and biases included."""
     torch.manual_seed(3)  # what the library draws
-    generator = torch.Generator().manual_seed(3)
     config = AutoConfig.for_model(name, **{**SIZES, **FAMILIES.get(name, {}), **changes})
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    return randomised(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
+
+
+def randomised(model, scale=0.1):
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return model
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+    return model.eval()
+
+
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+_BART = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 64,
+}  # fmt: skip
+_EXPERT_LAYERS = {"num_experts": 4, "encoder_sparse_step": 1, "decoder_sparse_step": 1}
+WITH_ENCODER = {
+    "t5": _T5,
+    "mt5": _T5,
+    "umt5": _T5,
+    "longt5": {**_T5, "local_radius": 7, "global_block_size": 4},
+    "switch_transformers": {**_T5, **_EXPERT_LAYERS},
+    "bart": _BART,
+    "mbart": _BART,
+    "plbart": _BART,
+    "mvp": _BART,
+    "pegasus": _BART,
+    "pegasus_x": {**_BART, "block_size": 8, "num_global_tokens": 4},
+    "led": {**_BART, "attention_window": 4, "max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 64},
+    "marian": _BART,
+    "blenderbot": _BART,
+    "blenderbot-small": _BART,
+    "m2m_100": _BART,
+    "nllb-moe": {**_BART, **_EXPERT_LAYERS},
+    "bigbird_pegasus": {**_BART, "attention_type": "original_full"},
+    "prophetnet": {
+        "hidden_size": 32, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "num_encoder_layers": 2, "num_decoder_layers": 2,
+        "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4, "max_position_embeddings": 64,
+    },
+}  # fmt: skip
+_EYE = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8}
+_SECTIONS = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
+_QWEN_EYE = {"depth": 1, "num_heads": 2, "patch_size": 4}
+SEEING = {
+    "qwen2_vl": {"text": _SECTIONS, "vision": {**_QWEN_EYE, "embed_dim": 16, "hidden_size": 32}},
+    "qwen2_5_vl": {
+        "text": _SECTIONS,
+        "vision": {
+            **_QWEN_EYE,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "out_hidden_size": 32,
+            "fullatt_block_indexes": [0],
+        },
+    },
+    "llava": {"text": {"model_type": "llama"}, "vision": {"model_type": "clip_vision_model", **_EYE, "patch_size": 4}},
+    "idefics3": {"text": {"model_type": "llama"}, "vision": {**_EYE, "patch_size": 4}},
+    "smolvlm": {"text": {"model_type": "llama"}, "vision": {**_EYE, "patch_size": 4}},
+}
+"""Models of texts and images, by what their parts differ in from `SIZES`."""
+
+
+def with_encoder(name, **changes):
+    torch.manual_seed(3)
+    sizes = {key: SIZES[key] for key in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")}
+    config = AutoConfig.for_model(name, **{**sizes, "decoder_start_token_id": 2, **WITH_ENCODER[name], **changes})
+    return randomised(AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32), 0.2)
+
+
+def seeing(name, **changes):
+    torch.manual_seed(3)
+    parts = SEEING[name]
+    text = {**SIZES, "image_token_id": 3, "video_token_id": 4, **parts["text"], **changes}
+    special = {"image_token_id": 3, "image_token_index": 3, "video_token_id": 4, "vision_start_token_id": 5}
+    config = AutoConfig.for_model(name, text_config=text, vision_config=parts["vision"], **special)
+    return randomised(AutoModelForMultimodalLM.from_config(config, dtype=torch.float32))
 
 
 def padded_tokens(length=32):

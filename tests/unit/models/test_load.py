@@ -16,7 +16,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from tests.unit.models.families import VOCAB, family
+from tests.unit.models.families import SEEING, VOCAB, family, seeing, with_encoder
 from tests.unit.models.tiny import llama, tiny
 from wmtp.errors import ModelError
 from wmtp.models import mtp
@@ -126,6 +126,40 @@ def test_a_tensor_that_is_missing_too_many_or_misshapen_is_named(tmp_path, fault
     llama().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=f"^the model: {fault}$"):
         read_model(tampered(tmp_path, FAULTS[fault]), "the model")
+
+
+ENCODER_FAULTS = {
+    "tensor encoder.block.1.layer.1.DenseReluDense.wo.weight is missing": without(
+        "encoder.block.1.layer.1.DenseReluDense.wo.weight"
+    ),
+    "tensor decoder.block.2.layer.0.layer_norm.weight is of no part of the model": lambda weights: weights.update(
+        {"decoder.block.2.layer.0.layer_norm.weight": torch.zeros(32)}
+    ),
+    r"tensor encoder.final_layer_norm.weight is \(31,\) and must be \(32,\)": lambda weights: weights.update(
+        {"encoder.final_layer_norm.weight": torch.ones(31)}
+    ),
+    "tensor shared.weight holds NaN or Inf": lambda weights: weights["shared.weight"].fill_(float("nan")),
+}
+
+
+@pytest.mark.parametrize("fault", ENCODER_FAULTS)
+def test_so_is_one_of_a_model_with_an_encoder(tmp_path, fault):
+    with_encoder("t5").save_pretrained(tmp_path)
+    assert read_model(str(tmp_path), "the model", headless=True).config.model_type == "t5"
+    with pytest.raises(ModelError, match=r"^the model: a t5 model has an encoder"):
+        read_model(str(tmp_path), "the model")
+    with pytest.raises(ModelError, match=f"^the model: {fault}$"):
+        read_model(tampered(tmp_path, ENCODER_FAULTS[fault]), "the model", headless=True)
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_so_is_one_of_a_model_of_images(tmp_path, name):
+    model = seeing(name)
+    model.save_pretrained(tmp_path)
+    assert read_model(str(tmp_path), "x", headless=True).num_parameters() == model.num_parameters()
+    lost = next(key for key in sorted(load_file(tmp_path / "model.safetensors")) if "visual" in key or "vision" in key)
+    with pytest.raises(ModelError, match=r"^x: tensor \S+ is missing$"):
+        read_model(tampered(tmp_path, without(lost)), "x", headless=True)
 
 
 def test_another_models_settings_cost_no_memory(tmp_path):
