@@ -1,7 +1,6 @@
 """Gradients of other people's families, sharded and with activation checkpointing, are those of one process."""
 
 import pytest
-import torch
 
 from tests.distributed.harness import full_state, run_on_ranks
 from tests.unit.models.families import family, padded_tokens
