@@ -299,7 +299,6 @@ class _Planner:
             flops=2.0 * numbers * tokens + self.num_held_out * self._of_example(model_flops(model)) * _PASS,
             dtype="bfloat16" if size < _NUMBER else "float32",
             memory=generation_memory(model, how),
-            host_bytes=numbers * size * self.world_size if self.device == "cuda" else 0,
             forwards=batches * config.max_new_tokens,
             weights=numbers * size,
             num_programs=completions,

@@ -56,7 +56,7 @@ class Completer:
         where = f"model {path_or_hub_id}"
         if Path(path_or_hub_id).exists():
             model_files.require_model(Path(path_or_hub_id), tokenizer=True)
-        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision, headless=headless)
+        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision, device=device, headless=headless).eval()
         if isinstance(model, MTPForCausalLM):
             prove_heads(model, where)
         elif not model.can_generate():
@@ -65,7 +65,6 @@ class Completer:
         prompter = Prompter.load(path_or_hub_id, model.generation_config, revision, apart=apart)
         prompter = prompter.padding_with_known(_vocab_size(model))
         prompter.require_known([], _vocab_size(model))
-        model = model.to(device).eval()
         if isinstance(model, MTPForCausalLM):
             return cls(prompter, model)
         return cls(prompter, model, proven_way(model, prompter.text, where))

@@ -46,6 +46,7 @@ def read_model(
     *,
     dtype: torch.dtype | str = "auto",
     revision: str | None = None,
+    device: torch.device | str = "cpu",
     headless: bool = False,
 ) -> PreTrainedModel:
     """Any causal language model that transformers knows, wmtp's own included, with every tensor accounted for.
@@ -53,6 +54,7 @@ def read_model(
     Args:
         where: how errors name it, `model.pretrained=...`.
         dtype: of its parameters; by default what its files hold. revision: of a hub id.
+        device: where tensors go one by one as they are read.
         headless: whatever else completes texts will do, too, see `completing_class`.
     Raises:
         ModelError: no such model, files that cannot be read, or a tensor that is missing, unexpected or misshapen.
@@ -67,7 +69,12 @@ def read_model(
         if folder.exists():
             _require_size(folder, kind, where)
         loaded: Any = kind.from_pretrained(
-            path_or_hub_id, dtype=dtype, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
+            path_or_hub_id,
+            dtype=dtype,
+            revision=revision,
+            device_map={"": device},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except ModelError:
         raise
