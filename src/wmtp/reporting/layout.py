@@ -71,7 +71,7 @@ def settings(layout: Layout) -> Any:
     }
 
 
-def saved(figure: Figure, form: str, name: str = "wmtp") -> bytes:
+def saved(figure: Figure, form: str, name: str) -> bytes:
     """A figure's file, the same every time.
 
     Args:
