@@ -15,7 +15,7 @@ from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
 from wmtp.reporting.inputs import UNKNOWN, Inputs, Run, Tasks
-from wmtp.reporting.statistics import NATS, Difference, Score, compare_family, pool, score_matrix, task_pass_at_k
+from wmtp.reporting.statistics import NATS, Score, as_json, compare_family, pool, score_matrix, task_pass_at_k
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -119,11 +119,11 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
         "verdicts": _sum_by_key([run.metrics.get("verdicts") or {} for run in runs]),
         "weights": _mean_weights([run.summary["weights"] for run in runs if run.summary.get("weights")]),
         "cost": _policy_cost(runs),
-        "given": _given(runs, config),
+        "given": shared_upstream(runs, config),
     }
 
 
-def _given(runs: Sequence[Run], config: Config) -> list[str]:
+def shared_upstream(runs: Sequence[Run], config: Config) -> list[str]:
     """What runs of several seeds have in common, so that nothing is known of how it varies: `one reference`, `one critic`."""
     specs = [config.runs[run.name] for run in runs]
     if len({spec.seed for spec in specs}) == len({spec.upstream for spec in specs}):
@@ -214,16 +214,6 @@ def _run_row(run: Run, config: Config, num_bootstrap: int) -> dict[str, Any]:
     return {**row, **_cost(run.summary)}
 
 
-def _as_json(difference: Difference | None) -> dict[str, Any] | None:
-    if difference is None:
-        return None
-    return {
-        **dataclasses.asdict(difference),
-        "verdict": difference.verdict,
-        "detectable": difference.detectable,
-    }
-
-
 def _add_differences(
     report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str, score: Score, num_bootstrap: int
 ) -> None:
@@ -233,7 +223,7 @@ def _add_differences(
     for key, of in (("difference", score.of), *greedy):
         report["arms"][baseline][key] = None
         for arm, found in zip(others, compare_family(pairs, of, num_bootstrap, ends=score.ends), strict=True):
-            report["arms"][arm][key] = _as_json(found)
+            report["arms"][arm][key] = as_json(found)
 
 
 def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str) -> None:
@@ -273,6 +263,6 @@ def _pairs(runs_by_arm: dict[str, list[Run]], config: Config, score: Score, num_
     runs = [(runs_by_arm[one], runs_by_arm[other]) for _, one, other in pairs]
     found = compare_family(runs, score.of, num_bootstrap, ends=score.ends)
     return [
-        {"kind": kind, "arm": one, "against": other, "difference": _as_json(difference)}
+        {"kind": kind, "arm": one, "against": other, "difference": as_json(difference)}
         for (kind, one, other), difference in zip(pairs, found, strict=True)
     ]

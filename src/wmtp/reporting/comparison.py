@@ -1,6 +1,6 @@
 """Several experiments side by side: what their arms scored, against their own baseline and against the first experiment.
 
-All differences of one comparison are one family: beside the plain intervals stand those that hold for all of them together.
+All differences of one comparison are one family, and each is decided as a report decides: see `compare_family`.
 No torch, no matplotlib.
 """
 
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wmtp.errors import DataError
-from wmtp.reporting.collect import group_by_arm
+from wmtp.reporting.collect import group_by_arm, shared_upstream
 from wmtp.reporting.curves import tokens_to_reach
-from wmtp.reporting.findings import plural, signed
-from wmtp.reporting.statistics import NATS, Difference, Pair, Score, compare_family, pool, score_matrix
-from wmtp.reporting.tables import interval_text, verdict_text
+from wmtp.reporting.findings import plural, power, seed_caveats, signed
+from wmtp.reporting.statistics import NATS, Pair, Score, as_json, compare_family, pool, score_matrix
+from wmtp.reporting.tables import interval_text, signed_range, verdict_cell, verdict_note
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -89,6 +89,7 @@ def compare(members: Sequence[Member], differing: Mapping[str, Sequence[Any]], n
         "axis": axis(differing),
     }
     comparison["tokens_to_baseline"] = _tokens_to_baseline(comparison)
+    comparison["caveats"] = _caveats(members, arms, score.noun, [found for found in differences.values() if found is not None])
     return comparison
 
 
@@ -151,15 +152,25 @@ def _differences(
     unique = {(_contents(one), _contents(other)): (one, other) for one, other in pairs.values()}
     found = compare_family(list(unique.values()), score.of, num_bootstrap, ends=score.ends)
     by_content = dict(zip(unique, found, strict=True))
-    return {key: _as_json(by_content[_contents(one), _contents(other)]) for key, (one, other) in pairs.items()}
+    return {key: as_json(by_content[_contents(one), _contents(other)]) for key, (one, other) in pairs.items()}
+
+
+def _caveats(
+    members: Sequence[Member], arms: Sequence[Mapping[str, list[Run]]], noun: str, found: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What a report of one experiment would say too."""
+    num_seeds = min(len(runs) for by_arm in arms for runs in by_arm.values())
+    given = {
+        what
+        for member in members
+        for runs in group_by_arm(member.inputs.runs, member.config, member.baseline).values()
+        for what in shared_upstream(runs, member.config)
+    }
+    return seed_caveats(num_seeds, noun, given) + power(found, noun)
 
 
 def _contents(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(run.name for run in runs)
-
-
-def _as_json(difference: Difference | None) -> dict[str, Any] | None:
-    return None if difference is None else {**dataclasses.asdict(difference), "verdict": difference.verdict}
 
 
 def axis(differing: Mapping[str, Sequence[Any]]) -> dict[str, Any] | None:
@@ -237,35 +248,38 @@ def value_text(value: Any) -> str:
 def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Header and cells, as text."""
     is_solved = solves(comparison)
-    named, kind = (["pass@1", "greedy", "nll"], "minus") if is_solved else (["nll"], "saved against")
-    header = ["experiment", "differs in", "arm", "seeds", *named, "tokens", f"{kind} its baseline", f"{kind} the first"]
+    kind, named = ("minus", ["greedy", "nll"]) if is_solved else ("saved against", [])
+    header = ["experiment", "differs in", "arm", "pass@1" if is_solved else "nll", f"{kind} its baseline", f"{kind} the first"]
+    header += [*named, "tokens", "seeds"]
     rows = []
     for row in comparison["rows"]:
-        solved = [interval_text(row["pass@1"]), f"{row['greedy']['mean']:.3f}"] if is_solved else []
-        scores = [*solved, f"{row['nll']:.4f}", f"{row['tokens']:,.0f}"]
-        told = label(comparison, row["point"]) if comparison["differing"] else ""
+        told, nll = label(comparison, row["point"]) if comparison["differing"] else "", f"{row['nll']:.4f}"
+        score, *besides = [interval_text(row["pass@1"]), f"{row['greedy']['mean']:.3f}", nll] if is_solved else [nll]
         differences = [difference_text(row[f"against_{kind}"]) for kind in _KINDS]
-        rows.append([row["experiment"], told, row["arm"], str(len(row["seeds"])), *scores, *differences])
+        counts = [f"{row['tokens']:,.0f}", str(len(row["seeds"]))]
+        rows.append([row["experiment"], told, row["arm"], score, *differences, *besides, *counts])
     return header, rows
 
 
 def difference_text(difference: Mapping[str, Any] | None) -> str:
-    """`+0.210 [+0.100, +0.320], jointly [+0.050, +0.370]: cannot tell`; nothing where there is none."""
+    """`+0.210 [+0.100, +0.320]: cannot tell [-0.020, +0.440]`, with what decides; nothing where there is none."""
     if difference is None:
         return ""
-    text = f"{signed(difference['mean'])} [{signed(difference['low'])}, {signed(difference['high'])}]"
-    if difference["joint_low"] is not None:
-        text += f", jointly [{signed(difference['joint_low'])}, {signed(difference['joint_high'])}]"
-    return f"{text}: {verdict_text(difference)}"
+    plain = f"{signed(difference['mean'])} {signed_range(difference['low'], difference['high'])}"
+    return f"{plain}: {verdict_cell(difference)}"
+
+
+def in_lines(cell: str) -> str:
+    """Of a table, for a narrow column: number, interval, verdict and what decides below each other."""
+    return cell.replace(" [", "\n[").replace(": ", "\n")
 
 
 def note(comparison: Comparison) -> str:
     setting, number, noun = comparison["setting"], comparison["num_differences"], comparison["score"]["noun"]
     text = f"{setting['benchmark']}: {plural(setting['num_tasks'], noun)}. Brackets: 95 % over {noun}s"
-    if number > 1:
-        text += f"; jointly: for all {number} differences of this table together"
     if any(len(row["seeds"]) > 1 for row in comparison["rows"]):
-        text += "; verdicts need the intervals over seeds too (comparison.csv)"
+        text += f"; {verdict_note(noun)}"
+        text += f", each also as it holds for all {number} differences of this table together" if number > 1 else ""
     text += f". nll: head 0 on {'clean held-out solutions' if solves(comparison) else 'held-out documents, nats per token'}."
     if comparison["axis"] is not None and comparison["axis"]["is_tokens"]:
         text += " Every point is a whole training with a schedule of its own."
@@ -290,7 +304,7 @@ def markdown(comparison: Comparison) -> str:
     header, rows = table(comparison)
     lines = [f"# {comparison['title']}", "", note(comparison), ""]
     lines += ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
-    lines += ["", *(f"- {text}" for text in reach_lines(comparison))]
+    lines += ["", *(f"- {text}" for text in [*reach_lines(comparison), *comparison["caveats"]])]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -306,13 +320,15 @@ def terminal(comparison: Comparison, width: int = 150) -> str:
         shown.add_column(header[i], justify="left" if i < 3 else "right", overflow="fold")
     before: list[str] = []
     for row in rows:
-        cells = ["" if i < 2 and before[:2] == row[:2] else row[i].replace(" [", "\n[").replace(": ", "\n") for i in keep]
+        cells = ["" if i < 2 and before[:2] == row[:2] else in_lines(row[i]) for i in keep]
         shown.add_row(*cells)
         before = row
     console = Console(file=io.StringIO(), width=width, color_system=None, markup=False)
     console.print(shown)
     for line in reach_lines(comparison):
         console.print(line, highlight=False)
+    for text in comparison["caveats"]:
+        console.print(f"! {text}", highlight=False)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -2,95 +2,46 @@
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from wmtp.reporting.findings import decisive, plural
-from wmtp.reporting.style import LIGHT, ArmStyle, Theme, arm_styles
+from wmtp.reporting.layout import (
+    WIDE,
+    Layout,
+    beside_legend,
+    group_labels,
+    legend_below,
+    legend_beside,
+    new_figure,
+    row_labels,
+    saved,
+    settings,
+)
+from wmtp.reporting.style import ArmStyle, arm_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Report = dict[str, Any]
-WIDTH = 8.0
-"""Inches; a PNG's have 130 dots each."""
 
 
-def draw_figures(report: Report, theme: Theme = LIGHT, form: Literal["png", "svg"] = "png") -> dict[str, bytes]:
+def draw_figures(report: Report, layout: Layout = WIDE, form: Literal["png", "svg"] = "png") -> dict[str, bytes]:
     """Name -> every figure that the report has data for, in page order. An SVG's text is text, and the same every time."""
     import matplotlib as mpl
 
     mpl.use("Agg")
-    with mpl.rc_context(theme_settings(theme)):
-        drawn = {name: draw(report) for name, draw in FIGURES.items()}
-        return {name: saved(figure, form) for name, figure in drawn.items() if figure is not None}
-
-
-def theme_settings(theme: Theme) -> Any:
-    keys = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    return {
-        **dict.fromkeys(keys, theme.text),
-        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor"), theme.background),
-        "grid.color": theme.grid,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11,
-        "axes.titlelocation": "left",
-        "axes.titlepad": 10,
-        "font.size": 10,
-        "font.family": "DejaVu Sans",
-        "legend.frameon": False,
-        "figure.dpi": 130,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "wmtp",
-        "hatch.linewidth": 0.7,
-        "hatch.color": theme.background,
-    }
-
-
-def saved(figure: Figure, form: str) -> bytes:
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, metadata={"Software": None} if form == "png" else {"Date": None, "Creator": None})
-    plt.close(figure)
-    return buffer.getvalue()
-
-
-def new_figure(height: float, columns: int = 1, **keys: Any) -> tuple[Figure, Any]:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", **keys)
-
-
-def beside_legend(height: float, names: Collection[str]) -> float:
-    """Inches of a figure that must be as high as its legend, one line for each name."""
-    return max(height, 0.4 + 0.22 * len(names))
-
-
-def legend_below(figure: Figure, axes: Axes, names: Collection[str]) -> None:
-    """In as many columns as names fit beside each other; the figure grows by its lines."""
-    columns = min(len(names), 6, max(1, int(WIDTH / (0.6 + 0.09 * max(map(len, names))))))
-    figure.set_figheight(figure.get_figheight() + 0.2 * (math.ceil(len(names) / columns) - 1))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, handlelength=3)
+    with mpl.rc_context(settings(layout)):
+        drawn = {name: draw(report, layout) for name, draw in FIGURES.items()}
+        return {name: saved(figure, form, f"{name} {layout.name}") for name, figure in drawn.items() if figure is not None}
 
 
 def _scope(report: Report) -> str:
     setting = report["setting"]
     return f"{plural(setting['num_tasks'], report['score']['noun'])}, {plural(len(setting['seeds']), 'seed')}"
-
-
-def row_labels(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(False, axis="y")
 
 
 def line_style(style: ArmStyle) -> dict[str, Any]:
@@ -103,12 +54,12 @@ def interval_bar(axes: Axes, y: float, entry: dict[str, Any], style: ArmStyle) -
     axes.plot(entry["mean"], y, style.marker, color=style.color, ms=9)
 
 
-def pass_at_1(report: Report) -> Figure | None:
+def pass_at_1(report: Report, layout: Layout) -> Figure | None:
     """Sampled and greedy pass@1 of every arm, with intervals over tasks and a dot per seed."""
     if report["score"]["noun"] != "task":
         return None
     arms, styles = list(report["arms"]), arm_styles(report["arms"], report["baseline"])
-    figure, axes = new_figure(1.3 + 0.5 * len(arms))
+    figure, (axes,) = new_figure(layout, 1.3 + 0.5 * len(arms))
     for y, arm in enumerate(arms):
         entry = report["arms"][arm]
         interval_bar(axes, y - 0.12, entry["pass_at_k"]["1"], styles[arm])
@@ -118,21 +69,21 @@ def pass_at_1(report: Report) -> Figure | None:
         seeds = [row["pass@1"] for row in report["runs"] if row["arm"] == arm]
         if len(seeds) > 1:
             axes.plot(seeds, [y - 0.12] * len(seeds), "|", color=axes.xaxis.label.get_color(), ms=9, mew=1)
-    row_labels(axes, arms)
+    row_labels(layout, axes, arms)
     axes.set_xlim(0, None)
-    axes.set_xlabel("pass@1 (share of programs that pass every test)")
+    axes.set_xlabel(layout.lines("pass@1 (share of programs that pass every test)"))
     intervals = f"95 % intervals over tasks, ticks are seeds ({_scope(report)})"
-    axes.set_title(f"pass@1, sampled (filled) and greedy (hollow)\n{intervals}")
+    axes.set_title(layout.lines(f"pass@1, sampled (filled) and greedy (hollow)\n{intervals}"))
     return figure
 
 
-def difference(report: Report) -> Figure | None:
+def difference(report: Report, layout: Layout) -> Figure | None:
     """Paired differences in the score against the baseline, with both intervals and what the verdict is made by."""
     arms = [arm for arm, entry in report["arms"].items() if entry.get("difference")]
     if not arms:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
-    figure, axes = new_figure(1.3 + 0.45 * len(arms))
+    figure, (axes,) = new_figure(layout, 1.3 + 0.45 * len(arms))
     axes.axvline(0, color=axes.xaxis.label.get_color(), lw=1)
     for y, arm in enumerate(arms):
         entry = report["arms"][arm]["difference"]
@@ -140,22 +91,22 @@ def difference(report: Report) -> Figure | None:
             axes.plot([entry["seed_low"], entry["seed_high"]], [y, y], color=styles[arm].color, lw=8, alpha=0.25)
         axes.plot(decisive(entry), [y, y], "|-", color=styles[arm].color, lw=1, ms=9)
         interval_bar(axes, y, entry, styles[arm])
-    row_labels(axes, arms)
+    row_labels(layout, axes, arms)
     name, noun = report["score"]["name"], report["score"]["noun"]
-    axes.set_xlabel(f"{name} minus {report['baseline']}'s, same {noun}s and seeds")
+    axes.set_xlabel(layout.lines(f"{name} minus {report['baseline']}'s, same {noun}s and seeds"))
     others = "bands over seeds, whiskers: what decides" if len(report["setting"]["seeds"]) > 1 else "whiskers jointly"
     how = "sampled " if noun == "task" else ""
     title = f"Difference from {report['baseline']} in {how}{name} ({_scope(report)})"
-    axes.set_title(f"{title}\n95 % over {noun}s, paired, {others}")
+    axes.set_title(layout.lines(f"{title}\n95 % over {noun}s, paired, {others}"))
     return figure
 
 
-def pass_at_k(report: Report) -> Figure | None:
+def pass_at_k(report: Report, layout: Layout) -> Figure | None:
     """pass@k against k, sampled."""
     styles = arm_styles(report["arms"], report["baseline"])
     if max(len(entry["pass_at_k"]) for entry in report["arms"].values()) < 2:
         return None
-    figure, axes = new_figure(beside_legend(4.0, report["arms"]))
+    figure, (axes,) = new_figure(layout, beside_legend(layout, 4.0, report["arms"]))
     for arm, entry in report["arms"].items():
         ks = sorted(int(k) for k in entry["pass_at_k"])
         rows = [entry["pass_at_k"][str(k)] for k in ks]
@@ -168,27 +119,27 @@ def pass_at_k(report: Report) -> Figure | None:
     axes.set_ylim(0, None)
     axes.set(xlabel="k", ylabel="pass@k")
     setting = report["setting"]
-    axes.set_title(
-        f"pass@k, bands 95 % over tasks ({_scope(report)}, {setting['num_samples']} samples at T = {setting['temperature']:g})"
-    )
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    drawn = f"{setting['num_samples']} samples at T = {setting['temperature']:g}"
+    axes.set_title(layout.lines(f"pass@k, bands 95 % over tasks ({_scope(report)}, {drawn})"))
+    legend_beside(layout, axes, report["arms"])
     return figure
 
 
-def by_difficulty(report: Report) -> Figure | None:
+def by_difficulty(report: Report, layout: Layout) -> Figure | None:
     """Sampled pass@1 by task difficulty."""
     levels = sorted({level for entry in report["arms"].values() for level in entry["by_difficulty"]}, key=_rank)
     if len(levels) < 2:
         return None
     styles = arm_styles(report["arms"], report["baseline"])
     counts = next(iter(report["arms"].values()))["by_difficulty"]
-    figure, axes = new_figure(beside_legend(3.4, report["arms"]))
+    figure, (axes,) = new_figure(layout, beside_legend(layout, 3.4, report["arms"]))
     _bars(axes, {arm: [e["by_difficulty"][level]["pass@1"] for level in levels] for arm, e in report["arms"].items()}, styles)
     labels = [f"difficulty {level}\n({plural(counts[level]['num_tasks'], 'task')})" for level in levels]
-    axes.set_xticks(range(len(levels)), labels)
+    group_labels(layout, axes, labels)
     axes.set_ylim(0, None)
     axes.set(ylabel="pass@1")
-    axes.set_title(f"Sampled pass@1 by difficulty ({_scope(report)})")
+    axes.set_title(layout.lines(f"Sampled pass@1 by difficulty ({_scope(report)})"))
+    legend_beside(layout, axes, report["arms"])
     return figure
 
 
@@ -206,35 +157,35 @@ def _bars(axes: Axes, values: dict[str, list[float | None]], styles: dict[str, A
         xs, tops = [x + offset for x, _ in shown], [height for _, height in shown]
         axes.bar(xs, tops, 0.92 * width, color=styles[arm].color, hatch=styles[arm].hatch, label=arm)
     axes.grid(False, axis="x")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def nll_per_head(report: Report) -> Figure:
+def nll_per_head(report: Report, layout: Layout) -> Figure:
     """Held-out nll of every head."""
     heads = sorted(
         {head for entry in report["arms"].values() for head in entry["nll"]}, key=lambda head: int(head.removeprefix("head"))
     )
-    figure, axes = new_figure(beside_legend(3.4, report["arms"]))
+    figure, (axes,) = new_figure(layout, beside_legend(layout, 3.4, report["arms"]))
     _bars(
         axes,
         {arm: [e["nll"].get(head) for head in heads] for arm, e in report["arms"].items()},
         arm_styles(report["arms"], report["baseline"]),
     )
-    axes.set_xticks(range(len(heads)), [f"head {head.removeprefix('head')}" for head in heads])
+    group_labels(layout, axes, [f"head {head.removeprefix('head')}" for head in heads])
     axes.set(ylabel="nll (nats per token), lower is better")
     what = "clean held-out solutions" if report["score"]["noun"] == "task" else "held-out documents"
-    axes.set_title(f"nll per head on {what} ({plural(len(report['setting']['seeds']), 'seed')})")
+    axes.set_title(layout.lines(f"nll per head on {what} ({plural(len(report['setting']['seeds']), 'seed')})"))
+    legend_beside(layout, axes, report["arms"])
     return figure
 
 
-def learning_curves(report: Report) -> Figure | None:
+def learning_curves(report: Report, layout: Layout) -> Figure | None:
     """Validation nll and training loss against tokens seen; thin lines are seeds, thick ones their mean."""
     if not any(curve["validation"] or curve["train"] for curve in report["curves"].values()):
         return None
     from matplotlib.ticker import LogLocator
 
     styles = arm_styles(report["arms"], report["baseline"])
-    figure, panels = new_figure(3.8, columns=2)
+    figure, panels = new_figure(layout, 3.8, (1, 1))
     for axes, key in zip(panels, ("validation", "train"), strict=True):
         for arm, entry in report["arms"].items():
             curves = [report["curves"][run][key] for run in entry["runs"] if report["curves"][run][key]]
@@ -249,9 +200,10 @@ def learning_curves(report: Report) -> Figure | None:
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].yaxis.set_major_formatter("{x:g}")
     panels[0].yaxis.set_minor_formatter("")
-    panels[0].set_title(f"nll of head 0, clean held-out ({plural(len(report['setting']['seeds']), 'seed')})")
+    seeds = plural(len(report["setting"]["seeds"]), "seed")
+    panels[0].set_title(layout.lines(f"nll of head 0, clean held-out ({seeds})"))
     panels[1].set_title("training loss (each arm's own weights)")
-    legend_below(figure, panels[0], report["arms"])
+    legend_below(layout, panels[0], report["arms"])
     return figure
 
 
@@ -272,37 +224,36 @@ def short_number(value: float, _position: int) -> str:
     return f"{value:g}"
 
 
-def weights(report: Report) -> Figure | None:
+def weights(report: Report, layout: Layout) -> Figure | None:
     """Mean weight on signal and noise tokens, and by the example's kind of noise; None where nothing is marked as noise."""
     shown = {arm: e["weights"] for arm, e in report["arms"].items() if e["is_weighted"] and e["weights"]}
     if all(weights.get("noise_mean") is None for weights in shown.values()):
         return None
     styles = arm_styles(report["arms"], report["baseline"])
-    figure, panels = new_figure(3.6, columns=2, gridspec_kw={"width_ratios": [2, 3]})
+    figure, panels = new_figure(layout, 3.6, (2, 3))
     means = {arm: [w.get("signal_mean"), w.get("noise_mean")] for arm, w in shown.items()}
     _bars(panels[0], means, styles)
-    panels[0].set_xticks([0, 1], ["signal tokens", "noise tokens"])
+    group_labels(layout, panels[0], ["signal tokens", "noise tokens"])
     panels[0].set(ylabel="mean training weight (1 = unweighted)")
     panels[0].set_title("Mean weight: signal and noise")
     kinds = sorted({kind for w in shown.values() for kind in w["by_noise_kind"]}, key=lambda kind: (kind != "clean", kind))
     _bars(panels[1], {arm: [w["by_noise_kind"].get(kind) for kind in kinds] for arm, w in shown.items()}, styles)
-    panels[1].set_xticks(range(len(kinds)), kinds, fontsize=8)
+    group_labels(layout, panels[1], kinds, layout.small)
     panels[1].set_title(f"by kind of noise ({plural(len(report['setting']['seeds']), 'seed')})")
     for axes in panels:
         axes.axhline(1, color=axes.xaxis.label.get_color(), lw=1, ls=":")
-        axes.get_legend().remove()
-    legend_below(figure, panels[0], shown)
+    legend_below(layout, panels[0], shown)
     return figure
 
 
-def calibration(report: Report) -> Figure | None:
+def calibration(report: Report, layout: Layout) -> Figure | None:
     """Reliability diagram of the critic's final value."""
     critic = report["critic"]
     if critic is None or not critic["calibration"]:
         return None
     points = sorted(critic["calibration"], key=lambda point: point["p"])
     sizes = np.array([point["n"] for point in points], dtype=float)
-    figure, axes = new_figure(4.4)
+    figure, (axes,) = new_figure(layout, 4.4)
     axes.plot([0, 1], [0, 1], ":", color=axes.xaxis.label.get_color(), lw=1, label="perfectly calibrated")
     axes.plot([p["p"] for p in points], [p["y"] for p in points], color="#2f7fd0", lw=1.5)
     area = 20 + 220 * sizes / sizes.max()
@@ -314,12 +265,15 @@ def calibration(report: Report) -> Figure | None:
     scores = ", ".join(
         f"{label} {critic[key]:.3f}" for key, label in (("brier", "Brier"), ("ece", "ECE")) if critic[key] is not None
     )
-    axes.set_title(f"Critic on unseen problems (n = {int(sizes.sum()):,})\n{scores}")
-    axes.legend(loc="upper left")
+    axes.set_title(layout.lines(f"Critic on unseen problems (n = {int(sizes.sum()):,})\n{scores}"))
+    if layout.is_narrow:
+        legend_below(layout, axes, axes.get_legend_handles_labels()[1])
+    else:
+        axes.legend(loc="upper left")
     return figure
 
 
-FIGURES: dict[str, Callable[[Report], Figure | None]] = {
+FIGURES: dict[str, Callable[[Report, Layout], Figure | None]] = {
     "pass_at_1": pass_at_1,
     "difference": difference,
     "pass_at_k": pass_at_k,

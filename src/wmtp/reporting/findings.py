@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 CLAIM_LEVEL = 0.98
@@ -196,8 +196,34 @@ def _critic_sentences(critic: dict[str, Any] | None) -> list[str]:
 
 
 def _caveats(report: dict[str, Any]) -> list[str]:
-    rows, noun = [], report["score"]["noun"]
+    noun = report["score"]["noun"]
     num_seeds = min(len(entry["seeds"]) for entry in report["arms"].values())
+    given = {what for entry in report["arms"].values() for what in entry["given"]}
+    rows = seed_caveats(num_seeds, noun, given, _seed_spread(report))
+    if report["baseline"] is None:
+        rows.append("The baseline arm is not among these runs, so nothing here says whether an arm beats it.")
+    if report["baseline"] is not None and num_seeds > 1:
+        rows += _what_decides(report["baseline"], [arm for arm in report["arms"] if arm != report["baseline"]])
+    rows += power([entry["difference"] for entry in report["arms"].values() if entry.get("difference") is not None], noun)
+    setting = report["setting"]
+    if setting["limit"] is not None:
+        rows.append(
+            f"Evaluation was limited to {plural(setting['num_tasks'], 'task')} of {setting['benchmark']}: "
+            "not the benchmark's score."
+        )
+    if setting["allow_unsafe"]:
+        rows.append("Programs ran without a sandbox (allow_unsafe).")
+    return rows
+
+
+def seed_caveats(num_seeds: int, noun: str, given: Iterable[str] = (), spread: str = "") -> list[str]:
+    """What so few seeds do not say.
+
+    Args:
+        given: what they all have in common, of `shared_upstream`.
+        spread: a sentence on how far they are apart.
+    """
+    rows = []
     varies = "Greedy scores in particular vary by seed. " if noun == "task" else ""
     if num_seeds == 1:
         rows.append(
@@ -207,26 +233,13 @@ def _caveats(report: dict[str, Any]) -> list[str]:
     elif num_seeds < 5:
         rows.append(
             f"{num_seeds} seeds are few: a difference counts only where both its intervals, over {noun}s and over seeds, "
-            f"exclude zero. {_seed_spread(report)}".rstrip()
+            f"exclude zero. {spread}".rstrip()
         )
-    given = sorted({what for entry in report["arms"].values() for what in entry["given"]}, reverse=True)
-    if given:
+    shared = sorted(given, reverse=True)
+    if shared:
         rows.append(
-            f"All seeds share {' and '.join(given)} (share_upstream): intervals over seeds say nothing of how these vary."
+            f"All seeds share {' and '.join(shared)} (share_upstream): intervals over seeds say nothing of how these vary."
         )
-    if report["baseline"] is None:
-        rows.append("The baseline arm is not among these runs, so nothing here says whether an arm beats it.")
-    if report["baseline"] is not None and num_seeds > 1:
-        rows += _what_decides(report["baseline"], [arm for arm in report["arms"] if arm != report["baseline"]])
-    rows += _power(report)
-    setting = report["setting"]
-    if setting["limit"] is not None:
-        rows.append(
-            f"Evaluation was limited to {plural(setting['num_tasks'], 'task')} of {setting['benchmark']}: "
-            "not the benchmark's score."
-        )
-    if setting["allow_unsafe"]:
-        rows.append("Programs ran without a sandbox (allow_unsafe).")
     return rows
 
 
@@ -243,20 +256,19 @@ def _what_decides(baseline: str, others: list[str]) -> list[str]:
     ]
 
 
-def _power(report: dict[str, Any]) -> list[str]:
-    """Which difference from the baseline would be found, by the spreads that were measured: the median over the arms."""
-    found = [entry["difference"] for entry in report["arms"].values() if entry.get("difference") is not None]
+def power(found: Sequence[Mapping[str, Any]], noun: str) -> list[str]:
+    """Which difference would be found, by the spreads that were measured: the median over those that were compared."""
     if not found:
         return []
     needed = statistics.median(one["detectable"] for one in found)
     seeds, tasks = (
         plural(min(one["num_seeds"] for one in found), "seed"),
-        plural(found[0]["num_tasks"], report["score"]["noun"]),
+        plural(found[0]["num_tasks"], noun),
     )
     of_runs = " between these runs" if any(one["num_seeds"] == 1 for one in found) else ""
     return [
         f"With {seeds} and {tasks} a true difference{of_runs} of {needed:.3f} or more would be found in four of five such "
-        "comparisons (median over the arms); a smaller one is likely to go unseen."
+        "comparisons (median over all that is compared); a smaller one is likely to go unseen."
     ]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmtp.ledger import Ledger
 from wmtp.reporting.alternatives import alternatives
 from wmtp.reporting.examples import spans, weight_class
 from wmtp.reporting.findings import decisive, plural, signed
-from wmtp.reporting.style import arm_styles
+from wmtp.reporting.style import BACKGROUND, GRID, TEXT, arm_styles
 from wmtp.reporting.tables import interval_text, scope_text, signed_range, verdict_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FIGURE_NOTES = {
     "pass_at_1": "A task's pass@1 is the share of its samples that pass all tests; greedy is one program per task. "
@@ -23,8 +26,8 @@ FIGURE_NOTES = {
     "by_difficulty": "Difficulty is the depth of the composition or the dataset's own grade.",
     "nll_per_head": "Never weighted, the same clean solutions of unseen problems, or held-out documents, for every arm. "
     "Head h predicts the token h + 1 ahead.",
-    "learning_curves": "Only the left panel compares arms: a training loss is weighted by its own arm.",
-    "weights": "Head 0's weights under the trained policy; dotted: unweighted. Right: noise tokens by kind, clean solutions. "
+    "learning_curves": "Only the held-out nll compares arms: a training loss is weighted by its own arm.",
+    "weights": "Head 0's weights under the trained policy; dotted: unweighted. By kind: noise tokens, clean solutions. "
     "Where weights are normalised to mean one, what one token loses another gains.",
     "calibration": "On the diagonal, of the solutions given p a share of p is correct.",
 }
@@ -38,32 +41,19 @@ _DECISIVE = {
 }
 
 
-def render_page(report: Mapping[str, Any], light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
+def render_page(report: Mapping[str, Any], wide: Mapping[str, bytes], narrow: Mapping[str, bytes]) -> str:
     """The page's HTML.
 
     Args:
         report: `collect`'s dictionary.
-        light, dark: name -> SVG; the reader's colour scheme picks one.
+        wide, narrow: name -> SVG in the layout of that name; the width of the reader's screen picks one.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("wmtp.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("templates")
     environment.filters |= {"interval": interval_text, "signed": signed, "duration": duration, "size": size, "count": count}
+    environment.filters["unbroken"] = unbroken
     texts = alternatives(report)
     figures = {
-        name: {
-            "light": data_uri(light[name]),
-            "dark": data_uri(dark[name]),
-            "note": FIGURE_NOTES[name],
-            "alt": texts[name],
-        }
-        for name in light
+        name: {"drawn": inlined(wide[name], narrow[name]), "note": FIGURE_NOTES[name], "alt": texts[name]} for name in wide
     }
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -93,9 +83,40 @@ _LEGEND = (
 )
 
 
-def data_uri(svg: bytes) -> str:
-    """For the `src` of an image."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+def templates(folder: str) -> Environment:
+    """Pages' templates, by their paths in a folder of this package."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("wmtp.reporting", folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+_COLORS = {TEXT: "var(--text)", BACKGROUND: "var(--bg)", GRID: "var(--line)"}
+_SVG = re.compile(r'.*?<svg [^>]*(viewBox="[^"]*")[^>]*>\s*(?:<metadata>.*?</metadata>)?(.*)', re.DOTALL)
+
+
+def inlined(wide: bytes, narrow: bytes) -> str:
+    """Both layouts of a figure as parts of a page, whose style sheet shows one, in the page's colours, light or dark."""
+    parts = []
+    for layout, svg in (("wide", wide), ("narrow", narrow)):
+        found = _SVG.fullmatch(svg.decode("utf-8"))
+        assert found is not None, "an SVG of matplotlib's"
+        box, drawn = found.groups()
+        drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # every figure has an axes_1
+        for color, of_page in _COLORS.items():
+            drawn = drawn.replace(color, of_page)
+        parts.append(f'<svg class="{layout}" {box}>{drawn.strip()}')
+    return "\n".join(parts)
+
+
+def unbroken(text: str) -> str:
+    """The same, with intervals in brackets in one line, however narrow their column."""
+    return text.replace(", ", ",\u00a0")
 
 
 def by_split(statistics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -11,9 +11,9 @@ Suffixes: S seeds, T tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -89,6 +89,13 @@ class Difference:
         if min(low for low in lows if low is not None) > 0:
             return "better"
         return "worse" if max(high for high in highs if high is not None) < 0 else "unclear"
+
+
+def as_json(difference: Difference | None) -> dict[str, Any] | None:
+    """With what follows from it."""
+    if difference is None:
+        return None
+    return {**asdict(difference), "verdict": difference.verdict, "detectable": difference.detectable}
 
 
 def _half(low: float | None, high: float | None) -> float:

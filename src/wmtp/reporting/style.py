@@ -43,18 +43,8 @@ _LOOKS = tuple(
 """By round: a colour that comes again has another marker, dash and hatch."""
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours of everything that is not an arm."""
-
-    name: str
-    background: str
-    text: str
-    grid: str
-
-
-LIGHT = Theme("light", "#ffffff", "#1b1f24", "#d9dde2")
-DARK = Theme("dark", "#181c21", "#e4e7eb", "#3a4149")
+TEXT, BACKGROUND, GRID = "#1b1f24", "#ffffff", "#d9dde2"
+"""Of everything that is not an arm, in pictures; a page has them in its own colours, light or dark (templates/report.css)."""
 
 
 def arm_styles(arms: Iterable[str], baseline: str | None = None) -> dict[str, ArmStyle]:

@@ -105,7 +105,7 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
                 *(interval_text(entry["pass_at_k"][str(k)]) for k in ks),
                 *([f"{entry['greedy']['mean']:.3f}"] if solves else []),
                 f"{signed(difference['mean'])} {signed_range(difference['low'], difference['high'])}" if difference else "",
-                _verdict_cell(difference) if difference else "",
+                verdict_cell(difference) if difference else "",
                 f"{entry['nll']['head0']:.4f}",
                 reach_text(entry.get("tokens_to_baseline"), is_baseline=arm == report["baseline"]),
             ]
@@ -120,7 +120,7 @@ def signed_range(low: float, high: float) -> str:
     return f"[{signed(low)}, {signed(high)}]"
 
 
-def _verdict_cell(difference: Mapping[str, Any]) -> str:
+def verdict_cell(difference: Mapping[str, Any]) -> str:
     """`cannot tell [-0.020, +0.440]`: the verdict and what it was made by; of one run nothing is claimed."""
     text = verdict_text(difference)
     return text if difference["verdict"] == "single" else f"{text} {signed_range(*decisive(difference))}"
@@ -159,9 +159,13 @@ def table_note(report: Report) -> str:
     if report["baseline"] is None:
         return text
     if len(report["setting"]["seeds"]) > 1:
-        what = f"the widest of the intervals over {report['score']['noun']}s and over seeds"
-        text += f" verdict: brackets are what must exclude zero, {what}."
+        text += f" {verdict_note(report['score']['noun'])}."
     return f"{text} tokens: share of {report['baseline']}'s training tokens needed to reach its final validation nll."
+
+
+def verdict_note(noun: str) -> str:
+    """What `verdict_cell` has in brackets."""
+    return f"verdict: brackets are what must exclude zero, the widest of the intervals over {noun}s and over seeds"
 
 
 def markdown(report: Report) -> str:

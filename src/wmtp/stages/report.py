@@ -18,16 +18,16 @@ def run(config: Config, context: StageContext) -> StageResult:
     from wmtp.reporting.figures import draw_figures
     from wmtp.reporting.findings import plural
     from wmtp.reporting.inputs import load_inputs
+    from wmtp.reporting.layout import NARROW, WIDE
     from wmtp.reporting.page import render_page
-    from wmtp.reporting.style import DARK, LIGHT
     from wmtp.reporting.tables import arm_rows, csv_text, curve_rows, markdown, metrics_tree
 
     print(f"report reads {plural(len(config.runs), 'run')}", flush=True)
     report = {**collect(load_inputs(config, context.root), config), "fingerprint": context.fingerprint}
-    light, dark = draw_figures(report, LIGHT, "svg"), draw_figures(report, DARK, "svg")
+    wide, narrow = draw_figures(report, WIDE, "svg"), draw_figures(report, NARROW, "svg")
     metrics = metrics_tree(report)
     texts = {
-        "index.html": render_page(report, light, dark),
+        "index.html": render_page(report, wide, narrow),
         "report.json": json.dumps(report, indent=1, sort_keys=False, allow_nan=False) + "\n",
         "report.md": markdown(report),
         "metrics.json": json.dumps(metrics, indent=1, allow_nan=False) + "\n",
@@ -41,6 +41,6 @@ def run(config: Config, context: StageContext) -> StageResult:
         (out / name).write_text(text, encoding="utf-8")
     for name, png in draw_figures(report).items():
         (out / f"{name}.png").write_bytes(png)
-    print(f"report wrote {len(texts)} files and {len(light)} plots", flush=True)
+    print(f"report wrote {len(texts)} files and {len(wide)} plots", flush=True)
     flat = {f"{group}/{key}": float(value) for group, values in metrics.items() for key, value in values.items()}
     return StageResult(metrics=flat, counts={"num_runs": len(config.runs), "num_arms": len(report["arms"])})

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.reporting.artifacts import SKILL, config_of_documents, make_config, write_artifacts, write_documents, write_json
 from wmtp.errors import DataError
+from wmtp.reporting.collect import collect
 from wmtp.reporting.comparison import (
     STEPS,
     Member,
@@ -22,6 +23,7 @@ from wmtp.reporting.comparison import (
     table,
     terminal,
 )
+from wmtp.reporting.findings import decisive
 from wmtp.reporting.inputs import load_inputs, read_tasks
 
 ARMS, SEEDS = ["baseline", "rho1"], [0, 1]
@@ -31,6 +33,12 @@ def member(folder, name, *, skill=0.0, arms=ARMS, contents=None, overrides=(), *
     config = make_config(arms, SEEDS, *overrides)
     write_artifacts(folder / name, config, skill={arm: value + skill for arm, value in SKILL.items()}, **how)
     return Member(name, config, load_inputs(config, folder / name), contents or {run: f"{name}/{run}" for run in config.runs})
+
+
+def one_seed(folder, name, **how):
+    whole = member(folder, name, **how)
+    runs = [run for run in whole.inputs.runs if run.seed == 0]
+    return dataclasses.replace(whole, inputs=dataclasses.replace(whole.inputs, runs=runs))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +89,42 @@ def test_intervals_hold_together_for_all_differences_and_are_wider_than_the_plai
         assert one["joint_seed_high"] is not None
     widths = [[one[f"{kind}high"] - one[f"{kind}low"] for one in found] for kind in ("joint_", "")]
     assert np.mean(widths[0]) > np.mean(widths[1])
-    assert "jointly: for all 4 differences of this table together" in note(comparison)
+    assert "each also as it holds for all 4 differences of this table together" in note(comparison)
+
+
+def test_what_decides_is_what_a_report_decides_by(pair, comparison):
+    """The same runs in a report: with one pair, and no other experiment, the same intervals and the same verdict."""
+    _, (first, _) = pair
+    alone = compare([first, dataclasses.replace(first, name="again")], {}, 300)
+    report = collect(first.inputs, first.config)
+    assert row(alone, 0, "rho1")["against_baseline"] == report["arms"]["rho1"]["difference"]
+    few, power = alone["caveats"]
+    assert power in report["findings"]["caveats"] and report["findings"]["caveats"][0].startswith(few)
+    one, said = row(comparison, 1, "rho1")["against_baseline"], table(comparison)[1][3][4]
+    low, high = decisive(one)
+    assert (low, high) == (one["joint_seed_low"], one["joint_seed_high"]) and low < 0 < one["joint_low"]
+    assert said.endswith(f": cannot tell [{low:+.3f}, {high:+.3f}]") and one["verdict"] == "unclear"
+    assert "verdict: brackets are what must exclude zero, the widest of the intervals over tasks and over seeds" in note(
+        comparison
+    )
+    for text in (markdown(comparison), " ".join(terminal(comparison).split())):
+        assert all(said in text for said in comparison["caveats"]) and len(comparison["caveats"]) == 2
+
+
+def test_of_one_seed_nothing_is_claimed(tmp_path):
+    """However far apart: its intervals over tasks exclude zero."""
+    members = [one_seed(tmp_path, "a"), one_seed(tmp_path, "b", skill=3.0)]
+    found = compare(members, {}, 100)
+    one = row(found, 1, "baseline")["against_first"]
+    assert one["low"] > 0 and one["joint_low"] > 0 and one["verdict"] == "single"
+    assert table(found)[1][2][5].endswith("]: one run") and "verdict" not in note(found)
+    assert found["caveats"][0].startswith("One seed is one run, and no evidence of a method effect")
+    assert "! One seed is one run" in terminal(found)
+
+
+def test_what_all_seeds_share_is_said(tmp_path):
+    members = [member(tmp_path, name, overrides=["share_upstream=true"]) for name in "ab"]
+    assert "All seeds share one reference (share_upstream)" in " ".join(compare(members, {}, 20)["caveats"])
 
 
 def test_what_two_experiments_share_is_one_and_is_not_compared_with_itself(tmp_path):
@@ -155,9 +198,9 @@ def test_texts_say_the_same_in_every_form(comparison):
     header, rows = table(comparison)
     assert len(rows) == 4 and all(len(one) == len(header) for one in rows)
     assert [one[1] for one in rows] == ["steps=300"] * 2 + ["steps=600"] * 2
-    assert markdown(comparison).count("\n|") == 6 and "| second | steps=600 | rho1 | 2 |" in markdown(comparison)
+    assert markdown(comparison).count("\n|") == 6 and "| second | steps=600 | rho1 | 0." in markdown(comparison)
     shown = terminal(comparison)
-    assert "steps=600" in shown and "jointly" in shown and max(map(len, shown.splitlines())) <= 150
+    assert "steps=600" in shown and "cannot tell" in shown and max(map(len, shown.splitlines())) <= 150
     flat = flat_rows(comparison)
     assert [one[STEPS] for one in flat] == ["300", "300", "600", "600"]
     assert flat[3]["against_first_mean"] == rows_mean(comparison)
@@ -168,12 +211,14 @@ def rows_mean(comparison):
     return row(comparison, 1, "rho1")["against_first"]["mean"]
 
 
-def test_a_difference_alone_has_no_joint_interval():
+def test_a_difference_is_told_with_what_decides_it():
     alone = {"mean": 0.1, "low": 0.05, "high": 0.15, "joint_low": None, "joint_high": None, "verdict": "unclear"}
-    assert difference_text(alone) == "+0.100 [+0.050, +0.150]: cannot tell"
-    assert difference_text({**alone, "joint_low": 0.0, "joint_high": 0.2}) == (
-        "+0.100 [+0.050, +0.150], jointly [0.000, +0.200]: cannot tell"
+    assert difference_text(alone) == "+0.100 [+0.050, +0.150]: cannot tell [+0.050, +0.150]"
+    of_seeds = {"seed_low": 0.01, "seed_high": 0.19, "joint_seed_low": -0.1, "joint_seed_high": 0.3}
+    assert difference_text({**alone, "joint_low": 0.0, "joint_high": 0.2, **of_seeds}) == (
+        "+0.100 [+0.050, +0.150]: cannot tell [-0.100, +0.300]"
     )
+    assert difference_text({**alone, "verdict": "single"}) == "+0.100 [+0.050, +0.150]: one run"
     assert difference_text(None) == ""
 
 
@@ -203,7 +248,7 @@ def test_of_documents_the_nats_that_are_saved_are_compared(tmp_path):
     texts = [note(found), markdown(found), terminal(found), json.dumps([flat_rows(found), found], allow_nan=False)]
     for text in texts:
         assert "pass@" not in text and "greedy" not in text and "task_id" not in text
-    assert "text: 40 documents. Brackets: 95 % over documents; jointly" in texts[0] and "held-out documents" in texts[0]
+    assert "text: 40 documents. Brackets: 95 % over documents; verdict" in texts[0] and "held-out documents" in texts[0]
     assert "saved against its baseline" in texts[1] and flat_rows(found)[0]["nll_low"] == interval["low"]
 
 

@@ -11,7 +11,8 @@ from tests.unit.reporting.artifacts import make_config, write_artifacts
 from wmtp.reporting.collect import collect
 from wmtp.reporting.figures import FIGURES, _mean_curve, draw_figures, short_number
 from wmtp.reporting.inputs import load_inputs
-from wmtp.reporting.style import DARK, LIGHT, arm_styles
+from wmtp.reporting.layout import NARROW, WIDE
+from wmtp.reporting.style import BACKGROUND, arm_styles
 
 mpl.use("Agg")
 ARMS = ["baseline", "ntp", "rho1", "verifiable"]
@@ -29,11 +30,11 @@ def report(full):
     return copy.deepcopy(full)
 
 
-@pytest.fixture
-def draw(report):
+@pytest.fixture(params=[WIDE, NARROW], ids=lambda layout: layout.name)
+def draw(report, request):
     import matplotlib.pyplot as plt
 
-    yield lambda name: FIGURES[name](report)
+    yield lambda name: FIGURES[name](report, request.param)
     plt.close("all")
 
 
@@ -172,16 +173,16 @@ def test_large_numbers_are_short(value, text):
     assert short_number(value, 0) == text
 
 
-def test_a_figure_is_a_picture_on_its_themes_background_and_repeats_itself(report, monkeypatch):
+def test_a_figure_is_a_picture_on_its_background_and_repeats_itself(report, monkeypatch):
     chosen = {name: FIGURES[name] for name in ("pass_at_1", "calibration")}
     monkeypatch.setattr("wmtp.reporting.figures.FIGURES", chosen)
-    for theme in (LIGHT, DARK):
-        drawn = draw_figures(report, theme)
-        assert list(drawn) == list(chosen)
-        pixels = mpl.image.imread(io.BytesIO(drawn["pass_at_1"]), format="png")
-        corner = tuple(round(255 * part) for part in pixels[0, 0, :3])
-        assert corner == tuple(int(theme.background[i : i + 2], 16) for i in (1, 3, 5))
-    assert draw_figures(report, DARK) == drawn
+    drawn = draw_figures(report)
+    assert list(drawn) == list(chosen)
+    pixels = mpl.image.imread(io.BytesIO(drawn["pass_at_1"]), format="png")
+    corner = tuple(round(255 * part) for part in pixels[0, 0, :3])
+    assert corner == tuple(int(BACKGROUND[i : i + 2], 16) for i in (1, 3, 5))
+    for form in ("png", "svg"):
+        assert draw_figures(report, form=form) == draw_figures(report, form=form)
     report["critic"] = None
     assert list(draw_figures(report)) == ["pass_at_1"]
 
@@ -190,6 +191,6 @@ def test_one_seed_has_no_line_of_its_own(tmp_path):
     config = make_config(["baseline", "rho1"], [0])
     write_artifacts(tmp_path, config, num_tasks=9)
     report = collect(load_inputs(config, tmp_path), config)
-    validation, _ = FIGURES["learning_curves"](report).axes
+    validation, _ = FIGURES["learning_curves"](report, WIDE).axes
     assert len(validation.lines) == 2
-    assert not [line for line in FIGURES["pass_at_1"](report).axes[0].lines if line.get_marker() == "|"]
+    assert not [line for line in FIGURES["pass_at_1"](report, WIDE).axes[0].lines if line.get_marker() == "|"]

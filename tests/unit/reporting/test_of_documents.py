@@ -10,6 +10,7 @@ from wmtp.errors import DataError
 from wmtp.reporting.collect import collect
 from wmtp.reporting.figures import draw_figures
 from wmtp.reporting.inputs import load_inputs
+from wmtp.reporting.layout import NARROW
 from wmtp.reporting.page import render_page
 from wmtp.reporting.tables import arm_rows, main_table, markdown, metrics_tree, terminal_table
 
@@ -42,7 +43,7 @@ def test_tables_figures_and_the_page_say_what_was_measured_and_nothing_of_solvin
     (root / "report.json").write_text(json.dumps(report))
     figures = draw_figures(report, form="svg")
     assert {"difference", "nll_per_head", "learning_curves"} <= figures.keys() and "pass_at_1" not in figures
-    page = render_page(report, figures, figures)
+    page = render_page(report, figures, draw_figures(report, NARROW, "svg"))
     texts = [markdown(report), terminal_table(root / "report.json"), page, json.dumps([arm_rows(report), metrics_tree(report)])]
     for text in texts:
         assert "pass@" not in text and "greedy" not in text.lower()

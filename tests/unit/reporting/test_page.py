@@ -1,6 +1,5 @@
 """The page around the report's numbers: what is shown where, in which words, and that nothing in it is markup by accident."""
 
-import base64
 import re
 
 import pytest
@@ -19,34 +18,31 @@ def report(tmp_path_factory):
     return collect(load_inputs(config, root), config)
 
 
-def pictures(theme, names=FIGURES):
-    return {name: f"{theme} {name}".encode() for name in names}
+def pictures(layout, names=FIGURES):
+    return {name: f'<svg width="1" viewBox="0 0 1 1"><text>{layout} {name}</text></svg>'.encode() for name in names}
 
 
-def uri(svg):
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
-
-def test_every_figure_has_a_note_and_is_shown_once_in_each_theme(report):
+def test_every_figure_has_a_note_and_is_shown_once_in_each_layout(report):
     assert FIGURE_NOTES.keys() == FIGURES.keys()
-    page = render_page(report, pictures("light"), pictures("dark"))
-    for name in FIGURES:
-        light, dark = uri(f"light {name}".encode()), uri(f"dark {name}".encode())
-        assert page.count(light) == page.count(dark) == 1
-        shown = re.search(rf'<source media="[^"]*dark[^"]*" srcset="{re.escape(dark)}">\s*<img src="{re.escape(light)}"', page)
-        assert shown, name
+    page = render_page(report, pictures("wide"), pictures("narrow"))
+    shown = re.findall(
+        r'<div role="img" aria-label="[^"]+"><svg class="wide" viewBox="0 0 1 1"><text>wide (\w+)</text></svg>\n'
+        r'<svg class="narrow" viewBox="0 0 1 1"><text>narrow (\w+)</text></svg></div>\n<figcaption>',
+        page,
+    )
+    assert sorted(shown) == sorted((name, name) for name in FIGURES)
 
 
 def test_a_figure_that_was_not_drawn_leaves_no_frame(report):
-    page = render_page(report, pictures("light", ["pass_at_1"]), pictures("dark", ["pass_at_1"]))
-    assert page.count("<figure>") == page.count("<img") == 1
+    page = render_page(report, pictures("wide", ["pass_at_1"]), pictures("narrow", ["pass_at_1"]))
+    assert page.count("<figure>") == page.count('role="img"') == 1
 
 
 def test_the_arms_scores_are_in_the_table_with_their_colours(report):
     page = render_page(report, {}, {})
     for entry in report["arms"].values():
         one = entry["pass_at_k"]["1"]
-        assert f"<td>{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]</td>" in page
+        assert f"<td>{one['mean']:.3f} [{one['low']:.3f},\u00a0{one['high']:.3f}]</td>" in page
     assert page.count('<i style="background: #808080"></i>baseline') >= 2
     assert "<th>minus baseline</th>" in page and "<th>minus baseline</th>" not in render_page(
         report | {"baseline": None, "findings": report["findings"] | {"arms": []}}, {}, {}
@@ -71,7 +67,7 @@ def test_tokens_of_models_are_text_and_coloured_by_their_weight(report):
     shown = dict(re.findall(r'<span class="(w\d[^"]*)"[^>]*>([^<]*)<sub>', page[page.index("&lt;script") - 200 :]))
     assert shown["w0 noise"] == "&lt;script&gt;alert(1)&lt;/script&gt;" and shown["w6"] == "b"
     assert "<h4>wrong solution</h4>" in page, "nothing says what is noise"
-    marked = render_page(report | {"examples": [example]}, pictures("light"), pictures("dark"))
+    marked = render_page(report | {"examples": [example]}, pictures("wide"), pictures("narrow"))
     assert "<h4>wrong solution, comments noise</h4>" in marked
     of_documents = report | {"examples": [example], "score": report["score"] | {"noun": "document"}}
     assert "<h4>document</h4>" in render_page(of_documents, {}, {})

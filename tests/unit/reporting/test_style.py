@@ -1,6 +1,7 @@
 """An arm looks the same in most reports, and no two arms of one report look alike."""
 
 import itertools
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workspaces import PROJECT
-from wmtp.reporting.style import DARK, LIGHT, ArmStyle, arm_styles
+from wmtp.reporting.style import BACKGROUND, GRID, TEXT, ArmStyle, arm_styles
 
 ARMS = sorted(path.stem for path in (PROJECT / "configs/arms").glob("*.yaml"))
 GREY = ArmStyle("#808080", "o", "", "-")
@@ -93,9 +94,21 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def themes():
+    """The page's text, background and grid: light, dark."""
+    style = (PROJECT / "src/wmtp/reporting/templates/report.css").read_text()
+    return list(zip(*(re.findall(rf"{name}: (#\w+)", style) for name in ("--text", "--bg", "--line")), strict=True))
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_text_and_arms_can_be_seen_in_both_themes(theme):
-    assert contrast(theme.text, theme.background) >= 7
+    text, background, grid = themes()[theme]
+    assert contrast(text, background) >= 7
     styles = arm_styles([f"arm{i}" for i in range(30)], "arm0").values()
-    assert min(contrast(style.color, theme.background) for style in styles) >= 2
-    assert contrast(theme.grid, theme.background) < 2, "the grid stays behind"
+    assert min(contrast(style.color, background) for style in styles) >= 2
+    assert contrast(grid, background) < 2, "the grid stays behind"
+
+
+def test_pictures_are_as_the_page_is_where_it_is_light():
+    light, _ = themes()
+    assert light == (TEXT, BACKGROUND, GRID)
