@@ -124,7 +124,7 @@ def treatments(line: str) -> list[Treatment]:
 def _flow(line: str) -> list[Treatment]:
     if "--help" in line:
         return [Treatment(QUICK, line)]
-    if "my-start" in line:  # a policy that an earlier command has trained
+    if "my-start" in line or "report.beside" in line:  # what earlier commands have trained or scored
         return [Treatment(LONG, toy(line).replace(" --dry", ""))]
     composed = re.sub(r"^WMTP_LAUNCH=\w+ (WMTP_NPROC=\d+ )?", "", line)  # without GPUs or Slurm nothing starts, not even this
     quick = Treatment(QUICK, composed if "--dry" in line else f"{composed} --dry")
@@ -137,8 +137,11 @@ def _flow(line: str) -> list[Treatment]:
 
 
 def toy(line: str) -> str:
-    """The same with the smallest profile, few steps and two seeds."""
+    """The same with the smallest profile, few steps, two seeds, and its draws where those are the profile's."""
     line = re.sub(r"--seeds [\d,]+", "--seeds 0,1", line)
+    line = line.replace("--k 1,10 --num-samples 10", "--k 1,2 --num-samples 2").replace(
+        "--max-new-tokens 128", "--max-new-tokens 24"
+    )
     few = re.sub(
         r"(train\.steps=)([\d,]+)", lambda found: found[1] + ",".join(str(2 + i) for i in range(found[2].count(",") + 1)), line
     )
