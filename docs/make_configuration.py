@@ -33,6 +33,7 @@ PROBES: dict[type, tuple[Any, ...]] = {
     float: (-1.0, 0.0, 2.0, 10.0**12),
     str: ("?",),
     list: ([], [-1.0], ["?", "?"]),
+    dict: ({"?": "?"},),
 }
 """What no key allows, or some do: the words with which it is refused are the key's range."""
 
@@ -102,7 +103,7 @@ def allowed(key: Key, plain: dict[str, Any]) -> list[str]:
 def _rules(key: Key, take: Callable[[Any], object]) -> list[str]:
     """What is said to be allowed where `take` refuses a probe."""
     rules: list[str] = []
-    for probe in (value for kind in (int, float, str, list) if _takes(key.kind, kind) for value in PROBES[kind]):
+    for probe in (value for kind in PROBES if _takes(key.kind, kind) for value in PROBES[kind]):
         try:
             take(probe)
         except ConfigError as error:
@@ -120,9 +121,14 @@ def _takes(hint: Any, kind: type) -> bool:
 
 def _type_text(hint: Any) -> str:
     parts = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
+    return " or ".join(map(_part_text, parts))
+
+
+def _part_text(hint: Any) -> str:
     names = {int: "int", float: "float", str: "text", bool: "bool", type(None): "null"}
-    texts = [names.get(part) or f"list of {names.get(typing.get_args(part)[0], 'texts')}" for part in parts]
-    return " or ".join(texts)
+    if typing.get_origin(hint) is dict:
+        return "mapping of names to texts"
+    return names.get(hint) or f"list of {names.get(typing.get_args(hint)[0], 'texts')}"
 
 
 INTRODUCTION = """# Every setting

@@ -1,7 +1,8 @@
 """Runs the commands that README and docs show: the quick ones, with `--all` also those that take minutes.
 
 What a page shows is run as it stands but for two things. Quick: what `wmtp run` and `wmtp sweep` would do is asked for
-(`--dry`), which composes, checks every file and reads the whole pipeline. Long: they run, with the toy profile and few steps.
+(`--dry`), which composes, checks every file and reads the whole pipeline. Long: they run, with the toy profile and few steps,
+and experiments' names are those that are there.
 Each runs in a copy of the repository with small data files of the names that the pages use. A second call goes on where the
 first stopped. What cannot be run here is listed with the reason, and with the test that runs it.
 """
@@ -52,7 +53,12 @@ _ALSO_NEEDS = (
 )
 """Flows that are composed and checked, and cannot be run."""
 _AFTER_A_RUN = r"(wmtp (stage|report|data|evaluate|export|experiments)\b|dvc |git worktree|cp -r artifacts)"
-_QUICK = r"(wmtp (arms|profiles|tasks|doctor|params|score|completion)\b|scripts/declare-modules|eval )"
+_QUICK = r"(wmtp (arms|profiles|tasks|doctor|params|score|completion|convert)\b|scripts/declare-modules|eval )"
+_TOY_EXPERIMENTS = (
+    "$(wmtp experiments --json | python -c 'import json, sys; "
+    'print(*[one["name"] for one in json.load(sys.stdin) if one["name"].startswith("toy")][-{number}:])\')'
+)
+"""In place of experiments' names: the newest ones' of the toy profile, which have the same test problems."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,12 @@ def treatments(line: str) -> list[Treatment]:
         return [Treatment(LONG, "wmtp run compare --profile toy")]
     if re.match(r"(WMTP_\w+=\S+ )*wmtp (run|sweep) ", line):
         return _flow(line)
+    if re.match(r"wmtp (export|convert) ", line):  # what they write must be new
+        line = f"rm -rf {line.split()[-1]}; {line}"
+        return [Treatment(QUICK if "convert" in line else LONG, line)]
+    if re.match(r"wmtp experiments .*NAME", line):
+        names = re.search(r"NAME( OTHER)?", line)[0]
+        return [Treatment(LONG, line.replace(names, _TOY_EXPERIMENTS.format(number=len(names.split()))))]
     if "--help" in line or (re.match(_QUICK, line) and "&&" not in line):
         return [Treatment(QUICK, line)]
     if re.match(_AFTER_A_RUN, line) or re.match(_QUICK, line):
@@ -124,7 +136,7 @@ def treatments(line: str) -> list[Treatment]:
 def _flow(line: str) -> list[Treatment]:
     if "--help" in line:
         return [Treatment(QUICK, line)]
-    if "my-start" in line:  # a policy that an earlier command has trained
+    if "my-start" in line or "report.beside" in line:  # what earlier commands have trained or scored
         return [Treatment(LONG, toy(line).replace(" --dry", ""))]
     composed = re.sub(r"^WMTP_LAUNCH=\w+ (WMTP_NPROC=\d+ )?", "", line)  # without GPUs or Slurm nothing starts, not even this
     quick = Treatment(QUICK, composed if "--dry" in line else f"{composed} --dry")
@@ -137,8 +149,11 @@ def _flow(line: str) -> list[Treatment]:
 
 
 def toy(line: str) -> str:
-    """The same with the smallest profile, few steps and two seeds."""
+    """The same with the smallest profile, few steps, two seeds, and its draws where those are the profile's."""
     line = re.sub(r"--seeds [\d,]+", "--seeds 0,1", line)
+    line = line.replace("--k 1,10 --num-samples 10", "--k 1,2 --num-samples 2").replace(
+        "--max-new-tokens 128", "--max-new-tokens 24"
+    )
     few = re.sub(
         r"(train\.steps=)([\d,]+)", lambda found: found[1] + ",".join(str(2 + i) for i in range(found[2].count(",") + 1)), line
     )
@@ -178,6 +193,7 @@ def make_workspace(folder: Path) -> None:
     for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "as it is"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
     write_data(folder)
+    write_meta(folder / "7B_1T_4")
 
 
 def words(key: object) -> str:
@@ -242,6 +258,35 @@ def write_data(folder: Path) -> None:
     write("samples.jsonl", answers)
     for name in ("openwebmath/a.jsonl", "curated.jsonl", "held-out.jsonl"):
         write(name, [{"text": f"{words(f'{name} {n}')}: {n} and {n} are {2 * n}."} for n in many])
+
+
+def write_meta(folder: Path) -> None:
+    """A checkpoint of two heads in the format of Meta's multi-token models, random, and with a tokenizer of few words."""
+    import sentencepiece
+    import torch
+
+    size, vocabulary, inner = 32, 300, 48
+    folder.mkdir(parents=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(words(n) for n in range(200)),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=vocabulary,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    matrices = {f"attention.w{name}": (size, size) for name in "qkvo"}
+    matrices |= {f"feed_forward.w{n}": (size, inner) if n == 2 else (inner, size) for n in (1, 2, 3)}
+    shapes = {"tok_embeddings": (vocabulary, size), "output": (vocabulary, size), "norm": (size,)}
+    for block in ("layers.0", "layers.1", "extra_heads.0"):
+        shapes |= {f"{block}.{name}": shape for name, shape in matrices.items()}
+        shapes |= {f"{block}.{name}_norm": (size,) for name in ("attention", "ffn")}
+    torch.save({f"{name}.weight": 0.1 * torch.randn(shape) for name, shape in shapes.items()}, folder / "consolidated.pth")
+    params = {"dim": size, "n_layers": 3, "n_heads": 4, "n_future_tokens": 2, "norm_eps": 1e-5, "rope_theta": 10000.0}
+    (folder / "params.json").write_text(json.dumps(params), encoding="utf-8")
 
 
 def run(line: str, folder: Path) -> tuple[bool, str]:

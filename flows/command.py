@@ -21,6 +21,7 @@ from tasks.telling import CANCELLED
 from wmtp.arguments import Parser
 from wmtp.cli_flows import PRESETS, run_parser
 from wmtp.config import Config, LaunchConfig, compose, load_launch
+from wmtp.config.beside import require_problems
 from wmtp.config.compose import dump, says, to_plain
 from wmtp.config.consistency import require_trainable
 from wmtp.config.devices import unused
@@ -93,6 +94,8 @@ def _run(root: Path, launch: LaunchConfig, parameters: dict[str, Any], manner: M
         require_default(root)
     text = dump(config)
     graph = read_graph(root, [only], params=text)
+    if config.report.beside and is_up_to_date(root, ["sample"], params=text):
+        require_problems(root, config)  # otherwise the report says it, which has them then
     if manner.is_dry:
         return _explain(root, config, graph, {name for one in force for name in expand(only if one == CHOSEN else one, graph)})
     if not force and is_up_to_date(root, graph, params=text):

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flows import HOME
 from wmtp import run_views, tracking
 from wmtp.config import load_launch
 from wmtp.edge import run_command
@@ -169,7 +170,8 @@ class _Services:
     def __init__(self, root: Path, environment: dict[str, str]) -> None:
         self.root, self.environment = root, environment
         self.folder = root / ".wmtp" / "serve"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder, root / HOME):
+            folder.mkdir(parents=True, exist_ok=True)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,10 @@ def require(holds: bool, key: str, value: Any, allowed: str) -> None:
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     require(value in allowed, key, value, "use one of " + ", ".join(allowed))
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Of an arm, a profile, or what stands beside them: names become stages, files and keys."""
 
 
 MAX_SEED = 2**32 - 1

@@ -99,6 +99,22 @@ def test_a_changed_evaluation_parameter_reruns_evaluation_and_report_only(fresh)
     assert fresh.lock() == before
 
 
+def test_a_checkpoint_beside_the_arms_makes_the_report_again_and_nothing_else(fresh):
+    problems, draws = "artifacts/data/test_problems.jsonl", ("--k", "1,2", "--num-samples", "2", "--temperature", "0.8")
+    model = ("--model", "artifacts/policy/baseline-s0", "--max-new-tokens", "24")
+    fresh.run("wmtp", "evaluate", "synthetic", *model, "--data", problems, "--out", "results/theirs", *draws)
+    beside = ("wmtp", "run", "compare", "--profile", "toy", "report.beside.theirs=results/theirs")
+    assert "stages: 1 ran" in fresh.run(*beside)
+    report = fresh.read("artifacts/report/report.json")
+    assert report["beside"]["theirs"]["model"] == "artifacts/policy/baseline-s0"
+    assert report["beside"]["theirs"]["difference"]["verdict"] == "single" and "theirs" not in report["arms"]
+    results = fresh.root / "results/theirs/metrics.json"
+    results.write_text(results.read_text() + "\n")
+    assert fresh.stale() == ["report"]
+    results.write_text(results.read_text().replace('"md5": "', '"md5": "x'))
+    assert "has dataset.md5='x" in fresh.run(*beside, code=2)
+
+
 def test_an_arms_parameter_leaves_the_other_arms_alone(fresh):
     fresh.run("wmtp", "params", "--profile", "toy", "arms.rho1.weighting.keep_frac=0.7")
     assert fresh.stale() == ["report", "train_policy@rho1-s0"]

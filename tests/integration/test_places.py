@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.light import LightWorkspace
 from tests.unit.sandbox.identities import IDENTITIES, become
+from tests.workspaces import Workspace
 
 READING = (("arms",), ("profiles",), ("tasks",), ("params", "--print"), ("--version",))
 REFUSED = (("stage", "sample"), ("params", "--profile", "toy"), ("run", "compare", "--profile", "toy"))
@@ -49,6 +50,27 @@ def test_what_writes_says_in_one_line_where_it_may_not(workspace, command):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"error: {workspace.root}") and done.stderr.endswith(": Permission denied\n")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the folder must be another user's")
+def test_a_dry_run_needs_no_place_either(workspace):
+    done = run(workspace, IDENTITIES[-1], "wmtp", "run", "compare", "--profile", "toy", "--dry")
+    assert (done.returncode, done.stderr) == (0, "") and "has not run yet" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run compare", "sweep train_policy.optim.lr=1e-3,2e-3"])
+def test_a_dry_run_writes_nothing_into_a_fresh_clone(tmp_path, command):
+    clone = Workspace(tmp_path)
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for words in (["add", "--all"], ["commit", "--quiet", "--message", "first"]):
+        clone.run("git", *who, *words)
+    before = listing(clone.root)
+    clone.run("wmtp", *command.split(), "--profile", "toy", "--dry", PYTHONDONTWRITEBYTECODE="1")
+    assert listing(clone.root) == before
+
+
+def listing(root):
+    return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in root.rglob("*")}
 
 
 @pytest.mark.parametrize("command", ["wmtp params --print", "wmtp arms"])

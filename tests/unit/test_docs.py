@@ -118,9 +118,13 @@ def test_the_script_knows_what_to_do_with_every_command_that_a_page_shows():
 
 
 def flows_that_are_run():
-    """Of every `wmtp run` and `wmtp sweep` that the script runs in place of what is shown; `my-start` is made on the way."""
+    """Of every `wmtp run` and `wmtp sweep` that the script runs in place of what is shown; `my-start` and results are
+    made on the way."""
     every = [one for shown in run_commands.commands() for one in run_commands.treatments(shown.line)]
-    lines = dict.fromkeys(one.line for one in every if one.kind != run_commands.NOT_HERE and "my-start" not in one.line)
+    made = ("my-start", "report.beside")
+    lines = dict.fromkeys(
+        one.line for one in every if one.kind != run_commands.NOT_HERE and not any(word in one.line for word in made)
+    )
     return [words for line in lines for words in typed(line) if words[0] in ("run", "sweep") and "--help" not in words]
 
 

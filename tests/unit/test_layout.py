@@ -57,6 +57,7 @@ OF_MANY = {
     "sandbox/test_busy.py": "time limits on a busy machine",
     "sandbox/test_script.py": "programs against what they do by hand",
     "tasksets/test_tasksets.py": "the package, and what holds for every task set",
+    "reporting/test_of_checkpoints.py": "a checkpoint that stands beside the arms, from files to page",
     "reporting/test_of_documents.py": "a report on documents, from files to page",
     "training/test_packed_steps.py": "packed rows, from the loader to gradients and scores",
     "weightings/test_foreign.py": "weightings of other packages",

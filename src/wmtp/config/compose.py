@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from wmtp.checks import require, require_seed
+from wmtp.checks import NAME, require, require_seed
 from wmtp.config import devices
 from wmtp.config.arms import ArmOptions, ColumnConfig, RunConfig, load_arm, make_run, needed_columns
 from wmtp.config.arms import plain as plain_tree
@@ -24,8 +23,6 @@ from wmtp.config.strict import parse_yaml, reject_unknown, structured, type_of
 from wmtp.config.unread import require_read
 from wmtp.errors import ConfigError, first_line
 from wmtp.files import write_text
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 SECTIONS = ("data", "tune_reference", "score", "train_critic", "train_policy", "evaluate", "report", "runtime")
 _SECTION_TYPES = {key: typing.get_type_hints(Config)[key] for key in SECTIONS}
@@ -148,7 +145,7 @@ def _check_names(plain: Mapping[str, Any], profile: str) -> None:
     given = [("profile", profile)] if profile else []
     given += [(group, str(name)) for group, names in groups.items() for name in names]
     for group, name in given:
-        require(_NAME.fullmatch(name) is not None, group, name, "a name of letters, digits, _ and - (rename its file)")
+        require(NAME.fullmatch(name) is not None, group, name, "a name of letters, digits, _ and - (rename its file)")
 
 
 def _load(folder: Path, name: str, what: str, schema: type) -> DictConfig:

@@ -33,6 +33,10 @@ def require_consistent(config: Config) -> None:
     _require_solutions(config)
     number, k = config.evaluate.num_samples, config.report.k
     require(max(k) <= number, "report.k", k, f"at most evaluate.num_samples={number}, each of them")
+    for name, folder in config.report.beside.items():
+        require(name not in config.arms, f"report.beside.{name}", folder, "another name: an arm has this one")
+        rule = f"absent: data.source={config.data.source} gives documents, of which `wmtp evaluate` knows nothing"
+        require(not config.data.is_documents, f"report.beside.{name}", folder, rule)
     source, benchmark = config.data.source, config.evaluate.benchmark
     rule = f"the test problems are data.source={source}'s, so use {source}, or null for the same"
     require(benchmark == source, "evaluate.benchmark", benchmark, rule)

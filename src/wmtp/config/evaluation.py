@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from wmtp import tasksets
-from wmtp.checks import one_of, require, require_seed
+from wmtp.checks import NAME, one_of, require, require_seed
 from wmtp.problems import documents
 
 
@@ -69,17 +69,29 @@ class EvaluateConfig:
         )
 
 
+MAX_BESIDE = 4
+"""As many as dvc.yaml has places for."""
+
+
 @dataclass(frozen=True)
 class ReportConfig:
-    """pass@k is shown for every k in `k`."""
+    """pass@k is shown for every k in `k`.
+
+    `beside`: `{NAME: FOLDER}` of checkpoints that no run here has trained: folders that `wmtp evaluate` has written for the
+    test problems of the report, with the settings of `evaluate`. Each is shown beside the arms as one checkpoint.
+    """
 
     title: str = "wmtp"
     k: list[int] = field(default_factory=lambda: [1, 10])
     baseline_arm: str = "baseline"
     num_examples: int = 3
     num_bootstrap: int = 2000
+    beside: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        named = all(NAME.fullmatch(name) and folder.strip() for name, folder in self.beside.items())
+        rule = f"at most {MAX_BESIDE} folders of results, each with a name of letters, digits, _ and -"
+        require(named and len(self.beside) <= MAX_BESIDE, "report.beside", self.beside, rule)
         listed = 1 in self.k and min(self.k) == 1 and len(set(self.k)) == len(self.k)
         require(listed, "report.k", self.k, "1 and any larger ones, each once: arms are compared by pass@1")
         require(self.num_examples >= 0, "report.num_examples", self.num_examples, "0 or more")

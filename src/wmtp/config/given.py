@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmtp.checks import require
-from wmtp.config.inputs import MADE, Given, given, is_hub_id, pinned
+from wmtp.config.beside import facts_due, read_results, require_alike
+from wmtp.config.inputs import MADE, Given, from_hub, given, is_hub_id, pinned
 from wmtp.config.rows import refused_rows
 from wmtp.errors import ConfigError, DataError, ModelError
 from wmtp.model_files import require_model, tokenizer_files
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def require_given(root: Path, config: Config) -> None:
     """Everything that is to be read is there, or is a hub id with a revision; models that are there are of a known kind and
     whole, to the end of every file of weights, and have the data's tokenizer; files have rows that can be read, and as many as
-    are asked of them.
+    are asked of them; results are of evaluations like the runs'.
 
     Raises:
         ConfigError: names the first key of which that is not so.
@@ -41,6 +42,7 @@ def refused(root: Path, config: Config) -> Iterator[tuple[str, ConfigError | Dat
         for one in given(config):
             yield from _told(one.key, partial(_require_one, root, one))
         yield from _other_tokenizers(root, config, bad)
+        yield from _other_results(root, config, bad)
         yield from refused_rows(root, config, bad)
 
     for key, error in errors():
@@ -66,7 +68,7 @@ def _require_one(root: Path, one: Given) -> None:
         is_branch = one.value.rpartition("@")[2] in _BRANCHES
         require(not is_branch, one.key, one.value, "a commit or a tag in its place: what a branch holds changes")
     elif not there:
-        elsewhere = f"; of the hub: {pinned(one.kind)}" if one.kind != "header" else ""
+        elsewhere = f"; of the hub: {pinned(one.kind)}" if from_hub(one.kind) else ""
         hint = f"paths are relative to {root}{elsewhere}"
         if (home(root) / one.path).exists():
             hint = f"it lies in {home(root)}, and the first run here links it"
@@ -98,3 +100,15 @@ def _other_tokenizers(root: Path, config: Config, bad: Collection[str]) -> Itera
         if one.kind == "model" and (root / one.value).is_dir():
             same = partial(require_same_tokenizer, root / tokenizer.value, root / one.value, f"{one.key}={one.value}")
             yield from _told(one.key, same)
+
+
+def _other_results(root: Path, config: Config, bad: Collection[str]) -> Iterator[tuple[str, ConfigError | DataError]]:
+    """What stands beside the arms has to be drawn as they are; whether of the same problems, the report says."""
+
+    def check(one: Given) -> None:
+        where = f"{one.key}={one.value}"
+        require_alike(read_results(root / one.value, where), facts_due(config.evaluate), where)
+
+    for one in given(config):
+        if one.kind == "results" and one.key not in bad:
+            yield from _told(one.key, partial(check, one))

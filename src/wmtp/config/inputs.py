@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wmtp.checks import one_of, require
 from wmtp.config.data import MAX_BENCHMARKS, benchmark_path
+from wmtp.config.evaluation import MAX_BESIDE
 from wmtp.problems.splits import base_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class InputsConfig:
     `reference`: documents that the reference is tuned on. `taskset`: the module of `data.source`, which is loaded by that name.
     `published`: readers that such modules share.
     `reference_model`, `critic_model`, `policy_model`: what those trainings start from, where that is given.
+    `beside`: results that the report shows beside its runs'.
     """
 
     train: str = "src/wmtp/stages/sample.py"
@@ -55,6 +57,7 @@ class InputsConfig:
     taskset: str = "src/wmtp/tasksets/synthetic.py"
     published: str = "src/wmtp/tasksets/synthetic.py"
     testlib: str = "src/wmtp/sandbox/testlib.py"
+    beside: list[str] = field(default_factory=lambda: ["artifacts/data"] * MAX_BESIDE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class DownloadConfig:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a person gave and that names something to read, by its key: a kind of `DownloadConfig`'s or `header`."""
+    """A value that a person gave and that names something to read, by its key: a kind of `DownloadConfig`'s, `header`
+    or `results`."""
 
     key: str
     kind: str
@@ -93,6 +97,11 @@ class Given:
 def is_hub_id(value: str, kind: str) -> bool:
     """Told by the form alone, `owner/name@revision`: what a configuration means does not depend on what lies around."""
     return kind in _HUB_IDS and _HUB_IDS[kind].fullmatch(value) is not None
+
+
+def from_hub(kind: str) -> bool:
+    """Whether such things are also to be had from the hub."""
+    return kind in _HUB_IDS
 
 
 def located(value: str, kind: str) -> str:
@@ -113,6 +122,7 @@ def given(config: Config) -> Iterator[Given]:
         ("train_policy.model.pretrained", "model", config.train_policy.model.pretrained),
         ("data.tokenizer.path", "tokenizer", config.data.tokenizer.path),  # may be one of these, so an error names them
         ("evaluate.sandbox.testlib", "header", config.evaluate.sandbox.testlib),
+        *((f"report.beside.{name}", "results", folder) for name, folder in sorted(config.report.beside.items())),
     )
     for key, kind, value in values:
         if value is not None:
@@ -129,6 +139,7 @@ def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConf
     """What is given, the module of the source, and the training records of the models that make the runs' `columns`."""
     default, data = InputsConfig(), config.data
     paths = {one.key: one.path for one in given(config)}
+    beside = [path for key, path in paths.items() if key.startswith("report.beside.")]
     return InputsConfig(
         train=paths.get("data.train_path", default.train),
         validation=paths.get("data.validation_path", default.validation),
@@ -144,6 +155,7 @@ def compose_inputs(config: Config, columns: Mapping[str, Mapping[str, ColumnConf
         taskset="src/wmtp/problems/documents.py" if data.is_documents else f"src/wmtp/tasksets/{data.source}.py",
         published=default.published if data.is_generated or data.is_documents else "src/wmtp/problems/published",
         testlib=paths.get("evaluate.sandbox.testlib", default.testlib),
+        beside=[*beside, *default.beside[len(beside) :]],
     )
 
 

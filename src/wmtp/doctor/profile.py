@@ -137,7 +137,8 @@ def things(config: Config, root: Path) -> Iterator[Finding]:
         if is_hub_id(one.value, one.kind):
             yield Finding(one.key, why is None, why or f"{one.value} is fetched when the pipeline runs")
         elif not (root / one.path).exists():
-            hint = "give the file" if one.kind == "data" else "`wmtp model fetch`, `wmtp convert`, or another path"
+            hints = {"data": "give the file", "results": "`wmtp evaluate ... --out FOLDER` makes it"}
+            hint = hints.get(one.kind, "`wmtp model fetch`, `wmtp convert`, or another path")
             yield Finding(one.key, False, f"{one.value} does not exist: {hint}")
         else:
             yield Finding(one.key, why is None, why or one.value)

@@ -11,11 +11,13 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,10 +39,14 @@ _guard = threading.RLock()
 
 @dataclass(frozen=True)
 class _Opened:
-    """A repository as it was read: `stamps` of the files that decide what is in it, `loaded` what params.yaml says."""
+    """A repository as it was read: `stamps` of the files that decide what is in it, `loaded` what params.yaml says.
+
+    `is_apart`: its locks are in a temporary folder.
+    """
 
     root: Path
     params: str | None
+    is_apart: bool
     stamps: tuple[Any, ...]
     repo: Any
     loaded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
@@ -50,13 +56,14 @@ _kept: list[_Opened] = []
 """At most one: who asks, asks about one workspace."""
 
 
-def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None) -> _T:
+def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None, is_look: bool = False) -> _T:
     """Put a question to DVC under its lock (others write dvc.lock in place), waiting while a file it needs is in use. Whoever
     waits long is told for what, on standard error.
 
     Args:
         question: gets the `Repo`, and leaves it as it was.
         params: answer as if params.yaml held this text.
+        is_look: leave the workspace as it is, also where DVC has not been used yet; so it is with `params`.
     Raises:
         ConfigError: DVC cannot read the pipeline, and it is not for what a kill left (see `dvc_repair`).
     """
@@ -68,7 +75,7 @@ def ask(root: Path, question: Callable[[Any], _T], *, params: str | None = None)
     with _guard, set_loggers_level(logging.ERROR):  # it warns of folders that are empty, and says what it would restore
         while True:
             try:
-                opened = _open(root, params)
+                opened = _open(root, params, is_apart=(is_look or params is not None) and not _has_place(root))
                 with opened.repo.lock:
                     if opened.stamps != _stamps(root):  # it was written while we waited
                         _forget()
@@ -130,16 +137,43 @@ def _params_read_once(path: Path, found: dict[int, tuple[Any, Any]]) -> Iterator
         LOADERS[path.suffix] = load
 
 
-def _open(root: Path, params: str | None) -> _Opened:
+def _has_place(root: Path) -> bool:
+    """Whether DVC's locks can be where others see them. Where that folder is not there yet, nobody is at work."""
+    return os.access(root / ".dvc" / "tmp", os.W_OK)
+
+
+def _open(root: Path, params: str | None, *, is_apart: bool) -> _Opened:
     from dvc.repo import Repo
 
-    stamps = _stamps(root)
-    if _kept and (_kept[0].root, _kept[0].params, _kept[0].stamps) != (root, params, stamps):
+    stamps, wanted = _stamps(root), (root, params, is_apart)
+    if _kept and (_kept[0].root, _kept[0].params, _kept[0].is_apart, _kept[0].stamps) != (*wanted, stamps):
         _forget()
     if not _kept:
         proposed = {} if params is None else {"fs": _with(root / PARAMS, params)}
-        _kept.append(_Opened(root, params, stamps, Repo(str(root), **proposed)))
+        _kept.append(_Opened(*wanted, stamps, (_apart() if is_apart else Repo)(str(root), **proposed)))
     return _kept[0]
+
+
+def _apart() -> Any:
+    """A kind of repository that puts nothing into the workspace: for a look."""
+    from dvc.repo import Repo
+
+    class Apart(Repo):
+        _btime = None  # no file of the workspace's to take it from: hashes are remembered by the workspace's path
+
+        @cached_property
+        def tmp_dir(self) -> str:
+            self.folder = tempfile.TemporaryDirectory(prefix="wmtp-dvc-")
+            return self.folder.name
+
+        def _ignore(self) -> None:
+            """There is nothing for git to ignore."""
+
+        def close(self) -> None:
+            super().close()
+            self.folder.cleanup()
+
+    return Apart
 
 
 def _forget() -> None:

@@ -244,7 +244,7 @@ def cached_files(root: Path, folders: Iterable[str]) -> list[dict[str, Path] | N
     Args:
         folders: MD5s as dvc.lock has them.
     """
-    cache = ask(root, lambda repo: Path(str(repo.cache.local.path)))
+    cache = ask(root, lambda repo: Path(str(repo.cache.local.path)), is_look=True)
     return [_files(cache, value) for value in folders]
 
 

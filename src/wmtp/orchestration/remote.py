@@ -10,7 +10,7 @@ from wmtp.orchestration.books import ask
 
 def has_default(root: Path) -> bool:
     """Whether there is a default remote, which `dvc pull` would use."""
-    return ask(root, lambda repo: bool(repo.config["core"].get("remote")))
+    return ask(root, lambda repo: bool(repo.config["core"].get("remote")), is_look=True)
 
 
 def require_default(root: Path) -> None:

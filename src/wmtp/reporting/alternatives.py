@@ -23,8 +23,9 @@ def _interval(entry: Mapping[str, Any]) -> str:
 
 def _pass_at_1(report: Report) -> list[str]:
     return [
-        f"{arm} {_interval(entry['pass_at_k']['1'])}, greedy {entry['greedy']['mean']:.3f}"
-        for arm, entry in report["arms"].items()
+        f"{arm}{' (one checkpoint)' if arm in report['beside'] else ''} {_interval(entry['pass_at_k']['1'])}, "
+        f"greedy {entry['greedy']['mean']:.3f}"
+        for arm, entry in (*report["arms"].items(), *report["beside"].items())
         if entry["pass_at_k"]
     ]
 

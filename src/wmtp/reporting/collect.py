@@ -14,8 +14,18 @@ from wmtp.config.arms import needed_columns, plain
 from wmtp.reporting.curves import curves_of, point_at, tokens_to_reach
 from wmtp.reporting.examples import select_examples
 from wmtp.reporting.findings import build_findings
-from wmtp.reporting.inputs import UNKNOWN, Inputs, Run, Tasks
-from wmtp.reporting.statistics import NATS, Score, as_json, compare_family, pool, score_matrix, task_pass_at_k
+from wmtp.reporting.inputs import UNKNOWN, Checkpoint, Inputs, Run, Tasks
+from wmtp.reporting.statistics import (
+    NATS,
+    PASS_AT_1,
+    Score,
+    as_json,
+    compare_checkpoints,
+    compare_family,
+    pool,
+    score_matrix,
+    task_pass_at_k,
+)
 
 if TYPE_CHECKING:
     from wmtp.config import Config
@@ -34,6 +44,7 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
         "score": {"name": score.name, "noun": score.noun},
         "setting": _setting(inputs, config, first),
         "arms": {arm: _arm(arm, runs, config, num_bootstrap) for arm, runs in runs_by_arm.items()},
+        "beside": {one.name: _beside(one, config, num_bootstrap) for one in inputs.beside},
         "runs": [_run_row(run, config, num_bootstrap) for runs in runs_by_arm.values() for run in runs],
         "curves": {run.name: curves_of(run.history) for run in inputs.runs},
         "examples": select_examples(
@@ -50,6 +61,7 @@ def collect(inputs: Inputs, config: Config) -> dict[str, Any]:
     if baseline is not None:
         _add_differences(report, runs_by_arm, baseline, score, num_bootstrap)
         _add_tokens_to_baseline(report, runs_by_arm, baseline)
+        _add_checkpoints(report, inputs.beside, runs_by_arm[baseline], num_bootstrap)
     report["pairs"] = _pairs(runs_by_arm, config, score, num_bootstrap)
     report["findings"] = build_findings(report)
     return report
@@ -68,6 +80,8 @@ def group_by_arm(runs: Sequence[Run], config: Config, baseline: str | None) -> d
 
 def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
     train, sizes = config.train_policy.train, {run.summary.get("num_parameters") for run in inputs.runs}
+    evaluations = [*(run.metrics for run in inputs.runs), *(one.metrics for one in inputs.beside)]
+    sandboxes = [each.get("sandbox") or {} for each in evaluations]
     return {
         "benchmark": metrics["benchmark"],
         "num_tasks": metrics["num_tasks"],
@@ -81,8 +95,8 @@ def _setting(inputs: Inputs, config: Config, metrics: dict[str, Any]) -> dict[st
         "num_parameters": sorted(size for size in sizes if size is not None),
         "source": config.data.source,
         "is_generated": config.data.source in tasksets.names() and tasksets.get(config.data.source).is_generated,
-        "allow_unsafe": any((run.metrics.get("sandbox") or {}).get("allow_unsafe", False) for run in inputs.runs),
-        "isolation": sorted({str((run.metrics.get("sandbox") or {}).get("isolation", "not recorded")) for run in inputs.runs}),
+        "allow_unsafe": any(sandbox.get("allow_unsafe", False) for sandbox in sandboxes),
+        "isolation": sorted({str(sandbox.get("isolation", "not recorded")) for sandbox in sandboxes}),
     }
 
 
@@ -90,7 +104,7 @@ def _greedy(tasks: Tasks) -> np.ndarray:
     return tasks.greedy_correct.astype(float)
 
 
-def _solved(runs: Sequence[Run], config: Config, num_bootstrap: int) -> dict[str, Any]:
+def _solved(runs: Sequence[Run | Checkpoint], config: Config, num_bootstrap: int) -> dict[str, Any]:
     """What was solved; of documents nothing is there to be."""
     if runs[0].tasks.nll is not None:
         return {"pass_at_k": {}, "reported_k": [], "greedy": None, "by_difficulty": {}}
@@ -123,6 +137,12 @@ def _arm(arm: str, runs: Sequence[Run], config: Config, num_bootstrap: int) -> d
     }
 
 
+def _beside(one: Checkpoint, config: Config, num_bootstrap: int) -> dict[str, Any]:
+    """What is known of a model that no run here has trained."""
+    known = {"model": one.metrics["model"], "folder": one.folder, "verdicts": one.metrics.get("verdicts") or {}}
+    return {**known, **_solved([one], config, num_bootstrap), "difference": None, "greedy_difference": None}
+
+
 def shared_upstream(runs: Sequence[Run], config: Config) -> list[str]:
     """What runs of several seeds have in common, so that nothing is known of how it varies: `one reference`, `one critic`."""
     specs = [config.runs[run.name] for run in runs]
@@ -132,7 +152,7 @@ def shared_upstream(runs: Sequence[Run], config: Config) -> list[str]:
     return [f"one {name}" for name, group in (("reference", "reference"), ("critic", "value")) if groups[group]]
 
 
-def _by_difficulty(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+def _by_difficulty(runs: Sequence[Run | Checkpoint]) -> dict[str, dict[str, float]]:
     difficulty_T = runs[0].tasks.difficulty
     scores_T = score_matrix(runs, partial(task_pass_at_k, k=1)).mean(axis=0)
     table = {}
@@ -224,6 +244,12 @@ def _add_differences(
         report["arms"][baseline][key] = None
         for arm, found in zip(others, compare_family(pairs, of, num_bootstrap, ends=score.ends), strict=True):
             report["arms"][arm][key] = as_json(found)
+
+
+def _add_checkpoints(report: dict[str, Any], beside: list[Checkpoint], baseline: list[Run], num_bootstrap: int) -> None:
+    for key, of in (("difference", PASS_AT_1.of), ("greedy_difference", _greedy)) if beside else ():
+        for one, found in zip(beside, compare_checkpoints(beside, baseline, of, num_bootstrap), strict=True):
+            report["beside"][one.name][key] = as_json(found)
 
 
 def _add_tokens_to_baseline(report: dict[str, Any], runs_by_arm: dict[str, list[Run]], baseline: str) -> None:

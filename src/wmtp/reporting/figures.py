@@ -58,10 +58,10 @@ def pass_at_1(report: Report, layout: Layout) -> Figure | None:
     """Sampled and greedy pass@1 of every arm, with intervals over tasks and a dot per seed."""
     if report["score"]["noun"] != "task":
         return None
-    arms, styles = list(report["arms"]), arm_styles(report["arms"], report["baseline"])
-    figure, (axes,) = new_figure(layout, 1.3 + 0.5 * len(arms))
-    for y, arm in enumerate(arms):
-        entry = report["arms"][arm]
+    entries, styles = {**report["arms"], **report["beside"]}, arm_styles(report["arms"], report["baseline"])
+    figure, (axes,) = new_figure(layout, 1.3 + 0.5 * len(entries))
+    styles |= dict.fromkeys(report["beside"], ArmStyle(axes.xaxis.label.get_color(), "d", "", "-"))
+    for y, (arm, entry) in enumerate(entries.items()):
         interval_bar(axes, y - 0.12, entry["pass_at_k"]["1"], styles[arm])
         greedy = entry["greedy"]
         axes.plot([greedy["low"], greedy["high"]], [y + 0.2, y + 0.2], color=styles[arm].color, lw=1)
@@ -69,7 +69,7 @@ def pass_at_1(report: Report, layout: Layout) -> Figure | None:
         seeds = [row["pass@1"] for row in report["runs"] if row["arm"] == arm]
         if len(seeds) > 1:
             axes.plot(seeds, [y - 0.12] * len(seeds), "|", color=axes.xaxis.label.get_color(), ms=9, mew=1)
-    row_labels(layout, axes, arms)
+    row_labels(layout, axes, [f"{name}\n(one checkpoint)" if name in report["beside"] else name for name in entries])
     axes.set_xlim(0, None)
     axes.set_xlabel(layout.lines("pass@1 (share of programs that pass every test)"))
     intervals = f"95 % intervals over tasks, ticks are seeds ({_scope(report)})"

@@ -18,6 +18,7 @@ Source: Cressie and Whitford 1986, How to use the two sample t-test (unequal ske
 """
 
 _ONE_PAIR = "in this one pair of runs, which says nothing of the method"
+_ONE_CHECKPOINT = "in this one pair, which says nothing of the method"
 _AT_CLAIM_LEVEL = f"{100 * CLAIM_LEVEL:.0f} %"
 
 
@@ -27,11 +28,12 @@ def build_findings(report: dict[str, Any]) -> dict[str, Any]:
     Args:
         report: what `collect` has so far.
     Returns:
-        {"arms": [{"arm", "verdict", "text"}], "pairs": [str], "curves": [str], "weights": [str], "critic": [str],
-        "caveats": [str], "limits": str}.
+        {"arms": [{"arm", "verdict", "text"}], "beside": [{"name", "text"}], "pairs": [str], "curves": [str],
+        "weights": [str], "critic": [str], "caveats": [str], "limits": str}.
     """
     return {
         "arms": _arm_findings(report),
+        "beside": [{"name": name, "text": _beside_text(report, entry)} for name, entry in report["beside"].items()],
         "pairs": [_pair_sentence(pair, report["score"]["noun"]) for pair in report["pairs"] if pair["difference"] is not None],
         "curves": _curve_sentences(report),
         "weights": _weight_sentences(report),
@@ -51,13 +53,14 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def evidence(difference: dict[str, Any], noun: str = "task") -> str:
+def evidence(difference: dict[str, Any], noun: str = "task", number: str = "") -> str:
     """`+0.210, 95 % over tasks +0.100 to +0.320, over seeds +0.020 to +0.400 (98 % -0.020 to +0.440), n = 3 seeds, 150 tasks`;
-    where there are other comparisons each interval is followed by `(jointly ...)`."""
+    where there are other comparisons each interval is followed by `(jointly ...)`. `number`: in place of that of seeds."""
     parts = [f"{signed(difference['mean'])}, 95 % over {noun}s {_range(difference, '')}"]
     if difference["seed_low"] is not None:
         parts.append(f"over seeds {_range(difference, 'seed_')}")
-    return ", ".join([*parts, f"n = {plural(difference['num_seeds'], 'seed')}", plural(difference["num_tasks"], noun)])
+    number = number or plural(difference["num_seeds"], "seed")
+    return ", ".join([*parts, f"n = {number}", plural(difference["num_tasks"], noun)])
 
 
 def _range(difference: dict[str, Any], kind: str) -> str:
@@ -103,6 +106,20 @@ def _arm_findings(report: dict[str, Any]) -> list[dict[str, str]]:
         text = f"{says}{given} ({score['name']} {evidence(difference, score['noun'])}). {_greedy_clause(entry)}"
         rows.append({"arm": arm, "verdict": difference["verdict"], "text": text.rstrip()})
     return rows
+
+
+def _beside_text(report: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Of a checkpoint that no run here has trained."""
+    what, baseline, difference = (
+        f"is one checkpoint, not a run of ours ({entry['model']})",
+        report["baseline"],
+        entry["difference"],
+    )
+    if difference is None:
+        return f"{what}."
+    number = f"1 checkpoint against {plural(len(report['arms'][baseline]['seeds']), 'seed')} of {baseline}"
+    says = f"it {_single(difference)} {baseline} {_ONE_CHECKPOINT}"
+    return f"{what}: {says} (pass@1 {evidence(difference, 'task', number)}). {_greedy_clause(entry)}"
 
 
 def _greedy_clause(entry: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wmtp.config.arms import needed_columns
+from wmtp.config.beside import facts_of, read_results, require_alike
 from wmtp.errors import DataError
 from wmtp.problems import documents
 
@@ -59,14 +60,25 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A model that no run here has trained: its evaluation. `folder`: where the configuration says that it is."""
+
+    name: str
+    folder: str
+    metrics: dict[str, Any]
+    tasks: Tasks
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Everything the report is made from. `references`, `critics`: the training records of those that the configured runs
-    use, by key (`s0`)."""
+    use, by key (`s0`). `beside`: what is shown beside the runs."""
 
     runs: list[Run]
     data: dict[str, Any]
     references: dict[str, dict[str, Any]] = field(default_factory=dict)
     critics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    beside: list[Checkpoint] = field(default_factory=list)
 
 
 def load_inputs(config: Config, root: Path) -> Inputs:
@@ -85,6 +97,28 @@ def load_inputs(config: Config, root: Path) -> Inputs:
     critics = {key: _read_critic(tuning / "critic" / key / "summary.json") for key in needed["value"]}
     data = read_object(root / "artifacts" / "data" / "meta.json", ("counts", "vocab_size", "max_length"))
     return Inputs(runs=runs, data=data, references=references, critics=critics)
+
+
+def load_beside(config: Config, root: Path, run: Run) -> list[Checkpoint]:
+    """What `report.beside` names.
+
+    Args:
+        run: one of those that it is to be compared with.
+    Raises:
+        ConfigError: no results of `wmtp evaluate`, or of other tasks or other settings than the runs'.
+        DataError: a file that cannot be read, or results that are not whole.
+    """
+    found = []
+    for name, folder in sorted(config.report.beside.items()):
+        where = f"report.beside.{name}={folder}"
+        metrics = read_results(root / folder, where)
+        require_alike(metrics, facts_of(run.metrics), where)
+        _require_keys(metrics, SOLVING_KEYS, root / folder / "metrics.json")
+        tasks = read_tasks(root / folder / "per_task.csv")
+        if tasks.task_ids != run.tasks.task_ids:
+            raise DataError(f"{root / folder / 'per_task.csv'} has other tasks than the runs: evaluate it again")
+        found.append(Checkpoint(name, folder, metrics, tasks))
+    return found
 
 
 def _read_critic(path: Path) -> dict[str, Any]:

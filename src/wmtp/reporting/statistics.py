@@ -20,7 +20,7 @@ import numpy as np
 from wmtp.evaluation.compare import DIFFERENCE_ENDS, ENDS, LEVEL, bootstrap_mean, few_differ, joint_intervals
 from wmtp.evaluation.pass_at_k import task_scores
 from wmtp.reporting.findings import CLAIM_LEVEL
-from wmtp.reporting.inputs import Run, Tasks
+from wmtp.reporting.inputs import Checkpoint, Run, Tasks
 
 _BOOTSTRAP_SEED = 0
 _POWER = 0.8
@@ -145,7 +145,7 @@ PASS_AT_1 = Score("pass@1", "task", partial(task_pass_at_k, k=1))
 NATS = Score("nats per token saved", "document", _nats, ends=())
 
 
-def score_matrix(runs: Sequence[Run], score: Callable[[Tasks], np.ndarray]) -> np.ndarray:
+def score_matrix(runs: Sequence[Run | Checkpoint], score: Callable[[Tasks], np.ndarray]) -> np.ndarray:
     """`score` of every run and task, (S, T)."""
     return np.stack([score(run.tasks) for run in runs])
 
@@ -200,6 +200,24 @@ def compare_family(
                 half = max(half, _half(one.joint_seed_low, one.joint_seed_high))
                 one = replace(one, joint_seed_low=one.mean - half, joint_seed_high=one.mean + half)
             found[i] = one
+    return found
+
+
+def compare_checkpoints(
+    checkpoints: Sequence[Checkpoint],
+    baseline: Sequence[Run],
+    score: Callable[[Tasks], np.ndarray],
+    num_bootstrap: int,
+    *,
+    ends: Sequence[float] = DIFFERENCE_ENDS,
+) -> list[Difference]:
+    """Each checkpoint minus the mean of the baseline's runs, by task: over tasks alone, all models fixed. Those that hold for
+    all of them together are joint, too, where there are several."""
+    by_task = score_matrix(checkpoints, score) - score_matrix(baseline, score).mean(axis=0)
+    found = [_compared(differences_T[None], num_bootstrap, ends) for differences_T in by_task]
+    if len(found) > 1:
+        over_tasks = joint_intervals(by_task, ends=ends, num_bootstrap=num_bootstrap, seed=_BOOTSTRAP_SEED)
+        found = [replace(one, joint_low=low, joint_high=high) for one, (low, high) in zip(found, over_tasks, strict=True)]
     return found
 
 

@@ -25,22 +25,31 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def arm_rows(report: Report) -> list[dict[str, Any]]:
-    """One flat row per arm."""
+    """One flat row per arm, and per checkpoint that stands beside them."""
     rows = []
     for arm, entry in report["arms"].items():
-        row: dict[str, Any] = {"arm": arm, "num_seeds": len(entry["seeds"])}
-        for k in entry["reported_k"]:
-            row |= _flat(f"pass@{k}", entry["pass_at_k"][str(k)])
-        row |= _flat("greedy_pass@1", entry["greedy"]) if entry["greedy"] else {}
-        row |= {f"nll_{head}": value for head, value in entry["nll"].items()}
-        difference = entry.get("difference") or {}
-        row |= {f"difference_{key}": value for key, value in difference.items() if not key.startswith("num_")}
+        row: dict[str, Any] = {"arm": arm, "num_seeds": len(entry["seeds"])} | _solved(entry)
+        row |= {f"nll_{head}": value for head, value in entry["nll"].items()} | _difference(entry)
         reach = entry.get("tokens_to_baseline") or {}
         row |= {"tokens_to_baseline_frac": reach.get("mean_frac"), "num_reached_baseline": reach.get("num_reached")}
         weights = entry["weights"] or {}
         row |= {f"weight_{key}": weights.get(key) for key in ("signal_mean", "noise_mean")}
         rows.append(row | dict(entry["cost"]))
-    return rows
+    beside = report["beside"].items()
+    return rows + [
+        {"arm": name, **_solved(entry), **_difference(entry), "checkpoint": entry["model"]} for name, entry in beside
+    ]
+
+
+def _solved(entry: Mapping[str, Any]) -> dict[str, Any]:
+    found = {} if entry["greedy"] is None else _flat("greedy_pass@1", entry["greedy"])
+    at_k = [_flat(f"pass@{k}", entry["pass_at_k"][str(k)]) for k in entry["reported_k"]]
+    return {key: value for part in (*at_k, found) for key, value in part.items()}
+
+
+def _difference(entry: Mapping[str, Any]) -> dict[str, Any]:
+    found = (entry.get("difference") or {}).items()
+    return {f"difference_{key}": value for key, value in found if not key.startswith("num_")}
 
 
 def _flat(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,12 +77,12 @@ def curve_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def metrics_tree(report: Report) -> dict[str, Any]:
-    """The few numbers per arm that `dvc metrics show` and `dvc metrics diff` should list."""
+    """The few numbers per arm, and per checkpoint beside them, that `dvc metrics show` and `dvc metrics diff` should list."""
     tree: dict[str, Any] = {}
-    for arm, entry in report["arms"].items():
+    for arm, entry in (*report["arms"].items(), *report["beside"].items()):
         tree[arm] = {f"pass@{k}": round(entry["pass_at_k"][str(k)]["mean"], 6) for k in entry["reported_k"]}
         tree[arm] |= {"greedy_pass@1": round(entry["greedy"]["mean"], 6)} if entry["greedy"] else {}
-        tree[arm] |= {f"nll_{head}": round(value, 6) for head, value in entry["nll"].items()}
+        tree[arm] |= {f"nll_{head}": round(value, 6) for head, value in entry.get("nll", {}).items()}
         if entry.get("difference"):
             tree[arm]["difference"] = round(entry["difference"]["mean"], 6)
     if report["critic"]:
@@ -98,22 +107,24 @@ def main_table(report: Report) -> tuple[list[str], list[list[str]]]:
     rows = []
     for arm, entry in report["arms"].items():
         difference = entry.get("difference")
-        rows.append(
-            [
-                arm,
-                str(len(entry["seeds"])),
-                *(interval_text(entry["pass_at_k"][str(k)]) for k in ks),
-                *([f"{entry['greedy']['mean']:.3f}"] if solves else []),
-                f"{signed(difference['mean'])} {signed_range(difference['low'], difference['high'])}" if difference else "",
-                verdict_cell(difference) if difference else "",
-                f"{entry['nll']['head0']:.4f}",
-                reach_text(entry.get("tokens_to_baseline"), is_baseline=arm == report["baseline"]),
-            ]
-        )
+        verdict, reach = verdict_cell(difference) if difference else "", entry.get("tokens_to_baseline")
+        cells = [*_score_cells(entry, ks), verdict, f"{entry['nll']['head0']:.4f}"]
+        rows.append([arm, str(len(entry["seeds"])), *cells, reach_text(reach, is_baseline=arm == report["baseline"])])
+    rows += [[name, "", *_score_cells(entry, ks), "one checkpoint", "", ""] for name, entry in report["beside"].items()]
     if report["baseline"] is None:
         keep = [i for i, name in enumerate(header) if not name.startswith(("minus", "saved", "verdict", "tokens"))]
         return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
     return header, rows
+
+
+def _score_cells(entry: Mapping[str, Any], ks: Sequence[int]) -> list[str]:
+    """pass@k, the greedy score where something is solved, and the difference from the baseline."""
+    difference = entry.get("difference")
+    return [
+        *(interval_text(entry["pass_at_k"][str(k)]) for k in ks),
+        *([f"{entry['greedy']['mean']:.3f}"] if entry["greedy"] else []),
+        f"{signed(difference['mean'])} {signed_range(difference['low'], difference['high'])}" if difference else "",
+    ]
 
 
 def signed_range(low: float, high: float) -> str:
@@ -156,6 +167,7 @@ def table_note(report: Report) -> str:
     is_read = report["score"]["noun"] == "document"
     text = f"Brackets: 95 % over {report['score']['noun']}s. nll: head 0 on "
     text += "held-out documents, nats per token." if is_read else "clean held-out solutions."
+    text += "".join(f" {name}: one checkpoint, not a run of ours." for name in report["beside"])
     if report["baseline"] is None:
         return text
     if len(report["setting"]["seeds"]) > 1:
@@ -176,6 +188,8 @@ def markdown(report: Report) -> str:
     findings = report["findings"]
     if findings["arms"]:
         lines += ["", *(f"- **{row['arm']}** {row['text']}" for row in findings["arms"])]
+    if findings["beside"]:
+        lines += ["", *(f"- **{row['name']}** {row['text']}" for row in findings["beside"])]
     groups = ("pairs", "curves", "weights", "critic", "caveats")
     lines += ["", *(f"- {text}" for group in groups for text in findings[group]), "", findings["limits"], ""]
     return "\n".join(lines)
@@ -190,7 +204,7 @@ def terminal_table(report_json: Path | str, width: int = 120) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    report = json.loads(Path(report_json).read_text(encoding="utf-8"))
+    report = {"beside": {}} | json.loads(Path(report_json).read_text(encoding="utf-8"))  # a report of before has none
     header, rows = main_table(report)
     caption = f"{scope_text(report)}. {table_note(report)}"
     table = Table(title=report["title"], caption=caption, title_justify="left", caption_justify="left", pad_edge=False)

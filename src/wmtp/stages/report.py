@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wmtp.types import StageResult
@@ -17,13 +18,15 @@ def run(config: Config, context: StageContext) -> StageResult:
     from wmtp.reporting.collect import collect
     from wmtp.reporting.figures import draw_figures
     from wmtp.reporting.findings import plural
-    from wmtp.reporting.inputs import load_inputs
+    from wmtp.reporting.inputs import load_beside, load_inputs
     from wmtp.reporting.layout import NARROW, WIDE
     from wmtp.reporting.page import render_page
     from wmtp.reporting.tables import arm_rows, csv_text, curve_rows, markdown, metrics_tree
 
     print(f"report reads {plural(len(config.runs), 'run')}", flush=True)
-    report = {**collect(load_inputs(config, context.root), config), "fingerprint": context.fingerprint}
+    inputs = load_inputs(config, context.root)
+    inputs = replace(inputs, beside=load_beside(config, context.root, inputs.runs[0]))
+    report = {**collect(inputs, config), "fingerprint": context.fingerprint}
     wide, narrow = draw_figures(report, WIDE, "svg"), draw_figures(report, NARROW, "svg")
     metrics = metrics_tree(report)
     texts = {

@@ -20,12 +20,12 @@ CHECKS = re.compile(r"__post_init__|_?check_\w+")
 
 
 def key_types(hint, path="", overrides=None):
-    """{path: type} of a section and everything below it; `group.*` is any member of a dictionary."""
+    """{path: type} of a section and everything below it; `group.*` is any member of a dictionary of sections."""
     hint = (overrides or {}).get(path, hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     below = {}
-    if typing.get_origin(hint) is dict:
+    if typing.get_origin(hint) is dict and typing.get_args(hint)[1] is not str:
         below = {"*": typing.get_args(hint)[1]}
     elif dataclasses.is_dataclass(hint) and not hasattr(hint, "weights"):
         below = {field.name: typing.get_type_hints(hint)[field.name] for field in dataclasses.fields(hint)}

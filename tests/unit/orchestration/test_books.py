@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 import time
 
@@ -12,6 +13,7 @@ from wmtp.errors import ConfigError
 from wmtp.orchestration import books
 from wmtp.orchestration.books import ask
 from wmtp.orchestration.pipeline import is_up_to_date, judge, judge_all, read_graph
+from wmtp.orchestration.remote import has_default
 
 
 def opened(root, **how):
@@ -74,6 +76,25 @@ def test_params_that_are_only_proposed_are_judged_without_being_written(made):
     assert books._stamps(made) == before
     (made / "params.yaml").unlink()
     assert judge_all(made, ["make"], params=PARAMS)["make"].is_fresh
+
+
+def test_a_look_leaves_no_trace_where_dvc_has_not_been_used_and_is_seen_where_it_has(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    fresh = tmp_path / "fresh"
+    shutil.copytree(made, fresh, ignore=shutil.ignore_patterns("tmp", "temporary", "fresh"))
+    before = listing(fresh)
+    assert judge_all(fresh, ["make", "train@a"], look_up_cache=True, params=PARAMS)["make"].is_fresh
+    assert not has_default(fresh) and listing(fresh) == before
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
+    assert judge(fresh, "make").is_fresh and (fresh / ".dvc/tmp/lock").exists(), "who may wait for others is seen by them"
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert opened(fresh, params=PARAMS).tmp_dir == str(fresh / ".dvc/tmp")
+
+
+def listing(root):
+    return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*")}
 
 
 def test_looking_up_the_cache_leaves_what_is_kept_as_it_was(made):

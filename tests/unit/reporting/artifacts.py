@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ NOISE_WEIGHT = {"rho1": 0.45, "verifiable": 0.62, "random": 1.0, "shuffled": 1.0
 SAVED = {"baseline": 0.0, "rho1": 0.2, "random": -0.1}
 """Nats per token of a document."""
 NUM_DOCUMENTS = 40
+LIMITS = {"time_limit_s": {"least": 2.0, "most": 4.0}}
 KINDS = ("comments", "boilerplate", "corrupted", "mismatched")
 REPOSITORY = Path(__file__).parents[3]
 
@@ -71,6 +73,15 @@ def write_artifacts(
         _write_training(root / "artifacts/training" / name, identity, config, run_rng)
     for stage, key in ((stage, f"s{run.upstream}") for stage in ("reference", "critic") for run in config.runs.values()):
         write_json(root / "artifacts/tuning" / stage / key / "summary.json", _stage_summary(stage, rng))
+
+
+def write_checkpoint(folder: Path, evaluation: Path, **changes: Any) -> None:
+    """What `wmtp evaluate` leaves of a model that does as a run's did. `changes`: in metrics.json, by key."""
+    shutil.copytree(evaluation, folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    own = {key: metrics[key] for key in metrics if key not in ("run", "arm", "seed", "nll", "token_accuracy")}
+    sampling = metrics["sampling"] | {"seed": 7, "num_samples": metrics["num_samples"], "greedy": True}
+    write_json(folder / "metrics.json", own | {"model": "org/theirs", "sampling": sampling} | changes)
 
 
 def config_of_documents(seeds: list[int], *overrides: str) -> Config:
@@ -138,7 +149,10 @@ def _write_evaluation(
         "nll": {f"head{h}": FINAL_NLL[identity["arm"]] * (1 + 1.6 * h) for h in range(num_heads)},
         "token_accuracy": {f"head{h}": 0.96 - 0.1 * h for h in range(num_heads)},
         "verdicts": {"passed": int(correct_T.sum()), "wrong_answer": int((num_samples - correct_T).sum()), "runtime_error": 40},
-        "sandbox": {"isolation": "namespaces and rlimits", "allow_unsafe": False},
+        "sandbox": {"isolation": "namespaces and rlimits", "allow_unsafe": False, "limits": LIMITS},
+        "dataset": {"name": "test_problems.jsonl", "md5": "0" * 32},
+        "prompt": {"format": "synthetic", "num_shots": 0, "chat_template": False},
+        "sampling": {key: getattr(config.evaluate, key) for key in ("seed", "temperature", "top_p", "max_new_tokens")},
         "generation": {"tokens_per_s": 2100.0},
     }
     write_json(folder / "metrics.json", metrics)

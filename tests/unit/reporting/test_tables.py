@@ -51,7 +51,7 @@ REACH = {"runs": [], "num_reached": 1, "num_runs": 2, "mean_frac": 0.614}
 def report():
     return {
         "title": "wmtp [new]",
-        "baseline": "baseline",
+        "baseline": "baseline", "beside": {},
         "score": {"name": "pass@1", "noun": "task"},
         "setting": {
             "benchmark": "synthetic", "num_tasks": 1, "num_samples": 10, "temperature": 0.8, "top_p": 0.95, "seeds": [0, 1],
@@ -68,7 +68,7 @@ def report():
             }
         },
         "critic": {"auc": 0.96543219, "brier": 0.1, "ece": None},
-        "findings": {
+        "findings": {"beside": [], 
             "arms": [{"arm": "rho1", "verdict": "unclear", "text": "cannot be told from baseline."}],
             **{group: [f"about {group}"] for group in ("pairs", "curves", "weights", "critic")},
             "caveats": ["2 seeds are few"],
