@@ -149,11 +149,14 @@ def _flow(line: str) -> list[Treatment]:
 
 
 def toy(line: str) -> str:
-    """The same with the smallest profile, few steps, two seeds, and its draws where those are the profile's."""
+    """The same with the smallest profile, few steps, two seeds, two arms where settings or seeds are what is shown, and its draws where
+    those are the profile's."""
     line = re.sub(r"--seeds [\d,]+", "--seeds 0,1", line)
     line = line.replace("--k 1,10 --num-samples 10", "--k 1,2 --num-samples 2").replace(
         "--max-new-tokens 128", "--max-new-tokens 24"
     )
+    if re.search(r"wmtp run compare .*(\w\.\w+=|--seeds)", line) and "--arms" not in line:
+        line = line.replace("run compare", "run compare --arms baseline,rho1")
     few = re.sub(
         r"(train\.steps=)([\d,]+)", lambda found: found[1] + ",".join(str(2 + i) for i in range(found[2].count(",") + 1)), line
     )
