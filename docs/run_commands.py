@@ -149,8 +149,8 @@ def _flow(line: str) -> list[Treatment]:
 
 
 def toy(line: str) -> str:
-    """The same with the smallest profile, few steps, two seeds, two arms where settings or seeds are what is shown, and its draws where
-    those are the profile's."""
+    """The same with the smallest profile, few steps, two seeds, two arms where settings or seeds are what is shown, and its
+    draws where those are the profile's."""
     line = re.sub(r"--seeds [\d,]+", "--seeds 0,1", line)
     line = line.replace("--k 1,10 --num-samples 10", "--k 1,2 --num-samples 2").replace(
         "--max-new-tokens 128", "--max-new-tokens 24"
