@@ -66,5 +66,5 @@ def test_every_key_makes_some_stage_stale_but_those_that_decide_nothing():
 @pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("runtime.")])
 def test_what_makes_nothing_stale_is_read_all_the_same(key):
     is_of_evaluation = key in ("runtime.generation_batch_size", "runtime.num_drafts")
-    due = ["evaluate"] if is_of_evaluation else ["tune_reference", "train_critic", "train_policy"]
+    due = ["evaluate"] if is_of_evaluation else ["tune_reference", "train_critic", "train_policy", "tune_wrong"]
     assert made_stale(key, STAGES) == [] and sorted(stages_that_read(key, STAGES)) == sorted(due)
