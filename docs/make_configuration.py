@@ -5,19 +5,21 @@ Run from the repository's root: `python docs/make_configuration.py`. A test comp
 
 from __future__ import annotations
 
+import ast
 import copy
 import dataclasses
 import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wmtp import weightings
+from wmtp.checks import MAX_BYTES, MAX_COUNT, MAX_SEED
 from wmtp.config import unread
 from wmtp.config.arms import ArmOptions, load_weighting
 from wmtp.config.compose import SECTIONS, build, compose, to_plain
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 MISSING: Any = object()
 PROBES: dict[type, tuple[Any, ...]] = {
-    int: (-1, 0, 3, 10**12),
+    int: (-1, 0, 3, MAX_COUNT),
     float: (-1.0, 0.0, 2.0, 10.0**12),
     str: ("?",),
     list: ([], [-1.0], ["?", "?"]),
@@ -76,6 +78,23 @@ def with_base(keys: Iterable[Key]) -> list[Key]:
 
 
 def stages_that_read(key: str, stages: dict[str, Any]) -> list[str]:
+    """Those that are made stale, and of `runtime`, a parameter of none, those with a module that reads the key."""
+    section, _, name = key.partition(".")
+    if section != "runtime":
+        return made_stale(key, stages)
+    deps = {stage: what.get("do", what).get("deps", ()) for stage, what in stages.items()}
+    modules = {stage: [ROOT / path for path in paths if re.fullmatch(r"src/[\w/]+\.py", path)] for stage, paths in deps.items()}
+    return [stage for stage, paths in modules.items() if any(name in _read_of_runtime(path) for path in paths)]
+
+
+@cache
+def _read_of_runtime(path: Path) -> frozenset[str]:
+    """Fields that a module asks something called `runtime` for."""
+    asked = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute))
+    return frozenset(node.attr for node in asked if getattr(node.value, "id", getattr(node.value, "attr", "")) == "runtime")
+
+
+def made_stale(key: str, stages: dict[str, Any]) -> list[str]:
     """Stages of dvc.yaml among whose params the key is, or a mapping that it is in."""
     found = []
     for name, stage in stages.items():
@@ -137,10 +156,11 @@ Made by `python docs/make_configuration.py` from the schema, `dvc.yaml`, and wha
 `configs/base.yaml`, then a profile (`configs/profiles/`), then arms (`configs/arms/`), then overrides (`wmtp run ...
 KEY=VALUE`) say what differs from the defaults; `params.yaml` is the result.
 
-**makes stale**: the stages that read the key and therefore run again when it changes. Stages that use what those write run
-again if that comes out differently; what makes nothing stale (`runtime`) changes how they go about it and no result. A value
+**read by**: the stages that read the key, some of them with other settings alone. **makes stale**: those that therefore run
+again when it changes. Stages that use what these write run again if that comes out differently; what makes nothing stale
+(`runtime`) changes how its readers go about it and no result. A value
 that is not allowed is refused when the configuration is composed, with what is; so is an override of a key that is read with
-other settings alone.
+other settings alone. Whole numbers are at most %(count)s, seeds %(seed)s, bytes %(bytes)s.
 
 | key | is |
 | --- | --- |
@@ -163,7 +183,7 @@ def page() -> str:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     plain = to_plain(compose(ROOT, "demo", arms=["baseline"]))  # other arms add no rule, only time
     hints, shown = typing.get_type_hints(Config), set[type]()
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION % {"count": MAX_COUNT, "seed": MAX_SEED, "bytes": MAX_BYTES}]
     for section in SECTIONS:
         parts.append(f"## {section}\n")
         parts += _tables(with_base(leaves(hints[section], f"{section}.")), stages, plain, shown)
@@ -201,16 +221,17 @@ def _tables(keys: list[Key], stages: dict[str, Any], plain: dict[str, Any], show
         if owner not in shown and owner.__doc__ and not owner.__doc__.startswith(f"{owner.__name__}("):
             yield f"{inspect.cleandoc(owner.__doc__)}\n"
         shown.add(owner)
-        rows = ["| key | type | default | allowed | makes stale |", "| --- | --- | --- | --- | --- |"]
+        rows = ["| key | type | default | allowed | read by | makes stale |", "| --- | --- | --- | --- | --- | --- |"]
         rows += [_row(key, stages, plain) for key in keys if key.owner is owner]
         yield "\n".join(rows) + "\n"
 
 
 def _row(key: Key, stages: dict[str, Any], plain: dict[str, Any]) -> str:
-    readers = stages_that_read(key.name, stages) or ["nothing"]
+    readers, stale = stages_that_read(key.name, stages), made_stale(key.name, stages) or ["nothing"]
     needed = unread.needs(key.name)
     rules = "; ".join([*allowed(key, plain), *([f"read with {needed} alone"] if needed else [])]).replace("|", "or")
-    return f"| `{key.name}` | {_type_text(key.kind)} | `{_default_text(key)}` | {rules} | {', '.join(readers)} |"
+    about = f"`{key.name}` | {_type_text(key.kind)} | `{_default_text(key)}` | {rules}"
+    return f"| {about} | {', '.join(readers)} | {', '.join(stale)} |"
 
 
 def _default_text(key: Key) -> str:

@@ -32,6 +32,18 @@ def require_seed(key: str, value: int) -> None:
     require(0 <= value <= MAX_SEED, key, value, f"0 to {MAX_SEED}")
 
 
+MAX_COUNT = 10**9
+MAX_BYTES = 2**40
+"""More can only be a mistyping, and would overflow somewhere on the way."""
+
+
+def require_bounded(key: str, value: int) -> None:
+    """Of whole numbers of any kind, which a key's last word tells; seeds have a range of their own."""
+    word = key.rpartition(".")[2].rpartition("_")[2]
+    most = {"bytes": MAX_BYTES, "seed": MAX_SEED, "upstream": MAX_SEED}.get(word, MAX_COUNT)
+    require(value <= most, key, value, f"at most {most}")
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """`: did you mean X?` or the list of what is known."""
     known = sorted(known)

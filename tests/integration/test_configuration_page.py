@@ -10,7 +10,7 @@ import grimp
 import pytest
 import yaml
 
-from docs.make_configuration import PAGE, leaves, page, stages_that_read
+from docs.make_configuration import PAGE, leaves, made_stale, page, stages_that_read
 from tests.workspaces import PROJECT
 from wmtp import weightings
 from wmtp.config.compose import SECTIONS
@@ -54,10 +54,17 @@ def test_a_stage_is_made_stale_by_no_key_that_it_does_not_read(stage, graph):
     for node in nodes:  # what the configuration says of itself; a check is no use of a key
         if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "check", "require")):
             seen |= {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    declared = [key for key in KEYS if stage in stages_that_read(key, STAGES)]
+    declared = [key for key in KEYS if stage in made_stale(key, STAGES)]
     assert declared and [key for key in declared if key.rpartition(".")[2] not in seen] == []
 
 
 def test_every_key_makes_some_stage_stale_but_those_that_decide_nothing():
     unread = [key for key in KEYS if not stages_that_read(key, STAGES)]
     assert unread == [key for key in KEYS if key.startswith("runtime.")]
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("runtime.")])
+def test_what_makes_nothing_stale_is_read_all_the_same(key):
+    is_of_evaluation = key in ("runtime.generation_batch_size", "runtime.num_drafts")
+    due = ["evaluate"] if is_of_evaluation else ["tune_reference", "train_critic", "train_policy", "tune_wrong"]
+    assert made_stale(key, STAGES) == [] and sorted(stages_that_read(key, STAGES)) == sorted(due)

@@ -12,6 +12,7 @@ from collections import defaultdict
 import pytest
 import yaml
 
+from docs.make_configuration import stages_that_read
 from tests.workspaces import PROJECT
 from wmtp.config import LaunchConfig, compose
 from wmtp.config.compose import to_plain
@@ -204,3 +205,15 @@ def test_a_changed_key_makes_stale_who_reads_it_and_nobody_else(config, readers)
             wrong.append(f"{key}: {sorted(stale)} are stale, {sorted(readers[key])} read it")
     assert not wrong, "\n".join(wrong)
     assert num_changed > 120
+
+
+def test_the_page_names_everybody_who_reads_a_key(config, readers):
+    """More on the page may read it with other settings; of `runtime` there are none."""
+    ran = {group for group in STAGES if list(instances(group, to_plain(config)))}
+    for key in leaves(to_plain(config)):
+        section, *rest = key.split(".")
+        if section in COMPOSED and section != "runtime":
+            continue
+        named = set(stages_that_read(".".join(["arms", "baseline", *rest[1:]]) if section == "arms" else key, STAGES))
+        assert readers[key] <= named, key
+        assert section != "runtime" or readers[key] == named & ran, key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,10 +76,13 @@ def compose(
         name: _merged(f"arms.{name}.", arm, arm_overlay.get(name, OmegaConf.create({}))) for name, arm in arm_trees.items()
     }
     plain["runs"] = {}
-    config = build(plain, profile=profile)
+    chosen = [key for section in overlay for key in _leaves(overlay[section], str(section))]
+    try:
+        config = build(plain, profile=profile)
+    except ConfigError as error:
+        raise ConfigError(_with_cause(str(error), overlay, chosen)) from None
     baseline, known = config.report.baseline_arm, [path.stem for path in (configs / "arms").glob("*.yaml")]
     require(baseline in known, "report.baseline_arm", baseline, f"use one of {', '.join(sorted(known))}")
-    chosen = [key for section in overlay for key in _leaves(overlay[section], str(section))]
     compared = "report.baseline_arm" not in chosen or baseline in arm_names
     require(compared, "report.baseline_arm", baseline, f"one of the arms that run: {', '.join(arm_names)}")
     require_read(config, chosen)
@@ -87,6 +91,17 @@ def compose(
     columns = needed_columns(config.arms, runs.values())
     inputs = compose_inputs(config, columns)
     return dataclasses.replace(config, runs=runs, columns=columns, inputs=inputs, downloads=compose_downloads(config))
+
+
+def _with_cause(said: str, overlay: DictConfig, chosen: Sequence[str]) -> str:
+    """A refusal of a key that no override has, with the override that it is about: another key of its section, named in it."""
+    refused = said.partition("=")[0]
+    for key in chosen if refused not in chosen else ():
+        given = f"{key}={OmegaConf.select(overlay, key)}"
+        is_near = key.partition(".")[0] == refused.partition(".")[0]
+        if is_near and given not in said and re.search(rf"\b{re.escape(key.rpartition('.')[2])}\b", said):
+            return f"{said} (the override is {given})"
+    return said
 
 
 def build(plain: Mapping[str, Any], *, profile: str | None = None) -> Config:

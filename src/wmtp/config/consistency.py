@@ -27,6 +27,7 @@ def require_consistent(config: Config) -> None:
     for key, value in _leaves(plain(config), ""):
         require(not isinstance(value, float) or math.isfinite(value), key, value, "a finite number")
     _require_heads(config)
+    _require_evaluation(config)
     _require_schedules(config)
     _require_gamma(config)
     _require_batches(config)
@@ -76,6 +77,22 @@ def _require_heads(config: Config) -> None:
         require(
             has_trunk, key, n_future, f"1, or less than train_policy.model.n_layers={model.n_layers}, which counts the heads"
         )
+
+
+def _require_evaluation(config: Config) -> None:
+    """What is asked of the evaluation is there: positions for a completion, problems, heads that propose."""
+    evaluate, data, model = config.evaluate, config.data, config.train_policy.model
+    if not data.is_documents:
+        longest, number = data.max_length, data.num_test_problems
+        fits = model.pretrained is not None or evaluate.max_new_tokens < longest
+        rule = f"less than data.max_length={longest}, the positions that the model has for prompt and completion"
+        require(fits, "evaluate.max_new_tokens", evaluate.max_new_tokens, rule)
+        there = evaluate.limit is None or evaluate.limit <= number
+        require(there, "evaluate.limit", evaluate.limit, f"at most data.num_test_problems={number}, or null for all of them")
+    models = [_arms_model(name, arm, model) for name, arm in config.arms.items()]
+    most = max(((one.n_future - 1) * one.head_stride for one in models), default=config.runtime.num_drafts)
+    rule = f"at most {most}, what the further heads of the arms can propose"
+    require(config.runtime.num_drafts <= most, "runtime.num_drafts", config.runtime.num_drafts, rule)
 
 
 def _arms_model(name: str, arm: ArmConfig, model: ModelConfig) -> ModelConfig:

@@ -14,9 +14,10 @@ class RuntimeConfig:
 
     `log_interval`: a row of metrics; `checkpoint_interval`: what a stopped training loses at most; `keep_checkpoints`: so many
     of the newest stay. `generation_batch_size`: completions that are decoded at once. `num_drafts`: tokens that the further
-    heads propose per forward pass (self-speculative decoding). The completions stay the same; it pays where a forward pass
-    costs the same for a few tokens as for one: small batches, large models. `trace_step`: from this step on the profiler looks
-    at `trace_num_steps` steps of every training; one file a rank is in `.wmtp/traces`.
+    heads propose per forward pass (self-speculative decoding), of an arm with fewer heads as many as these can. The completions
+    stay the same; it pays where a forward pass costs the same for a few tokens as for one: small batches, large models.
+    `trace_step`: from this step on the profiler looks at `trace_num_steps` steps of every training; one file a rank is in
+    `.wmtp/traces`.
     """
 
     log_interval: int = 10

@@ -12,12 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from wmtp.checks import nearest, require
+from wmtp.checks import nearest, require, require_bounded
 from wmtp.errors import ConfigError, first_line
 
 
 def structured(cls: type, tree: Any, where: str) -> Any:
-    """`tree` as an instance of dataclass `cls`; unknown keys and wrong types raise ConfigError naming `where`."""
+    """`tree` as an instance of dataclass `cls`; unknown keys, wrong types and whole numbers that none can be so large raise
+    ConfigError naming `where`."""
     _require_mappings(cls, tree, where)
     try:
         return OmegaConf.to_object(OmegaConf.merge(_writable(OmegaConf.structured(cls)), tree))
@@ -36,11 +37,13 @@ def structured(cls: type, tree: Any, where: str) -> Any:
 
 
 def _require_mappings(cls: type, tree: Any, where: str) -> None:
-    """Where sections are within sections, there are mappings."""
+    """Where sections are within sections, there are mappings; whole numbers are bounded."""
     require(isinstance(tree, Mapping), where, tree, f"a mapping with keys of {', '.join(_known_keys(cls, []))}")
     for name, hint in typing.get_type_hints(cls).items():
         if dataclasses.is_dataclass(hint) and name in tree:
             _require_mappings(typing.cast(type, hint), tree[name], f"{where}.{name}")
+        elif name in tree and isinstance(tree[name], int) and (hint is int or int in typing.get_args(hint)):
+            require_bounded(f"{where}.{name}", tree[name])
 
 
 def parse_yaml(text: str, hint: Any) -> Any:

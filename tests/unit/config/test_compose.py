@@ -216,3 +216,43 @@ def test_validation_is_never_the_test_set_in_a_profile_for_mbpp(profile):
 def test_a_key_that_is_given_twice_is_nobodys_guess(overrides, arms, said):
     with pytest.raises(ConfigError, match=said):
         compose(PROJECT, "toy", overrides=overrides, arms=arms)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["train_policy.model.n_future=3"],
+            r"^train_policy\.model\.n_layers=3 is not allowed: .* \(the override is train_policy\.model\.n_future=3\)$",
+        ),
+        (
+            ["train_policy.model.n_heads=3"],
+            r"^train_policy\.model\.hidden_size=16 .* \(the override is train_policy\.model\.n_heads=3\)$",
+        ),
+        (
+            ["train_critic.lambda_final=0.5"],
+            r"^train_critic\.lambda_hold_steps=300 .* \(the override is train_critic\.lambda_final=0\.5\)$",
+        ),
+        (
+            ["train_policy.model.n_layers=3", "train_policy.model.n_future=3"],
+            r"^train_policy\.model\.n_layers=3 .* need a trunk$",
+        ),
+        (
+            ["tune_reference.optim.lr=1", "train_policy.model.n_heads=3"],
+            r"\(the override is train_policy\.model\.n_heads=3\)$",
+        ),
+    ],
+)
+def test_a_refusal_of_another_key_names_the_override_that_it_is_about(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        compose(PROJECT, "toy", overrides=overrides)
+
+
+@pytest.mark.parametrize("value", [10**9 + 1, 2**63 - 1, 2**63])
+def test_a_whole_number_that_none_can_be_so_large_is_refused(value):
+    for key in ("train_policy.train.steps", "data.max_length", "evaluate.limit", "score.batch_tokens"):
+        with pytest.raises(ConfigError, match=rf"^{key}={value} is not allowed: at most 1000000000$"):
+            compose(PROJECT, "toy", overrides=[f"{key}={value}"])
+    compose(PROJECT, "toy", seeds=[2**32 - 1], overrides=["evaluate.sandbox.memory_limit_bytes=8589934592"])
+    with pytest.raises(ConfigError, match=r"memory_limit_bytes=.* is not allowed: at most 1099511627776$"):
+        compose(PROJECT, "toy", overrides=[f"evaluate.sandbox.memory_limit_bytes={2**40 + 1}"])

@@ -148,3 +148,26 @@ def test_attention_that_learns_on_gpus_alone_is_refused_without_them():
         require_trainable(config, "cpu", 2)
     of_nobody = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_critic.train.attention=flex_attention"])
     require_trainable(of_nobody, "cpu", 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("evaluate.max_new_tokens=192", r"=192 is not allowed: less than data\.max_length=192, the positions"),
+        ("evaluate.limit=7", r"=7 is not allowed: at most data\.num_test_problems=6, or null"),
+        ("runtime.num_drafts=2", r"=2 is not allowed: at most 1, what the further heads of the arms can propose"),
+    ],
+)
+def test_an_evaluation_of_more_than_there_is_is_refused(override, said):
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"^{key}{said}"):
+        compose(PROJECT, "toy", overrides=[override])
+    less = override.replace("192", "191").replace("=7", "=6").replace("=2", "=1")
+    compose(PROJECT, "toy", overrides=[less])
+
+
+def test_heads_with_a_stride_propose_as_many_as_they_look_ahead():
+    strided = ["train_policy.model.head_variant=stride", "train_policy.model.head_stride=3"]
+    compose(PROJECT, "toy", overrides=[*strided, "runtime.num_drafts=3"])
+    with pytest.raises(ConfigError, match=r"^runtime\.num_drafts=4 is not allowed: at most 3"):
+        compose(PROJECT, "toy", overrides=[*strided, "runtime.num_drafts=4"])
