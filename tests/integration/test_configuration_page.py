@@ -59,7 +59,7 @@ def test_a_stage_is_made_stale_by_no_key_that_it_does_not_read(stage, graph):
 
 
 def test_every_key_makes_some_stage_stale_but_those_that_decide_nothing():
-    unread = [key for key in KEYS if not stages_that_read(key, STAGES)]
+    unread = [key for key in KEYS if not made_stale(key, STAGES)]
     assert unread == [key for key in KEYS if key.startswith("runtime.")]
 
 
