@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -21,6 +22,7 @@ from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows import HOME
 from flows.asked import Asked, CancelledByPersonError
 from flows.choices import CHOSEN, TARGET, arm_names, profile_names, stage_names
 from tasks.params import compose_params
@@ -35,6 +37,10 @@ from wmtp.orchestration.remote import fetch_run_cache, has_default
 from wmtp.orchestration.resume import forget_recorded
 from wmtp.orchestration.workspace import claimed
 from wmtp.orchestration.workspaces import open_workspace, require_same_flow
+
+if Path("dvc.yaml").is_file():
+    with suppress(OSError):
+        HOME.mkdir(parents=True, exist_ok=True)
 
 THREADS = 64
 """One per stage that is waited for; how many run at once is the tasks' business."""
