@@ -132,7 +132,7 @@ class _Chunks:
         self.hidden_ND, self.weight_VD, self.labels_N, self.mixture = hidden_ND, weight_VD, labels_N, mixture
         self.wide = torch.promote_types(hidden_ND.dtype, torch.float32)
         self.rows = max(1, min(rows, most))
-        self.has_wide_products = hidden_ND.is_cuda and hidden_ND.dtype != self.wide
+        self.has_wide_products = _multiplies_wide(hidden_ND) and hidden_ND.dtype != self.wide
         buffer_rows = 0 if self.has_wide_products else self.rows
         self.buffer = hidden_ND.new_empty((buffer_rows, weight_VD.shape[0]), dtype=self.wide)
         self.grad_hidden_ND: torch.Tensor | None = None
@@ -215,6 +215,11 @@ def _where(mask_N: torch.Tensor) -> torch.Tensor:
 def _has_to_wait(tensor: torch.Tensor) -> bool:
     """Whether the host waits for a device when it asks for a number that is there."""
     return tensor.device.type != "cpu"
+
+
+def _multiplies_wide(tensor: torch.Tensor) -> bool:
+    """Whether its device multiplies matrices of 16 bits into float32 ones, so that none is copied into float32 before."""
+    return tensor.is_cuda
 
 
 def _foremost(rows_RV: torch.Tensor, keep_R: torch.Tensor, most: float) -> tuple[torch.Tensor, torch.Tensor]:

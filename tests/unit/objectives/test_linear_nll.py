@@ -202,6 +202,41 @@ def waiting(monkeypatch):
     monkeypatch.setattr(sys.modules["wmtp.objectives.linear_nll"], "_has_to_wait", lambda tensor: True)
 
 
+@pytest.fixture
+def multiplying_wide(monkeypatch):
+    """As if the device multiplied bfloat16 matrices into float32; the products that were made so."""
+    made = []
+
+    def mm(a, b, out_dtype):
+        made.append((a.dtype, b.dtype, out_dtype))
+        return (a.double() @ b.double()).to(out_dtype)
+
+    monkeypatch.setattr(sys.modules["wmtp.objectives.linear_nll"], "_multiplies_wide", lambda tensor: True)
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("mm.dtype", mm, "CPU")
+    yield made
+    library._destroy()
+
+
+@pytest.mark.parametrize("kind", ["unknown", "known", "guessed", "frozen"])
+def test_products_of_narrow_matrices_are_made_wide_where_the_device_can(multiplying_wide, kind):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(33, 16, generator=generator).bfloat16().requires_grad_()
+    weight = torch.randn(50, 16, generator=generator).bfloat16().requires_grad_(kind != "frozen")
+    labels, upstream = random_labels(generator, 1, 33, 50)[0], (torch.arange(33) % 3 != 0).float()
+    told = {"known": {"scale_N": upstream}, "guessed": {"guess": Guess(upstream, 0.7)}}.get(kind, {})
+    leaves = [leaf for leaf in (hidden, weight) if leaf.requires_grad]
+    oracle = linear_nll_reference(hidden, weight, labels)
+    exact = torch.autograd.grad(oracle, leaves, upstream.double())
+    for chunk_size in (5, 64):
+        nll = linear_nll(hidden, weight, labels, chunk_size=chunk_size, **told)
+        torch.testing.assert_close(nll.double(), oracle, rtol=1e-5, atol=1e-5)
+        for a, b in zip(torch.autograd.grad(nll, leaves, upstream), exact, strict=True):
+            torch.testing.assert_close(a.double(), b.double(), rtol=0.02, atol=0.03)
+    assert set(multiplying_wide) == {(torch.bfloat16, torch.bfloat16, torch.float32)}
+    assert len(multiplying_wide) > 9
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("unknown", 3), ("known", 4), ("guessed", 3)])
 def test_the_host_waits_no_oftener_for_more_chunks(waiting, kind, expected):
     hidden, weight = torch.randn(40, 3, requires_grad=True), torch.randn(11, 3, requires_grad=True)
