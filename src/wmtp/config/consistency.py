@@ -148,7 +148,7 @@ def require_batch(section: str, batch: int, most: int, problems: str) -> None:
 def require_trainable(config: Config, device: str, num_ranks: int) -> None:
     """
     Args:
-        device: `cpu` or `cuda`.
+        device: as in `LaunchConfig`; of `auto` nothing is known yet.
     Raises:
         ConfigError: a training that runs has batches that so many ranks cannot share evenly, or needs another device; names
             the key.
@@ -161,6 +161,6 @@ def require_trainable(config: Config, device: str, num_ranks: int) -> None:
         size = getattr(train, key)
         rule = f"a multiple of {num_ranks}, the ranks that share it"
         require(size % num_ranks == 0, f"{section}.train.{key}", size, rule)
-        runs = device == "cuda" or train.attention not in ATTENTION_ON_GPUS
+        runs = device != "cpu" or train.attention not in ATTENTION_ON_GPUS
         rule = f"null, {' or '.join(ATTENTION)} without GPUs (WMTP_LAUNCH)"
         require(runs, f"{section}.train.attention", train.attention, rule)

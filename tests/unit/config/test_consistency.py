@@ -142,9 +142,18 @@ def test_the_production_profile_is_for_3_4_6_and_8():
 
 def test_attention_that_learns_on_gpus_alone_is_refused_without_them():
     config = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_policy.train.attention=flex_attention"])
-    require_trainable(config, "cuda", 2)
+    for device in ("cuda", "auto"):
+        require_trainable(config, device, 2)
     said = "train_policy.train.attention='flex_attention' is not allowed: null, eager or sdpa without GPUs (WMTP_LAUNCH)"
     with pytest.raises(ConfigError, match=rf"^{re.escape(said)}$"):
         require_trainable(config, "cpu", 2)
     of_nobody = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_critic.train.attention=flex_attention"])
     require_trainable(of_nobody, "cpu", 2)
+
+
+def test_flash_attention_needs_bfloat16():
+    flash = "train_policy.train.attention=flash_attention_2"
+    compose(PROJECT, "toy", overrides=[flash, "train_policy.train.dtype=bfloat16"])
+    said = "train_policy.train.attention='flash_attention_2' is not allowed: another with train.dtype=float32: flash attention"
+    with pytest.raises(ConfigError, match=rf"^{re.escape(said)}"):
+        compose(PROJECT, "toy", overrides=[flash])
