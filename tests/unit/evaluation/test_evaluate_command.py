@@ -158,7 +158,7 @@ def test_what_a_model_with_an_encoder_cannot_do_is_one_line(files, tmp_path, cap
     where = headless(tmp_path / "model", "bart")
     capsys.readouterr()
     assert evaluate(where, files, tmp_path / "out", "--max-new-tokens", "256") == 2
-    assert "max_new_tokens=256 must be at most 255: " in capsys.readouterr().err.splitlines()[-1]
+    assert "--max-new-tokens=256 must be at most 255: " in capsys.readouterr().err.splitlines()[-1]
     settings = json.loads((where / "generation_config.json").read_text())
     for name in ("decoder_start_token_id", "bos_token_id"):
         settings.pop(name)
