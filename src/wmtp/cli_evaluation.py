@@ -38,7 +38,12 @@ def add_commands(commands: Any) -> None:
             "--chat-template", choices=("auto", "on", "off"), default="auto", help="auto: where the format is made for one"
         )
         command.add_argument("--sanitize", action="store_true", help="run the code in an answer, as EvalPlus takes it out")
-        command.add_argument("--data", type=nonempty, required=True, help="the benchmark's file, folder or hub id")
+        command.add_argument(
+            "--data",
+            type=nonempty,
+            required=True,
+            help="the benchmark's file, folder or hub id, or a run's test_problems.jsonl",
+        )
         command.add_argument("--out", type=path, required=True, help="folder for metrics.json and the rest")
         command.add_argument("--k", type=wholes(1), default=(1,), help="of pass@k, comma-separated (default: 1)")
         command.add_argument("--limit", type=whole(1), help="score the first tasks only; named in every result")

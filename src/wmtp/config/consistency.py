@@ -36,6 +36,8 @@ def require_consistent(config: Config) -> None:
     require(max(k) <= number, "report.k", k, f"at most evaluate.num_samples={number}, each of them")
     for name, folder in config.report.beside.items():
         require(name not in config.arms, f"report.beside.{name}", folder, "another name: an arm has this one")
+        rule = "another name: in the report's metrics.json the critics' numbers have this one"
+        require(name != "critic", f"report.beside.{name}", folder, rule)
         rule = f"absent: data.source={config.data.source} gives documents, of which `wmtp evaluate` knows nothing"
         require(not config.data.is_documents, f"report.beside.{name}", folder, rule)
     source, benchmark = config.data.source, config.evaluate.benchmark
@@ -165,7 +167,7 @@ def require_batch(section: str, batch: int, most: int, problems: str) -> None:
 def require_trainable(config: Config, device: str, num_ranks: int) -> None:
     """
     Args:
-        device: `cpu` or `cuda`.
+        device: as in `LaunchConfig`; of `auto` nothing is known yet.
     Raises:
         ConfigError: a training that runs has batches that so many ranks cannot share evenly, or needs another device; names
             the key.
@@ -178,6 +180,6 @@ def require_trainable(config: Config, device: str, num_ranks: int) -> None:
         size = getattr(train, key)
         rule = f"a multiple of {num_ranks}, the ranks that share it"
         require(size % num_ranks == 0, f"{section}.train.{key}", size, rule)
-        runs = device == "cuda" or train.attention not in ATTENTION_ON_GPUS
+        runs = device != "cpu" or train.attention not in ATTENTION_ON_GPUS
         rule = f"null, {' or '.join(ATTENTION)} without GPUs (WMTP_LAUNCH)"
         require(runs, f"{section}.train.attention", train.attention, rule)

@@ -209,9 +209,9 @@ class TrainConfig:
     padded tokens on each rank. `dtype` is computed in. `masters`: what optimizers change: `float32` weights, or bfloat16 ones
     that are rounded at random (`stochastic`) or compensated (`kahan`). `save_dtype`: of the model that is written, null for
     the masters' own. `attention`: which of transformers' implementations computes it, null for the family's own choice (sdpa in
-    most); all but `eager` and `sdpa` need GPUs. `compile_backend`: torch.compile's, block by block (inductor needs a C++
-    compiler on CPUs). `early_stopping_patience`: validations without improvement before training ends. With it the best
-    validated model is the result, whether training ended early or not; without it the last one is.
+    most); all but `eager` and `sdpa` need GPUs, and flash attention bfloat16. `compile_backend`: torch.compile's, block by
+    block (inductor needs a C++ compiler on CPUs). `early_stopping_patience`: validations without improvement before training
+    ends. With it the best validated model is the result, whether training ended early or not; without it the last one is.
     """
 
     steps: int = 300
@@ -245,6 +245,9 @@ class TrainConfig:
             one_of("train.save_dtype", self.save_dtype, ("float32", "bfloat16"))
         if self.attention is not None:
             one_of("train.attention", self.attention, (*ATTENTION, *ATTENTION_ON_GPUS))
+            is_narrow = self.dtype == "bfloat16" or not self.attention.startswith("flash_attention")
+            rule = f"another with train.dtype={self.dtype}: flash attention computes in 16 bits alone"
+            require(is_narrow, "train.attention", self.attention, rule)
         if self.compile_backend is not None:
             one_of("train.compile_backend", self.compile_backend, ("inductor", "aot_eager", "cudagraphs"))
 

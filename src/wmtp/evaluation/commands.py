@@ -22,7 +22,8 @@ from wmtp.evaluation.results import Answer, Sample, write_results
 from wmtp.evaluation.run import Execution, Run, Scoring, effort_metrics, in_order, measure, tasks_to_score
 from wmtp.evaluation.submissions import read_answers, require_all
 from wmtp.evaluation.unfinished import Unfinished
-from wmtp.problems.records import version_of
+from wmtp.problems.files import is_written, parse_problems, problem_from_record
+from wmtp.problems.records import Notes, Record, version_of
 from wmtp.tasksets.base import TaskSet
 from wmtp.types import Problem
 
@@ -160,9 +161,14 @@ def _versions(*names: str) -> dict[str, str]:
 
 
 def _tasks(name: str, data: str, limit: int | None, allowance: Allowance) -> tuple[TaskSet, list[Problem]]:
+    """Of the benchmark's own file, or of one that the stage `sample` has made of it."""
     taskset = tasksets.get(name)
     allowance.require_use(taskset)
-    return taskset, allowance.of(tasks_to_score(list(tasksets.load_problems(name, data)), data, limit))
+
+    def read(record: Record, where: str, notes: Notes) -> Problem:
+        return (problem_from_record if is_written(record) else taskset.read)(record, where, notes)
+
+    return taskset, allowance.of(tasks_to_score(list(parse_problems(data, read)), data, limit))
 
 
 def _identity(taskset: TaskSet, problems: Sequence[Problem], execution: Execution, allowance: Allowance) -> dict[str, Any]:

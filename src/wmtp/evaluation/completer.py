@@ -109,7 +109,7 @@ class Completer:
         self.prompter.require_room(prompts, to_read, apart=num_start > 0)
         if num_start and to_write is not None and num_start + decoding.max_new_tokens > to_write:
             most = f"{self.prompter.path} has {to_write} positions for an answer"
-            raise ConfigError(f"max_new_tokens={decoding.max_new_tokens} must be at most {to_write - num_start}: {most}")
+            raise ConfigError(f"--max-new-tokens={decoding.max_new_tokens} must be at most {to_write - num_start}: {most}")
         how = self.prompter.decoding(taskset, decoding)
         return self.generate(self.model, self.prompter.text, prompts, how, done=done, on_pass=on_pass)
 

@@ -196,6 +196,11 @@ def _meant(name: str) -> str | None:
     return closest(name, _FIELDS, cutoff=_MISTYPED)
 
 
+def is_written(record: Record) -> bool:
+    """Whether `write_problems` wrote it, or a person in its format, and no publisher of a benchmark."""
+    return record.keys() >= {"problem_id", "prompt", "tests"}
+
+
 def problem_from_record(record: Record, where: str, notes: Notes) -> Problem:
     """The inverse of `write_problems` for one line; tests are {"stdin", "stdout"} or {"code"}.
 

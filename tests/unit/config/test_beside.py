@@ -121,6 +121,10 @@ def test_results_of_other_problems_than_those_that_are_there_are_refused(root):
     ("settings", "said"),
     [
         ({"report.beside.baseline": "x"}, r"report\.beside\.baseline='x' is not allowed: another name: an arm has this one"),
+        (
+            {"report.beside.critic": "x"},
+            r"report\.beside\.critic='x' is not allowed: another name: in the report's metrics\.json",
+        ),
         ({"report.beside": "{a.b: x}"}, r"report\.beside=.* is not allowed: at most 4 folders of results, each with a name"),
         ({KEY: "''"}, r"report\.beside=.* is not allowed: at most 4 folders"),
         ({"report.beside": "{a: a, b: b, c: c, d: d, e: e}"}, r"report\.beside=.* is not allowed: at most 4 folders"),

@@ -142,7 +142,8 @@ def test_the_production_profile_is_for_3_4_6_and_8():
 
 def test_attention_that_learns_on_gpus_alone_is_refused_without_them():
     config = compose(PROJECT, "toy", arms=["baseline"], overrides=["train_policy.train.attention=flex_attention"])
-    require_trainable(config, "cuda", 2)
+    for device in ("cuda", "auto"):
+        require_trainable(config, device, 2)
     said = "train_policy.train.attention='flex_attention' is not allowed: null, eager or sdpa without GPUs (WMTP_LAUNCH)"
     with pytest.raises(ConfigError, match=rf"^{re.escape(said)}$"):
         require_trainable(config, "cpu", 2)
@@ -171,3 +172,11 @@ def test_heads_with_a_stride_propose_as_many_as_they_look_ahead():
     compose(PROJECT, "toy", overrides=[*strided, "runtime.num_drafts=3"])
     with pytest.raises(ConfigError, match=r"^runtime\.num_drafts=4 is not allowed: at most 3"):
         compose(PROJECT, "toy", overrides=[*strided, "runtime.num_drafts=4"])
+
+
+def test_flash_attention_needs_bfloat16():
+    flash = "train_policy.train.attention=flash_attention_2"
+    compose(PROJECT, "toy", overrides=[flash, "train_policy.train.dtype=bfloat16"])
+    said = "train_policy.train.attention='flash_attention_2' is not allowed: another with train.dtype=float32: flash attention"
+    with pytest.raises(ConfigError, match=rf"^{re.escape(said)}"):
+        compose(PROJECT, "toy", overrides=[flash])

@@ -269,5 +269,5 @@ def test_prompts_and_answers_of_an_encoder_decoder_have_positions_of_their_own(t
     fits = replace(problem, prompt=completer.prompter.text.decode(completer.prompter.text.encode_prompt(problem.prompt)[:63]))
     assert len(completer.prompter.text.encode_prompt(fits.prompt)) == 64
     assert list(completer.answers(HUMANEVAL, [fits], replace(DECODING, max_new_tokens=63)))
-    with pytest.raises(ConfigError, match=r"^max_new_tokens=64 must be at most 63: \S+ has 64 positions for an answer$"):
+    with pytest.raises(ConfigError, match=r"^--max-new-tokens=64 must be at most 63: \S+ has 64 positions for an answer$"):
         completer.answers(HUMANEVAL, [fits], replace(DECODING, max_new_tokens=64))

@@ -1,5 +1,6 @@
 """`wmtp evaluate`: a small model completes small benchmark files, and its completions run in the real sandbox."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -13,7 +14,11 @@ from tests.unit.evaluation.test_plain import rwkv
 from tests.unit.models.families import family as decoder
 from tests.unit.models.families import seeing, with_encoder
 from tests.unit.tokens.families import family
+from wmtp import tasksets
 from wmtp.cli import main
+from wmtp.config.beside import facts_of
+from wmtp.evaluation.asking import prompt_facts
+from wmtp.problems.files import write_problems
 
 
 @pytest.fixture
@@ -87,6 +92,21 @@ def test_any_causal_language_model_is_evaluated_by_one_command_and_its_completio
         assert json.loads((tmp_path / "again/metrics.json").read_text())[key] == metrics[key]
 
 
+@pytest.mark.parametrize("name", ["humaneval", "mbpp", "gsm8k"])
+def test_the_problems_that_a_pipeline_has_made_of_a_benchmark_are_its_tasks(files, tmp_path, model, name):
+    """What `report.beside` needs: asked, judged and bounded as the runs, of the very file that they have."""
+    made = tmp_path / "test_problems.jsonl"
+    write_problems(made, tasksets.load_problems(name, str(files[name])))
+    for data, out in ((files[name], "published"), (made, "made")):
+        command = ["evaluate", name, "--model", str(model), "--data", str(data), "--out", str(tmp_path / out)]
+        assert main([*command, "--k", "1,2", "--max-new-tokens", "6", "--num-shots", "0"]) == 0
+    due, there = ([one | {"wall_s": 0} for one in read_samples(tmp_path / out)] for out in ("published", "made"))
+    assert there == due and len(due) > 4
+    published, found = (facts_of(json.loads((tmp_path / out / "metrics.json").read_text())) for out in ("published", "made"))
+    assert found == published | {"dataset.md5": hashlib.md5(made.read_bytes()).hexdigest()}
+    assert found["prompt"] == prompt_facts(tasksets.get(name)) and found["sandbox.limits"] is not None
+
+
 def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_completions(
     files, tmp_path, model, monkeypatch, capsys
 ):
@@ -138,7 +158,7 @@ def test_what_a_model_with_an_encoder_cannot_do_is_one_line(files, tmp_path, cap
     where = headless(tmp_path / "model", "bart")
     capsys.readouterr()
     assert evaluate(where, files, tmp_path / "out", "--max-new-tokens", "256") == 2
-    assert "max_new_tokens=256 must be at most 255: " in capsys.readouterr().err.splitlines()[-1]
+    assert "--max-new-tokens=256 must be at most 255: " in capsys.readouterr().err.splitlines()[-1]
     settings = json.loads((where / "generation_config.json").read_text())
     for name in ("decoder_start_token_id", "bos_token_id"):
         settings.pop(name)
