@@ -28,7 +28,7 @@ class Setting:
     """How a training runs: what `TrainConfig` and the launch configuration say of it.
 
     `rows`, `length`: of one rank's micro-batch; `device`: `cpu` or `cuda`; `momenta`: numbers that the optimizer keeps for each
-    number of a block's matrix (1 for Muon) and of anything else.
+    number of a block's matrix (1 for Muon) and of anything else; `is_eager`: attention keeps its (T, T) probabilities.
     """
 
     rows: int
@@ -42,6 +42,7 @@ class Setting:
     momenta: tuple[int, int] = (2, 2)
     compensation_bytes: int = 0
     reads_values: bool = False
+    is_eager: bool = False
 
     @property
     def bytes_of_compute(self) -> int:
@@ -215,6 +216,8 @@ def _at_block(model: MTPForCausalLM, blocks: Sequence[nn.Module], total: int, ke
 
 def _kept(model: MTPForCausalLM, setting: Setting) -> _Kept:
     num_trunk = len(model.layers) - 1
+    if setting.is_eager:
+        model.set_attn_implementation("eager")
     del model.layers[2:-1]  # layers of one kind keep the same: the first two stand for all
     blocks = [places[index] for places, index in model.blocks()]
     found: dict[int, tuple[Any, int]] = {}
@@ -227,7 +230,8 @@ def _kept(model: MTPForCausalLM, setting: Setting) -> _Kept:
 
             def pack(tensor: torch.Tensor) -> torch.Tensor:
                 storage = tensor.untyped_storage()
-                is_mask = tensor.shape[-2:] == (length, length)  # none in a batch that is padded on the right
+                has_heads = tensor.dim() > 3 and tensor.shape[1] > 1
+                is_mask = tensor.shape[-2:] == (length, length) and not has_heads  # none in a batch that is padded on the right
                 if storage._cdata not in own and not is_mask:
                     found.setdefault(storage._cdata, (storage, running[-1]))
                 return tensor

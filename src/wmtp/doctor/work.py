@@ -233,6 +233,7 @@ class _Planner:
             compensation_bytes=narrow if train.masters == "kahan" else 0,
             momenta=(1 if optim.name == "muon" else 2, 2),
             reads_values=reads_values,
+            is_eager=train.attention == "eager",
         )
 
     def _of_example(self, flops: ModelFlops) -> float:

@@ -55,6 +55,8 @@ def measured(mesh, shape, vocab, setting, optimizer, lora, token_order):
     masters = {4: "float32", 2: "kahan" if setting.compensation_bytes else "stochastic"}[setting.master_bytes]
     recomputed, is_narrow = setting.activation_checkpointing, masters != "float32"
     sharded = parallelize(model, mesh, dtype=setting.dtype, activation_checkpointing=recomputed, has_narrow_masters=is_narrow)
+    if setting.is_eager:
+        sharded.set_attn_implementation("eager")
     for module in sharded.modules():
         if isinstance(module, FSDPModule):
             module.set_reshard_after_forward(setting.device == "cuda", recurse=False)
@@ -93,6 +95,7 @@ def allocated(work):
 CASES = {
     "one process": (1, 900, {}, {"device": "cpu"}),
     "recomputed": (1, 900, {}, {"device": "cpu", "activation_checkpointing": True}),
+    "attention that keeps its probabilities": (1, 900, {}, {"device": "cpu", "is_eager": True}),
     "eight ranks": (8, 900, {}, {"activation_checkpointing": True}),
     "eight ranks that keep everything": (8, 900, {}, {}),
     "a large vocabulary": (4, 9000, {"tie_embeddings": False}, {"activation_checkpointing": True}),
