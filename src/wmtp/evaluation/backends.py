@@ -89,6 +89,6 @@ class ModelChoice:
         if self.backend == "vllm":
             return VllmCompleter.load(self.path, revision=self.revision, dtype=self.dtype)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        completer = Completer.load(self.path, device, revision=self.revision, dtype=self.dtype, headless=True)
+        completer = Completer.load(self.path, device, revision=self.revision, dtype=self.dtype, causal=False)
         require_drafts(completer.model, num_drafts)
         return completer

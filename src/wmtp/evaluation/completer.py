@@ -40,14 +40,14 @@ class Completer:
         *,
         revision: str | None = None,
         dtype: str = "auto",
-        headless: bool = False,
+        causal: bool = True,
     ) -> Completer:
         """Any causal language model that transformers knows, wmtp's own included, from a folder or from the hub.
 
         Args:
             revision: of the hub: a branch, tag or commit.
             dtype: of the weights while they are used; `auto` is their own.
-            headless: models with an encoder, too, and those of several kinds of inputs, which are given texts alone.
+            causal: False lets in models with an encoder and those of several kinds of inputs, which are given texts alone.
         Raises:
             ModelError: no such model, one that cannot complete texts, or files that are not what its architecture is; see
                 `read_model`, `prove_heads` and `proven_way`.
@@ -56,7 +56,7 @@ class Completer:
         where = f"model {path_or_hub_id}"
         if Path(path_or_hub_id).exists():
             model_files.require_model(Path(path_or_hub_id), tokenizer=True)
-        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision, device=device, headless=headless).eval()
+        model: Any = read_model(path_or_hub_id, where, dtype=dtype, revision=revision, device=device, causal=causal).eval()
         if isinstance(model, MTPForCausalLM):
             prove_heads(model, where)
         elif not model.can_generate():

@@ -47,7 +47,7 @@ def read_model(
     dtype: torch.dtype | str = "auto",
     revision: str | None = None,
     device: torch.device | str = "cpu",
-    headless: bool = False,
+    causal: bool = True,
 ) -> PreTrainedModel:
     """Any causal language model that transformers knows, wmtp's own included, with every tensor accounted for.
 
@@ -55,14 +55,14 @@ def read_model(
         where: how errors name it, `model.pretrained=...`.
         dtype: of its parameters; by default what its files hold. revision: of a hub id.
         device: where tensors go one by one as they are read.
-        headless: whatever else completes texts will do, too, see `completing_class`.
+        causal: False lets in whatever else completes texts, see `completing_class`.
     Raises:
         ModelError: no such model, files that cannot be read, or a tensor that is missing, unexpected or misshapen.
     """
     folder = Path(path_or_hub_id)
     if folder.exists():
         require_model(folder)
-    if not headless:
+    if causal:
         require_causal(path_or_hub_id, where, revision=revision)
     kind = completing_class(path_or_hub_id, where, revision=revision)
     try:

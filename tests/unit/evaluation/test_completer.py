@@ -203,7 +203,7 @@ def saved(folder, model, name="roberta"):
 def test_an_encoders_prompt_and_its_answer_are_texts_of_their_own(tmp_path, name):
     """As transformers' tokenizer writes a text and reads what the decoder wrote, special tokens apart."""
     where = saved(tmp_path, with_encoder("t5", vocab_size=400), name)
-    completer = Completer.load(where, CPU, headless=True)
+    completer = Completer.load(where, CPU, causal=False)
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}')
     theirs = AutoTokenizer.from_pretrained(where, truncation_side="right")
     for text in ("def f(x):\n", "Question: how many?\nAnswer:"):
@@ -221,7 +221,7 @@ def test_what_a_decoder_writes_keeps_its_indentation_and_stops_are_found(tmp_pat
     """After a special token, as CodeT5 and BART write one first. Tokenizers that put a space before a text alone that starts
     with none take one away from any, as transformers' do.
     """
-    completer = Completer.load(saved(tmp_path, with_encoder("t5", vocab_size=400), name), CPU, headless=True)
+    completer = Completer.load(saved(tmp_path, with_encoder("t5", vocab_size=400), name), CPU, causal=False)
     body = "    return x\n\n    a\n"
     text = completer.prompter.text.tokenizer.encode(f"{body}\ndef f(x):", add_special_tokens=False).ids
     script = iter([BOS, *text, *[EOS] * 9])
@@ -238,7 +238,7 @@ def test_what_a_decoder_writes_keeps_its_indentation_and_stops_are_found(tmp_pat
 @pytest.mark.parametrize("name", ["rwkv", "recurrent_gemma", "qwen2_vl", "bart"])
 def test_models_without_heads_are_completed_as_they_are(tmp_path, name):
     model = HEADLESS[name]()
-    completer = Completer.load(saved(tmp_path, model), CPU, headless=True)
+    completer = Completer.load(saved(tmp_path, model), CPU, causal=False)
     ((answer,),) = completer.answers(HUMANEVAL, [PROBLEM], replace(DECODING, max_new_tokens=7))
     ids = torch.tensor([completer.prompter.text.encode_prompt(PROBLEM.prompt)])
     model.generation_config.forced_eos_token_id = None  # BART's, of the longest answer's last token
@@ -258,7 +258,7 @@ def test_what_carries_no_heads_is_refused_unless_it_is_asked_for(tmp_path, name,
 
 
 def test_prompts_and_answers_of_an_encoder_decoder_have_positions_of_their_own(tmp_path):
-    completer = Completer.load(saved(tmp_path, with_encoder("bart", vocab_size=400)), CPU, headless=True)
+    completer = Completer.load(saved(tmp_path, with_encoder("bart", vocab_size=400)), CPU, causal=False)
     problem = Problem("HumanEval/0", "1 2 3 4 5 6 7 8 9 0 " * 9, (AssertTest("assert f(1)"),))
     length = len(completer.prompter.text.encode_prompt(problem.prompt))
     assert length > 64

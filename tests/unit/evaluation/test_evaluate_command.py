@@ -48,7 +48,7 @@ HEADLESS = {
 }
 
 
-def headless(folder, name):
+def without_heads(folder, name):
     """A random model of a kind that carries no heads, with a tokenizer that writes `<s>` and `</s>` around a text."""
     HEADLESS[name]().save_pretrained(folder)
     (folder / "tokenizer.json").write_text(family("roberta")[0])
@@ -135,7 +135,7 @@ def test_an_interrupted_evaluation_goes_on_and_never_with_another_models_complet
 
 @pytest.mark.parametrize("name", HEADLESS)
 def test_models_that_carry_no_heads_are_evaluated_and_go_on_where_they_were(files, tmp_path, monkeypatch, capsys, name):
-    where = headless(tmp_path / "model", name)
+    where = without_heads(tmp_path / "model", name)
     assert evaluate(where, files, tmp_path / "whole") == 0
     dies_at(4, monkeypatch)
     assert evaluate(where, files, tmp_path / "out", "--batch-size", "2") == 1
@@ -155,7 +155,7 @@ def test_models_that_carry_no_heads_are_evaluated_and_go_on_where_they_were(file
 
 
 def test_what_a_model_with_an_encoder_cannot_do_is_one_line(files, tmp_path, capsys):
-    where = headless(tmp_path / "model", "bart")
+    where = without_heads(tmp_path / "model", "bart")
     capsys.readouterr()
     assert evaluate(where, files, tmp_path / "out", "--max-new-tokens", "256") == 2
     assert "--max-new-tokens=256 must be at most 255: " in capsys.readouterr().err.splitlines()[-1]

@@ -145,21 +145,21 @@ ENCODER_FAULTS = {
 @pytest.mark.parametrize("fault", ENCODER_FAULTS)
 def test_so_is_one_of_a_model_with_an_encoder(tmp_path, fault):
     with_encoder("t5").save_pretrained(tmp_path)
-    assert read_model(str(tmp_path), "the model", headless=True).config.model_type == "t5"
+    assert read_model(str(tmp_path), "the model", causal=False).config.model_type == "t5"
     with pytest.raises(ModelError, match=r"^the model: a t5 model has an encoder"):
         read_model(str(tmp_path), "the model")
     with pytest.raises(ModelError, match=f"^the model: {fault}$"):
-        read_model(tampered(tmp_path, ENCODER_FAULTS[fault]), "the model", headless=True)
+        read_model(tampered(tmp_path, ENCODER_FAULTS[fault]), "the model", causal=False)
 
 
 @pytest.mark.parametrize("name", SEEING)
 def test_so_is_one_of_a_model_of_images(tmp_path, name):
     model = seeing(name)
     model.save_pretrained(tmp_path)
-    assert read_model(str(tmp_path), "x", headless=True).num_parameters() == model.num_parameters()
+    assert read_model(str(tmp_path), "x", causal=False).num_parameters() == model.num_parameters()
     lost = next(key for key in sorted(load_file(tmp_path / "model.safetensors")) if "visual" in key or "vision" in key)
     with pytest.raises(ModelError, match=r"^x: tensor \S+ is missing$"):
-        read_model(tampered(tmp_path, without(lost)), "x", headless=True)
+        read_model(tampered(tmp_path, without(lost)), "x", causal=False)
 
 
 def test_another_models_settings_cost_no_memory(tmp_path):
