@@ -34,10 +34,11 @@ def require_consistent(config: Config) -> None:
     _require_solutions(config)
     number, k = config.evaluate.num_samples, config.report.k
     require(max(k) <= number, "report.k", k, f"at most evaluate.num_samples={number}, each of them")
+    taken = "another name: in the report's metrics.json the critics' numbers have this one"
+    require("critic" not in config.arms, "arms", "critic", taken)
     for name, folder in config.report.beside.items():
         require(name not in config.arms, f"report.beside.{name}", folder, "another name: an arm has this one")
-        rule = "another name: in the report's metrics.json the critics' numbers have this one"
-        require(name != "critic", f"report.beside.{name}", folder, rule)
+        require(name != "critic", f"report.beside.{name}", folder, taken)
         rule = f"absent: data.source={config.data.source} gives documents, of which `wmtp evaluate` knows nothing"
         require(not config.data.is_documents, f"report.beside.{name}", folder, rule)
     source, benchmark = config.data.source, config.evaluate.benchmark

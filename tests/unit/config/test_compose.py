@@ -167,6 +167,14 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_an_arm_is_not_called_what_the_reports_metrics_have_already(tmp_path):
+    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
+    shutil.copy(tmp_path / "configs/arms/baseline.yaml", tmp_path / "configs/arms/critic.yaml")
+    with pytest.raises(ConfigError, match=r"^arms='critic' is not allowed: another name: in the report's metrics\.json"):
+        compose(tmp_path, "toy", arms=["critic", "baseline"])
+    compose(tmp_path, "toy")
+
+
 @pytest.mark.parametrize("name", ["x;touch PWNED", "base.v2", "$(id)", "a b", "-rf", "a\nb", "ä"])
 def test_a_name_that_a_shell_or_dvc_would_read_otherwise_is_refused_before_anything_is_written(tmp_path, name):
     """Arms' and profiles' names end in commands, file names and dotted keys."""
