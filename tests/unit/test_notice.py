@@ -61,7 +61,8 @@ def test_a_signal_that_was_ignored_before_is_heard():
 
 
 def test_a_sleeping_process_is_woken():
-    text = PROGRAM.format(body="print('ready', flush=True); time.sleep(600)", before="")
+    sleeping = "print('ready', flush=True); [time.sleep(20) for _ in range(30)]"  # on the way into a sleep none wakes it
+    text = PROGRAM.format(body=sleeping, before="")
     process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.terminate()

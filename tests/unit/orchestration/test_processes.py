@@ -137,7 +137,8 @@ processes.pause_with_terminal(lambda: send(signal.SIGSTOP), lambda: send(signal.
 processes.interrupt_on_sigterm()
 print("ready", flush=True)
 try:
-    time.sleep(600)
+    while True:  # a signal on the way into a sleep is handled after it
+        time.sleep(0.2)
 except KeyboardInterrupt:
     processes.kill_tree(work)
 """
