@@ -1,12 +1,10 @@
 """Optimizers against torch's own."""
 
 import itertools
-import re
 
 import pytest
 import torch
 
-from tests.workspaces import PROJECT
 from wmtp.config.training import HeadNumbers, HeadsConfig, LoraConfig, ModelConfig, OptimConfig
 from wmtp.models.build import build_model
 from wmtp.models.lora import add_adapters
@@ -204,20 +202,3 @@ def test_without_further_heads_nothing_rests():
     warmup.set_learning_rates(0.5, OptimConfig(), 4)
     assert not warmup.late and warmup.moving(0) == optimizers
     assert all(group["lr"] == 0.5 * group["peak_lr"] for optimizer in optimizers for group in optimizer.param_groups)
-
-
-@pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_the_recipes_rates_move_no_weight(name):
-    """docs/recipes.md puts a checkpoint into a comparison by a training that leaves it as it is."""
-    page = (PROJECT / "docs/recipes.md").read_text(encoding="utf-8")
-    rates = {key: float(value) for key, value in re.findall(r" train_policy\.optim\.(\w*lr)=(\S+)", page)}
-    assert len(rates) == 2
-    model = build_model(ModelConfig(), vocab_size=300, max_length=32, pad_token_id=0, eos_token_id=1, seed=0)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizers = build_optimizers(model, OptimConfig(name=name, **rates))
-    for p in model.parameters():
-        p.grad = torch.randn_like(p)
-    for optimizer in optimizers:
-        optimizer.step()
-    for key, p in model.named_parameters():
-        torch.testing.assert_close(p.detach(), before[key], rtol=0, atol=1e-28)
