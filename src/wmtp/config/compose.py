@@ -81,16 +81,21 @@ def compose(
         config = build(plain, profile=profile)
     except ConfigError as error:
         raise ConfigError(_with_cause(str(error), overlay, chosen)) from None
-    baseline, known = config.report.baseline_arm, [path.stem for path in (configs / "arms").glob("*.yaml")]
-    require(baseline in known, "report.baseline_arm", baseline, f"use one of {', '.join(sorted(known))}")
-    compared = "report.baseline_arm" not in chosen or baseline in arm_names
-    require(compared, "report.baseline_arm", baseline, f"one of the arms that run: {', '.join(arm_names)}")
+    _require_baseline(config.report.baseline_arm, configs / "arms", arm_names, is_chosen="report.baseline_arm" in chosen)
     require_read(config, chosen)
     upstream = {seed: seed_list[0] if is_shared else seed for seed in seed_list}
     runs = {f"{arm}-s{seed}": make_run(config.arms[arm], arm, seed, upstream[seed]) for arm in arm_names for seed in seed_list}
     columns = needed_columns(config.arms, runs.values())
     inputs = compose_inputs(config, columns)
     return dataclasses.replace(config, runs=runs, columns=columns, inputs=inputs, downloads=compose_downloads(config))
+
+
+def _require_baseline(name: str, folder: Path, arms: Sequence[str], *, is_chosen: bool) -> None:
+    """Raises ConfigError: it is no arm of the folder's, or an override names one that does not run."""
+    known = [path.stem for path in folder.glob("*.yaml")]
+    require(name in known, "report.baseline_arm", name, f"use one of {', '.join(sorted(known))}")
+    compared = not is_chosen or name in arms
+    require(compared, "report.baseline_arm", name, f"one of the arms that run: {', '.join(arms)}")
 
 
 def _with_cause(said: str, overlay: DictConfig, chosen: Sequence[str]) -> str:

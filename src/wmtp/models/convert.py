@@ -108,20 +108,20 @@ def to_meta(source: Path, target: Path, *, tokenizer: bool = True) -> Converted:
     config: Any = model.config
     params, llama = params_of(config, str(source)), config.decoder_config
     head_dim = llama.hidden_size // llama.num_attention_heads
-    names, tied = {}, (_TOP["tok_embeddings.weight"], _TOP["output.weight"])
+    sources, tied = {}, (_TOP["tok_embeddings.weight"], _TOP["output.weight"])
     for name in model.state_dict():
         stored = name if name in opened.places else tied[1 - tied.index(name)]
-        names[_theirs(name, llama.num_hidden_layers - 1)] = opened.places[stored]
-    dtypes = {place.read((slice(0),)).dtype for place in names.values()}
+        sources[_theirs(name, llama.num_hidden_layers - 1)] = (opened.places[stored], _is_turned(name))
+    dtypes = {place.read((slice(0),)).dtype for place, _ in sources.values()}
     if len(dtypes) > 1:
         raise ModelError(f"{source} holds weights of several dtypes, and Meta's files are of one")
     (dtype,) = dtypes
 
     def read(name: str) -> torch.Tensor:
-        tensor = names[name].read()
-        return join_rotary_halves(tensor, head_dim) if name.endswith(("wq.weight", "wk.weight")) else tensor
+        place, is_turned = sources[name]
+        return join_rotary_halves(place.read(), head_dim) if is_turned else place.read()
 
-    shapes = {name: torch.Size(place.shape) for name, place in names.items()}
+    shapes = {name: torch.Size(place.shape) for name, (place, _) in sources.items()}
     num_parameters = sum(shape.numel() for shape in shapes.values())
     num_bytes = num_parameters * dtype.itemsize
     with new_folder(target, source, num_bytes=num_bytes) as folder:

@@ -59,12 +59,14 @@ def read_model(
     Raises:
         ModelError: no such model, files that cannot be read, or a tensor that is missing, unexpected or misshapen.
     """
+    from transformers import AutoModelForCausalLM
+
     folder = Path(path_or_hub_id)
     if folder.exists():
         require_model(folder)
     if causal:
         require_causal(path_or_hub_id, where, revision=revision)
-    kind = completing_class(path_or_hub_id, where, revision=revision)
+    kind = AutoModelForCausalLM if causal else completing_class(path_or_hub_id, where, revision=revision)
     try:
         if folder.exists():
             _require_size(folder, kind, where)
